@@ -1,0 +1,1 @@
+"""Tests mirror the sources; architecture/ holds the rules of the tree itself."""
