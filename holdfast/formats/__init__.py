@@ -1,0 +1,1 @@
+"""Pure translation between bytes and values; no files, no sockets."""

@@ -1,0 +1,72 @@
+"""Protected machines, their disks and snapshots, as a provider reports them."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
+
+DISK_SIZE_MAX = 64 << 40
+"""Largest disk in bytes (64 TiB)."""
+DISKS_PER_MACHINE_MAX = 256
+SECTOR_SIZE = 512
+"""Every disk size is a multiple of this many bytes."""
+
+
+class PowerState(StrEnum):
+    """Whether the machine runs."""
+
+    ON = "on"
+    OFF = "off"
+
+
+class Disk(msgspec.Struct, frozen=True, kw_only=True):
+    """One virtual disk. ``size_bytes`` is a multiple of `SECTOR_SIZE`."""
+
+    key: DiskKey
+    size_bytes: int
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """One machine. ``configuration`` is what the provider needs to make it again; opaque to everybody else."""
+
+    machine_id: MachineId
+    name: str
+    power: PowerState
+    disks: tuple[Disk, ...]
+    configuration: dict[str, str] = {}
+
+
+class SnapshotDisk(msgspec.Struct, frozen=True, kw_only=True):
+    """A disk as frozen in a snapshot. ``change_id`` is None when the provider does not track changes of this disk."""
+
+    key: DiskKey
+    size_bytes: int
+    change_id: ChangeId | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A temporary frozen state of a machine, made by us and carrying our ``tag``."""
+
+    snapshot_id: SnapshotId
+    machine_id: MachineId
+    tag: str
+    created: datetime
+    disks: tuple[SnapshotDisk, ...]
+    machine: Machine
+    """The machine as it was when the snapshot was taken."""
+
+    def disk(self, key: DiskKey) -> SnapshotDisk | None:
+        """Return the frozen disk with this key, or None."""
+        return next((disk for disk in self.disks if disk.key == key), None)
+
+
+class RestoreTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a restore writes: disks that exist beside the live machine until the target is committed."""
+
+    target_id: TargetId
+    machine_name: str
+    disks: tuple[Disk, ...]
+    replaces: MachineId | None
+    """The machine whose disks the commit replaces; None when the commit makes a new machine."""

@@ -1,0 +1,39 @@
+"""Nouns of the read plan: what a run does with each part of a disk."""
+
+from enum import StrEnum
+
+import msgspec
+
+from holdfast.model.spans import Span
+
+
+class ReadMode(StrEnum):
+    """How a run learns what to store of a disk."""
+
+    FULL = "full"
+    """Everything allocated is read; there is no earlier point."""
+    CHANGED = "changed"
+    """The provider says what changed since the parent point; only that is read."""
+    COMPARED = "compared"
+    """Everything allocated is read and compared by digest with the parent point."""
+
+
+class Action(StrEnum):
+    """What is done with a span of a disk; what no step speaks of stays as in the parent point."""
+
+    READ = "read"
+    ZERO = "zero"
+
+
+class PlanStep(msgspec.Struct, frozen=True):
+    """One span and what is done with it."""
+
+    span: Span
+    action: Action
+
+
+class ReadDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """How a disk is read and why, to be printed."""
+
+    mode: ReadMode
+    reason: str

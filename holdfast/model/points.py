@@ -1,0 +1,86 @@
+"""Restore points as they travel between workflows, activities and the catalog."""
+
+from datetime import datetime
+
+import msgspec
+
+from holdfast.model.ids import ChainId, DiskKey, FileId, MachineId, PointId
+from holdfast.model.machine import Machine
+
+
+class OpenPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A point that has been begun and is being written. ``chain`` is relative to its repository."""
+
+    chain: str
+    file: str
+    number: int
+    point_id: PointId
+    kind: str
+    parent_number: int | None
+    reason: str
+    """Why the point is what it is: a full and why, or an increment."""
+    removed: tuple[str, ...] = ()
+    """Files of earlier sessions that were never finished and have been removed."""
+
+
+class PointSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A point that can be restored."""
+
+    chain: str
+    chain_id: ChainId
+    file: str
+    file_id: FileId
+    number: int
+    point_id: PointId
+    kind: str
+    machine_id: MachineId
+    machine_name: str
+    created: datetime
+    root: str
+    """Point root, hexadecimal; it identifies content and ancestry."""
+    size_bytes: int
+    """Sum of the disks' sizes."""
+    file_bytes: int
+    generation: int
+    """Commit number of the file when the point was finished; a lower one later means a rolled-back file."""
+
+
+class FoundPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A point to be restored, with the machine as it was captured."""
+
+    chain: str
+    number: int
+    point_id: PointId
+    created: datetime
+    machine: Machine
+    encrypted: bool
+
+
+class Damage(msgspec.Struct, frozen=True, kw_only=True):
+    """A span of a disk at a point that cannot be restored; length 0 stands for the disk or point as a whole."""
+
+    chain: str
+    point: int
+    machine: str
+    disk: DiskKey
+    offset: int
+    length: int
+    file: str
+    reason: str
+
+
+class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a verification found."""
+
+    chains: int = 1
+    points: int = 0
+    units: int = 0
+    stored_bytes: int = 0
+    damages: tuple[Damage, ...] = ()
+    unnamed_damages: int = 0
+    """Damaged spans beyond those that ``damages`` names."""
+
+    @property
+    def is_good(self) -> bool:
+        """Return whether nothing is damaged."""
+        return not self.damages and not self.unnamed_damages

@@ -1,0 +1,340 @@
+"""The backup pipe: source disk to restore point.
+
+::
+
+    reader -> read ahead -> digest ==> (in order) drop what is known -> pack
+           ==> encode, decode, compare ==> write -> commit
+
+Stages behind a double arrow run on the pool's threads, where C code drops the interpreter lock; packing and writing
+run on the caller's thread, which moves references only. Memory is bounded by `PipeOptions`, whatever the disk's size.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+from holdfast.clock import Clock
+from holdfast.errors import EncodingFailed
+from holdfast.faults import reach
+from holdfast.formats.codec import compress
+from holdfast.formats.digests import piece_digests
+from holdfast.formats.magic import PIECE_SIZE
+from holdfast.formats.record import Buffer, PieceEntry, RecordOpener, RecordSealer, Stamp
+from holdfast.model.plan import Action, PlanStep
+from holdfast.model.session import Figures
+from holdfast.pipeline.buffers import Buffers
+from holdfast.pipeline.disks import DiskReader
+from holdfast.pipeline.flow import in_order
+from holdfast.pipeline.stages import PipeOptions, PipeProgress, StageTimes
+
+
+class UnitSink(Protocol):
+    """Where sealed units go: a chain file open for writing."""
+
+    sealer: RecordSealer
+    opener: RecordOpener
+    unit_size: int
+    pieces_per_unit: int
+    next_unit: int
+
+    @property
+    def end(self) -> int:
+        """Return the first byte behind everything written so far."""
+        ...
+
+    @property
+    def is_committing(self) -> bool:
+        """Return whether a started commit is still on its way."""
+        ...
+
+    def reserve_unit(self) -> int:
+        """Return the number of a new unit."""
+        ...
+
+    def stamp(self, point: int) -> Stamp:
+        """Return the identity of the next record."""
+        ...
+
+    def write_unit(self, number: int, stamp: Stamp, digests: list[bytes], record: list[Buffer]) -> int:
+        """Append a unit; return the bytes it takes."""
+        ...
+
+    def finish_commit(self) -> None:
+        """Wait for a started commit."""
+        ...
+
+
+class DiskSink(Protocol):
+    """Where a disk's pieces go, in ascending order: a disk of a point being written."""
+
+    digest_key: bytes
+    point_number: int
+    disk_tag: bytes
+    pieces: int
+    cursor: int
+
+    def keep_until(self, piece: int) -> None:
+        """Leave the pieces up to ``piece`` as at the parent point."""
+        ...
+
+    def zero_until(self, piece: int) -> None:
+        """Make the pieces up to ``piece`` zeros."""
+        ...
+
+    def offer(self, digest: bytes, place: int) -> bool:
+        """Deal with the piece at the cursor; True when its bytes must be stored at ``place``."""
+        ...
+
+    def start_commit(self) -> None:
+        """Begin to make everything up to the cursor durable."""
+        ...
+
+    def finish(self) -> None:
+        """Make the finished disk durable."""
+        ...
+
+
+class _Chunk:
+    """A run of pieces on its way through the pipe, with the buffer that holds it."""
+
+    __slots__ = ("action", "buffer", "count", "digests", "first", "pending", "times")
+
+    def __init__(self, action: Action, first: int, count: int, buffer: bytearray | None) -> None:
+        self.action = action
+        self.first = first
+        self.count = count
+        self.buffer = buffer
+        self.digests: list[bytes] = []
+        self.pending = 0
+        self.times = StageTimes()
+
+
+class _Unit:
+    """A unit being packed or encoded."""
+
+    __slots__ = ("chunks", "digests", "flight", "number", "pieces", "slots", "stamp")
+
+    def __init__(self) -> None:
+        self.pieces: list[int] = []
+        self.digests: list[bytes] = []
+        self.chunks: list[_Chunk] = []
+        self.slots: list[int] = []
+        self.number = 0
+        self.stamp: Stamp | None = None
+        self.flight: Future[tuple[list[Buffer], float]] | None = None
+
+
+class DiskCopy:
+    """Copies one disk into a restore point. `run` may be called once."""
+
+    def __init__(
+        self,
+        reader: DiskReader,
+        sink: DiskSink,
+        units: UnitSink,
+        clock: Clock,
+        options: PipeOptions | None = None,
+    ) -> None:
+        self._reader = reader
+        self._sink = sink
+        self._units = units
+        self._clock = clock
+        self._options = options if options is not None else PipeOptions()
+        self._window = max(2, self._options.in_flight_bytes // units.unit_size)
+        self._buffers = Buffers(units.unit_size)
+        self._open = _Unit()
+        self._encoding: deque[_Unit] = deque()
+        self._pool = ThreadPoolExecutor(self._options.threads, thread_name_prefix="pipe")
+        self._times = StageTimes()
+        self._started_s = clock.monotonic_s()
+        self._first_end = units.end
+        self._read_bytes = self._transferred = self._new_bytes = 0
+        self._commit_s = self._started_s
+        self._committed = self._committing = sink.cursor
+
+    def run(self, steps: Iterable[PlanStep], report: Callable[[PipeProgress], None]) -> Figures:
+        """Carry out the steps from the sink's cursor on and make the disk durable; return the figures.
+
+        ``report`` is called after each chunk; what it raises stops the pipe, and everything committed stays.
+        """
+        try:
+            for chunk in in_order(self._pool, self._read, self._chunks(steps), self._window):
+                self._sink.keep_until(chunk.first)
+                if chunk.action is Action.ZERO:
+                    self._sink.zero_until(chunk.first + chunk.count)
+                else:
+                    self._pack(chunk)
+                self._commit_if_due()
+                report(self.progress())
+            self._sink.keep_until(self._sink.pieces)
+            self._drain()
+            self._sink.finish()
+            self._committed = self._sink.cursor
+            return self.progress().figures
+        finally:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def progress(self) -> PipeProgress:
+        """Return how far the copy is."""
+        size = self._reader.size_bytes
+        reached = min(self._sink.cursor * PIECE_SIZE, size)
+        return PipeProgress(
+            size_bytes=size,
+            reached_bytes=reached,
+            committed_bytes=min(self._committed * PIECE_SIZE, size),
+            figures=Figures(
+                size_bytes=size,
+                processed_bytes=reached,
+                read_bytes=self._read_bytes,
+                transferred_bytes=self._transferred,
+                stored_bytes=self._units.end - self._first_end,
+                duration_s=self._clock.monotonic_s() - self._started_s,
+            ),
+            stages=self._times,
+        )
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def _chunks(self, steps: Iterable[PlanStep]) -> Iterator[_Chunk]:
+        """Cut the steps into chunks that do not cross a unit boundary of the disk, skipping what is done."""
+        done, per_unit = self._sink.cursor, self._units.pieces_per_unit
+        for step in steps:
+            first = max(step.span.start // PIECE_SIZE, done)
+            end = -(-step.span.end // PIECE_SIZE)
+            if step.action is Action.ZERO:
+                if first < end:
+                    yield _Chunk(Action.ZERO, first, end - first, None)
+                continue
+            while first < end:
+                stop = min(end, (first // per_unit + 1) * per_unit)
+                yield _Chunk(Action.READ, first, stop - first, self._buffers.take())
+                first = stop
+
+    def _read(self, chunk: _Chunk) -> _Chunk:
+        if chunk.buffer is None:
+            return chunk
+        clock = self._clock.monotonic_s
+        started_s = clock()
+        offset = chunk.first * PIECE_SIZE
+        view = memoryview(chunk.buffer)[: chunk.count * PIECE_SIZE]
+        there = min(len(view), self._reader.size_bytes - offset)
+        self._reader.read_into(offset, view[:there])
+        if there < len(view):
+            view[there:] = bytes(len(view) - there)
+        read_s = clock()
+        chunk.digests = piece_digests(view, self._sink.digest_key)
+        chunk.times.source_s = read_s - started_s
+        chunk.times.digest_s = clock() - read_s
+        return chunk
+
+    # -- packing -------------------------------------------------------------------------------------------------
+
+    def _pack(self, chunk: _Chunk) -> None:
+        self._times.add(chunk.times)
+        self._read_bytes += chunk.count * PIECE_SIZE
+        offer, per_unit = self._sink.offer, self._units.pieces_per_unit
+        unit = self._open
+        place = self._units.next_unit * per_unit + len(unit.pieces)
+        for slot, digest in enumerate(chunk.digests):
+            if not offer(digest, place):
+                continue
+            unit.pieces.append(chunk.first + slot)
+            unit.digests.append(digest)
+            unit.chunks.append(chunk)
+            unit.slots.append(slot)
+            chunk.pending += 1
+            place += 1
+            if len(unit.pieces) == per_unit:
+                self._seal()
+                unit = self._open
+        self._release(chunk, 0)
+        self._write_ready(len(self._encoding) - self._window)
+
+    def _release(self, chunk: _Chunk, pieces: int) -> None:
+        chunk.pending -= pieces
+        if chunk.pending == 0 and chunk.buffer is not None and chunk.first + chunk.count <= self._sink.cursor:
+            self._buffers.give_back(chunk.buffer)
+            chunk.buffer = None
+
+    def _seal(self) -> None:
+        """Send the open unit to be encoded."""
+        unit, self._open = self._open, _Unit()
+        if unit.pieces:
+            unit.number = self._units.reserve_unit()
+            unit.stamp = self._units.stamp(self._sink.point_number)
+            unit.flight = self._pool.submit(self._encode, unit)
+            self._encoding.append(unit)
+
+    def _encode(self, unit: _Unit) -> tuple[list[Buffer], float]:
+        started_s = self._clock.monotonic_s()
+        assert unit.stamp is not None
+        body = _body(unit)
+        tag = self._sink.disk_tag
+        pairs = zip(unit.pieces, unit.digests, strict=True)
+        entries = [PieceEntry(tag, piece, digest) for piece, digest in pairs]
+        codec, packed = compress(body, self._options.compression)
+        record = self._units.sealer.unit(unit.stamp, entries, codec, packed)
+        found, decoded = self._units.opener.unit(b"".join(record))
+        # Only bytes and bytearrays are compared at memory speed.
+        if found != entries or body != (decoded if isinstance(decoded, bytes) else bytes(decoded)):
+            raise EncodingFailed(f"unit {unit.number} of point {self._sink.point_number} does not decode to its bytes")
+        return record, self._clock.monotonic_s() - started_s
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def _write_ready(self, at_least: int) -> None:
+        """Write units that are encoded, in order; wait for the first ``at_least`` of them."""
+        while self._encoding and (at_least > 0 or _is_done(self._encoding[0])):
+            unit = self._encoding.popleft()
+            at_least -= 1
+            assert unit.flight is not None
+            assert unit.stamp is not None
+            record, encode_s = unit.flight.result()
+            started_s = self._clock.monotonic_s()
+            self._transferred += self._units.write_unit(unit.number, unit.stamp, unit.digests, record)
+            self._times.add(StageTimes(encode_s=encode_s, target_s=self._clock.monotonic_s() - started_s))
+            self._new_bytes += len(unit.pieces) * PIECE_SIZE
+            for chunk in unit.chunks:
+                self._release(chunk, 1)
+            reach("pipe.unit_written")
+
+    def _drain(self) -> None:
+        self._seal()
+        self._write_ready(len(self._encoding))
+
+    def _commit_if_due(self) -> None:
+        if not self._units.is_committing:
+            self._committed = self._committing
+        now_s = self._clock.monotonic_s()
+        waiting = self._new_bytes + len(self._encoding) * self._units.unit_size
+        if waiting >= self._options.uncommitted_bytes_max:
+            self._units.finish_commit()
+            self._times.commit_wait_s += self._clock.monotonic_s() - now_s
+        is_due = waiting >= self._options.commit_new_bytes or now_s - self._commit_s >= self._options.commit_interval_s
+        if is_due and not self._units.is_committing:
+            self._drain()
+            self._units.finish_commit()
+            self._committed = self._committing
+            self._sink.start_commit()
+            self._committing = self._sink.cursor
+            self._commit_s = now_s
+            self._new_bytes = 0
+
+
+def _is_done(unit: _Unit) -> bool:
+    return unit.flight is not None and unit.flight.done()
+
+
+def _body(unit: _Unit) -> bytes | bytearray:
+    """Return the bytes of a unit: the chunk's own buffer when the unit is just that, else a joined copy."""
+    first = unit.chunks[0]
+    assert first.buffer is not None
+    is_whole = len(unit.pieces) * PIECE_SIZE == len(first.buffer)
+    if is_whole and first is unit.chunks[-1]:
+        return first.buffer
+    views = {id(chunk): memoryview(chunk.buffer or b"") for chunk in unit.chunks}
+    return b"".join(
+        views[id(chunk)][slot * PIECE_SIZE : (slot + 1) * PIECE_SIZE]
+        for chunk, slot in zip(unit.chunks, unit.slots, strict=True)
+    )

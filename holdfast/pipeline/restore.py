@@ -1,0 +1,284 @@
+"""The restore pipe: restore point to target disk.
+
+Blocks are decoded ahead on the pool's threads, at least sixteen units in flight at the default unit size, and written
+in ascending order by the caller's thread. Every piece is compared with its digest before it is written.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+import msgspec
+
+from holdfast.clock import Clock
+from holdfast.errors import DataDamaged, RestoredBytesDiffer
+from holdfast.faults import reach
+from holdfast.formats.digests import piece_digests
+from holdfast.formats.magic import DIGEST_SIZE, PIECE_SIZE
+from holdfast.formats.record import PieceEntry
+from holdfast.model.session import Figures
+from holdfast.model.spans import Span
+from holdfast.pipeline.disks import DiskWriter
+from holdfast.pipeline.flow import in_order
+from holdfast.pipeline.stages import PipeProgress, StageTimes
+
+_BLOCK_PIECES = 16
+_UNITS_IN_FLIGHT = 16
+_UNITS_KEPT = 32
+_FLUSH_BYTES = 256 << 20
+
+
+class UnitFile(Protocol):
+    """A file that holds units."""
+
+    pieces_per_unit: int
+
+    def read_unit(self, number: int) -> tuple[list[PieceEntry], bytes | memoryview]:
+        """Return piece list and body of a unit."""
+        ...
+
+    def digests(self, place: int, count: int) -> bytes:
+        """Return the joined digests of consecutive places."""
+        ...
+
+
+class HeldRun(Protocol):
+    """Consecutive pieces at consecutive places; zeros when ``file`` is None."""
+
+    @property
+    def piece(self) -> int:
+        """First piece."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Number of pieces."""
+        ...
+
+    @property
+    def file(self) -> UnitFile | None:
+        """The file that holds them."""
+        ...
+
+    @property
+    def place(self) -> int:
+        """Place of the first piece."""
+        ...
+
+
+class PieceSource(Protocol):
+    """A disk at a restore point."""
+
+    size_bytes: int
+    pieces: int
+
+    def runs(self, start: int, end: int) -> Iterator[HeldRun]:
+        """Yield where pieces are, in order and without gaps."""
+        ...
+
+    def piece_digests(self, start: int, end: int) -> bytearray:
+        """Return the joined digests of pieces."""
+        ...
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Consecutive pieces of one unit; zeros when ``unit`` is None."""
+
+    piece: int
+    count: int
+    unit: tuple[UnitFile, int] | None
+    slot: int
+
+
+def checked_unit(file: UnitFile, number: int, key: bytes) -> bytes | memoryview:
+    """Return the body of a unit after comparing every piece with its digest. Raises `DataDamaged`."""
+    entries, body = file.read_unit(number)
+    found = piece_digests(body, key)
+    listed = [entry.digest for entry in entries]
+    tabled = file.digests(number * file.pieces_per_unit, len(entries))
+    if found != listed or tabled != b"".join(listed):
+        bad = [slot for slot, digest in enumerate(found) if digest != tabled[slot * DIGEST_SIZE :][:DIGEST_SIZE]]
+        raise DataDamaged(f"unit {number}: the pieces in slots {bad} do not match their digests")
+    return body
+
+
+class UnitCache:
+    """Decodes units ahead and keeps the last few. Use from one thread."""
+
+    def __init__(self, pool: ThreadPoolExecutor, key: bytes) -> None:
+        self._pool = pool
+        self._key = key
+        self._flights: OrderedDict[tuple[int, int], Future[bytes | memoryview]] = OrderedDict()
+
+    def request(self, file: UnitFile, number: int) -> Future[bytes | memoryview]:
+        """Return the decoding of a unit, started now unless it was before."""
+        key = (id(file), number)
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = self._pool.submit(checked_unit, file, number, self._key)
+            if len(self._flights) > _UNITS_KEPT:
+                self._flights.popitem(last=False)
+        else:
+            self._flights.move_to_end(key)
+        return flight
+
+
+class DiskRestore:
+    """Writes one disk of a restore point to a target. `run` may be called once."""
+
+    def __init__(self, source: PieceSource, target: DiskWriter, key: bytes, clock: Clock, *, threads: int = 2) -> None:
+        self._source = source
+        self._target = target
+        self._key = key
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="restore")
+        self._flusher = ThreadPoolExecutor(1, thread_name_prefix="flush")
+        self._units = UnitCache(self._pool, key)
+        self._flight: Future[None] | None = None
+        self._started_s = clock.monotonic_s()
+        self._times = StageTimes()
+        self._read = self._written = self._unflushed = 0
+        self._reached = self._committed = self._committing = 0
+
+    def run(self, first_piece: int, report: Callable[[PipeProgress], None]) -> Figures:
+        """Write the disk from a piece on, flush it, and return the figures.
+
+        ``report`` is called after each block; what it raises stops the restore.
+        """
+        self._reached = self._committed = self._committing = first_piece
+        try:
+            for parts, flights in self._ahead(first_piece):
+                for part, flight in zip(parts, flights, strict=True):
+                    self._write(part, flight)
+                self._flush_if_due()
+                report(self.progress())
+                reach("restore.block_written")
+            self._finish_flush()
+            self._target.flush()
+            self._committed = self._reached
+            return self.progress().figures
+        finally:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._flusher.shutdown(wait=True)
+
+    def progress(self) -> PipeProgress:
+        """Return how far the restore is."""
+        size = self._source.size_bytes
+        reached = min(self._reached * PIECE_SIZE, size)
+        return PipeProgress(
+            size_bytes=size,
+            reached_bytes=reached,
+            committed_bytes=min(self._committed * PIECE_SIZE, size),
+            figures=Figures(
+                size_bytes=size,
+                processed_bytes=reached,
+                read_bytes=self._read,
+                transferred_bytes=self._written,
+                stored_bytes=self._written,
+                duration_s=self._clock.monotonic_s() - self._started_s,
+            ),
+            stages=self._times,
+        )
+
+    def _ahead(self, first: int) -> Iterator[tuple[list[Part], list[Future[bytes | memoryview] | None]]]:
+        window: deque[tuple[list[Part], list[Future[bytes | memoryview] | None]]] = deque()
+        units = 0
+        for parts in _blocks(self._source, first):
+            flights = [None if part.unit is None else self._units.request(*part.unit) for part in parts]
+            window.append((parts, flights))
+            units += sum(flight is not None for flight in flights)
+            while units > _UNITS_IN_FLIGHT and len(window) > 1:
+                done = window.popleft()
+                units -= sum(flight is not None for flight in done[1])
+                yield done
+        yield from window
+
+    def _write(self, part: Part, flight: Future[bytes | memoryview] | None) -> None:
+        offset = part.piece * PIECE_SIZE
+        length = min(part.count * PIECE_SIZE, self._source.size_bytes - offset)
+        started_s = self._clock.monotonic_s()
+        if flight is None:
+            self._target.write_zeros(Span(offset, length))
+        else:
+            body = flight.result()
+            waited_s = self._clock.monotonic_s()
+            self._times.source_s += waited_s - started_s
+            at = part.slot * PIECE_SIZE
+            self._target.write(offset, memoryview(body)[at : at + length])
+            self._written += length
+            self._read += length
+            self._unflushed += length
+            started_s = waited_s
+        self._times.target_s += self._clock.monotonic_s() - started_s
+        self._reached = part.piece + part.count
+
+    def _flush_if_due(self) -> None:
+        if self._unflushed < _FLUSH_BYTES:
+            return
+        self._finish_flush()
+        self._committing = self._reached
+        self._unflushed = 0
+        self._flight = self._flusher.submit(self._target.flush)
+
+    def _finish_flush(self) -> None:
+        flight, self._flight = self._flight, None
+        if flight is not None:
+            flight.result()
+            self._committed = self._committing
+
+
+def compare_target(
+    source: PieceSource,
+    target: DiskWriter,
+    key: bytes,
+    report: Callable[[int], None],
+    *,
+    threads: int = 2,
+) -> None:
+    """Read the target back and compare every piece with the point's digests. Raises `RestoredBytesDiffer`."""
+    block = _BLOCK_PIECES * PIECE_SIZE
+
+    def differing(first: int) -> tuple[int, int | None]:
+        offset = first * PIECE_SIZE
+        buffer = bytearray(min(block, (source.pieces - first) * PIECE_SIZE))
+        target.read_into(offset, memoryview(buffer)[: source.size_bytes - offset])
+        expected = source.piece_digests(first, first + len(buffer) // PIECE_SIZE)
+        for slot, digest in enumerate(piece_digests(buffer, key)):
+            if digest != expected[slot * DIGEST_SIZE : (slot + 1) * DIGEST_SIZE]:
+                return first, first + slot
+        return first, None
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="compare") as pool:
+        for first, bad in in_order(pool, differing, range(0, source.pieces, _BLOCK_PIECES), 8):
+            if bad is not None:
+                raise RestoredBytesDiffer(f"the target differs from the restore point at offset {bad * PIECE_SIZE}")
+            report(min((first + _BLOCK_PIECES) * PIECE_SIZE, source.size_bytes))
+
+
+def _blocks(source: PieceSource, first: int) -> Iterator[list[Part]]:
+    """Cut a disk into lists of parts of about one block; long runs of zeros stay whole."""
+    parts: list[Part] = []
+    pieces = 0
+    for run in source.runs(first, source.pieces):
+        for part in _parts(run):
+            parts.append(part)
+            pieces += 0 if part.unit is None else part.count
+            if pieces >= _BLOCK_PIECES or part.unit is None:
+                yield parts
+                parts, pieces = [], 0
+    if parts:
+        yield parts
+
+
+def _parts(run: HeldRun) -> Iterator[Part]:
+    file = run.file
+    if file is None:
+        yield Part(run.piece, run.count, None, 0)
+        return
+    piece, place, left = run.piece, run.place, run.count
+    while left:
+        number, slot = divmod(place, file.pieces_per_unit)
+        count = min(left, file.pieces_per_unit - slot)
+        yield Part(piece, count, (file, number), slot)
+        piece, place, left = piece + count, place + count, left - count

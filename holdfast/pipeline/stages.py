@@ -1,0 +1,45 @@
+"""Figures of the data pipe: what went through, and where the time went."""
+
+import msgspec
+
+from holdfast.model.compression import Compression
+from holdfast.model.session import Figures
+
+
+class StageTimes(msgspec.Struct, kw_only=True):
+    """Seconds during which each stage was busy, summed over its threads."""
+
+    source_s: float = 0.0
+    digest_s: float = 0.0
+    encode_s: float = 0.0
+    target_s: float = 0.0
+    commit_wait_s: float = 0.0
+
+    def add(self, other: "StageTimes") -> None:
+        """Add another's seconds."""
+        for field in self.__struct_fields__:
+            setattr(self, field, getattr(self, field) + getattr(other, field))
+
+
+class PipeProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a disk is. ``committed_bytes`` of the disk are safe whatever dies now."""
+
+    size_bytes: int
+    reached_bytes: int
+    committed_bytes: int
+    figures: Figures
+    stages: StageTimes
+
+
+class PipeOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Compression and bounds of the pipe."""
+
+    compression: Compression = Compression.ZSTD_1
+    threads: int = 2
+    in_flight_bytes: int = 12 << 20
+    """Read ahead of the packing; about as much again waits to be written."""
+    commit_new_bytes: int = 24 << 20
+    """A commit starts after this much new data."""
+    uncommitted_bytes_max: int = 48 << 20
+    """With more new data than this, the pipe waits for the commit that is on its way."""
+    commit_interval_s: float = 2.0

@@ -1,0 +1,199 @@
+"""A chain: the files of one folder, and restore points as random-access disks."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from holdfast.errors import ChainBroken, DiskNotFound, FileDamaged, PointNotFound
+from holdfast.formats.contents import Point, PointDisk
+from holdfast.formats.magic import (
+    DIGEST_SIZE,
+    NEVER_WRITTEN,
+    PIECE_SIZE,
+    PIECES_PER_PAGE,
+    PIECES_PER_SEGMENT,
+    SEGMENTS_PER_PAGE,
+    ZERO_DIGEST,
+)
+from holdfast.storage.atomic import Files
+from holdfast.storage.chain_file import FILE_SUFFIX, ChainFile
+
+_FILE_NAME = re.compile(r"^\d{8}-(full|increment|rollback)\.hfc$")
+
+
+class PieceRun(msgspec.Struct, frozen=True):
+    """Consecutive pieces at consecutive places of one file; ``file`` is None for zeros."""
+
+    piece: int
+    count: int
+    file: ChainFile | None
+    place: int
+
+
+class Chain:
+    """The files of a chain as they were when it was opened. Methods may be called from several threads."""
+
+    def __init__(self, folder: Path, files: list[ChainFile]) -> None:
+        self.folder = folder
+        self.files = files
+
+    @classmethod
+    def open(cls, files: Files, folder: Path, passphrase: str | None = None) -> "Chain":
+        """Open every chain file of a folder. Raises the errors of `ChainFile.open`."""
+        opened: list[ChainFile] = []
+        try:
+            for name in chain_file_names(files, folder):
+                keys = opened[0].keys if opened else None
+                opened.append(ChainFile.open(files, folder / name, passphrase, keys))
+            opened.sort(key=lambda file: file.contents.holds)
+            return cls(folder, opened)
+        except BaseException:
+            for file in opened:
+                file.close()
+            raise
+
+    def points(self) -> list[tuple[ChainFile, Point]]:
+        """Return all points, oldest first, complete or not."""
+        found = [(file, point) for file in self.files for point in file.contents.points]
+        return sorted(found, key=lambda pair: pair[1].number)
+
+    def point(self, number: int) -> tuple[ChainFile, Point]:
+        """Return a complete point. Raises `PointNotFound`."""
+        for file, point in self.points():
+            if point.number == number and point.complete:
+                return file, point
+        raise PointNotFound(f"chain {self.folder.name} has no complete point {number}")
+
+    def newest(self, machine_id: str | None = None) -> tuple[ChainFile, Point] | None:
+        """Return the newest complete point, of one machine if given, or None."""
+        for file, point in reversed(self.points()):
+            if point.complete and machine_id in {None, point.machine.machine_id}:
+                return file, point
+        return None
+
+    def holder(self, point_number: int) -> ChainFile:
+        """Return the file that holds what a point wrote. Raises `ChainBroken` when it is missing."""
+        for file in self.files:
+            first, last = file.contents.holds
+            if first <= point_number <= last:
+                return file
+        raise ChainBroken(f"no file in {self.folder} holds what point {point_number} wrote")
+
+    def disk(self, number: int, key: str) -> "StoredDisk":
+        """Return a disk at a complete point. Raises `PointNotFound` or `DiskNotFound`."""
+        file, point = self.point(number)
+        disk = point.disk(key)
+        if disk is None:
+            raise DiskNotFound(f"point {number} of chain {self.folder.name} has no disk {key}")
+        return StoredDisk(self, file, point, disk)
+
+    def close(self) -> None:
+        """Close all files. Idempotent."""
+        for file in self.files:
+            file.close()
+
+    def __enter__(self) -> Self:
+        """Enter a block that closes the chain at its end."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the chain."""
+        self.close()
+
+
+class StoredDisk:
+    """A disk at a restore point: where its pieces are, and their digests."""
+
+    def __init__(self, chain: Chain, file: ChainFile, point: Point, disk: PointDisk) -> None:
+        self.point = point
+        self.disk = disk
+        self.size_bytes = disk.size
+        self.pieces = -(-disk.size // PIECE_SIZE)
+        self._chain = chain
+        self._file = file
+        self._map = file.map_table(point.number, disk.key)
+        self._indexes: dict[int, int | None] = {}
+
+    def writers(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Yield (first piece, count, writer) for the pieces ``[start, end)``, in order and without gaps."""
+        while start < end:
+            page, base = start // PIECES_PER_PAGE, start // PIECES_PER_PAGE * PIECES_PER_PAGE
+            stop = min(end, base + PIECES_PER_PAGE)
+            runs = self._map.page(page)
+            if runs is None:
+                yield start, stop - start, NEVER_WRITTEN
+            else:
+                for piece, count, writer in runs.runs(start - base, stop - base):
+                    yield base + piece, count, writer
+            start = stop
+
+    def runs(self, start: int, end: int) -> Iterator[PieceRun]:
+        """Yield where the pieces ``[start, end)`` are, in order and without gaps. Raises `ChainBroken`."""
+        for piece, count, writer in self.writers(start, end):
+            if writer == NEVER_WRITTEN:
+                yield PieceRun(piece, count, None, 0)
+            else:
+                yield from self._held_runs(piece, count, self._chain.holder(writer))
+
+    def segment_digest(self, segment: int) -> bytes:
+        """Return the digest of one segment of 64 MiB."""
+        page = self._map.page(segment // SEGMENTS_PER_PAGE)
+        return ZERO_DIGEST if page is None else page.segment(segment % SEGMENTS_PER_PAGE)
+
+    def segment_digests(self) -> Iterator[bytes]:
+        """Yield the digests of all segments of the disk, in order."""
+        for segment in range(-(-self.pieces // PIECES_PER_SEGMENT)):
+            yield self.segment_digest(segment)
+
+    def piece_digests(self, start: int, end: int) -> bytearray:
+        """Return the joined digests of the pieces ``[start, end)``."""
+        found = bytearray()
+        for run in self.runs(start, end):
+            if run.file is None:
+                found += bytes(run.count * DIGEST_SIZE)
+            else:
+                found += run.file.digests(run.place, run.count)
+        return found
+
+    def _held_runs(self, piece: int, count: int, holder: ChainFile) -> Iterator[PieceRun]:
+        index = self._index_in(holder)
+        end = piece + count
+        while piece < end:
+            page, base = piece // PIECES_PER_PAGE, piece // PIECES_PER_PAGE * PIECES_PER_PAGE
+            table = None if index is None else holder.pieces_page(index, page)
+            stop = min(end, base + PIECES_PER_PAGE)
+            while piece < stop:
+                taken = None if table is None else table.run_from(piece - base)
+                if taken is None:
+                    where = f"piece {piece} of disk {self.disk.key} at point {self.point.number}"
+                    raise FileDamaged(f"{holder.path} should hold {where} and does not")
+                place, length = taken
+                length = min(length, stop - piece)
+                yield PieceRun(piece, length, holder, place)
+                piece += length
+
+    def _index_in(self, holder: ChainFile) -> int | None:
+        known = self._indexes.get(id(holder), -1)
+        if known == -1:
+            known = holder.contents.disk_index(self.point.machine.machine_id, self.disk.key)
+            self._indexes[id(holder)] = known
+        return known
+
+
+def chain_file_names(files: Files, folder: Path) -> list[str]:
+    """Return the names of the chain files in a folder, in the order of their points."""
+    return [name for name in files.names(folder) if _FILE_NAME.match(name)]
+
+
+def chain_file_name(point_number: int, kind: str) -> str:
+    """Return the name of the file whose first point has this number."""
+    return f"{point_number:08d}-{kind}{FILE_SUFFIX}"

@@ -1,0 +1,219 @@
+"""One chain file, opened for reading.
+
+Opening reads two superblocks and one page; everything else is read when it is asked for.
+"""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from holdfast.errors import (
+    ChainBroken,
+    DataDamaged,
+    FileDamaged,
+    FormatTooNew,
+    FormatUnknown,
+    HoldfastError,
+    PassphraseWrong,
+)
+from holdfast.formats.contents import Contents, decode_contents
+from holdfast.formats.keys import ChainKeys, open_keys
+from holdfast.formats.magic import (
+    DIGEST_SIZE,
+    DIGESTS_PER_PAGE,
+    PIECE_SIZE,
+    PIECES_PER_PAGE,
+    SUPERBLOCK_SIZE,
+    UNITS_PER_PAGE,
+    FileState,
+)
+from holdfast.formats.pages import MapRuns, PieceRuns, UnitEntry, get_unit
+from holdfast.formats.record import PieceEntry, RecordOpener
+from holdfast.formats.superblock import Superblock, is_sealed, unpack_superblock
+from holdfast.storage.atomic import FileHandle, Files
+from holdfast.storage.tables import PageStore, TableReader
+
+FILE_SUFFIX = ".hfc"
+
+
+class ChainFile:
+    """A chain file as of its last commit when it was opened. Methods may be called from several threads."""
+
+    def __init__(self, handle: FileHandle, keys: ChainKeys, superblock: Superblock) -> None:
+        self.handle = handle
+        self.keys = keys
+        self.superblock = superblock
+        self.opener = RecordOpener(keys.cipher, keys.record_key)
+        self.store = PageStore(handle, self.opener, keys.digest_key)
+        self.contents: Contents = decode_contents(self.store.body(superblock.root))
+        self._units = TableReader(self.store, self.contents.units.table, bytes)
+        self._digests = TableReader(self.store, self.contents.digests, bytes)
+        self._pieces = [TableReader(self.store, d.pieces, PieceRuns.decode) for d in self.contents.disks]
+        self.pieces_per_unit = superblock.unit_size // PIECE_SIZE
+        self._check_identity()
+
+    @classmethod
+    def open(
+        cls, files: Files, path: Path, passphrase: str | None = None, keys: ChainKeys | None = None
+    ) -> "ChainFile":
+        """Open a file; ``keys`` of another file of the chain spare the passphrase.
+
+        Raises `FormatUnknown`, `FormatTooNew`, `FileDamaged`, `PassphraseWrong`, `ChainBroken`.
+        """
+        handle = files.open(path)
+        try:
+            keys, superblock = read_state(handle, passphrase, keys)
+            return cls(handle, keys, superblock)
+        except BaseException:
+            handle.close()
+            raise
+
+    @property
+    def path(self) -> Path:
+        """Return where the file is."""
+        return self.handle.path
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether the file's points are all complete."""
+        return self.superblock.state is FileState.COMPLETE
+
+    def unit(self, number: int) -> UnitEntry | None:
+        """Return where a unit is, or None when it is not there."""
+        page = self._units.page(number // UNITS_PER_PAGE)
+        return None if page is None else get_unit(page, number % UNITS_PER_PAGE)
+
+    def digest(self, place: int) -> bytes:
+        """Return the digest of the piece at a place."""
+        return self.digests(place, 1)
+
+    def digests(self, place: int, count: int) -> bytes:
+        """Return the joined digests of ``count`` consecutive places."""
+        parts = []
+        while count > 0:
+            page = self._digests.page(place // DIGESTS_PER_PAGE)
+            at = place % DIGESTS_PER_PAGE
+            take = min(count, DIGESTS_PER_PAGE - at)
+            if page is None:
+                raise FileDamaged(f"{self.path} has no digest for place {place}")
+            parts.append(page[at * DIGEST_SIZE : (at + take) * DIGEST_SIZE])
+            place, count = place + take, count - take
+        return b"".join(parts)
+
+    def pieces_page(self, disk_index: int, page: int) -> PieceRuns | None:
+        """Return one page of the piece table of a disk, or None when it is absent."""
+        return self._pieces[disk_index].page(page)
+
+    def place(self, disk_index: int, piece: int) -> int | None:
+        """Return the place of a piece, or None when the file does not hold it."""
+        page = self.pieces_page(disk_index, piece // PIECES_PER_PAGE)
+        return None if page is None else page.find(piece % PIECES_PER_PAGE)
+
+    def read_unit(self, number: int) -> tuple[list[PieceEntry], bytes | memoryview]:
+        """Read and decode a unit. Raises `DataDamaged` naming file, unit and offset."""
+        entry = self.unit(number)
+        if entry is None:
+            raise DataDamaged(f"unit {number} is not in {self.path}")
+        try:
+            return self.opener.unit(self.handle.read(entry.offset, entry.length))
+        except (DataDamaged, FormatUnknown) as error:
+            message = f"unit {number} of {self.path} at offset {entry.offset}: {error.message}"
+            raise DataDamaged(message) from error
+
+    def map_table(self, point_number: int, key: str) -> TableReader[MapRuns]:
+        """Return the map of a disk at a point of this file."""
+        point = self.contents.point(point_number)
+        disk = None if point is None else point.disk(key)
+        if disk is None:
+            raise ChainBroken(f"{self.path} has no disk {key} at point {point_number}")
+        return TableReader(self.store, disk.map, MapRuns.decode)
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        self.handle.close()
+
+    def __enter__(self) -> Self:
+        """Enter a block that closes the file at its end."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    def _check_identity(self) -> None:
+        block, contents = self.superblock, self.contents
+        stated = (contents.chain, contents.file, contents.kind, contents.unit_size)
+        if stated != (
+            block.chain_id.hex(),
+            block.file_id.hex(),
+            block.kind.name.lower(),
+            block.unit_size,
+        ):
+            raise FileDamaged(f"{self.path}: contents page and superblock do not belong together")
+
+
+def read_state(
+    handle: FileHandle, passphrase: str | None, keys: ChainKeys | None = None
+) -> tuple[ChainKeys, Superblock]:
+    """Return the keys and the newest valid superblock of an open file."""
+    found: list[Superblock] = []
+    problems: list[HoldfastError] = []
+    for slot in range(2):
+        data = handle.read(slot * SUPERBLOCK_SIZE, SUPERBLOCK_SIZE)
+        try:
+            block = unpack_superblock(data)
+        except (FormatUnknown, FileDamaged) as error:
+            problems.append(error)
+            continue
+        except FormatTooNew as error:
+            raise FormatTooNew(f"{handle.path}: {error.message}") from error
+        try:
+            keys = _keys_for(handle, block, passphrase, keys)
+        except PassphraseWrong as error:
+            problems.append(error)
+            continue
+        if is_sealed(data, block.file_id, keys) and block.generation % 2 == slot:
+            found.append(block)
+        else:
+            problems.append(FileDamaged("superblock seal does not match"))
+    if not found or keys is None:
+        raise _no_superblock(handle, problems)
+    return keys, max(found, key=lambda block: block.generation)
+
+
+def is_file_encrypted(files: Files, path: Path) -> bool | None:
+    """Return whether a chain file is encrypted, without its passphrase; None when no superblock can be read."""
+    handle = files.open(path)
+    try:
+        for slot in range(2):
+            try:
+                block = unpack_superblock(handle.read(slot * SUPERBLOCK_SIZE, SUPERBLOCK_SIZE))
+            except (FormatUnknown, FileDamaged):
+                continue  # the other slot may do; without either the answer is None
+            return bool(block.envelope.cipher)
+        return None
+    finally:
+        handle.close()
+
+
+def _keys_for(handle: FileHandle, block: Superblock, passphrase: str | None, keys: ChainKeys | None) -> ChainKeys:
+    if keys is None:
+        return open_keys(block.chain_id, block.envelope, passphrase)
+    if keys.chain_id != block.chain_id or keys.cipher is not block.envelope.cipher:
+        raise ChainBroken(f"{handle.path} belongs to chain {block.chain_id.hex()}, not {keys.chain_id.hex()}")
+    return keys
+
+
+def _no_superblock(handle: FileHandle, problems: list[HoldfastError]) -> HoldfastError:
+    for problem in problems:
+        if isinstance(problem, PassphraseWrong):
+            return problem
+    reasons = "; ".join(problem.message for problem in problems)
+    if all(isinstance(problem, FormatUnknown) for problem in problems):
+        return FormatUnknown(f"{handle.path} is not a chain file: {reasons}")
+    return FileDamaged(f"{handle.path} has no valid superblock: {reasons}")

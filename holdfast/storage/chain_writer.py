@@ -1,0 +1,394 @@
+"""Writes a chain file: records to fresh space, then a commit that flips the superblock.
+
+The protocol is that of docs/formats/chain-file.md section 3. `ChainWriter` knows records, tables and commits; what a
+restore point means is the business of `holdfast.storage.point_writer`.
+
+One writer at a time: the chain's lock file is held as long as the writer is open, and each commit first looks whether
+somebody else has committed since, which a lock lost over a network mount would allow.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from holdfast.errors import (
+    ChainBusy,
+    HoldfastError,
+    LimitExceeded,
+    StoreFailed,
+    WriterFenced,
+)
+from holdfast.faults import reach
+from holdfast.formats.contents import Contents, FileDisk, Notes, Units, decode_contents, encode_contents
+from holdfast.formats.digests import page_digest
+from holdfast.formats.keys import ChainKeys
+from holdfast.formats.magic import (
+    ALIGNMENT,
+    DIGEST_SIZE,
+    DIGESTS_PER_PAGE,
+    PIECE_SIZE,
+    PIECES_PER_PAGE,
+    PLACES_MAX,
+    RECORDS_START,
+    SUPERBLOCK_SIZE,
+    UNITS_PER_PAGE,
+    FileKind,
+    FileState,
+    RecordKind,
+)
+from holdfast.formats.pages import PieceRuns, Ref, UnitEntry, empty_units_page, put_unit
+from holdfast.formats.record import Note, RecordOpener, RecordSealer, Stamp, pack_notes
+from holdfast.formats.superblock import Superblock, pack_superblock
+from holdfast.storage.atomic import Buffer, FileHandle, Files
+from holdfast.storage.chain_file import read_state
+from holdfast.storage.tables import PageCursor, PageStore, TableWriter
+
+LOCK_NAME = "chain.lock"
+_RANDOM_ID = 16
+
+
+class FileSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a new chain file is to be."""
+
+    kind: FileKind
+    unit_size: int
+    contents: Contents
+
+
+class ChainWriter:
+    """A chain file open for writing. Use from one thread; `sealer` and `opener` may be used from others."""
+
+    def __init__(self, handle: FileHandle, lock: FileHandle, keys: ChainKeys, state: Superblock) -> None:
+        self.handle = handle
+        self.keys = keys
+        self.key_id = os.urandom(_RANDOM_ID)
+        self.file_id = state.file_id
+        self.unit_size = state.unit_size
+        self.pieces_per_unit = state.unit_size // PIECE_SIZE
+        self.sealer = RecordSealer(keys.cipher, keys.record_key(self.key_id))
+        self.opener = RecordOpener(keys.cipher, keys.record_key)
+        self.store = PageStore(handle, self.opener, keys.digest_key)
+        self._lock = lock
+        self._committed = state
+        self._generation = state.generation + 1
+        self._record_number = 0
+        self._end = state.end
+        self._point = 0
+        self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
+        self._flight: Future[None] | None = None
+        self._failure: HoldfastError | None = None
+        self._dead: list[tuple[int, int]] = []
+        self._dying: list[tuple[int, int]] = []
+        self._freed_by_flight: list[tuple[int, int]] = []
+        self._free: list[tuple[int, int]] = []
+
+    # -- opening -------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, files: Files, path: Path, spec: FileSpec, keys: ChainKeys) -> "ChainWriter":
+        """Make a new chain file with a first commit. Raises `ChainBusy` when the chain has a writer."""
+        lock = acquire_chain_lock(files, path.parent)
+        try:
+            handle = files.create(path)
+        except BaseException:
+            lock.close()
+            raise
+        empty = Superblock(
+            kind=spec.kind,
+            unit_size=spec.unit_size,
+            state=FileState.OPEN,
+            generation=0,
+            end=RECORDS_START,
+            chain_id=bytes.fromhex(spec.contents.chain),
+            file_id=bytes.fromhex(spec.contents.file),
+            key_id=bytes(_RANDOM_ID),
+            root=Ref(0, 0, bytes(DIGEST_SIZE)),
+            envelope=keys.envelope,
+        )
+        writer = cls(handle, lock, keys, empty)
+        try:
+            writer._attach(spec.contents)
+            writer.commit()
+        except BaseException:
+            writer.close()
+            raise
+        return writer
+
+    @classmethod
+    def resume(
+        cls, files: Files, path: Path, passphrase: str | None = None, keys: ChainKeys | None = None
+    ) -> "ChainWriter":
+        """Open a chain file at its last commit. Raises `ChainBusy` when the chain has a writer."""
+        lock = acquire_chain_lock(files, path.parent)
+        try:
+            handle = files.open(path, write=True)
+        except BaseException:
+            lock.close()
+            raise
+        try:
+            keys, state = read_state(handle, passphrase, keys)
+            writer = cls(handle, lock, keys, state)
+            writer._attach(decode_contents(writer.store.body(state.root)))
+        except BaseException:
+            handle.close()
+            lock.close()
+            raise
+        return writer
+
+    def _attach(self, contents: Contents) -> None:
+        self.contents = contents
+        self.next_unit = contents.units.count
+        self._units = PageCursor(
+            TableWriter(self.store, self, contents.units.table),
+            self._load_bytes,
+            empty_units_page,
+            bytes,
+        )
+        self._digests = PageCursor(
+            TableWriter(self.store, self, contents.digests),
+            self._load_bytes,
+            lambda: bytearray(DIGESTS_PER_PAGE * DIGEST_SIZE),
+            bytes,
+        )
+        self._pieces = [self._pieces_cursor(disk) for disk in contents.disks]
+        self._notes_table = TableWriter(self.store, self, contents.notes.table)
+        self._notes: list[Note] = []
+
+    def _pieces_cursor(self, disk: FileDisk) -> PageCursor[PieceRuns]:
+        return PageCursor(
+            TableWriter(self.store, self, disk.pieces),
+            lambda ref: PieceRuns.decode(self.store.body(ref)),
+            PieceRuns,
+            PieceRuns.encode,
+        )
+
+    def _load_bytes(self, ref: Ref) -> bytearray:
+        return bytearray(self.store.body(ref))
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    @property
+    def committed(self) -> Superblock:
+        """Return the last superblock known to be on stable storage."""
+        return self._committed
+
+    @property
+    def end(self) -> int:
+        """Return the first byte behind everything written so far, committed or not."""
+        return self._end
+
+    def stamp(self, point: int) -> Stamp:
+        """Return the identity of the next record to be sealed; each call uses it up."""
+        self._point = point
+        number, self._record_number = self._record_number, self._record_number + 1
+        return Stamp(self._generation, number, point, self.file_id, self.key_id)
+
+    def reserve_unit(self) -> int:
+        """Return the number of a new unit."""
+        number, self.next_unit = self.next_unit, self.next_unit + 1
+        if self.next_unit * self.pieces_per_unit > PLACES_MAX:
+            raise LimitExceeded(f"{self.handle.path} holds the most units a file can")
+        return number
+
+    def write_unit(self, number: int, stamp: Stamp, digests: Sequence[bytes], record: Sequence[Buffer]) -> int:
+        """Append a sealed unit and enter it in the tables; return the bytes it takes in the file."""
+        self._raise_failure()
+        size = sum(len(buffer) for buffer in record)
+        length = size - len(record[-1])
+        self.handle.write(self._end, record)
+        page = self._units.at(number // UNITS_PER_PAGE)
+        put_unit(page, number % UNITS_PER_PAGE, UnitEntry(self._end, length, stamp.point))
+        self._put_digests(number * self.pieces_per_unit, digests)
+        self._end += size
+        return size
+
+    def _put_digests(self, place: int, digests: Sequence[bytes]) -> None:
+        # A unit's places never straddle a page: 1024 is a multiple of every number of pieces in a unit.
+        at = place % DIGESTS_PER_PAGE * DIGEST_SIZE
+        joined = b"".join(digests)
+        self._digests.at(place // DIGESTS_PER_PAGE)[at : at + len(joined)] = joined
+
+    def digests_page(self, index: int) -> bytes | bytearray:
+        """Return one page of the digests entered so far; empty when it is absent."""
+        return self._digests.peek(index) or b""
+
+    def digest(self, place: int) -> bytes:
+        """Return the digest at a place that was entered before."""
+        at = place % DIGESTS_PER_PAGE * DIGEST_SIZE
+        return bytes(self.digests_page(place // DIGESTS_PER_PAGE)[at : at + DIGEST_SIZE])
+
+    def add_piece(self, disk: int, piece: int, place: int) -> None:
+        """Say that the file holds a piece at a place. Pieces of a disk come in ascending order."""
+        self._pieces[disk].at(piece // PIECES_PER_PAGE).append(piece % PIECES_PER_PAGE, place)
+
+    def add_note(self, note: Note) -> None:
+        """Note pieces that are written without storing bytes, so that a scan of the records finds them too."""
+        last = self._notes[-1] if self._notes else None
+        is_next = last is not None and (last.disk_tag, last.piece + last.count) == (note.disk_tag, note.piece)
+        if last is not None and is_next and last.digest == note.digest:
+            self._notes[-1] = msgspec.structs.replace(last, count=last.count + note.count)
+        else:
+            self._notes.append(note)
+
+    def find_place(self, disk: int, piece: int) -> int | None:
+        """Return the place of a piece that the file holds, or None."""
+        page = self._pieces[disk].peek(piece // PIECES_PER_PAGE)
+        return None if page is None else page.find(piece % PIECES_PER_PAGE)
+
+    def write_page(self, body: bytes, replaces: Ref | None, kind: RecordKind = RecordKind.PAGE) -> Ref:
+        """Write a page to fresh space; the space of ``replaces`` is free two commits later."""
+        record = self.sealer.page(self.stamp(self._point), body, kind)
+        size = sum(len(buffer) for buffer in record)
+        offset = self._allocate(size)
+        self.handle.write(offset, record)
+        if replaces is not None:
+            self._dying.append((replaces.offset, _aligned(replaces.length)))
+        return Ref(offset, size - len(record[-1]), page_digest(body, self.keys.digest_key))
+
+    def _allocate(self, size: int) -> int:
+        for index, (offset, free) in enumerate(self._free):
+            if free >= size:
+                if free == size:
+                    del self._free[index]
+                else:
+                    self._free[index] = (offset + size, free - size)
+                return offset
+        offset, self._end = self._end, self._end + size
+        return offset
+
+    # -- committing ----------------------------------------------------------------------------------------------
+
+    def commit(self, state: FileState = FileState.OPEN) -> None:
+        """Make everything written so far durable; return when it is."""
+        self.start_commit(state)
+        self.finish_commit()
+
+    def start_commit(self, state: FileState = FileState.OPEN) -> None:
+        """Write tables and contents, and let the flush run in the background. Waits for an earlier commit."""
+        self.finish_commit()
+        block = self._write_tables(state)
+        freed, self._dead, self._dying = self._dead, self._dying, []
+        self._generation += 1
+        self._record_number = 0
+        self._flight = self._background.submit(self._flush_and_flip, block)
+        self._freed_by_flight = freed
+
+    def finish_commit(self) -> None:
+        """Wait for a commit that was started, if there is one, and raise what went wrong with it."""
+        flight, self._flight = self._flight, None
+        if flight is not None:
+            try:
+                flight.result()
+            except HoldfastError as error:
+                self._failure = error
+        self._raise_failure()
+        if flight is not None:
+            # Both slots now name commits that no longer use this space.
+            self._free.extend(self._freed_by_flight)
+
+    @property
+    def is_committing(self) -> bool:
+        """Return whether a started commit is still on its way."""
+        return self._flight is not None and not self._flight.done()
+
+    def _write_tables(self, state: FileState) -> Superblock:
+        disks = tuple(
+            msgspec.structs.replace(disk, pieces=cursor.flush())
+            for disk, cursor in zip(self.contents.disks, self._pieces, strict=True)
+        )
+        self.contents = msgspec.structs.replace(
+            self.contents,
+            units=Units(count=self.next_unit, table=self._units.flush()),
+            digests=self._digests.flush(),
+            notes=self._flush_notes(),
+            disks=disks,
+        )
+        old = self._committed.root
+        root = self.write_page(encode_contents(self.contents), old if old.length else None)
+        return msgspec.structs.replace(
+            self._committed,
+            state=state,
+            generation=self._generation,
+            end=self._end,
+            key_id=self.key_id,
+            root=root,
+        )
+
+    def _flush_notes(self) -> Notes:
+        count = self.contents.notes.count
+        if self._notes:
+            ref = self.write_page(pack_notes(self._notes), None, RecordKind.NOTES)
+            self._notes_table.put_ref(count, ref)
+            self._notes = []
+            count += 1
+        return Notes(count=count, table=self._notes_table.flush())
+
+    def _flush_and_flip(self, block: Superblock) -> None:
+        reach("commit.before_sync")
+        self.handle.sync()
+        self._check_fence()
+        reach("commit.before_flip")
+        data = pack_superblock(block, self.keys)
+        self.handle.write(block.slot_offset, [data])
+        reach("commit.flipped")
+        self.handle.sync()
+        if self.handle.read(block.slot_offset, SUPERBLOCK_SIZE) != data:
+            raise StoreFailed(f"{self.handle.path}: the superblock does not read back as written")
+        root = self.handle.read(block.root.offset, block.root.length)
+        if page_digest(self.opener.page(root), self.keys.digest_key) != block.root.digest:
+            raise StoreFailed(f"{self.handle.path}: the contents page does not read back as written")
+        self._committed = block
+        reach("commit.done")
+
+    def _check_fence(self) -> None:
+        if self._committed.generation == 0:
+            return
+        _, found = read_state(self.handle, None, self.keys)
+        if (found.generation, found.key_id) != (self._committed.generation, self._committed.key_id):
+            raise WriterFenced(
+                f"{self.handle.path} is at commit {found.generation} of another writer, "
+                f"this one last made {self._committed.generation}"
+            )
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    # -- closing -------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of the chain without a commit. Idempotent."""
+        self._background.shutdown(wait=True)
+        self.handle.close()
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        """Enter a block that closes the writer at its end."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the writer."""
+        self.close()
+
+
+def acquire_chain_lock(files: Files, folder: Path) -> FileHandle:
+    """Become the only writer of a chain. Raises `ChainBusy`."""
+    lock = files.open_lock(folder / LOCK_NAME)
+    if not lock.lock():
+        lock.close()
+        raise ChainBusy(f"chain {folder.name} is being written by another session")
+    return lock
+
+
+def _aligned(length: int) -> int:
+    return -(-length // ALIGNMENT) * ALIGNMENT

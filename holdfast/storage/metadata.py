@@ -1,0 +1,119 @@
+"""The chain metadata file on disk: written after every change of a chain, checked before the next, rebuilt at need."""
+
+import os
+from pathlib import Path
+
+from holdfast.errors import ChainBroken, FileDamaged, FormatUnknown
+from holdfast.formats.chain_metadata import (
+    ChainMetadata,
+    MetadataFile,
+    MetadataPoint,
+    decode_metadata,
+    encode_metadata,
+    metadata_envelope,
+)
+from holdfast.formats.keys import ChainKeys
+from holdfast.storage.atomic import Files
+from holdfast.storage.chain import Chain
+
+METADATA_NAME = "chain.hfm"
+
+
+def read_metadata(files: Files, folder: Path, keys: ChainKeys) -> ChainMetadata | None:
+    """Return the metadata of a chain, or None when there is none. Raises `FileDamaged`, `FormatUnknown`."""
+    path = folder / METADATA_NAME
+    if not files.exists(path):
+        return None
+    data = files.read(path)
+    try:
+        chain_id, _ = metadata_envelope(data)
+        if chain_id != keys.chain_id:
+            raise ChainBroken(f"{path} belongs to chain {chain_id.hex()}, not {keys.chain_id.hex()}")
+        return decode_metadata(data, keys)
+    except (FileDamaged, FormatUnknown) as error:
+        raise FileDamaged(f"{path}: {error.message}", hint=_REBUILD_HINT) from error
+
+
+def write_metadata(files: Files, chain: Chain, sequence: int) -> ChainMetadata:
+    """Write the metadata of an open chain as it is now, and return it."""
+    keys = chain.files[0].keys
+    metadata = describe(chain, sequence)
+    files.replace(chain.folder / METADATA_NAME, encode_metadata(metadata, keys, os.urandom(16)))
+    return metadata
+
+
+def refresh_metadata(files: Files, folder: Path, passphrase: str | None) -> ChainMetadata:
+    """Write the metadata anew from the chain files; a damaged one is replaced."""
+    with Chain.open(files, folder, passphrase) as chain:
+        if not chain.files:
+            raise ChainBroken(f"{folder} holds no chain file")
+        try:
+            known = read_metadata(files, folder, chain.files[0].keys)
+        except FileDamaged:
+            known = None  # it is about to be replaced by what the chain files say
+        return write_metadata(files, chain, 1 if known is None else known.sequence + 1)
+
+
+def describe(chain: Chain, sequence: int) -> ChainMetadata:
+    """Return what the metadata of an open chain should say."""
+    listed = [
+        MetadataFile(
+            name=file.path.name,
+            file=file.contents.file,
+            kind=file.contents.kind,
+            generation=file.superblock.generation,
+            size=file.superblock.end,
+            holds=file.contents.holds,
+            complete=file.is_complete,
+        )
+        for file in chain.files
+    ]
+    points = [
+        MetadataPoint(
+            number=point.number,
+            id=point.id,
+            file=file.contents.file,
+            machine_id=point.machine.machine_id,
+            machine_name=point.machine.name,
+            created=point.created,
+            complete=point.complete,
+            root=point.root,
+        )
+        for file, point in chain.points()
+    ]
+    chain_id = chain.files[0].contents.chain
+    return ChainMetadata(chain=chain_id, sequence=sequence, files=tuple(listed), points=tuple(points))
+
+
+def check_against_metadata(chain: Chain, metadata: ChainMetadata) -> None:
+    """Raise `ChainBroken` when a file that the metadata calls complete is missing, swapped or older than it was."""
+    by_id = {file.contents.file: file for file in chain.files}
+    for listed in metadata.files:
+        if not listed.complete:
+            continue
+        file = by_id.get(listed.file)
+        if file is None:
+            raise ChainBroken(f"file {listed.name} of chain {chain.folder.name} is missing")
+        if file.superblock.generation < listed.generation:
+            raise ChainBroken(
+                f"file {listed.name} of chain {chain.folder.name} is at commit {file.superblock.generation}, "
+                f"it was at {listed.generation}: it was rolled back"
+            )
+    check_links(chain)
+
+
+def check_links(chain: Chain) -> None:
+    """Raise `ChainBroken` when files do not continue each other."""
+    roots = {point.number: point.root for _, point in chain.points() if point.complete}
+    for file in chain.files:
+        parent = file.contents.parent
+        if parent is None:
+            continue
+        if roots.get(parent.point) != parent.root:
+            raise ChainBroken(
+                f"file {file.path.name} of chain {chain.folder.name} continues point {parent.point}, "
+                "which is missing or another one"
+            )
+
+
+_REBUILD_HINT = "Run `holdfast verify --rebuild-metadata`; it is made again from the chain files."

@@ -1,0 +1,319 @@
+"""Adds a restore point to a chain file: maps, digests and roots over `ChainWriter`.
+
+A disk is dealt with in ascending order, segment by segment. For each segment the state at the parent point is the
+baseline; what the run learns is laid over it; then the segment's digest and runs go into the map. A commit may fall
+into the middle of a segment: the map then speaks of the pieces so far, and a resumed run rebuilds the rest from the
+tables.
+"""
+
+from itertools import groupby
+
+import msgspec
+
+from holdfast.errors import DiskNotFound, PointNotFound, RequestInvalid
+from holdfast.formats.contents import Contents, FileDisk, Point, PointDisk
+from holdfast.formats.digests import disk_root, disk_tag, point_root, segment_digest
+from holdfast.formats.magic import (
+    DIGEST_SIZE,
+    NEVER_WRITTEN,
+    PIECE_SIZE,
+    PIECES_PER_PAGE,
+    PIECES_PER_SEGMENT,
+    SEGMENTS_PER_PAGE,
+    ZERO_DIGEST,
+    FileState,
+)
+from holdfast.formats.pages import MapRuns
+from holdfast.formats.record import Note
+from holdfast.storage.chain import StoredDisk
+from holdfast.storage.chain_writer import ChainWriter
+from holdfast.storage.known_pieces import KnownPieces
+from holdfast.storage.tables import PageCursor, TableWriter
+
+_NO_DIGESTS = bytes(PIECES_PER_SEGMENT * DIGEST_SIZE)
+
+
+class DiskPointWriter:
+    """Writes one disk of one restore point; the sink of the data pipe. Use from one thread."""
+
+    def __init__(self, writer: ChainWriter, point: Point, disk: PointDisk, parent: StoredDisk | None) -> None:
+        self.writer = writer
+        self.digest_key = writer.keys.digest_key
+        self.pieces_per_unit = writer.pieces_per_unit
+        self.pieces = -(-disk.size // PIECE_SIZE)
+        self.point_number = point.number
+        self.disk_index = disk.disk
+        self.disk_tag = disk_tag(point.machine.machine_id, disk.key, self.digest_key)
+        self.cursor = disk.done
+        """The next piece to be dealt with."""
+        self._disk = disk
+        self._parent = parent
+        self._known = KnownPieces(writer)
+        self._map = PageCursor(
+            TableWriter(writer.store, writer, disk.map),
+            lambda ref: MapRuns.decode(writer.store.body(ref)),
+            MapRuns,
+            MapRuns.encode,
+        )
+        self._writers: list[int] = []
+        self._digests = bytearray()
+        self._before: bytes | bytearray = _NO_DIGESTS
+        self._before_writers: list[int] = []
+        self._segment = self.cursor // PIECES_PER_SEGMENT
+        self._is_loaded = False
+        if not self.is_done:
+            self._rebuild()
+
+    @property
+    def is_done(self) -> bool:
+        """Return whether every piece of the disk has been dealt with."""
+        return self.cursor >= self.pieces
+
+    def keep_until(self, piece: int) -> None:
+        """Leave the pieces from the cursor up to ``piece`` as they are at the parent point."""
+        while self.cursor < piece:
+            stop = min(piece, self._segment_end())
+            if not self._is_loaded and self.cursor % PIECES_PER_SEGMENT == 0 and self._can_copy(stop):
+                self._copy_segment(stop)
+            else:
+                self._load()
+                self._advance(stop)
+
+    def zero_until(self, piece: int) -> None:
+        """Make the pieces from the cursor up to ``piece`` zeros."""
+        while self.cursor < piece:
+            self._load()
+            stop = min(piece, self._segment_end())
+            low, high = self.cursor % PIECES_PER_SEGMENT, (stop - 1) % PIECES_PER_SEGMENT + 1
+            self._note_zeroed(low, high)
+            self._writers[low:high] = [NEVER_WRITTEN] * (high - low)
+            self._digests[low * DIGEST_SIZE : high * DIGEST_SIZE] = bytes((high - low) * DIGEST_SIZE)
+            self._advance(stop)
+
+    def offer(self, digest: bytes, place: int) -> bool:
+        """Deal with the piece at the cursor, whose content has ``digest``.
+
+        Returns True when its bytes are new and the caller must store them at ``place``; False when the piece is zeros,
+        is as at the parent point, or is in the file already.
+        """
+        if not self._is_loaded:
+            self._load()
+        at = self.cursor % PIECES_PER_SEGMENT
+        is_new = False
+        if digest == self._before[at * DIGEST_SIZE : (at + 1) * DIGEST_SIZE]:
+            self._set(at, self._before_writers[at], digest)
+        elif digest == ZERO_DIGEST:
+            self._note(self.cursor, digest)
+            self._set(at, NEVER_WRITTEN, digest)
+        else:
+            known = self._known.find(digest)
+            is_new = known is None
+            if known is None:
+                self._known.add(digest, place)
+                known = place
+            else:
+                self._note(self.cursor, digest)
+            self.writer.add_piece(self.disk_index, self.cursor, known)
+            self._set(at, self.point_number, digest)
+        self._advance(self.cursor + 1)
+        return is_new
+
+    def start_commit(self) -> None:
+        """Begin to make everything up to the cursor durable; `ChainWriter.finish_commit` waits for it."""
+        self._commit_map()
+        self.writer.start_commit()
+
+    def finish(self) -> None:
+        """Make the finished disk durable."""
+        if not self.is_done:
+            raise AssertionError(f"disk {self._disk.key} is at piece {self.cursor} of {self.pieces}")
+        self._commit_map()
+        self.writer.commit()
+
+    # -- segments ------------------------------------------------------------------------------------------------
+
+    def _segment_end(self) -> int:
+        return min((self._segment + 1) * PIECES_PER_SEGMENT, self.pieces)
+
+    def _load(self) -> None:
+        """Bring in the segment as it is at the parent point."""
+        if self._is_loaded:
+            return
+        first = self._segment * PIECES_PER_SEGMENT
+        count = self._segment_end() - first
+        self._writers = []
+        if self._parent is not None:
+            for _, length, writer in self._parent.writers(first, first + count):
+                self._writers += [writer] * length
+        self._writers += [NEVER_WRITTEN] * (PIECES_PER_SEGMENT - len(self._writers))
+        self._before_writers = list(self._writers)
+        self._before = self._parent_digests(first, count)
+        self._digests = bytearray(self._before)
+        self._is_loaded = True
+
+    def _can_copy(self, stop: int) -> bool:
+        """Return whether a segment, kept whole up to ``stop``, has the parent's digest."""
+        if stop != self._segment_end():
+            return False
+        is_inside = self._parent is None or stop <= self._parent.pieces
+        is_whole = stop == (self._segment + 1) * PIECES_PER_SEGMENT
+        return self._parent is None or self._parent.size_bytes == self._disk.size or (is_inside and is_whole)
+
+    def _copy_segment(self, stop: int) -> None:
+        page = self._map.at(self._segment // SEGMENTS_PER_PAGE)
+        if self._parent is None:
+            page.append(NEVER_WRITTEN, stop - self.cursor)
+        else:
+            for _, count, writer in self._parent.writers(self.cursor, stop):
+                page.append(writer, count)
+            digest = self._parent.segment_digest(self._segment)
+            page.set_segment(self._segment % SEGMENTS_PER_PAGE, digest)
+        self.cursor = stop
+        self._segment += 1
+
+    def _parent_digests(self, first: int, count: int) -> bytes | bytearray:
+        if self._parent is None or all(writer == NEVER_WRITTEN for writer in self._writers):
+            return _NO_DIGESTS
+        return self._parent.piece_digests(first, first + count).ljust(len(_NO_DIGESTS), b"\0")
+
+    def _note_zeroed(self, low: int, high: int) -> None:
+        if self._before is _NO_DIGESTS:
+            return
+        for at in range(low, high):
+            if self._before[at * DIGEST_SIZE : (at + 1) * DIGEST_SIZE] != ZERO_DIGEST:
+                self._note(self._segment * PIECES_PER_SEGMENT + at, ZERO_DIGEST)
+
+    def _note(self, piece: int, digest: bytes) -> None:
+        self.writer.add_note(Note(self.disk_tag, piece, 1, digest))
+
+    def _set(self, at: int, writer: int, digest: bytes) -> None:
+        self._writers[at] = writer
+        self._digests[at * DIGEST_SIZE : (at + 1) * DIGEST_SIZE] = digest
+
+    def _advance(self, piece: int) -> None:
+        self.cursor = piece
+        if piece == self._segment_end():
+            self._leave()
+
+    def _leave(self) -> None:
+        page = self._map.at(self._segment // SEGMENTS_PER_PAGE)
+        self._append_runs(page, self._segment_end())
+        page.set_segment(self._segment % SEGMENTS_PER_PAGE, segment_digest(self._digests, self.digest_key))
+        self._segment += 1
+        self._is_loaded = False
+
+    def _append_runs(self, page: MapRuns, end: int) -> None:
+        count = end - self._segment * PIECES_PER_SEGMENT
+        for writer, group in groupby(self._writers[:count]):
+            page.append(writer, sum(1 for _ in group))
+
+    # -- commits and resume --------------------------------------------------------------------------------------
+
+    def _commit_map(self) -> None:
+        is_inside = not self.is_done and self.cursor % PIECES_PER_SEGMENT != 0
+        page = None
+        if is_inside:
+            page = self._map.at(self._segment // SEGMENTS_PER_PAGE)
+            self._append_runs(page, self.cursor)
+        table = self._map.flush()
+        if page is not None:
+            page.truncate(self._segment * PIECES_PER_SEGMENT % PIECES_PER_PAGE)
+        self._disk = msgspec.structs.replace(self._disk, map=table, done=self.cursor)
+        self.writer.contents = with_disk(self.writer.contents, self.point_number, self._disk)
+
+    def _rebuild(self) -> None:
+        """Bring back what was learnt of the segment that the last commit fell into."""
+        first = self._segment * PIECES_PER_SEGMENT
+        base = first % PIECES_PER_PAGE
+        if self.cursor > first:
+            self._load()
+        page = self._map.at(self._segment // SEGMENTS_PER_PAGE)
+        for piece, count, writer in list(page.runs(base, base + self.cursor - first)):
+            for at in range(piece - base, piece - base + count):
+                if writer == self.point_number:
+                    self._set(at, writer, self._own_digest(first + at))
+                elif writer == NEVER_WRITTEN:
+                    self._set(at, writer, ZERO_DIGEST)
+        page.truncate(base)
+
+    def _own_digest(self, piece: int) -> bytes:
+        place = self.writer.find_place(self.disk_index, piece)
+        if place is None:
+            raise AssertionError(f"piece {piece} is in the map and not in the piece table")
+        return self.writer.digest(place)
+
+
+def open_disk(writer: ChainWriter, number: int, key: str, parent: StoredDisk | None) -> DiskPointWriter:
+    """Go on with a disk of a point that is being written. Raises `PointNotFound`, `DiskNotFound`."""
+    point = _point(writer.contents, number)
+    if point.complete:
+        raise RequestInvalid(f"point {number} of {writer.handle.path.name} is complete")
+    disk = point.disk(key)
+    if disk is None:
+        raise DiskNotFound(f"point {number} of {writer.handle.path.name} has no disk {key}")
+    return DiskPointWriter(writer, point, disk, parent)
+
+
+def complete_point(writer: ChainWriter, number: int) -> Point:
+    """Compute the roots of a point whose disks are all done and mark it complete, durably in both slots. Idempotent."""
+    point = _point(writer.contents, number)
+    if not point.complete:
+        disks = tuple(_rooted(writer, disk) for disk in point.disks)
+        roots = [(disk.key, bytes.fromhex(disk.root or "")) for disk in disks]
+        parent_root = None if point.parent_root is None else bytes.fromhex(point.parent_root)
+        root = point_root(bytes.fromhex(point.id), parent_root, roots, writer.keys.digest_key)
+        point = msgspec.structs.replace(point, disks=disks, root=root.hex(), complete=True)
+        writer.contents = _with_point(writer.contents, point)
+    is_whole = all(other.complete for other in writer.contents.points)
+    state = FileState.COMPLETE if is_whole else FileState.OPEN
+    writer.commit(state)
+    writer.commit(state)
+    return point
+
+
+def _rooted(writer: ChainWriter, disk: PointDisk) -> PointDisk:
+    pieces = -(-disk.size // PIECE_SIZE)
+    if disk.done < pieces:
+        raise RequestInvalid(f"disk {disk.key} is at piece {disk.done} of {pieces}, the point is not complete")
+    table = TableWriter(writer.store, writer, disk.map)
+    segments = []
+    for segment in range(-(-pieces // PIECES_PER_SEGMENT)):
+        ref = table.ref(segment // SEGMENTS_PER_PAGE)
+        page = None if ref is None else writer.store.decoded(ref, MapRuns.decode)
+        segments.append(ZERO_DIGEST if page is None else page.segment(segment % SEGMENTS_PER_PAGE))
+    root = disk_root(disk.size, segments, writer.keys.digest_key)
+    return msgspec.structs.replace(disk, root=root.hex())
+
+
+def with_disk(contents: Contents, number: int, disk: PointDisk) -> Contents:
+    """Return the contents with one disk of one point replaced."""
+    point = _point(contents, number)
+    disks = tuple(disk if other.key == disk.key else other for other in point.disks)
+    return _with_point(contents, msgspec.structs.replace(point, disks=disks))
+
+
+def with_new_point(contents: Contents, point: Point) -> Contents:
+    """Return the contents with a point added; its disks get their place among the file's disks."""
+    file_disks = list(contents.disks)
+    disks = []
+    for disk in point.disks:
+        pairs = [(known.machine, known.key) for known in file_disks]
+        pair = (point.machine.machine_id, disk.key)
+        if pair not in pairs:
+            file_disks.append(FileDisk(machine=pair[0], key=pair[1]))
+            pairs.append(pair)
+        disks.append(msgspec.structs.replace(disk, disk=pairs.index(pair)))
+    point = msgspec.structs.replace(point, disks=tuple(disks))
+    return msgspec.structs.replace(contents, disks=tuple(file_disks), points=(*contents.points, point))
+
+
+def _point(contents: Contents, number: int) -> Point:
+    point = contents.point(number)
+    if point is None:
+        raise PointNotFound(f"file {contents.file} has no point {number}")
+    return point
+
+
+def _with_point(contents: Contents, point: Point) -> Contents:
+    points = tuple(point if other.number == point.number else other for other in contents.points)
+    return msgspec.structs.replace(contents, points=points)

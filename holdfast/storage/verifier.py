@@ -1,0 +1,208 @@
+"""Verification: every stored byte is read and compared, and damage is named by point, disk and offset.
+
+Units are checked once each, however many points use them; then each point's maps tell which spans of which disks the
+damage hits.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from holdfast.errors import ChainBroken, DataDamaged, FileDamaged
+from holdfast.formats.contents import Point, PointDisk
+from holdfast.formats.digests import disk_root, point_root
+from holdfast.formats.magic import PIECE_SIZE, PIECES_PER_PAGE
+from holdfast.model.ids import DiskKey
+from holdfast.model.points import Damage, VerifyReport
+from holdfast.model.spans import Span, coalesce
+from holdfast.pipeline.flow import in_order
+from holdfast.pipeline.restore import checked_unit
+from holdfast.storage.chain import Chain, PieceRun, StoredDisk
+from holdfast.storage.chain_file import ChainFile
+
+_WINDOW = 8
+_DAMAGES_MAX = 10_000
+"""How many damaged spans a report names; more are counted."""
+
+
+class _Check:
+    def __init__(self, chain: Chain) -> None:
+        self.chain = chain
+        self.bad_units: dict[int, dict[int, str]] = {id(file): {} for file in chain.files}
+        self.damages: list[Damage] = []
+        self.unnamed = self.units = self.stored = 0
+
+    def add(self, damage: Damage) -> None:
+        if len(self.damages) < _DAMAGES_MAX:
+            self.damages.append(damage)
+        else:
+            self.unnamed += 1
+
+
+def verify_chain(
+    chain: Chain,
+    report: Callable[[int], None],
+    *,
+    numbers: Iterable[int] | None = None,
+    threads: int = 2,
+) -> VerifyReport:
+    """Check complete points of a chain, all or those with the given numbers.
+
+    ``report`` gets the stored bytes checked so far, now and then; what it raises stops the verification.
+    """
+    wanted = None if numbers is None else set(numbers)
+    points = [point for _, point in chain.points() if point.complete and (wanted is None or point.number in wanted)]
+    check = _Check(chain)
+    with ThreadPoolExecutor(threads, thread_name_prefix="verify") as pool:
+        units = _all_units(chain) if wanted is None else _units_of(check, points)
+        _check_units(check, pool, units, report)
+    for point in points:
+        _check_point(check, point)
+    return VerifyReport(
+        points=len(points),
+        units=check.units,
+        stored_bytes=check.stored,
+        damages=tuple(check.damages),
+        unnamed_damages=check.unnamed,
+    )
+
+
+def _check_units(
+    check: _Check,
+    pool: ThreadPoolExecutor,
+    units: Iterable[tuple[ChainFile, int]],
+    report: Callable[[int], None],
+) -> None:
+    def problem(item: tuple[ChainFile, int]) -> tuple[ChainFile, int, int, str | None]:
+        file, number = item
+        try:
+            entry = file.unit(number)
+            checked_unit(file, number, file.keys.digest_key)
+        except (DataDamaged, FileDamaged) as error:
+            return file, number, 0, error.message
+        return file, number, 0 if entry is None else entry.length, None
+
+    for file, number, length, reason in in_order(pool, problem, units, _WINDOW):
+        check.units += 1
+        check.stored += length
+        if reason is not None:
+            check.bad_units[id(file)][number] = reason
+        report(check.stored)
+
+
+def _all_units(chain: Chain) -> Iterator[tuple[ChainFile, int]]:
+    """Yield every unit that a piece table speaks of, file by file in ascending order."""
+    for file in chain.files:
+        seen = bytearray(file.contents.units.count)
+        for index, disk in enumerate(file.contents.disks):
+            for number in _numbers(_table_runs(file, index, disk.key), file.pieces_per_unit, seen):
+                yield file, number
+
+
+def _table_runs(file: ChainFile, index: int, key: str) -> Iterator[tuple[int, int]]:
+    sizes = [d.size for p in file.contents.points for d in p.disks if d.key == key]
+    pages = -(-max(sizes, default=0) // (PIECES_PER_PAGE * PIECE_SIZE))
+    for page in range(pages):
+        try:
+            table = file.pieces_page(index, page)
+        except FileDamaged:
+            continue  # every point that needs the page reports it when its own pieces are looked up
+        for _, count, place in table or ():
+            yield place, count
+
+
+def _numbers(runs: Iterable[tuple[int, int]], per_unit: int, seen: bytearray) -> Iterator[int]:
+    for place, count in runs:
+        for number in range(place // per_unit, (place + count - 1) // per_unit + 1):
+            if number < len(seen) and not seen[number]:
+                seen[number] = 1
+                yield number
+
+
+def _units_of(check: _Check, points: Iterable[Point]) -> Iterator[tuple[ChainFile, int]]:
+    """Yield every unit that the given points use, each once."""
+    seen = {id(file): bytearray(file.contents.units.count) for file in check.chain.files}
+    for point in points:
+        for disk in point.disks:
+            for run in _runs_until_broken(check.chain, point, disk):
+                if run.file is not None:
+                    per_unit = run.file.pieces_per_unit
+                    for number in _numbers([(run.place, run.count)], per_unit, seen[id(run.file)]):
+                        yield run.file, number
+
+
+def _runs_until_broken(chain: Chain, point: Point, disk: PointDisk) -> Iterator[PieceRun]:
+    try:
+        stored = chain.disk(point.number, disk.key)
+        yield from stored.runs(0, stored.pieces)
+    except (ChainBroken, FileDamaged):
+        return  # `_check_point` walks the same runs and reports what stops it
+
+
+def _check_point(check: _Check, point: Point) -> None:
+    roots = []
+    for disk in point.disks:
+        try:
+            stored = check.chain.disk(point.number, disk.key)
+            root = disk_root(disk.size, stored.segment_digests(), _digest_key(check.chain))
+            if root.hex() != disk.root:
+                check.add(_whole(check, point, disk.key, "the disk root does not match the map"))
+            roots.append((disk.key, root))
+            _check_spans(check, point, stored)
+        except (ChainBroken, FileDamaged) as error:
+            check.add(_whole(check, point, disk.key, error.message))
+            roots.append((disk.key, b""))
+    parent = None if point.parent_root is None else bytes.fromhex(point.parent_root)
+    found = point_root(bytes.fromhex(point.id), parent, roots, _digest_key(check.chain))
+    if found.hex() != point.root and all(root for _, root in roots):
+        check.add(_whole(check, point, "", "the point root does not match the disks"))
+
+
+def _check_spans(check: _Check, point: Point, stored: StoredDisk) -> None:
+    for run in stored.runs(0, stored.pieces):
+        if run.file is None:
+            continue
+        bad = check.bad_units[id(run.file)]
+        if not bad:
+            continue
+        per_unit = run.file.pieces_per_unit
+        spans = (
+            Span((run.piece + at) * PIECE_SIZE, PIECE_SIZE)
+            for at in range(run.count)
+            if (run.place + at) // per_unit in bad
+        )
+        for span in coalesce(spans):
+            number = (run.place + span.start // PIECE_SIZE - run.piece) // per_unit
+            check.add(
+                Damage(
+                    chain=_chain_name(check),
+                    point=point.number,
+                    machine=point.machine.name,
+                    disk=DiskKey(stored.disk.key),
+                    offset=span.start,
+                    length=min(span.length, stored.size_bytes - span.start),
+                    file=run.file.path.name,
+                    reason=bad[number],
+                )
+            )
+
+
+def _chain_name(check: _Check) -> str:
+    """Return the name of the chain being checked."""
+    return check.chain.folder.name
+
+
+def _whole(check: _Check, point: Point, disk: str, reason: str) -> Damage:
+    return Damage(
+        chain=_chain_name(check),
+        point=point.number,
+        machine=point.machine.name,
+        disk=DiskKey(disk),
+        offset=0,
+        length=0,
+        file="",
+        reason=reason,
+    )
+
+
+def _digest_key(chain: Chain) -> bytes:
+    return chain.files[0].keys.digest_key
