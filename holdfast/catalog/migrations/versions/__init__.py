@@ -1,0 +1,1 @@
+"""One module per version, never edited after its release."""

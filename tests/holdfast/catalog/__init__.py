@@ -1,0 +1,1 @@
+"""Tests of the catalog, on SQLite and on a PostgreSQL server they start."""
