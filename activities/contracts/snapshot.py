@@ -1,0 +1,63 @@
+"""Inventory and snapshots; served by proxies."""
+
+import msgspec
+from temporalio import activity
+
+from holdfast.model.ids import MachineId, ProviderName
+from holdfast.model.machine import Machine, Snapshot
+
+
+class FindMachines(msgspec.Struct, frozen=True, kw_only=True):
+    """Which machines a job means; ``references`` are ids or names, empty for all."""
+
+    provider: ProviderName
+    references: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+
+
+class MachinesFound(msgspec.Struct, frozen=True, kw_only=True):
+    """The machines, in a stable order, each once."""
+
+    machines: tuple[Machine, ...]
+    missing: tuple[str, ...] = ()
+    """References that match no machine or several; the session reports them."""
+
+
+class CreateSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Freeze a machine. ``tag`` names the session and makes a second call harmless."""
+
+    provider: ProviderName
+    machine_id: MachineId
+    tag: str
+
+
+class RemoveSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Remove the snapshot of a machine that carries ``tag``, whether or not its creation was ever confirmed."""
+
+    provider: ProviderName
+    machine_id: MachineId
+    tag: str
+
+
+class SnapshotRemoved(msgspec.Struct, frozen=True, kw_only=True):
+    """How many snapshots were removed: 0 or 1."""
+
+    removed: int
+
+
+@activity.defn(name="snapshot.find_machines")
+def find_machines(request: FindMachines) -> MachinesFound:
+    """Expand the references of a job into machines."""
+    raise AssertionError(request)
+
+
+@activity.defn(name="snapshot.create")
+def create_snapshot(request: CreateSnapshot) -> Snapshot:
+    """Freeze a machine; idempotent by tag."""
+    raise AssertionError(request)
+
+
+@activity.defn(name="snapshot.remove")
+def remove_snapshot(request: RemoveSnapshot) -> SnapshotRemoved:
+    """Remove a snapshot; idempotent."""
+    raise AssertionError(request)

@@ -1,0 +1,70 @@
+"""Places a restore writes to; served by proxies."""
+
+import msgspec
+from temporalio import activity
+
+from holdfast.model.ids import MachineId, ProviderName, TargetId
+from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget
+
+
+class PrepareTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """Make disks to restore into. ``machine`` carries the name it shall get; see `RestoreTargets.prepare_target`."""
+
+    provider: ProviderName
+    token: str
+    machine: Machine
+    disks: tuple[Disk, ...]
+    replaces: MachineId | None = None
+
+
+class CommitTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """Switch restored disks in, then set the power as asked."""
+
+    provider: ProviderName
+    target_id: TargetId
+    power: PowerState = PowerState.OFF
+
+
+class AbandonTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """Remove the target that was prepared with ``token``, whether or not its preparation was ever confirmed."""
+
+    provider: ProviderName
+    token: str
+    target_id: TargetId | None = None
+
+
+class TargetAbandoned(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether there was anything to remove."""
+
+    removed: bool
+
+
+class FindMachine(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine with this id or name, as it is now."""
+
+    provider: ProviderName
+    reference: str
+
+
+@activity.defn(name="target.find_machine")
+def find_machine(request: FindMachine) -> Machine:
+    """Return a machine. Raises `MachineNotFound`."""
+    raise AssertionError(request)
+
+
+@activity.defn(name="target.prepare")
+def prepare_target(request: PrepareTarget) -> RestoreTarget:
+    """Make disks to restore into; idempotent by token."""
+    raise AssertionError(request)
+
+
+@activity.defn(name="target.commit")
+def commit_target(request: CommitTarget) -> Machine:
+    """Switch restored disks in; idempotent."""
+    raise AssertionError(request)
+
+
+@activity.defn(name="target.abandon")
+def abandon_target(request: AbandonTarget) -> TargetAbandoned:
+    """Remove a prepared target; idempotent."""
+    raise AssertionError(request)

@@ -1,0 +1,87 @@
+"""Moving the bytes of one disk; served by proxies.
+
+Both activities heartbeat a `TransferCursor`, continue from what is committed, and are safe to run twice.
+"""
+
+import msgspec
+from temporalio import activity
+
+from holdfast.model.compression import Compression
+from holdfast.model.ids import CredentialName, DiskKey, MachineId, ProviderName, RepositoryName, SnapshotId, TargetId
+from holdfast.model.plan import ReadDecision
+from holdfast.model.points import OpenPoint
+from holdfast.model.session import Figures
+
+
+class TransferCursor(msgspec.Struct, frozen=True, kw_only=True):
+    """Progress of a disk. Only ``committed_bytes`` of the disk are safe; the rest is for people to look at."""
+
+    machine: str
+    disk: DiskKey
+    size_bytes: int
+    committed_bytes: int
+    reached_bytes: int
+    figures: Figures = Figures()
+    busy: dict[str, float] = {}
+    """Seconds each stage was busy."""
+    rate_bytes_s: float = 0.0
+    """Of the disk, over the last seconds."""
+
+
+class CopyDisk(msgspec.Struct, frozen=True, kw_only=True):
+    """Copy one frozen disk into a point that has been begun."""
+
+    provider: ProviderName
+    machine_id: MachineId
+    snapshot_id: SnapshotId
+    disk: DiskKey
+    repository: RepositoryName
+    point: OpenPoint
+    compression: Compression = Compression.ZSTD_1
+    credential: CredentialName | None = None
+    distrust_changes: bool = False
+    """Read everything and compare by digest, whatever the provider says changed."""
+
+
+class DiskCopied(msgspec.Struct, frozen=True, kw_only=True):
+    """A disk that is durable in the repository."""
+
+    disk: DiskKey
+    decision: ReadDecision
+    figures: Figures
+    busy: dict[str, float] = {}
+
+
+class RestoreDisk(msgspec.Struct, frozen=True, kw_only=True):
+    """Write one disk of a restore point to a prepared target."""
+
+    provider: ProviderName
+    target_id: TargetId
+    disk: DiskKey
+    repository: RepositoryName
+    chain: str
+    number: int
+    credential: CredentialName | None = None
+    compare: bool = True
+    """Read the target back and compare it with the point's digests."""
+
+
+class DiskRestored(msgspec.Struct, frozen=True, kw_only=True):
+    """A disk that is durable at the target."""
+
+    disk: DiskKey
+    figures: Figures
+    compared: bool
+    busy: dict[str, float] = {}
+
+
+@activity.defn(name="transfer.copy_disk")
+def copy_disk(request: CopyDisk) -> DiskCopied:
+    """Copy one disk from its snapshot into the repository."""
+    raise AssertionError(request)
+
+
+@activity.defn(name="transfer.restore_disk")
+def restore_disk(request: RestoreDisk) -> DiskRestored:
+    """Restore one disk from the repository to a target."""
+    raise AssertionError(request)

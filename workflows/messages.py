@@ -1,0 +1,131 @@
+"""What workflows are started with, answer, and can be asked. Fields are only ever added, with defaults."""
+
+from datetime import datetime
+
+import msgspec
+
+from holdfast.model.compression import Compression
+from holdfast.model.ids import CredentialName, DiskKey, JobName, MachineId, ProviderName, RepositoryName, SessionId
+from holdfast.model.machine import Machine, PowerState
+from holdfast.model.points import PointSummary, VerifyReport
+from holdfast.model.session import Outcome, Problem, Session, Task
+
+
+class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job backs up."""
+
+    compression: Compression = Compression.ZSTD_1
+    unit_size: int = 1 << 20
+    full: bool = False
+    """Start new chains with fulls."""
+    distrust_changes: bool = False
+    """Read everything and compare by digest."""
+    verify: bool = False
+    """Read every new point back through the restore path before the session ends."""
+    machines_at_once: int = 2
+    credential: CredentialName | None = None
+    """Name of the passphrase; None stores without encryption."""
+
+
+class BackupRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One session of a backup job. ``session_id`` empty: derived from the run, as scheduled starts need."""
+
+    job: JobName
+    provider: ProviderName
+    proxy: str
+    repository: RepositoryName
+    machines: tuple[str, ...] = ()
+    """Ids or names; empty for all machines of the provider."""
+    excluded: tuple[str, ...] = ()
+    options: BackupOptions = BackupOptions()
+    session_id: SessionId = SessionId("")
+
+
+class MachineBackupRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The backup of one machine inside a session."""
+
+    session_id: SessionId
+    job: JobName
+    provider: ProviderName
+    proxy: str
+    repository: RepositoryName
+    machine: Machine
+    options: BackupOptions = BackupOptions()
+
+
+class MachineBackupResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How the backup of one machine ended."""
+
+    machine_id: MachineId
+    machine_name: str
+    outcome: Outcome
+    tasks: tuple[Task, ...] = ()
+    point: PointSummary | None = None
+    notes: tuple[str, ...] = ()
+    problem: Problem | None = None
+
+
+class RestoreRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The restore of a machine or of single disks."""
+
+    session_id: SessionId
+    repository: RepositoryName
+    provider: ProviderName
+    proxy: str
+    point: str = "latest"
+    """First digits of the point's id, or ``latest``."""
+    machine: str | None = None
+    """Id or name of the machine the point is of; needed with ``latest`` when there are several."""
+    disks: tuple[DiskKey, ...] = ()
+    """Empty for all."""
+    new_name: str | None = None
+    """Name of the machine to make; None restores over the original, which must be off."""
+    power: PowerState = PowerState.OFF
+    compare: bool = True
+    credential: CredentialName | None = None
+    job: JobName = JobName("restore")
+
+
+class VerifyRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The verification of one point, one machine's points, or a whole repository."""
+
+    session_id: SessionId
+    repository: RepositoryName
+    point: str | None = None
+    machine: str | None = None
+    credential: CredentialName | None = None
+    job: JobName = JobName("verify")
+
+
+class SessionResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How a session ended; small, the details are in the catalog."""
+
+    session: Session
+    tasks: tuple[Task, ...] = ()
+    points: tuple[PointSummary, ...] = ()
+    report: VerifyReport | None = None
+    machine: Machine | None = None
+    """The machine a restore made or changed."""
+
+
+class TaskProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a disk stands, as the workflow knows it; live figures are in the heartbeats."""
+
+    machine: str
+    disk: DiskKey
+    size_bytes: int
+    state: str
+    """Waiting, snapshot, transferring, done, failed, cancelled."""
+    detail: str = ""
+
+
+class SessionProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer to the query ``progress``."""
+
+    session_id: SessionId
+    phase: str
+    started: datetime | None = None
+    children: tuple[str, ...] = ()
+    """Workflow ids of the machines' children."""
+    tasks: tuple[TaskProgress, ...] = ()
+    notes: tuple[str, ...] = ()
