@@ -91,12 +91,12 @@ def metadata_envelope(data: bytes) -> tuple[bytes, KeyEnvelope]:
     if len(data) < _BODY_AT + _SEAL_SIZE:
         raise FileDamaged("chain metadata is cut short")
     fields = _HEAD.unpack_from(data)
-    if fields[2] > FORMAT_VERSION:
-        raise FormatTooNew(f"chain metadata needs a reader of version {fields[2]}, this one knows {FORMAT_VERSION}")
     length, crc = _TAIL.unpack_from(data, _HEAD.size)
     body = data[_BODY_AT : _BODY_AT + length]
     if len(data) != _BODY_AT + length + _SEAL_SIZE or zlib.crc32(body, zlib.crc32(data[: _HEAD.size + 4])) != crc:
         raise FileDamaged("chain metadata does not match its checksum")
+    if fields[2] > FORMAT_VERSION:
+        raise FormatTooNew(f"chain metadata needs a reader of version {fields[2]}, this one knows {FORMAT_VERSION}")
     if fields[3] not in Cipher._value2member_map_:
         raise FileDamaged(f"chain metadata states unknown cipher {fields[3]}")
     _, _, _, cipher, chain_id, _, salt, memory_kib, iterations, lanes, wrap_nonce, wrapped_key = fields
@@ -121,5 +121,5 @@ def decode_metadata(data: bytes, keys: ChainKeys) -> ChainMetadata:
         if keys.cipher is Cipher.AES_256_GCM:
             body = AESGCM(keys.metadata_key(data[32:48])).decrypt(_NONCE, body, head)
         return msgspec.json.decode(body, type=ChainMetadata)
-    except (InvalidTag, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (InvalidTag, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FileDamaged(f"chain metadata cannot be read: {error}") from error

@@ -1,21 +1,33 @@
 """The contents page: what a chain file holds (docs/formats/chain-file.md section 7)."""
 
 from datetime import datetime
+from typing import Annotated, TypeAlias
 
 import msgspec
 
 from holdfast.errors import FileDamaged, FormatTooNew
-from holdfast.formats.magic import FORMAT_VERSION
+from holdfast.formats.magic import FORMAT_VERSION, NEVER_WRITTEN, PLACES_MAX
 from holdfast.formats.pages import Ref
-from holdfast.model.machine import Disk, Machine, PowerState
+from holdfast.model.machine import DISK_SIZE_MAX, SECTOR_SIZE, Disk, Machine, PowerState
+
+# What a file may state. Anything else is refused at decoding, so that no code behind it meets an absurd value.
+_Digest: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+_Id: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+_Root: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+_Offset: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+_Length: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
+_Depth: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=8)]
+_Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=NEVER_WRITTEN)]
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=PLACES_MAX)]
+_DiskSize: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=DISK_SIZE_MAX, multiple_of=SECTOR_SIZE)]
 
 
 class RefText(msgspec.Struct, frozen=True):
     """A ref as JSON."""
 
-    offset: int
-    length: int
-    digest: str
+    offset: _Offset
+    length: _Length
+    digest: _Digest
 
     @property
     def ref(self) -> Ref:
@@ -26,7 +38,7 @@ class RefText(msgspec.Struct, frozen=True):
 class Table(msgspec.Struct, frozen=True):
     """A sparse array of pages."""
 
-    depth: int = 0
+    depth: _Depth = 0
     top: RefText | None = None
 
     @classmethod
@@ -38,23 +50,23 @@ class Table(msgspec.Struct, frozen=True):
 class Units(msgspec.Struct, frozen=True, kw_only=True):
     """How many units were numbered, and where they are."""
 
-    count: int = 0
+    count: _Count = 0
     table: Table = Table()
 
 
 class Notes(msgspec.Struct, frozen=True, kw_only=True):
     """How many notes records there are, and where."""
 
-    count: int = 0
+    count: _Count = 0
     table: Table = Table()
 
 
 class ParentPoint(msgspec.Struct, frozen=True, kw_only=True):
     """The point that the first point of a file continues."""
 
-    file: str
-    point: int
-    root: str
+    file: _Id
+    point: _Number
+    root: _Root
 
 
 class FileDisk(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,28 +89,28 @@ class PointMachine(msgspec.Struct, frozen=True, kw_only=True):
 class PointDisk(msgspec.Struct, frozen=True, kw_only=True):
     """A disk at a point. ``done`` counts the pieces that have been dealt with, from the first."""
 
-    disk: int
+    disk: _Count
     key: str
-    size: int
+    size: _DiskSize
     change_id: str | None = None
     map: Table = Table()
-    root: str | None = None
-    done: int = 0
+    root: _Root | None = None
+    done: _Count = 0
     detail: str = ""
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
     """A restore point of one machine."""
 
-    number: int
-    id: str
+    number: _Number
+    id: _Id
     session: str
     machine: PointMachine
     created: datetime
     consistency: str = "crash"
     complete: bool = False
-    parent_root: str | None = None
-    root: str | None = None
+    parent_root: _Root | None = None
+    root: _Root | None = None
     snapshot: str = ""
     disks: tuple[PointDisk, ...] = ()
 
@@ -121,13 +133,13 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a chain file says of itself."""
 
     format: int = FORMAT_VERSION
-    chain: str
-    file: str
+    chain: _Id
+    file: _Id
     kind: str
     unit_size: int
     created: datetime
     parent: ParentPoint | None = None
-    holds: tuple[int, int]
+    holds: tuple[_Number, _Number]
     units: Units = Units()
     digests: Table = Table()
     notes: Notes = Notes()
@@ -153,10 +165,12 @@ def decode_contents(body: bytes) -> Contents:
     """Return the contents in ``body``. Raises `FileDamaged` or `FormatTooNew`."""
     try:
         contents = msgspec.json.decode(body, type=Contents)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FileDamaged(f"contents page cannot be read: {error}") from error
     if contents.format > FORMAT_VERSION:
         raise FormatTooNew(f"contents page has format {contents.format}, this version knows {FORMAT_VERSION}")
+    if any(disk.disk >= len(contents.disks) for point in contents.points for disk in point.disks):
+        raise FileDamaged("contents page has a point with a disk that it does not list")
     return contents
 
 

@@ -147,12 +147,12 @@ class PieceRuns:
         end = next_place = 0
         for gap, less_one, jump in zip(gaps, counts, jumps, strict=True):
             start, place = end + gap, (next_place + jump) & _PLACE_MASK
+            end, next_place = start + less_one + 1, place + less_one + 1
+            if end > PIECES_PER_PAGE:
+                raise DataDamaged(f"piece table page speaks of piece {end - 1}")
             runs.starts.append(start)
             runs.counts.append(less_one + 1)
             runs.places.append(place)
-            end, next_place = start + less_one + 1, place + less_one + 1
-        if end > PIECES_PER_PAGE:
-            raise DataDamaged(f"piece table page speaks of piece {end}")
         return runs
 
 
@@ -233,6 +233,8 @@ class MapRuns:
         end = 0
         for less_one in counts:
             end += less_one + 1
+            if end > PIECES_PER_PAGE:
+                break  # refused below, before the number outgrows its column
             page.ends.append(end)
         page.writers = array("I", writers)
         if end != PIECES_PER_PAGE:

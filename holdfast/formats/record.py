@@ -15,6 +15,7 @@ from holdfast.formats.magic import (
     ALIGNMENT,
     CONTENTS_SIZE_MAX,
     PIECE_SIZE,
+    PIECES_PER_UNIT_MAX,
     RECORD_MAGIC,
     Cipher,
     Codec,
@@ -150,6 +151,8 @@ class RecordOpener:
         header, payload = self.payload(data)
         if header.kind != kind:
             raise DataDamaged(f"record is of kind {header.kind} instead of {kind}")
+        if header.pieces:
+            raise DataDamaged(f"record of kind {kind} states {header.pieces} pieces")
         return bytes(decompress(_codec(header), payload, header.raw))
 
     def unit(self, data: Buffer) -> tuple[list[PieceEntry], bytes | memoryview]:
@@ -169,7 +172,7 @@ class RecordOpener:
 def unit_entries(header: RecordHeader, payload: memoryview) -> list[PieceEntry]:
     """Return the piece list of a decrypted unit payload."""
     size = header.pieces * PIECE_ENTRY_SIZE
-    if header.kind != RecordKind.UNIT or not header.pieces or len(payload) < size:
+    if header.kind != RecordKind.UNIT or not 1 <= header.pieces <= PIECES_PER_UNIT_MAX or len(payload) < size:
         raise DataDamaged("record is not a unit")
     if header.raw != header.pieces * PIECE_SIZE:
         raise DataDamaged("unit states a wrong body size")

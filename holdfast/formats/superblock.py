@@ -132,4 +132,6 @@ def _from_fields(fields: tuple[Any, ...]) -> Superblock:
         raise ValueError(f"unit size {block.unit_size}")
     if block.end % ALIGNMENT or block.end < RECORDS_START:
         raise ValueError(f"end {block.end}")
+    if not block.generation:
+        raise ValueError("generation 0")
     return block

@@ -3,7 +3,7 @@
 Everything above works on the `Files` port, so that the crash explorer can put a model of a file system in its place.
 Rules kept here: a write is complete or an error; a failed sync poisons the handle for good, because the kernel may have
 thrown the data away and call the next sync a success; a replaced file appears under its name only when its bytes are on
-stable storage; a name counts as durable only after its folder was synced.
+stable storage; a name counts as durable only after its folder was synced. Every error is one of `RepositoryError`.
 """
 
 import errno
@@ -137,6 +137,8 @@ class HostHandle:
         with _translated(self._path):
             while rest:
                 written = os.pwritev(self._descriptor, rest[:_BUFFERS_MAX], offset)
+                if written == 0:
+                    raise StoreFailed(f"{self._path} takes no more bytes at offset {offset}")
                 offset += written
                 while rest and written >= len(rest[0]):
                     written -= len(rest.pop(0))
@@ -151,6 +153,8 @@ class HostHandle:
             os.fdatasync(self._descriptor)
         except OSError as error:
             self._poisoned = True
+            if error.errno in _FULL:  # network file systems say so only here
+                raise RepositoryFull(f"no space left for {self._path}") from error
             raise SyncFailed(f"sync of {self._path} failed: {error.strerror}") from error
 
     def size(self) -> int:
@@ -160,17 +164,19 @@ class HostHandle:
 
     def lock(self) -> bool:
         """Try to become the only holder of the file's lock."""
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        with _translated(self._path):
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
 
     def close(self) -> None:
         """Close the file. Idempotent."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with _translated(self._path):
+                os.close(descriptor)  # gone after this, also when it reports an error
 
     def _refuse_if_poisoned(self) -> None:
         if self._poisoned:

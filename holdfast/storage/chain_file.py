@@ -34,15 +34,19 @@ from holdfast.storage.atomic import FileHandle, Files
 from holdfast.storage.tables import PageStore, TableReader
 
 FILE_SUFFIX = ".hfc"
+SUSPECT_SUFFIX = ".suspect"
+"""Added to the name of an unfinished file whose flush failed."""
 
 
 class ChainFile:
     """A chain file as of its last commit when it was opened. Methods may be called from several threads."""
 
-    def __init__(self, handle: FileHandle, keys: ChainKeys, superblock: Superblock) -> None:
+    def __init__(self, handle: FileHandle, keys: ChainKeys, superblock: Superblock, complete_slots: int) -> None:
         self.handle = handle
         self.keys = keys
         self.superblock = superblock
+        self.complete_slots = complete_slots
+        """How many of the two superblocks say that the file is complete; one is enough to read it."""
         self.opener = RecordOpener(keys.cipher, keys.record_key)
         self.store = PageStore(handle, self.opener, keys.digest_key)
         self.contents: Contents = decode_contents(self.store.body(superblock.root))
@@ -62,11 +66,21 @@ class ChainFile:
         """
         handle = files.open(path)
         try:
-            keys, superblock = read_state(handle, passphrase, keys)
-            return cls(handle, keys, superblock)
+            return cls._of(handle, read_states(handle, passphrase, keys))
         except BaseException:
             handle.close()
             raise
+
+    @classmethod
+    def _of(cls, handle: FileHandle, states: list[tuple[ChainKeys, Superblock]]) -> "ChainFile":
+        complete_slots = sum(block.state is FileState.COMPLETE for _, block in states)
+        try:
+            return cls(handle, *states[0], complete_slots)
+        except FileDamaged:
+            # A complete file says the same twice, each time with a contents page of its own.
+            if len(states) == 1 or states[1][1].state is not FileState.COMPLETE:
+                raise
+            return cls(handle, *states[1], complete_slots)
 
     @property
     def path(self) -> Path:
@@ -114,6 +128,8 @@ class ChainFile:
         entry = self.unit(number)
         if entry is None:
             raise DataDamaged(f"unit {number} is not in {self.path}")
+        if entry.offset + entry.length > self.superblock.end:
+            raise DataDamaged(f"unit {number} of {self.path} should lie behind the end of the file")
         try:
             return self.opener.unit(self.handle.read(entry.offset, entry.length))
         except (DataDamaged, FormatUnknown) as error:
@@ -161,29 +177,56 @@ def read_state(
     handle: FileHandle, passphrase: str | None, keys: ChainKeys | None = None
 ) -> tuple[ChainKeys, Superblock]:
     """Return the keys and the newest valid superblock of an open file."""
-    found: list[Superblock] = []
+    return read_states(handle, passphrase, keys)[0]
+
+
+def read_states(
+    handle: FileHandle, passphrase: str | None, keys: ChainKeys | None = None
+) -> list[tuple[ChainKeys, Superblock]]:
+    """Return the valid superblocks of an open file, one or two, newest first, each with its keys.
+
+    A slot may have been overwritten with that of another chain, or need another passphrase: each is judged alone.
+    """
+    found: list[tuple[ChainKeys, Superblock]] = []
     problems: list[HoldfastError] = []
     for slot in range(2):
         data = handle.read(slot * SUPERBLOCK_SIZE, SUPERBLOCK_SIZE)
         try:
             block = unpack_superblock(data)
-        except (FormatUnknown, FileDamaged) as error:
-            problems.append(error)
-            continue
+            slot_keys = _keys_for(handle, block, passphrase, keys)
         except FormatTooNew as error:
             raise FormatTooNew(f"{handle.path}: {error.message}") from error
-        try:
-            keys = _keys_for(handle, block, passphrase, keys)
-        except PassphraseWrong as error:
+        except (FormatUnknown, FileDamaged, PassphraseWrong, ChainBroken) as error:
             problems.append(error)
             continue
-        if is_sealed(data, block.file_id, keys) and block.generation % 2 == slot:
-            found.append(block)
+        if is_sealed(data, block.file_id, slot_keys) and block.generation % 2 == slot:
+            found.append((slot_keys, block))
         else:
             problems.append(FileDamaged("superblock seal does not match"))
-    if not found or keys is None:
+    if not found:
         raise _no_superblock(handle, problems)
-    return keys, max(found, key=lambda block: block.generation)
+    return sorted(found, key=lambda state: state[1].generation, reverse=True)
+
+
+def is_never_committed(files: Files, path: Path) -> bool:
+    """Return whether a file was made and its first commit never came about, so that it holds nothing.
+
+    The first commit goes to slot 1, and slot 0 is written for the first time by the second: a file that a crash left
+    without superblock has an empty slot 0 and at most a torn slot 1.
+    """
+    handle = files.open(path)
+    try:
+        if any(handle.read(0, SUPERBLOCK_SIZE)):
+            return False
+        unpack_superblock(handle.read(SUPERBLOCK_SIZE, SUPERBLOCK_SIZE))
+    except (FormatUnknown, FileDamaged):
+        return True
+    except FormatTooNew:
+        return False
+    else:
+        return False
+    finally:
+        handle.close()
 
 
 def is_file_encrypted(files: Files, path: Path) -> bool | None:
@@ -211,7 +254,7 @@ def _keys_for(handle: FileHandle, block: Superblock, passphrase: str | None, key
 
 def _no_superblock(handle: FileHandle, problems: list[HoldfastError]) -> HoldfastError:
     for problem in problems:
-        if isinstance(problem, PassphraseWrong):
+        if isinstance(problem, PassphraseWrong | ChainBroken):
             return problem
     reasons = "; ".join(problem.message for problem in problems)
     if all(isinstance(problem, FormatUnknown) for problem in problems):

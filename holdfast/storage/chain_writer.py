@@ -8,7 +8,7 @@ somebody else has committed since, which a lock lost over a network mount would 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from holdfast.errors import (
     HoldfastError,
     LimitExceeded,
     StoreFailed,
+    SyncFailed,
     WriterFenced,
 )
 from holdfast.faults import reach
@@ -28,7 +29,7 @@ from holdfast.formats.contents import Contents, FileDisk, Notes, Units, decode_c
 from holdfast.formats.digests import page_digest
 from holdfast.formats.keys import ChainKeys
 from holdfast.formats.magic import (
-    ALIGNMENT,
+    CONTENTS_SIZE_MAX,
     DIGEST_SIZE,
     DIGESTS_PER_PAGE,
     PIECE_SIZE,
@@ -45,7 +46,8 @@ from holdfast.formats.pages import PieceRuns, Ref, UnitEntry, empty_units_page, 
 from holdfast.formats.record import Note, RecordOpener, RecordSealer, Stamp, pack_notes
 from holdfast.formats.superblock import Superblock, pack_superblock
 from holdfast.storage.atomic import Buffer, FileHandle, Files
-from holdfast.storage.chain_file import read_state
+from holdfast.storage.chain_file import SUSPECT_SUFFIX, read_state, read_states
+from holdfast.storage.space import Space
 from holdfast.storage.tables import PageCursor, PageStore, TableWriter
 
 LOCK_NAME = "chain.lock"
@@ -63,8 +65,11 @@ class FileSpec(msgspec.Struct, frozen=True, kw_only=True):
 class ChainWriter:
     """A chain file open for writing. Use from one thread; `sealer` and `opener` may be used from others."""
 
-    def __init__(self, handle: FileHandle, lock: FileHandle, keys: ChainKeys, state: Superblock) -> None:
-        self.handle = handle
+    def __init__(
+        self, files: Files, handles: tuple[FileHandle, FileHandle], keys: ChainKeys, state: Superblock
+    ) -> None:
+        self._files = files
+        self.handle, self._lock = handles
         self.keys = keys
         self.key_id = os.urandom(_RANDOM_ID)
         self.file_id = state.file_id
@@ -73,31 +78,23 @@ class ChainWriter:
         self.sealer = RecordSealer(keys.cipher, keys.record_key(self.key_id))
         self.opener = RecordOpener(keys.cipher, keys.record_key)
         self.store = PageStore(handle, self.opener, keys.digest_key)
-        self._lock = lock
         self._committed = state
+        self.complete_slots = 0
+        """How many of the two superblocks say that the file is complete."""
         self._generation = state.generation + 1
         self._record_number = 0
-        self._end = state.end
+        self._space = Space(state.end)
         self._point = 0
         self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
         self._flight: Future[None] | None = None
-        self._failure: HoldfastError | None = None
-        self._dead: list[tuple[int, int]] = []
-        self._dying: list[tuple[int, int]] = []
-        self._freed_by_flight: list[tuple[int, int]] = []
-        self._free: list[tuple[int, int]] = []
+        self._failure: BaseException | None = None
 
     # -- opening -------------------------------------------------------------------------------------------------
 
     @classmethod
     def create(cls, files: Files, path: Path, spec: FileSpec, keys: ChainKeys) -> "ChainWriter":
         """Make a new chain file with a first commit. Raises `ChainBusy` when the chain has a writer."""
-        lock = acquire_chain_lock(files, path.parent)
-        try:
-            handle = files.create(path)
-        except BaseException:
-            lock.close()
-            raise
+        handles = _open_locked(files, path, files.create)
         empty = Superblock(
             kind=spec.kind,
             unit_size=spec.unit_size,
@@ -110,7 +107,7 @@ class ChainWriter:
             root=Ref(0, 0, bytes(DIGEST_SIZE)),
             envelope=keys.envelope,
         )
-        writer = cls(handle, lock, keys, empty)
+        writer = cls(files, handles, keys, empty)
         try:
             writer._attach(spec.contents)
             writer.commit()
@@ -124,24 +121,20 @@ class ChainWriter:
         cls, files: Files, path: Path, passphrase: str | None = None, keys: ChainKeys | None = None
     ) -> "ChainWriter":
         """Open a chain file at its last commit. Raises `ChainBusy` when the chain has a writer."""
-        lock = acquire_chain_lock(files, path.parent)
+        handles = _open_locked(files, path, lambda path: files.open(path, write=True))
         try:
-            handle = files.open(path, write=True)
+            states = read_states(handles[0], passphrase, keys)
+            writer = cls(files, handles, *states[0])
+            writer.complete_slots = sum(block.state is FileState.COMPLETE for _, block in states)
+            writer._attach(decode_contents(writer.store.body(states[0][1].root)))
         except BaseException:
-            lock.close()
-            raise
-        try:
-            keys, state = read_state(handle, passphrase, keys)
-            writer = cls(handle, lock, keys, state)
-            writer._attach(decode_contents(writer.store.body(state.root)))
-        except BaseException:
-            handle.close()
-            lock.close()
+            _close(handles)
             raise
         return writer
 
     def _attach(self, contents: Contents) -> None:
         self.contents = contents
+        self._point = contents.points[-1].number if contents.points else 0
         self.next_unit = contents.units.count
         self._units = PageCursor(
             TableWriter(self.store, self, contents.units.table),
@@ -180,7 +173,7 @@ class ChainWriter:
     @property
     def end(self) -> int:
         """Return the first byte behind everything written so far, committed or not."""
-        return self._end
+        return self._space.end
 
     def stamp(self, point: int) -> Stamp:
         """Return the identity of the next record to be sealed; each call uses it up."""
@@ -200,12 +193,19 @@ class ChainWriter:
         self._raise_failure()
         size = sum(len(buffer) for buffer in record)
         length = size - len(record[-1])
-        self.handle.write(self._end, record)
+        offset = self._space.append(size)
+        self._write(offset, record)
         page = self._units.at(number // UNITS_PER_PAGE)
-        put_unit(page, number % UNITS_PER_PAGE, UnitEntry(self._end, length, stamp.point))
+        put_unit(page, number % UNITS_PER_PAGE, UnitEntry(offset, length, stamp.point))
         self._put_digests(number * self.pieces_per_unit, digests)
-        self._end += size
         return size
+
+    def _write(self, offset: int, record: Sequence[Buffer]) -> None:
+        try:
+            self.handle.write(offset, record)
+        except BaseException as error:
+            self._failure = error  # tables may name what is not there: nothing of this opening is committed any more
+            raise
 
     def _put_digests(self, place: int, digests: Sequence[bytes]) -> None:
         # A unit's places never straddle a page: 1024 is a multiple of every number of pieces in a unit.
@@ -244,22 +244,11 @@ class ChainWriter:
         """Write a page to fresh space; the space of ``replaces`` is free two commits later."""
         record = self.sealer.page(self.stamp(self._point), body, kind)
         size = sum(len(buffer) for buffer in record)
-        offset = self._allocate(size)
-        self.handle.write(offset, record)
+        offset = self._space.take(size)
+        self._write(offset, record)
         if replaces is not None:
-            self._dying.append((replaces.offset, _aligned(replaces.length)))
+            self._space.release(replaces.offset, replaces.length)
         return Ref(offset, size - len(record[-1]), page_digest(body, self.keys.digest_key))
-
-    def _allocate(self, size: int) -> int:
-        for index, (offset, free) in enumerate(self._free):
-            if free >= size:
-                if free == size:
-                    del self._free[index]
-                else:
-                    self._free[index] = (offset + size, free - size)
-                return offset
-        offset, self._end = self._end, self._end + size
-        return offset
 
     # -- committing ----------------------------------------------------------------------------------------------
 
@@ -272,24 +261,19 @@ class ChainWriter:
         """Write tables and contents, and let the flush run in the background. Waits for an earlier commit."""
         self.finish_commit()
         block = self._write_tables(state)
-        freed, self._dead, self._dying = self._dead, self._dying, []
+        self._space.commit_started()
         self._generation += 1
         self._record_number = 0
         self._flight = self._background.submit(self._flush_and_flip, block)
-        self._freed_by_flight = freed
 
     def finish_commit(self) -> None:
         """Wait for a commit that was started, if there is one, and raise what went wrong with it."""
         flight, self._flight = self._flight, None
         if flight is not None:
-            try:
-                flight.result()
-            except HoldfastError as error:
-                self._failure = error
+            self._failure = flight.exception() or self._failure
         self._raise_failure()
         if flight is not None:
-            # Both slots now name commits that no longer use this space.
-            self._free.extend(self._freed_by_flight)
+            self._space.commit_finished()
 
     @property
     def is_committing(self) -> bool:
@@ -309,12 +293,15 @@ class ChainWriter:
             disks=disks,
         )
         old = self._committed.root
-        root = self.write_page(encode_contents(self.contents), old if old.length else None)
+        body = encode_contents(self.contents)
+        if len(body) > CONTENTS_SIZE_MAX:
+            raise LimitExceeded(f"{self.handle.path} would have {len(body)} bytes of contents")
+        root = self.write_page(body, old if old.length else None)
         return msgspec.structs.replace(
             self._committed,
             state=state,
             generation=self._generation,
-            end=self._end,
+            end=self._space.end,
             key_id=self.key_id,
             root=root,
         )
@@ -330,20 +317,36 @@ class ChainWriter:
 
     def _flush_and_flip(self, block: Superblock) -> None:
         reach("commit.before_sync")
-        self.handle.sync()
+        self._sync()
+        root = self.handle.read(block.root.offset, block.root.length)
+        if page_digest(self.opener.page(root), self.keys.digest_key) != block.root.digest:
+            raise StoreFailed(f"{self.handle.path}: the contents page does not read back as written")
         self._check_fence()
         reach("commit.before_flip")
         data = pack_superblock(block, self.keys)
         self.handle.write(block.slot_offset, [data])
         reach("commit.flipped")
-        self.handle.sync()
+        self._sync()
         if self.handle.read(block.slot_offset, SUPERBLOCK_SIZE) != data:
             raise StoreFailed(f"{self.handle.path}: the superblock does not read back as written")
-        root = self.handle.read(block.root.offset, block.root.length)
-        if page_digest(self.opener.page(root), self.keys.digest_key) != block.root.digest:
-            raise StoreFailed(f"{self.handle.path}: the contents page does not read back as written")
         self._committed = block
         reach("commit.done")
+
+    def _sync(self) -> None:
+        try:
+            self.handle.sync()
+        except SyncFailed as error:
+            if self._committed.state is not FileState.COMPLETE:
+                self._set_aside(error)
+            raise
+
+    def _set_aside(self, failure: SyncFailed) -> None:
+        """Take its name from an unfinished file whose storage cannot be trusted, so that nobody goes on with it."""
+        path = self.handle.path
+        try:
+            self._files.rename(path, path.with_name(path.name + SUSPECT_SUFFIX))
+        except HoldfastError as error:  # the storage is failing; that is what the caller is told
+            failure.add_note(f"the file could not be set aside: {error.message}")
 
     def _check_fence(self) -> None:
         if self._committed.generation == 0:
@@ -364,8 +367,7 @@ class ChainWriter:
     def close(self) -> None:
         """Let go of the chain without a commit. Idempotent."""
         self._background.shutdown(wait=True)
-        self.handle.close()
-        self._lock.close()
+        _close((self.handle, self._lock))
 
     def __enter__(self) -> Self:
         """Enter a block that closes the writer at its end."""
@@ -390,5 +392,22 @@ def acquire_chain_lock(files: Files, folder: Path) -> FileHandle:
     return lock
 
 
-def _aligned(length: int) -> int:
-    return -(-length // ALIGNMENT) * ALIGNMENT
+def _open_locked(files: Files, path: Path, open_file: Callable[[Path], FileHandle]) -> tuple[FileHandle, FileHandle]:
+    """Return the file and the chain's lock, both locked: a lock file may be removed, the file itself is the file."""
+    lock = acquire_chain_lock(files, path.parent)
+    try:
+        handle = open_file(path)
+    except BaseException:
+        lock.close()
+        raise
+    if not handle.lock():
+        _close((handle, lock))
+        raise ChainBusy(f"{path.name} of chain {path.parent.name} is being written by another session")
+    return handle, lock
+
+
+def _close(handles: tuple[FileHandle, FileHandle]) -> None:
+    try:
+        handles[0].close()
+    finally:
+        handles[1].close()

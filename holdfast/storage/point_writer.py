@@ -118,6 +118,21 @@ class DiskPointWriter:
         self._advance(self.cursor + 1)
         return is_new
 
+    def adopt(self, digest: bytes, place: int) -> None:
+        """Deal with the piece at the cursor, whose bytes the file holds at ``place`` already; zeros have no place."""
+        self._load()
+        at = self.cursor % PIECES_PER_SEGMENT
+        if digest == self._before[at * DIGEST_SIZE : (at + 1) * DIGEST_SIZE]:
+            self._set(at, self._before_writers[at], digest)
+        elif digest == ZERO_DIGEST:
+            self._note(self.cursor, digest)
+            self._set(at, NEVER_WRITTEN, digest)
+        else:
+            self._note(self.cursor, digest)
+            self.writer.add_piece(self.disk_index, self.cursor, place)
+            self._set(at, self.point_number, digest)
+        self._advance(self.cursor + 1)
+
     def start_commit(self) -> None:
         """Begin to make everything up to the cursor durable; `ChainWriter.finish_commit` waits for it."""
         self._commit_map()

@@ -1,0 +1,45 @@
+"""Which bytes of a chain file may be written next, so that both superblocks always name intact records."""
+
+from holdfast.formats.magic import ALIGNMENT
+
+
+class Space:
+    """Hands out places for records. Sizes are multiples of the alignment.
+
+    What commit *g* no longer names is still named by the superblock of commit *g - 1* until commit *g + 1* is durable;
+    only then is it free. What an earlier opening left free is forgotten: its records lie there for good.
+    """
+
+    def __init__(self, end: int) -> None:
+        self.end = end
+        """First byte behind everything handed out so far."""
+        self._free: list[tuple[int, int]] = []
+        self._released: list[tuple[int, int]] = []
+        self._superseded: list[tuple[int, int]] = []
+        self._freed_by_flight: list[tuple[int, int]] = []
+
+    def append(self, size: int) -> int:
+        """Return a place behind everything else."""
+        offset, self.end = self.end, self.end + size
+        return offset
+
+    def take(self, size: int) -> int:
+        """Return a place in free space, or behind everything else."""
+        for index, (offset, free) in enumerate(self._free):
+            if free >= size:
+                self._free[index : index + 1] = [(offset + size, free - size)] if free > size else []
+                return offset
+        return self.append(size)
+
+    def release(self, offset: int, length: int) -> None:
+        """Say that the next commit will not name a record any more."""
+        self._released.append((offset, -(-length // ALIGNMENT) * ALIGNMENT))
+
+    def commit_started(self) -> None:
+        """Say that everything a commit names has been written."""
+        self._freed_by_flight, self._superseded, self._released = self._superseded, self._released, []
+
+    def commit_finished(self) -> None:
+        """Say that the commit is durable: both superblocks now name commits without the space freed by it."""
+        self._free += self._freed_by_flight
+        self._freed_by_flight = []
