@@ -1,0 +1,207 @@
+"""The local provider: the port of `holdfast.providers.ports` over a folder of this host."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from holdfast.clock import Clock
+from holdfast.errors import SnapshotNotFound
+from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
+from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget, Snapshot
+from holdfast.model.spans import Span
+from holdfast.pipeline.disks import DiskReader, DiskWriter
+from holdfast.providers.local.locks import INVENTORY, WAIT_S, Locks
+from holdfast.providers.local.machines import Machines, Registered
+from holdfast.providers.local.registration import NewMachine, register
+from holdfast.providers.local.replacement import refuse_unfinished
+from holdfast.providers.local.root import Root
+from holdfast.providers.local.snapshots import SnapshotStore
+from holdfast.providers.local.sweeping import Sweeper
+from holdfast.providers.local.targets import TargetFile, TargetStore
+
+
+class LocalProvider:
+    """A folder that behaves as a hypervisor.
+
+    Any number of processes of one host may use one folder at once. Every call first makes sure that
+    the folder is there and is still the same one, and raises `ProviderUnavailable` otherwise: a
+    vanished mount never looks like an empty hypervisor.
+
+    An operation that needs a machine for itself waits up to ``lock_wait_s`` for another one to end.
+    """
+
+    def __init__(self, root: Path, clock: Clock, *, change_tracking: bool = True, lock_wait_s: float = WAIT_S) -> None:
+        self._root = Root(root)
+        self._locks = Locks(self._root.locks, clock, lock_wait_s)
+        self._machines = Machines(self._root)
+        self._snapshots = SnapshotStore(self._root, clock, change_tracking=change_tracking)
+        self._targets = TargetStore(self._root, self._machines, clock)
+
+    @classmethod
+    def create(cls, root: Path, clock: Clock, *, change_tracking: bool = True) -> Self:
+        """Make the folder, which is empty or does not exist yet, and return its provider.
+
+        Nothing happens when it was made before.
+        """
+        Root(root).create()
+        return cls(root, clock, change_tracking=change_tracking)
+
+    # Inventory
+
+    def add_machine(
+        self,
+        name: str,
+        disks: Mapping[DiskKey, Path],
+        power: PowerState = PowerState.OFF,
+        *,
+        copy: bool = False,
+    ) -> Machine:
+        """Register a machine whose raw disks exist, and return it.
+
+        The disks are used where they are, or with ``copy`` copied into the machine's folder; nobody
+        may write to them meanwhile. Raises `TargetExists` when the name is taken.
+        """
+        self._root.check()
+        with self._locks.hold(INVENTORY, "the inventory"):
+            new = NewMachine(name=name, disks=disks, power=power, copy=copy)
+            return register(self._root, self._machines, new)
+
+    def machines(self) -> Iterator[Machine]:
+        """Yield every machine in the order of the folders, then raise if one could not be read."""
+        self._root.check()
+        return self._machines.machines()
+
+    def machine(self, reference: str) -> Machine:
+        """Return the machine with this id, or else the only one with this name."""
+        self._root.check()
+        return self._machines.describe(self._machines.find(reference))
+
+    def set_power(self, machine_id: MachineId, power: PowerState) -> None:
+        """Note in the machine's file that it is on or off."""
+        self._root.check()
+        with self._machine_lock(machine_id):
+            refuse_unfinished(self._root, machine_id)
+            record = self._machines.with_id(machine_id)
+            if record.file.power is not power:
+                file = msgspec.structs.replace(record.file, power=power)
+                self._machines.save(Registered(record.folder, file))
+
+    # Snapshots
+
+    def create_snapshot(self, machine_id: MachineId, tag: str) -> Snapshot:
+        """Freeze all disks of the machine; returns the first call's snapshot for the same tag."""
+        self._root.check()
+        with self._machine_lock(machine_id):
+            existing = self._snapshots.tagged(machine_id, tag)
+            if existing is not None:
+                return existing
+            refuse_unfinished(self._root, machine_id)
+            record = self._machines.with_id(machine_id)
+            machine = self._machines.describe(record)
+            paths = {e.key: self._machines.disk_path(record, e) for e in record.file.disks}
+            return self._snapshots.create(machine, paths, tag)
+
+    def snapshots(self, machine_id: MachineId) -> list[Snapshot]:
+        """Return the snapshots of the machine, oldest first."""
+        self._root.check()
+        return self._snapshots.of_machine(machine_id)
+
+    def remove_snapshot(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
+        """Remove a snapshot; nothing happens when it is gone already."""
+        self._root.check()
+        self._snapshots.remove(machine_id, snapshot_id)
+
+    def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> DiskReader:
+        """Open a frozen disk. Raises `SnapshotNotFound`, `DiskNotFound` or `DiskReadFailed`."""
+        self._root.check()
+        try:
+            return self._snapshots.open_disk(machine_id, snapshot_id, key)
+        except SnapshotNotFound:
+            self._root.check()  # gone with the mount is another matter than gone
+            raise
+
+    def changed_spans(
+        self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, since: ChangeId
+    ) -> Iterator[Span]:
+        """Return what may differ between ``since`` and the snapshot.
+
+        Raises `ChangeTrackingLost` from the call, not from the iteration.
+        """
+        self._root.check()
+        try:
+            return self._snapshots.changed_spans(machine_id, snapshot_id, key, since)
+        except SnapshotNotFound:
+            self._root.check()
+            raise
+
+    # Restore targets
+
+    def prepare_target(
+        self, token: str, machine: Machine, disks: Sequence[Disk], replaces: MachineId | None
+    ) -> RestoreTarget:
+        """Make empty disks to restore into, or return the target that was made for the token."""
+        self._root.check()
+        with self._locks.hold(INVENTORY, "the inventory"):
+            return self._targets.prepare(token, machine, disks, replaces)
+
+    def open_target(self, target_id: TargetId, key: DiskKey) -> DiskWriter:
+        """Open a disk of a target for writing."""
+        self._root.check()
+        return self._targets.open(target_id, key)
+
+    def commit_target(self, target_id: TargetId) -> Machine:
+        """Switch the restored disks in, all or none, and return the machine."""
+        self._root.check()
+        file = self._targets.required(target_id)
+        with self._target_locks(file):
+            file = self._targets.required(target_id)
+            if file.target.replaces is None:
+                record = self._targets.commit_new(file)
+            else:
+                record = self._targets.commit_replacing(file)
+        return self._machines.describe(record)
+
+    def abandon_target(self, target_id: TargetId) -> None:
+        """Remove a target; nothing happens when it is gone or was committed.
+
+        A commit that has begun to change the machine cannot be taken back and is completed instead.
+        """
+        self._root.check()
+        file = self._targets.load(target_id)
+        if file is None:
+            return
+        with self._target_locks(file):
+            file = self._targets.load(target_id)
+            if file is not None:
+                self._targets.abandon(file)
+
+    def targets(self) -> list[RestoreTarget]:
+        """Return the targets that were neither committed nor abandoned."""
+        self._root.check()
+        return self._targets.pending()
+
+    # Upkeep
+
+    def sweep(self) -> list[str]:
+        """Complete interrupted commits and remove what dead operations left; return what was done.
+
+        What a living operation works on is left alone. Snapshots and targets that are complete
+        stay: they belong to whoever made them.
+        """
+        self._root.check()
+        return Sweeper(root=self._root, locks=self._locks, machines=self._machines, targets=self._targets).sweep()
+
+    def _machine_lock(self, machine_id: MachineId) -> AbstractContextManager[None]:
+        # Looking the machine up first also proves that the id can be the name of a file.
+        label = self._machines.with_id(machine_id).label
+        return self._locks.hold(machine_id, label)
+
+    def _target_locks(self, file: TargetFile) -> AbstractContextManager[None]:
+        """Hold the inventory while a machine appears, the machine while its disks change."""
+        replaced = file.target.replaces
+        if replaced is None:
+            return self._locks.hold(INVENTORY, "the inventory")
+        return self._locks.hold(replaced, f"machine {replaced}")

@@ -1,0 +1,115 @@
+"""What Holdfast needs from a hypervisor.
+
+One provider is one object with these methods. All are blocking, may be called from several threads, and raise the
+errors of `holdfast.errors` only. The shipped suite `holdfast.testing.providers` states the contract as tests; every
+provider passes it.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
+from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget, Snapshot
+from holdfast.model.spans import Span
+from holdfast.pipeline.disks import DiskReader, DiskWriter
+
+
+class Inventory(Protocol):
+    """Which machines there are."""
+
+    def machines(self) -> Iterator[Machine]:
+        """Yield every machine, in a stable order."""
+        ...
+
+    def machine(self, reference: str) -> Machine:
+        """Return the machine with this id, or else the only one with this name.
+
+        Raises `MachineNotFound`, or `RequestInvalid` when several machines have the name.
+        """
+        ...
+
+    def set_power(self, machine_id: MachineId, power: PowerState) -> None:
+        """Switch the machine on or off; nothing happens when it is so already."""
+        ...
+
+
+class Snapshots(Protocol):
+    """Temporary frozen states. Everything made here carries the caller's tag, so that orphans can be found."""
+
+    def create_snapshot(self, machine_id: MachineId, tag: str) -> Snapshot:
+        """Freeze all disks of the machine at one moment.
+
+        Idempotent by ``tag``: a second call returns the first call's snapshot, also after a crash in the middle.
+        """
+        ...
+
+    def snapshots(self, machine_id: MachineId) -> list[Snapshot]:
+        """Return our snapshots of the machine, oldest first."""
+        ...
+
+    def remove_snapshot(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
+        """Remove a snapshot; nothing happens when it is gone already."""
+        ...
+
+    def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> DiskReader:
+        """Open a frozen disk. Raises `SnapshotNotFound` or `DiskNotFound`."""
+        ...
+
+    def changed_spans(
+        self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, since: ChangeId
+    ) -> Iterator[Span]:
+        """Yield, sorted, every span that may differ between the state named by ``since`` and the snapshot.
+
+        Bytes behind the end of a disk that was smaller then count as zeros. Raises `ChangeTrackingLost`, at the
+        call or at the first span, when that cannot be told; the caller then compares by digest.
+        """
+        ...
+
+
+class RestoreTargets(Protocol):
+    """Places a restore writes to. Nothing live changes before `commit_target`."""
+
+    def prepare_target(
+        self, token: str, machine: Machine, disks: Sequence[Disk], replaces: MachineId | None
+    ) -> RestoreTarget:
+        """Make empty disks to restore into; idempotent by ``token``, which keeps what was written before.
+
+        ``machine`` is the machine as it was captured, under the name it shall get. With ``replaces`` the commit puts
+        the disks in place of those of that machine with the same keys and leaves its others alone; without it the
+        commit makes a new machine. A disk whose key the replaced machine does not have is added to it.
+
+        Raises `TargetExists` when a new machine's name is taken, `MachineRunning` when the machine to be
+        replaced is on, `RequestInvalid` for impossible disks or when the token stood for another request.
+        """
+        ...
+
+    def open_target(self, target_id: TargetId, key: DiskKey) -> DiskWriter:
+        """Open a disk of a prepared target for writing.
+
+        Raises `RequestInvalid` when there is no such target or it was committed, `DiskNotFound` for a key it
+        does not have.
+        """
+        ...
+
+    def commit_target(self, target_id: TargetId) -> Machine:
+        """Switch the restored disks in, all or none, and return the machine. Idempotent.
+
+        Raises `TargetExists` or `MachineRunning` when that has come true since the target was prepared; the
+        target then stays. Raises `RequestInvalid` when there is no such target.
+        """
+        ...
+
+    def abandon_target(self, target_id: TargetId) -> None:
+        """Remove a prepared target and its disks; nothing happens when it is gone or was committed.
+
+        A commit that was interrupted after it began to change the machine is completed instead.
+        """
+        ...
+
+    def targets(self) -> list[RestoreTarget]:
+        """Return the targets that were prepared and neither committed nor abandoned."""
+        ...
+
+
+class Provider(Inventory, Snapshots, RestoreTargets, Protocol):
+    """A hypervisor."""

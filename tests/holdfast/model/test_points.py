@@ -1,0 +1,39 @@
+"""What is said of restore points, and when a verification counts as good."""
+
+import msgspec
+import pytest
+
+from holdfast.model.ids import DiskKey
+from holdfast.model.points import Damage, OpenPoint, VerifyReport
+
+DAMAGE = Damage(
+    chain="000001-aa", point=2, machine="web", disk=DiskKey("d0"), offset=0, length=65536, file="f", reason="flipped"
+)
+
+
+@pytest.mark.parametrize(
+    "report, is_good",
+    [
+        (VerifyReport(), True),
+        (VerifyReport(points=3, units=9, stored_bytes=1), True),
+        (VerifyReport(damages=(DAMAGE,)), False),
+        (VerifyReport(unnamed_damages=1), False),
+        (VerifyReport(damages=(DAMAGE,), unnamed_damages=1), False),
+    ],
+)
+def test_a_verification_is_good_when_nothing_is_damaged(report: VerifyReport, is_good: bool) -> None:
+    assert report.is_good is is_good
+
+
+def test_a_report_survives_a_journey_as_json() -> None:
+    report = VerifyReport(points=1, units=2, stored_bytes=3, damages=(DAMAGE,), unnamed_damages=4)
+    assert msgspec.json.decode(msgspec.json.encode(report), type=VerifyReport) == report
+
+
+def test_a_point_begun_by_an_earlier_version_is_still_read() -> None:
+    recorded = (
+        b'{"chain":"machines/web-12345678/000001-aa","file":"00000001-full.hfc","number":1,'
+        b'"point_id":"0123456789abcdef0123456789abcdef","kind":"full","parent_number":null,"reason":"first"}'
+    )
+    point = msgspec.json.decode(recorded, type=OpenPoint)
+    assert (point.number, point.parent_number, point.removed) == (1, None, ())
