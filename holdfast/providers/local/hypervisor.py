@@ -79,6 +79,12 @@ class LocalProvider:
         self._root.check()
         return self._machines.describe(self._machines.find(reference))
 
+    def disk_paths(self, reference: str) -> dict[DiskKey, Path]:
+        """Return where the live disks of the machine with this id or name are."""
+        self._root.check()
+        record = self._machines.find(reference)
+        return {entry.key: self._machines.disk_path(record, entry) for entry in record.file.disks}
+
     def set_power(self, machine_id: MachineId, power: PowerState) -> None:
         """Note in the machine's file that it is on or off."""
         self._root.check()
