@@ -10,13 +10,26 @@ CONTROL = "control"
 
 
 def proxy_queue(name: str) -> str:
-    """Return the queue of the proxy called ``name``: snapshots, transfers, restore targets."""
+    """Return the queue of the proxy called ``name``: inventory, snapshots, restore targets."""
     return f"proxy.{name}"
 
 
+def transfer_queue(proxy: str) -> str:
+    """Return the queue of a proxy's transfers, whose slots are its task limit.
+
+    It is a queue of its own, so that removing a snapshot never waits behind hours of copying.
+    """
+    return f"proxy.{proxy}.transfer"
+
+
 def repository_queue(name: RepositoryName) -> str:
-    """Return the queue of a repository's worker: points, verification, extents."""
+    """Return the queue of a repository's worker: points, extents."""
     return f"repository.{name}"
+
+
+def upkeep_queue(repository: RepositoryName) -> str:
+    """Return the queue of a repository's long work, such as verification; points never wait behind it."""
+    return f"repository.{repository}.upkeep"
 
 
 def backup_id(job: JobName) -> str:

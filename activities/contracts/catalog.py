@@ -1,5 +1,7 @@
 """Writing down what happened; served by the control role."""
 
+from datetime import datetime
+
 import msgspec
 from temporalio import activity
 
@@ -18,6 +20,10 @@ class RecordPoint(msgspec.Struct, frozen=True, kw_only=True):
     repository: RepositoryName
     session_id: SessionId
     point: PointSummary
+    stored_bytes: int = 0
+    """Added to the repository by the point."""
+    completed: datetime | None = None
+    """When the point was finished; None takes the moment of its snapshot."""
 
 
 @activity.defn(name="catalog.begin_session")

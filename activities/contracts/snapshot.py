@@ -6,6 +6,9 @@ from temporalio import activity
 from holdfast.model.ids import MachineId, ProviderName
 from holdfast.model.machine import Machine, Snapshot
 
+MACHINES_PER_SESSION_MAX = 1000
+"""Machines of one session; more belong into several jobs."""
+
 
 class FindMachines(msgspec.Struct, frozen=True, kw_only=True):
     """Which machines a job means; ``references`` are ids or names, empty for all."""
@@ -21,6 +24,8 @@ class MachinesFound(msgspec.Struct, frozen=True, kw_only=True):
     machines: tuple[Machine, ...]
     missing: tuple[str, ...] = ()
     """References that match no machine or several; the session reports them."""
+    problems: tuple[str, ...] = ()
+    """Why some machines of the provider could not be described; they are not among ``machines``."""
 
 
 class CreateSnapshot(msgspec.Struct, frozen=True, kw_only=True):

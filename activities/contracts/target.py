@@ -31,6 +31,8 @@ class AbandonTarget(msgspec.Struct, frozen=True, kw_only=True):
     provider: ProviderName
     token: str
     target_id: TargetId | None = None
+    prepared: PrepareTarget | None = None
+    """What was asked for; with ``target_id`` None the target is found by asking for the same again."""
 
 
 class TargetAbandoned(msgspec.Struct, frozen=True, kw_only=True):

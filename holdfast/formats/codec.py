@@ -3,6 +3,8 @@
 Contexts are made for each call: they cannot be shared between threads, and making one costs a few microseconds.
 """
 
+from typing import assert_never
+
 import lz4.block
 import zstandard
 
@@ -37,6 +39,8 @@ def decompress(codec: Codec, packed: memoryview | bytes, raw: int) -> bytes | me
                 body = lz4.block.decompress(packed, uncompressed_size=raw)
             case Codec.ZSTD:
                 body = _decompress_zstd(packed, raw)
+            case _:
+                assert_never(codec)
     except (lz4.block.LZ4BlockError, zstandard.ZstdError, MemoryError) as error:
         raise DataDamaged(f"body cannot be decoded: {error}") from error
     if len(body) != raw:

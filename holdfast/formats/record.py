@@ -130,21 +130,22 @@ class RecordOpener:
         header = unpack_header(view[:HEADER_SIZE])
         if len(view) < header.length:
             raise DataDamaged(f"record of {header.length} bytes ends after {len(view)}")
-        stored = view[HEADER_SIZE : header.length]
+        return header, self._plain(header, view[:_ASSOCIATED_SIZE], view[HEADER_SIZE : header.length])
+
+    def _plain(self, header: RecordHeader, front: Buffer, stored: memoryview) -> memoryview:
+        """Return the payload, checked and decrypted."""
         if zlib.crc32(stored) != header.payload_crc:
             raise DataDamaged("record payload does not match its checksum")
         if header.cipher is not self._cipher_kind:
             raise DataDamaged(f"record states cipher {header.cipher} in a chain of cipher {self._cipher_kind}")
         if header.cipher is Cipher.NONE:
-            return header, stored
+            return stored
         stamp = header.stamp
         try:
-            plain = self._cipher(stamp.key_id).decrypt(
-                _NONCE.pack(stamp.generation, stamp.number), stored, view[:_ASSOCIATED_SIZE]
-            )
+            plain = self._cipher(stamp.key_id).decrypt(_NONCE.pack(stamp.generation, stamp.number), stored, front)
         except InvalidTag as error:
             raise DataDamaged("record does not authenticate") from error
-        return header, memoryview(plain)
+        return memoryview(plain)
 
     def page(self, data: Buffer, kind: RecordKind = RecordKind.PAGE) -> bytes:
         """Return the body of a page record, or of a notes record."""
@@ -157,16 +158,27 @@ class RecordOpener:
 
     def unit(self, data: Buffer) -> tuple[list[PieceEntry], bytes | memoryview]:
         """Return the piece list and the body of a unit record."""
-        header, payload = self.payload(data)
-        return unit_entries(header, payload), decompress(
-            _codec(header), payload[header.pieces * PIECE_ENTRY_SIZE :], header.raw
-        )
+        return _unit(*self.payload(data))
+
+    def sealed_unit(self, record: Sequence[Buffer]) -> tuple[list[PieceEntry], bytes | memoryview]:
+        """Return the same of a record as it comes from `RecordSealer.unit`, without copying it into one piece."""
+        front, *parts, _ = record
+        stored = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
+        header = unpack_header(front)
+        if len(stored) != header.stored:
+            raise DataDamaged(f"record states a payload of {header.stored} bytes and has {len(stored)}")
+        return _unit(header, self._plain(header, memoryview(front)[:_ASSOCIATED_SIZE], stored))
 
     def _cipher(self, key_id: bytes) -> AESGCM:
         found = self._ciphers.get(key_id)
         if found is None:
             found = self._ciphers[key_id] = AESGCM(self._record_key(key_id))
         return found
+
+
+def _unit(header: RecordHeader, payload: memoryview) -> tuple[list[PieceEntry], bytes | memoryview]:
+    entries = unit_entries(header, payload)
+    return entries, decompress(_codec(header), payload[header.pieces * PIECE_ENTRY_SIZE :], header.raw)
 
 
 def unit_entries(header: RecordHeader, payload: memoryview) -> list[PieceEntry]:

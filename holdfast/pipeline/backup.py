@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from holdfast.clock import Clock
-from holdfast.errors import EncodingFailed
+from holdfast.errors import DiskChanged, EncodingFailed
 from holdfast.faults import reach
 from holdfast.formats.codec import compress
 from holdfast.formats.digests import piece_digests
@@ -23,7 +23,7 @@ from holdfast.formats.magic import PIECE_SIZE
 from holdfast.formats.record import Buffer, PieceEntry, RecordOpener, RecordSealer, Stamp
 from holdfast.model.plan import Action, PlanStep
 from holdfast.model.session import Figures
-from holdfast.pipeline.buffers import Buffers
+from holdfast.pipeline.buffers import Buffers, keep_freed_blocks
 from holdfast.pipeline.disks import DiskReader
 from holdfast.pipeline.flow import in_order
 from holdfast.pipeline.stages import PipeOptions, PipeProgress, StageTimes
@@ -71,6 +71,7 @@ class DiskSink(Protocol):
     digest_key: bytes
     point_number: int
     disk_tag: bytes
+    size_bytes: int
     pieces: int
     cursor: int
 
@@ -136,6 +137,7 @@ class DiskCopy:
         clock: Clock,
         options: PipeOptions | None = None,
     ) -> None:
+        keep_freed_blocks()
         self._reader = reader
         self._sink = sink
         self._units = units
@@ -149,7 +151,7 @@ class DiskCopy:
         self._times = StageTimes()
         self._started_s = clock.monotonic_s()
         self._first_end = units.end
-        self._read_bytes = self._transferred = self._new_bytes = 0
+        self._read_bytes = self._transferred = self._new_bytes = self._committing_bytes = 0
         self._commit_s = self._started_s
         self._committed = self._committing = sink.cursor
 
@@ -159,6 +161,7 @@ class DiskCopy:
         ``report`` is called after each chunk; what it raises stops the pipe, and everything committed stays.
         """
         try:
+            self._check_size()
             for chunk in in_order(self._pool, self._read, self._chunks(steps), self._window):
                 self._sink.keep_until(chunk.first)
                 if chunk.action is Action.ZERO:
@@ -174,6 +177,12 @@ class DiskCopy:
             return self.progress().figures
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _check_size(self) -> None:
+        if self._reader.size_bytes != self._sink.size_bytes:
+            raise DiskChanged(
+                f"the disk has {self._reader.size_bytes} bytes, the point was begun for {self._sink.size_bytes}"
+            )
 
     def progress(self) -> PipeProgress:
         """Return how far the copy is."""
@@ -275,7 +284,7 @@ class DiskCopy:
         entries = [PieceEntry(tag, piece, digest) for piece, digest in pairs]
         codec, packed = compress(body, self._options.compression)
         record = self._units.sealer.unit(unit.stamp, entries, codec, packed)
-        found, decoded = self._units.opener.unit(b"".join(record))
+        found, decoded = self._units.opener.sealed_unit(record)
         # Only bytes and bytearrays are compared at memory speed.
         if found != entries or body != (decoded if isinstance(decoded, bytes) else bytes(decoded)):
             raise EncodingFailed(f"unit {unit.number} of point {self._sink.point_number} does not decode to its bytes")
@@ -305,21 +314,24 @@ class DiskCopy:
 
     def _commit_if_due(self) -> None:
         if not self._units.is_committing:
-            self._committed = self._committing
+            self._finish_commit()
         now_s = self._clock.monotonic_s()
         waiting = self._new_bytes + len(self._encoding) * self._units.unit_size
-        if waiting >= self._options.uncommitted_bytes_max:
-            self._units.finish_commit()
+        if self._committing_bytes + waiting >= self._options.uncommitted_bytes_max:
+            self._finish_commit()
             self._times.commit_wait_s += self._clock.monotonic_s() - now_s
         is_due = waiting >= self._options.commit_new_bytes or now_s - self._commit_s >= self._options.commit_interval_s
         if is_due and not self._units.is_committing:
             self._drain()
-            self._units.finish_commit()
-            self._committed = self._committing
             self._sink.start_commit()
             self._committing = self._sink.cursor
             self._commit_s = now_s
-            self._new_bytes = 0
+            self._committing_bytes, self._new_bytes = self._new_bytes, 0
+
+    def _finish_commit(self) -> None:
+        self._units.finish_commit()
+        self._committed = self._committing
+        self._committing_bytes = 0
 
 
 def _is_done(unit: _Unit) -> bool:

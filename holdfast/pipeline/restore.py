@@ -19,6 +19,7 @@ from holdfast.formats.magic import DIGEST_SIZE, PIECE_SIZE
 from holdfast.formats.record import PieceEntry
 from holdfast.model.session import Figures
 from holdfast.model.spans import Span
+from holdfast.pipeline.buffers import keep_freed_blocks
 from holdfast.pipeline.disks import DiskWriter
 from holdfast.pipeline.flow import in_order
 from holdfast.pipeline.stages import PipeProgress, StageTimes
@@ -128,6 +129,7 @@ class DiskRestore:
     """Writes one disk of a restore point to a target. `run` may be called once."""
 
     def __init__(self, source: PieceSource, target: DiskWriter, key: bytes, clock: Clock, *, threads: int = 2) -> None:
+        keep_freed_blocks()
         self._source = source
         self._target = target
         self._key = key

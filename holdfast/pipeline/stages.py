@@ -41,5 +41,5 @@ class PipeOptions(msgspec.Struct, frozen=True, kw_only=True):
     commit_new_bytes: int = 24 << 20
     """A commit starts after this much new data."""
     uncommitted_bytes_max: int = 48 << 20
-    """With more new data than this, the pipe waits for the commit that is on its way."""
+    """With more data than this not yet durable, the pipe waits for the commit that is on its way."""
     commit_interval_s: float = 2.0

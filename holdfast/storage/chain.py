@@ -8,7 +8,15 @@ from typing import Self
 
 import msgspec
 
-from holdfast.errors import ChainBroken, DiskNotFound, FileDamaged, PointNotFound
+from holdfast.errors import (
+    ChainBroken,
+    DataError,
+    DiskNotFound,
+    FileDamaged,
+    FormatTooNew,
+    FormatUnknown,
+    PointNotFound,
+)
 from holdfast.formats.contents import Point, PointDisk
 from holdfast.formats.magic import (
     DIGEST_SIZE,
@@ -20,7 +28,7 @@ from holdfast.formats.magic import (
     ZERO_DIGEST,
 )
 from holdfast.storage.atomic import Files
-from holdfast.storage.chain_file import FILE_SUFFIX, ChainFile
+from holdfast.storage.chain_file import FILE_SUFFIX, ChainFile, is_never_committed
 
 _FILE_NAME = re.compile(r"^\d{8}-(full|increment|rollback)\.hfc$")
 
@@ -34,27 +42,57 @@ class PieceRun(msgspec.Struct, frozen=True):
     place: int
 
 
+class UnreadableFile(msgspec.Struct, frozen=True):
+    """A chain file that cannot be opened, and why."""
+
+    path: Path
+    error: DataError
+
+
 class Chain:
     """The files of a chain as they were when it was opened. Methods may be called from several threads."""
 
     def __init__(self, folder: Path, files: list[ChainFile]) -> None:
         self.folder = folder
         self.files = files
+        self.unreadable: list[UnreadableFile] = []
+        """Files that cannot be opened; points that do not need them can be read nevertheless."""
+        self.empty: list[Path] = []
+        """Files that a crash left without their first commit; they hold nothing."""
 
     @classmethod
     def open(cls, files: Files, folder: Path, passphrase: str | None = None) -> "Chain":
-        """Open every chain file of a folder. Raises the errors of `ChainFile.open`."""
-        opened: list[ChainFile] = []
+        """Open every chain file of a folder.
+
+        A file that a crash left without its first commit holds nothing and is passed over. A damaged one hides no
+        other: it is listed in ``unreadable``. Raises the error of the first file when none can be opened.
+        """
+        chain = cls(folder, [])
         try:
             for name in chain_file_names(files, folder):
-                keys = opened[0].keys if opened else None
-                opened.append(ChainFile.open(files, folder / name, passphrase, keys))
-            opened.sort(key=lambda file: file.contents.holds)
-            return cls(folder, opened)
+                chain._add(files, folder / name, passphrase)
+            if not chain.files:
+                chain.check_whole()
         except BaseException:
-            for file in opened:
-                file.close()
+            chain.close()
             raise
+        chain.files.sort(key=lambda file: file.contents.holds)
+        return chain
+
+    def _add(self, files: Files, path: Path, passphrase: str | None) -> None:
+        keys = self.files[0].keys if self.files else None
+        try:
+            self.files.append(ChainFile.open(files, path, passphrase, keys))
+        except (FileDamaged, FormatUnknown, FormatTooNew) as error:
+            if is_never_committed(files, path):
+                self.empty.append(path)
+            else:
+                self.unreadable.append(UnreadableFile(path, error))
+
+    def check_whole(self) -> None:
+        """Raise the error of the first file that cannot be opened, if there is one."""
+        if self.unreadable:
+            raise self.unreadable[0].error
 
     def points(self) -> list[tuple[ChainFile, Point]]:
         """Return all points, oldest first, complete or not."""
@@ -81,7 +119,8 @@ class Chain:
             first, last = file.contents.holds
             if first <= point_number <= last:
                 return file
-        raise ChainBroken(f"no file in {self.folder} holds what point {point_number} wrote")
+        damaged = "".join(f"; {file.path.name} cannot be opened" for file in self.unreadable)
+        raise ChainBroken(f"no file in {self.folder} holds what point {point_number} wrote{damaged}")
 
     def disk(self, number: int, key: str) -> "StoredDisk":
         """Return a disk at a complete point. Raises `PointNotFound` or `DiskNotFound`."""
@@ -89,7 +128,25 @@ class Chain:
         disk = point.disk(key)
         if disk is None:
             raise DiskNotFound(f"point {number} of chain {self.folder.name} has no disk {key}")
+        self._check_ancestors(file)
         return StoredDisk(self, file, point, disk)
+
+    def _check_ancestors(self, file: ChainFile) -> None:
+        """Raise `ChainBroken` unless the file continues points that are there, back to a full.
+
+        Maps name points by their numbers; this is what makes sure that another file has not taken a number over.
+        """
+        points = {point.number: (holder, point) for holder, point in self.points() if point.complete}
+        parent = file.contents.parent
+        last = file.contents.holds[0]
+        while parent is not None:
+            holder, point = points.get(parent.point, (None, None))
+            if holder is None or point is None or point.root != parent.root or parent.point >= last:
+                raise ChainBroken(
+                    f"file {file.path.name} of chain {self.folder.name} continues point {parent.point}, "
+                    "which is missing or another one"
+                )
+            file, parent, last = holder, holder.contents.parent, holder.contents.holds[0]
 
     def close(self) -> None:
         """Close all files. Idempotent."""
@@ -143,6 +200,10 @@ class StoredDisk:
                 yield PieceRun(piece, count, None, 0)
             else:
                 yield from self._held_runs(piece, count, self._chain.holder(writer))
+
+    def is_page_empty(self, index: int) -> bool:
+        """Return whether one page of the map is absent, so that its 65536 pieces are zeros."""
+        return self._map.page(index) is None
 
     def segment_digest(self, segment: int) -> bytes:
         """Return the digest of one segment of 64 MiB."""

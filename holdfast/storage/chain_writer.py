@@ -8,7 +8,7 @@ somebody else has committed since, which a lock lost over a network mount would 
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,6 @@ from typing import Self
 import msgspec
 
 from holdfast.errors import (
-    ChainBusy,
     HoldfastError,
     LimitExceeded,
     StoreFailed,
@@ -47,10 +46,10 @@ from holdfast.formats.record import Note, RecordOpener, RecordSealer, Stamp, pac
 from holdfast.formats.superblock import Superblock, pack_superblock
 from holdfast.storage.atomic import Buffer, FileHandle, Files
 from holdfast.storage.chain_file import SUSPECT_SUFFIX, read_state, read_states
+from holdfast.storage.chain_lock import close_both, open_locked
 from holdfast.storage.space import Space
 from holdfast.storage.tables import PageCursor, PageStore, TableWriter
 
-LOCK_NAME = "chain.lock"
 _RANDOM_ID = 16
 
 
@@ -60,6 +59,8 @@ class FileSpec(msgspec.Struct, frozen=True, kw_only=True):
     kind: FileKind
     unit_size: int
     contents: Contents
+    after_generation: int = 0
+    """Commits are numbered from the next one; above 0 when records of an older file move in."""
 
 
 class ChainWriter:
@@ -77,7 +78,7 @@ class ChainWriter:
         self.pieces_per_unit = state.unit_size // PIECE_SIZE
         self.sealer = RecordSealer(keys.cipher, keys.record_key(self.key_id))
         self.opener = RecordOpener(keys.cipher, keys.record_key)
-        self.store = PageStore(handle, self.opener, keys.digest_key)
+        self.store = PageStore(self.handle, self.opener, keys.digest_key)
         self._committed = state
         self.complete_slots = 0
         """How many of the two superblocks say that the file is complete."""
@@ -94,12 +95,12 @@ class ChainWriter:
     @classmethod
     def create(cls, files: Files, path: Path, spec: FileSpec, keys: ChainKeys) -> "ChainWriter":
         """Make a new chain file with a first commit. Raises `ChainBusy` when the chain has a writer."""
-        handles = _open_locked(files, path, files.create)
+        handles = open_locked(files, path, files.create)
         empty = Superblock(
             kind=spec.kind,
             unit_size=spec.unit_size,
             state=FileState.OPEN,
-            generation=0,
+            generation=spec.after_generation,
             end=RECORDS_START,
             chain_id=bytes.fromhex(spec.contents.chain),
             file_id=bytes.fromhex(spec.contents.file),
@@ -121,14 +122,14 @@ class ChainWriter:
         cls, files: Files, path: Path, passphrase: str | None = None, keys: ChainKeys | None = None
     ) -> "ChainWriter":
         """Open a chain file at its last commit. Raises `ChainBusy` when the chain has a writer."""
-        handles = _open_locked(files, path, lambda path: files.open(path, write=True))
+        handles = open_locked(files, path, lambda path: files.open(path, write=True))
         try:
             states = read_states(handles[0], passphrase, keys)
             writer = cls(files, handles, *states[0])
             writer.complete_slots = sum(block.state is FileState.COMPLETE for _, block in states)
             writer._attach(decode_contents(writer.store.body(states[0][1].root)))
         except BaseException:
-            _close(handles)
+            close_both(handles)
             raise
         return writer
 
@@ -257,10 +258,20 @@ class ChainWriter:
         self.start_commit(state)
         self.finish_commit()
 
+    def commit_complete(self) -> None:
+        """Say in both superblocks that the file is complete; nothing is written where they say so already."""
+        while self.complete_slots < 2:  # noqa: PLR2004 - there are two
+            self.commit(FileState.COMPLETE)
+            self.complete_slots += 1
+
     def start_commit(self, state: FileState = FileState.OPEN) -> None:
         """Write tables and contents, and let the flush run in the background. Waits for an earlier commit."""
         self.finish_commit()
-        block = self._write_tables(state)
+        try:
+            block = self._write_tables(state)
+        except BaseException as error:
+            self._failure = error  # the tables are half changed
+            raise
         self._space.commit_started()
         self._generation += 1
         self._record_number = 0
@@ -349,7 +360,7 @@ class ChainWriter:
             failure.add_note(f"the file could not be set aside: {error.message}")
 
     def _check_fence(self) -> None:
-        if self._committed.generation == 0:
+        if not self._committed.root.length:
             return
         _, found = read_state(self.handle, None, self.keys)
         if (found.generation, found.key_id) != (self._committed.generation, self._committed.key_id):
@@ -367,7 +378,7 @@ class ChainWriter:
     def close(self) -> None:
         """Let go of the chain without a commit. Idempotent."""
         self._background.shutdown(wait=True)
-        _close((self.handle, self._lock))
+        close_both((self.handle, self._lock))
 
     def __enter__(self) -> Self:
         """Enter a block that closes the writer at its end."""
@@ -381,33 +392,3 @@ class ChainWriter:
     ) -> None:
         """Close the writer."""
         self.close()
-
-
-def acquire_chain_lock(files: Files, folder: Path) -> FileHandle:
-    """Become the only writer of a chain. Raises `ChainBusy`."""
-    lock = files.open_lock(folder / LOCK_NAME)
-    if not lock.lock():
-        lock.close()
-        raise ChainBusy(f"chain {folder.name} is being written by another session")
-    return lock
-
-
-def _open_locked(files: Files, path: Path, open_file: Callable[[Path], FileHandle]) -> tuple[FileHandle, FileHandle]:
-    """Return the file and the chain's lock, both locked: a lock file may be removed, the file itself is the file."""
-    lock = acquire_chain_lock(files, path.parent)
-    try:
-        handle = open_file(path)
-    except BaseException:
-        lock.close()
-        raise
-    if not handle.lock():
-        _close((handle, lock))
-        raise ChainBusy(f"{path.name} of chain {path.parent.name} is being written by another session")
-    return handle, lock
-
-
-def _close(handles: tuple[FileHandle, FileHandle]) -> None:
-    try:
-        handles[0].close()
-    finally:
-        handles[1].close()

@@ -4,26 +4,24 @@ Every step is idempotent, because a workflow may run it again after a crash.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from holdfast.errors import ChainBroken, PointNotFound
+from holdfast.errors import ChainBroken, DataError, LimitExceeded, PassphraseWrong, PointNotFound, RequestInvalid
+from holdfast.faults import reach
 from holdfast.formats.contents import Contents, ParentPoint, Point, PointDisk, PointMachine
 from holdfast.formats.keys import ChainKeys, PassphraseCost, new_encrypted_keys, plain_keys
 from holdfast.formats.magic import FileKind
 from holdfast.model.ids import ChainId, FileId, MachineId, PointId, SessionId
-from holdfast.model.machine import Snapshot
+from holdfast.model.machine import DISK_SIZE_MAX, DISKS_PER_MACHINE_MAX, SECTOR_SIZE, Snapshot
 from holdfast.model.points import OpenPoint, PointSummary
 from holdfast.storage.chain import Chain, chain_file_name, chain_file_names
 from holdfast.storage.chain_file import ChainFile, is_file_encrypted
-from holdfast.storage.chain_writer import ChainWriter, FileSpec, acquire_chain_lock
-from holdfast.storage.metadata import (
-    check_against_metadata,
-    check_links,
-    read_metadata,
-    refresh_metadata,
-)
+from holdfast.storage.chain_writer import ChainWriter, FileSpec
+from holdfast.storage.leftovers import remove_leftovers
+from holdfast.storage.metadata import check_against_metadata, check_chain, check_links, read_metadata, refresh_metadata
 from holdfast.storage.point_writer import complete_point, with_new_point
 from holdfast.storage.repository import Repository
 
@@ -39,37 +37,80 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def begin_point(repository: Repository, session: SessionId, snapshot: Snapshot, options: StoreOptions) -> OpenPoint:
-    """Make the chain file for a new point of a machine, or return the one this session has begun already."""
+    """Make the chain file for a new point of a machine, or return the one this session has begun already.
+
+    Files that earlier sessions did not finish are removed. A chain that is damaged is not continued: its error is
+    raised, unless a full was asked for.
+    """
+    _check_snapshot(snapshot)
+    repository.check_present()
     machine_folder = repository.machine_folder(snapshot.machine_id, snapshot.machine.name)
-    folders = repository.chain_folders(machine_folder)
-    newest = folders[-1] if folders else None
     removed: tuple[str, ...] = ()
-    reason = "no chain of this machine yet"
-    switched = "" if newest is None else _encryption_change(repository, newest, options)
-    if newest is not None and switched:
-        reason = switched
-    elif newest is not None:
-        ours = _begun_by(repository, newest, session, options)
+    for folder in reversed(repository.chain_folders(machine_folder)):
+        found = _look_at(repository, folder, session, snapshot, options)
+        removed += found.removed
+        if found.ours is not None:
+            return found.ours
+        if not found.is_empty:
+            break
+    else:
+        found = _ChainFound(is_empty=True, reason="no chain of this machine yet")
+        folder = machine_folder
+    if found.reason:
+        return _begin_full(repository, machine_folder, session, snapshot, options, (found.reason, removed))
+    return _begin_increment(repository, folder, session, snapshot, options, removed)
+
+
+class _ChainFound(msgspec.Struct, frozen=True, kw_only=True):
+    """What a chain means for a new point."""
+
+    ours: OpenPoint | None = None
+    """The point, begun before by the same session."""
+    removed: tuple[str, ...] = ()
+    is_empty: bool = False
+    """Nothing was ever finished in it: the chain before it counts."""
+    reason: str = ""
+    """Why a new chain is begun."""
+
+
+def _look_at(
+    repository: Repository, folder: Path, session: SessionId, snapshot: Snapshot, options: StoreOptions
+) -> _ChainFound:
+    switched = _encryption_change(repository, folder, options)
+    if switched:
+        return _ChainFound(reason=switched)
+    try:
+        ours = _begun_by(repository, folder, session, snapshot, options)
         if ours is not None:
-            return ours
-        removed = _remove_unfinished(repository, newest, options)
-        reason = _why_new_chain(repository, newest, snapshot, options)
-    if newest is None or reason:
-        return _begin_full(repository, machine_folder, session, snapshot, options, (reason, removed))
-    return _begin_increment(repository, newest, session, snapshot, options, removed)
+            return _ChainFound(ours=ours)
+        removed = remove_leftovers(repository.files, folder, options.passphrase)
+        if not chain_file_names(repository.files, folder):
+            return _ChainFound(removed=removed, is_empty=True)
+        return _ChainFound(removed=removed, reason=_why_new_chain(repository, folder, snapshot, options))
+    except DataError as error:
+        if not options.full:
+            raise
+        return _ChainFound(reason=f"a full was asked for; the chain before it is damaged: {error.message}")
 
 
 def finish_point(repository: Repository, opened: OpenPoint, passphrase: str | None) -> PointSummary:
-    """Complete a point whose disks are all written, write the metadata, and read everything back."""
-    folder = repository.chain_folder(opened.chain)
+    """Complete a point whose disks are all written, write the metadata, and read everything back.
+
+    The chain is looked at first: a point that hangs on a missing or rolled-back file is never called complete.
+    """
+    repository.check_present()
+    files, folder = repository.files, repository.chain_folder(opened.chain)
     path = folder / opened.file
-    if not repository.files.exists(path):
+    if not files.exists(path):
         raise PointNotFound(f"file {opened.file} of chain {opened.chain} is gone")
-    with ChainWriter.resume(repository.files, path, passphrase) as writer:
+    with Chain.open(files, folder, passphrase) as chain:
+        check_chain(files, chain)
+    with ChainWriter.resume(files, path, passphrase) as writer:
         written = complete_point(writer, opened.number)
-    refresh_metadata(repository.files, folder, passphrase)
-    with Chain.open(repository.files, folder, passphrase) as chain:
-        check_links(chain)
+    reach("finish.completed")
+    refresh_metadata(files, folder, passphrase)
+    with Chain.open(files, folder, passphrase) as chain:
+        check_chain(files, chain)
         file, point = chain.point(opened.number)
         if point != written:
             raise ChainBroken(f"point {opened.number} of chain {opened.chain} does not read back as written")
@@ -83,16 +124,28 @@ def abandon_session(
 
     A complete file is never removed. Raises `ChainBusy` while a transfer still runs.
     """
+    repository.check_present()
     removed: list[str] = []
     for folder in repository.chain_folders(repository.machine_folder(machine_id, name)):
-        with _open(repository, folder, options) as chain:
-            unfinished = [
-                file.path
-                for file in chain.files
-                if not file.is_complete and any(p.session == session for p in file.contents.points)
-            ]
-        removed += _remove(repository, folder, unfinished)
+        if _encryption_change(repository, folder, options):
+            continue
+        # A chain of this session opens with its passphrase.
+        with suppress(PassphraseWrong):
+            removed += remove_leftovers(repository.files, folder, options.passphrase, session)
     return tuple(removed)
+
+
+def _check_snapshot(snapshot: Snapshot) -> None:
+    keys = [disk.key for disk in snapshot.disks]
+    if len(set(keys)) < len(keys):
+        raise RequestInvalid(f"snapshot {snapshot.snapshot_id} names a disk twice")
+    if len(keys) > DISKS_PER_MACHINE_MAX:
+        raise LimitExceeded(f"snapshot {snapshot.snapshot_id} has {len(keys)} disks")
+    for disk in snapshot.disks:
+        if disk.size_bytes % SECTOR_SIZE:
+            raise RequestInvalid(f"disk {disk.key} has {disk.size_bytes} bytes, not a multiple of {SECTOR_SIZE}")
+        if disk.size_bytes > DISK_SIZE_MAX:
+            raise LimitExceeded(f"disk {disk.key} has {disk.size_bytes} bytes, the most is {DISK_SIZE_MAX}")
 
 
 def _summary(opened: OpenPoint, file: ChainFile, point: Point) -> PointSummary:
@@ -114,10 +167,13 @@ def _summary(opened: OpenPoint, file: ChainFile, point: Point) -> PointSummary:
     )
 
 
-def _begun_by(repository: Repository, folder: Path, session: SessionId, options: StoreOptions) -> OpenPoint | None:
+def _begun_by(
+    repository: Repository, folder: Path, session: SessionId, snapshot: Snapshot, options: StoreOptions
+) -> OpenPoint | None:
+    """Return the point of this session; an unfinished one of another snapshot would mix two states of the disks."""
     with _open(repository, folder, options) as chain:
         for file, point in chain.points():
-            if point.session == session and not point.complete:
+            if point.session == session and (point.complete or point.snapshot == snapshot.snapshot_id):
                 parent = file.contents.parent
                 return OpenPoint(
                     chain=repository.relative(folder),
@@ -133,25 +189,6 @@ def _begun_by(repository: Repository, folder: Path, session: SessionId, options:
 
 def _open(repository: Repository, folder: Path, options: StoreOptions) -> Chain:
     return Chain.open(repository.files, folder, options.passphrase)
-
-
-def _remove_unfinished(repository: Repository, folder: Path, options: StoreOptions) -> tuple[str, ...]:
-    """Remove files of sessions that ended without finishing them. Only what says so of itself is removed."""
-    with _open(repository, folder, options) as chain:
-        unfinished = [file.path for file in chain.files if not file.is_complete]
-    return _remove(repository, folder, unfinished)
-
-
-def _remove(repository: Repository, folder: Path, paths: list[Path]) -> tuple[str, ...]:
-    if not paths:
-        return ()
-    lock = acquire_chain_lock(repository.files, folder)
-    try:
-        for path in paths:
-            repository.files.remove(path)
-    finally:
-        lock.close()
-    return tuple(path.name for path in paths)
 
 
 def _encryption_change(repository: Repository, folder: Path, options: StoreOptions) -> str:
@@ -175,6 +212,7 @@ def _why_new_chain(repository: Repository, folder: Path, snapshot: Snapshot, opt
         if file.superblock.unit_size != options.unit_size:
             return f"the unit size changed to {options.unit_size} bytes"
         metadata = read_metadata(repository.files, folder, file.keys)
+        chain.check_whole()
         if metadata is None:
             check_links(chain)
         else:
@@ -191,8 +229,7 @@ def _begin_full(  # noqa: PLR0913, PLR0917 - the facts of one decision
     decision: tuple[str, tuple[str, ...]],
 ) -> OpenPoint:
     chain_id = os.urandom(16)
-    sequence = len(repository.chain_folders(machine_folder)) + 1
-    folder = machine_folder / f"{sequence:06d}-{chain_id.hex()[:8]}"
+    folder = repository.new_chain_folder(machine_folder, chain_id)
     repository.files.make_folder(folder)
     if options.passphrase is None:
         keys = plain_keys(chain_id)
@@ -209,6 +246,7 @@ def _begin_increment(  # noqa: PLR0913, PLR0917 - the facts of one decision
     options: StoreOptions,
     removed: tuple[str, ...],
 ) -> OpenPoint:
+    _heal(repository, folder, options)
     with _open(repository, folder, options) as chain:
         found = chain.newest()
         if found is None:
@@ -216,6 +254,15 @@ def _begin_increment(  # noqa: PLR0913, PLR0917 - the facts of one decision
         keys = found[0].keys
         decision = ("the newest chain is continued", removed)
         return _begin(repository, folder, keys, found, (session, snapshot, options.unit_size), decision)
+
+
+def _heal(repository: Repository, folder: Path, options: StoreOptions) -> None:
+    """Make files that new points will rest on complete in both superblocks, should one be lost or never written."""
+    with _open(repository, folder, options) as chain:
+        weak = [file.path for file in chain.files if file.is_complete and file.complete_slots == 1]
+    for path in weak:
+        with ChainWriter.resume(repository.files, path, options.passphrase) as writer:
+            writer.commit_complete()
 
 
 def _begin(  # noqa: PLR0913, PLR0917 - the facts of one decision

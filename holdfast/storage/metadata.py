@@ -15,6 +15,7 @@ from holdfast.formats.chain_metadata import (
 from holdfast.formats.keys import ChainKeys
 from holdfast.storage.atomic import Files
 from holdfast.storage.chain import Chain
+from holdfast.storage.chain_file import ChainFile
 
 METADATA_NAME = "chain.hfm"
 
@@ -85,35 +86,61 @@ def describe(chain: Chain, sequence: int) -> ChainMetadata:
     return ChainMetadata(chain=chain_id, sequence=sequence, files=tuple(listed), points=tuple(points))
 
 
+def check_chain(files: Files, chain: Chain) -> None:
+    """Raise when the files of a chain are damaged, do not belong together, or are older than the metadata says.
+
+    Metadata that is damaged itself is no witness.
+    """
+    chain.check_whole()
+    try:
+        metadata = read_metadata(files, chain.folder, chain.files[0].keys)
+    except FileDamaged:
+        metadata = None
+    if metadata is None:
+        check_links(chain)
+    else:
+        check_against_metadata(chain, metadata)
+
+
 def check_against_metadata(chain: Chain, metadata: ChainMetadata) -> None:
-    """Raise `ChainBroken` when a file that the metadata calls complete is missing, swapped or older than it was."""
+    """Raise `ChainBroken` when something that the metadata calls complete is missing, swapped or older than it was."""
     by_id = {file.contents.file: file for file in chain.files}
     for listed in metadata.files:
-        if not listed.complete:
-            continue
-        file = by_id.get(listed.file)
-        if file is None:
-            raise ChainBroken(f"file {listed.name} of chain {chain.folder.name} is missing")
-        if file.superblock.generation < listed.generation:
-            raise ChainBroken(
-                f"file {listed.name} of chain {chain.folder.name} is at commit {file.superblock.generation}, "
-                f"it was at {listed.generation}: it was rolled back"
-            )
+        if listed.complete:
+            _check_file(chain, listed, by_id.get(listed.file))
+    roots = _complete_roots(chain)
+    for point in metadata.points:
+        if point.complete and roots.get(point.number) != point.root:
+            raise ChainBroken(f"point {point.number} of chain {chain.folder.name} is missing or another one")
     check_links(chain)
+
+
+def _check_file(chain: Chain, listed: MetadataFile, file: ChainFile | None) -> None:
+    if file is None:
+        raise ChainBroken(f"file {listed.name} of chain {chain.folder.name} is missing")
+    # A complete file says the same in both superblocks, so the loss of the newer one is no loss.
+    oldest = listed.generation - 1 if file.is_complete else listed.generation
+    if file.superblock.generation < oldest:
+        raise ChainBroken(
+            f"file {listed.name} of chain {chain.folder.name} is at commit {file.superblock.generation}, "
+            f"it was at {listed.generation}: it was rolled back"
+        )
 
 
 def check_links(chain: Chain) -> None:
     """Raise `ChainBroken` when files do not continue each other."""
-    roots = {point.number: point.root for _, point in chain.points() if point.complete}
+    roots = _complete_roots(chain)
     for file in chain.files:
         parent = file.contents.parent
-        if parent is None:
-            continue
-        if roots.get(parent.point) != parent.root:
+        if parent is not None and roots.get(parent.point) != parent.root:
             raise ChainBroken(
                 f"file {file.path.name} of chain {chain.folder.name} continues point {parent.point}, "
                 "which is missing or another one"
             )
+
+
+def _complete_roots(chain: Chain) -> dict[int, str | None]:
+    return {point.number: point.root for _, point in chain.points() if point.complete}
 
 
 _REBUILD_HINT = "Run `holdfast verify --rebuild-metadata`; it is made again from the chain files."

@@ -21,7 +21,6 @@ from holdfast.formats.magic import (
     PIECES_PER_SEGMENT,
     SEGMENTS_PER_PAGE,
     ZERO_DIGEST,
-    FileState,
 )
 from holdfast.formats.pages import MapRuns
 from holdfast.formats.record import Note
@@ -40,6 +39,7 @@ class DiskPointWriter:
         self.writer = writer
         self.digest_key = writer.keys.digest_key
         self.pieces_per_unit = writer.pieces_per_unit
+        self.size_bytes = disk.size
         self.pieces = -(-disk.size // PIECE_SIZE)
         self.point_number = point.number
         self.disk_index = disk.disk
@@ -71,7 +71,7 @@ class DiskPointWriter:
 
     def keep_until(self, piece: int) -> None:
         """Leave the pieces from the cursor up to ``piece`` as they are at the parent point."""
-        while self.cursor < piece:
+        while self._pass_empty_pages(piece) < piece:
             stop = min(piece, self._segment_end())
             if not self._is_loaded and self.cursor % PIECES_PER_SEGMENT == 0 and self._can_copy(stop):
                 self._copy_segment(stop)
@@ -81,7 +81,7 @@ class DiskPointWriter:
 
     def zero_until(self, piece: int) -> None:
         """Make the pieces from the cursor up to ``piece`` zeros."""
-        while self.cursor < piece:
+        while self._pass_empty_pages(piece) < piece:
             self._load()
             stop = min(piece, self._segment_end())
             low, high = self.cursor % PIECES_PER_SEGMENT, (stop - 1) % PIECES_PER_SEGMENT + 1
@@ -149,6 +149,17 @@ class DiskPointWriter:
 
     def _segment_end(self) -> int:
         return min((self._segment + 1) * PIECES_PER_SEGMENT, self.pieces)
+
+    def _pass_empty_pages(self, piece: int) -> int:
+        """Go on over whole map pages that held nothing at the parent point: they stay absent. Return the cursor."""
+        while self.cursor % PIECES_PER_PAGE == 0:
+            stop = min(self.cursor + PIECES_PER_PAGE, self.pieces)
+            is_empty = self._parent is None or self._parent.is_page_empty(self.cursor // PIECES_PER_PAGE)
+            if not is_empty or not self.cursor < stop <= piece:
+                break
+            self.cursor = stop
+            self._segment = -(-stop // PIECES_PER_SEGMENT)
+        return self.cursor
 
     def _load(self) -> None:
         """Bring in the segment as it is at the parent point."""
@@ -279,10 +290,10 @@ def complete_point(writer: ChainWriter, number: int) -> Point:
         root = point_root(bytes.fromhex(point.id), parent_root, roots, writer.keys.digest_key)
         point = msgspec.structs.replace(point, disks=disks, root=root.hex(), complete=True)
         writer.contents = _with_point(writer.contents, point)
-    is_whole = all(other.complete for other in writer.contents.points)
-    state = FileState.COMPLETE if is_whole else FileState.OPEN
-    writer.commit(state)
-    writer.commit(state)
+    if all(other.complete for other in writer.contents.points):
+        writer.commit_complete()
+    else:
+        writer.commit()
     return point
 
 
@@ -292,10 +303,11 @@ def _rooted(writer: ChainWriter, disk: PointDisk) -> PointDisk:
         raise RequestInvalid(f"disk {disk.key} is at piece {disk.done} of {pieces}, the point is not complete")
     table = TableWriter(writer.store, writer, disk.map)
     segments = []
-    for segment in range(-(-pieces // PIECES_PER_SEGMENT)):
-        ref = table.ref(segment // SEGMENTS_PER_PAGE)
-        page = None if ref is None else writer.store.decoded(ref, MapRuns.decode)
-        segments.append(ZERO_DIGEST if page is None else page.segment(segment % SEGMENTS_PER_PAGE))
+    for index in range(-(-pieces // PIECES_PER_PAGE)):
+        ref = table.ref(index)
+        page = MapRuns() if ref is None else writer.store.decoded(ref, MapRuns.decode)
+        count = -(-min(pieces - index * PIECES_PER_PAGE, PIECES_PER_PAGE) // PIECES_PER_SEGMENT)
+        segments.append(bytes(page.segments[: count * DIGEST_SIZE]))
     root = disk_root(disk.size, segments, writer.keys.digest_key)
     return msgspec.structs.replace(disk, root=root.hex())
 

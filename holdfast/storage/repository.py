@@ -8,6 +8,7 @@
 A folder without its marker is never taken for an empty repository: a mount that is gone must not look like "no points".
 """
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,10 @@ from holdfast.storage.chain_file import ChainFile
 
 MARKER_NAME = "repository.json"
 _MACHINES = "machines"
+# What an interrupted creation leaves behind, and what a file system puts into its root.
+_EXPECTED_IN_NEW = (f"{MARKER_NAME}.new", "lost+found")
+_MACHINE_FOLDER = re.compile(r"^[a-z0-9-]+-[0-9a-f]{8}$")
+_CHAIN_FOLDER = re.compile(r"^\d{6}-[0-9a-f]{8}$")
 
 
 class RepositoryMarker(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,13 +99,18 @@ class Repository:
         files.make_folder(root)
         if files.exists(root / MARKER_NAME):
             return cls.open(root, files)
-        strangers = [name for name in files.names(root) if name != "lost+found"]
-        if strangers:
-            raise RequestInvalid(f"folder {root} is not empty and holds no repository: {strangers[0]}")
+        for name in files.names(root):
+            if name not in _EXPECTED_IN_NEW and not (name == _MACHINES and not files.names(root / name)):
+                raise RequestInvalid(f"folder {root} is not empty and holds no repository: {name}")
         marker = RepositoryMarker(id=repository_id, created=created)
         files.make_folder(root / _MACHINES)
         files.replace(root / MARKER_NAME, msgspec.json.encode(marker))
         return cls(root, files, marker)
+
+    def check_present(self) -> None:
+        """Raise `RepositoryUnavailable` unless the folder still is this repository: its mount may be gone."""
+        if Repository.open(self.root, self.files).marker.id != self.marker.id:
+            raise RepositoryUnavailable(f"{self.root} holds another repository than before")
 
     def chain_folder(self, chain: str) -> Path:
         """Return the folder of a chain from its name relative to the repository. Raises `RequestInvalid`."""
@@ -117,13 +127,27 @@ class Repository:
         """Return the folder of a machine; the one it has, also after the machine was renamed."""
         wanted = folder_name(name, machine_id)
         tail = wanted[-9:]
-        known = [found for found in self._folders(self.root / _MACHINES) if found.name.endswith(tail)]
+        known = [found for found in self._machine_folders() if found.name.endswith(tail)]
         return known[0] if known else self.root / _MACHINES / wanted
 
     def chain_folders(self, machine_folder: Path | None = None) -> list[Path]:
-        """Return the folders of all chains, or of one machine's, oldest first."""
-        machines = self._folders(self.root / _MACHINES) if machine_folder is None else [machine_folder]
-        return [chain for machine in machines for chain in self._folders(machine)]
+        """Return the folders of all chains, or of one machine's, oldest first; what is not ours is passed over.
+
+        Raises `RepositoryUnavailable` when the repository is gone, and so never takes it for an empty one.
+        """
+        machines = self._machine_folders() if machine_folder is None else [machine_folder]
+        return [
+            machine / name
+            for machine in machines
+            if self.files.exists(machine)
+            for name in self.files.names(machine)
+            if _CHAIN_FOLDER.match(name)
+        ]
+
+    def new_chain_folder(self, machine_folder: Path, chain_id: bytes) -> Path:
+        """Return where a new chain of a machine goes: behind all that are there, also when older ones were removed."""
+        numbers = [int(folder.name[:6]) for folder in self.chain_folders(machine_folder)]
+        return machine_folder / f"{max(numbers, default=0) + 1:06d}-{chain_id.hex()[:8]}"
 
     def open_chain(self, chain: str, passphrase: str | None) -> Chain:
         """Open a chain. Raises `ChainBroken` when it is gone, and the errors of its files."""
@@ -144,10 +168,11 @@ class Repository:
             try:
                 with self._open_to_list(folder, passphrase) as chain:
                     points = tuple(_stored(name, file, point) for file, point in chain.points())
+                    problem = chain.unreadable[0].error if chain.unreadable else None
             except HoldfastError as error:
                 yield ChainSurvey(chain=name, machine_folder=folder.parent.name, problem=error)
             else:
-                yield ChainSurvey(chain=name, machine_folder=folder.parent.name, points=points)
+                yield ChainSurvey(chain=name, machine_folder=folder.parent.name, points=points, problem=problem)
 
     def points(self, passphrase: str | None = None, machine: str | None = None) -> Iterator[StoredPoint]:
         """Yield the points of all chains, complete or not, chain by chain and oldest first.
@@ -192,10 +217,9 @@ class Repository:
         except PassphraseWrong:
             return Chain.open(self.files, folder, passphrase)  # for its message: the chain is encrypted
 
-    def _folders(self, path: Path) -> list[Path]:
-        if not self.files.exists(path):
-            return []
-        return [path / name for name in self.files.names(path) if not name.startswith(".")]
+    def _machine_folders(self) -> list[Path]:
+        machines = self.root / _MACHINES
+        return [machines / name for name in self.files.names(machines) if _MACHINE_FOLDER.match(name)]
 
 
 def _stored(chain: str, file: ChainFile, point: Point) -> StoredPoint:

@@ -56,6 +56,8 @@ class _Found(msgspec.Struct):
     units: list[tuple[int, RecordHeader]] = []
     notes: list[tuple[int, RecordHeader]] = []
     unreadable: int = 0
+    last: int = 0
+    """Highest generation of any record, committed or not."""
 
 
 class _Claim(msgspec.Struct, frozen=True):
@@ -84,7 +86,12 @@ def salvage_file(
         rebuilt = path.with_name(path.name + _REBUILT_SUFFIX)
         files.remove(rebuilt)
         old = found.contents
-        spec = FileSpec(kind=FileKind[old.kind.upper()], unit_size=old.unit_size, contents=_emptied(old))
+        spec = FileSpec(
+            kind=FileKind[old.kind.upper()],
+            unit_size=old.unit_size,
+            contents=_emptied(old),
+            after_generation=found.last,
+        )
         with ChainWriter.create(files, rebuilt, spec, keys) as writer:
             claims, places = _move_units(handle, writer, found, keys)
             for point in old.points:
@@ -111,6 +118,7 @@ def _scan(handle: FileHandle, opener: RecordOpener) -> _Found:
     found = _Found(units=[], notes=[])
     for offset, header in _headers(handle):
         order = (header.stamp.generation, header.stamp.number)
+        found.last = max(found.last, header.stamp.generation)
         if header.kind == RecordKind.UNIT:
             found.units.append((offset, header))
         elif header.kind == RecordKind.NOTES:

@@ -1,25 +1,28 @@
 """Verification: every stored byte is read and compared, and damage is named by point, disk and offset.
 
 Units are checked once each, however many points use them; then each point's maps tell which spans of which disks the
-damage hits.
+damage hits. The digests of all pieces are compared with those of the segments, which the roots rest on: this finds
+pieces that are intact and not those of the point. A place of the storage that cannot be read is damage like any other.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from holdfast.errors import ChainBroken, DataDamaged, FileDamaged
+from holdfast.errors import ChainBroken, DataDamaged, FileDamaged, StoreFailed
 from holdfast.formats.contents import Point, PointDisk
-from holdfast.formats.digests import disk_root, point_root
-from holdfast.formats.magic import PIECE_SIZE, PIECES_PER_PAGE
+from holdfast.formats.digests import disk_root, point_root, segment_digest
+from holdfast.formats.magic import DIGEST_SIZE, PIECE_SIZE, PIECES_PER_PAGE, PIECES_PER_SEGMENT
 from holdfast.model.ids import DiskKey
 from holdfast.model.points import Damage, VerifyReport
 from holdfast.model.spans import Span, coalesce
+from holdfast.pipeline.buffers import keep_freed_blocks
 from holdfast.pipeline.flow import in_order
 from holdfast.pipeline.restore import checked_unit
-from holdfast.storage.chain import Chain, PieceRun, StoredDisk
+from holdfast.storage.chain import Chain, PieceRun, StoredDisk, UnreadableFile
 from holdfast.storage.chain_file import ChainFile
 
 _WINDOW = 8
+_SEGMENT_DIGESTS = PIECES_PER_SEGMENT * DIGEST_SIZE
 _DAMAGES_MAX = 10_000
 """How many damaged spans a report names; more are counted."""
 
@@ -49,6 +52,7 @@ def verify_chain(
 
     ``report`` gets the stored bytes checked so far, now and then; what it raises stops the verification.
     """
+    keep_freed_blocks()
     wanted = None if numbers is None else set(numbers)
     points = [point for _, point in chain.points() if point.complete and (wanted is None or point.number in wanted)]
     check = _Check(chain)
@@ -57,6 +61,8 @@ def verify_chain(
         _check_units(check, pool, units, report)
     for point in points:
         _check_point(check, point)
+    for lost in chain.unreadable:
+        check.add(_unreadable(check, lost))
     return VerifyReport(
         points=len(points),
         units=check.units,
@@ -77,7 +83,7 @@ def _check_units(
         try:
             entry = file.unit(number)
             checked_unit(file, number, file.keys.digest_key)
-        except (DataDamaged, FileDamaged) as error:
+        except (DataDamaged, FileDamaged, StoreFailed) as error:
             return file, number, 0, error.message
         return file, number, 0 if entry is None else entry.length, None
 
@@ -104,7 +110,7 @@ def _table_runs(file: ChainFile, index: int, key: str) -> Iterator[tuple[int, in
     for page in range(pages):
         try:
             table = file.pieces_page(index, page)
-        except FileDamaged:
+        except (FileDamaged, StoreFailed):
             continue  # every point that needs the page reports it when its own pieces are looked up
         for _, count, place in table or ():
             yield place, count
@@ -113,7 +119,9 @@ def _table_runs(file: ChainFile, index: int, key: str) -> Iterator[tuple[int, in
 def _numbers(runs: Iterable[tuple[int, int]], per_unit: int, seen: bytearray) -> Iterator[int]:
     for place, count in runs:
         for number in range(place // per_unit, (place + count - 1) // per_unit + 1):
-            if number < len(seen) and not seen[number]:
+            if number >= len(seen):
+                yield number  # there is no such unit, which is damage
+            elif not seen[number]:
                 seen[number] = 1
                 yield number
 
@@ -134,7 +142,7 @@ def _runs_until_broken(chain: Chain, point: Point, disk: PointDisk) -> Iterator[
     try:
         stored = chain.disk(point.number, disk.key)
         yield from stored.runs(0, stored.pieces)
-    except (ChainBroken, FileDamaged):
+    except (ChainBroken, FileDamaged, StoreFailed):
         return  # `_check_point` walks the same runs and reports what stops it
 
 
@@ -148,7 +156,8 @@ def _check_point(check: _Check, point: Point) -> None:
                 check.add(_whole(check, point, disk.key, "the disk root does not match the map"))
             roots.append((disk.key, root))
             _check_spans(check, point, stored)
-        except (ChainBroken, FileDamaged) as error:
+            _check_segments(check, point, stored)
+        except (ChainBroken, FileDamaged, StoreFailed) as error:
             check.add(_whole(check, point, disk.key, error.message))
             roots.append((disk.key, b""))
     parent = None if point.parent_root is None else bytes.fromhex(point.parent_root)
@@ -172,28 +181,52 @@ def _check_spans(check: _Check, point: Point, stored: StoredDisk) -> None:
         )
         for span in coalesce(spans):
             number = (run.place + span.start // PIECE_SIZE - run.piece) // per_unit
-            check.add(
-                Damage(
-                    chain=_chain_name(check),
-                    point=point.number,
-                    machine=point.machine.name,
-                    disk=DiskKey(stored.disk.key),
-                    offset=span.start,
-                    length=min(span.length, stored.size_bytes - span.start),
-                    file=run.file.path.name,
-                    reason=bad[number],
-                )
-            )
+            check.add(_part(check, point, stored, span, (run.file.path.name, bad[number])))
 
 
-def _chain_name(check: _Check) -> str:
-    """Return the name of the chain being checked."""
-    return check.chain.folder.name
+def _check_segments(check: _Check, point: Point, stored: StoredDisk) -> None:
+    """Compare the digests of the pieces that would be restored with the digest of their segment."""
+    key = _digest_key(check.chain)
+    for index in range(-(-stored.pieces // PIECES_PER_SEGMENT)):
+        first = index * PIECES_PER_SEGMENT
+        if first % PIECES_PER_PAGE == 0 and stored.is_page_empty(first // PIECES_PER_PAGE):
+            continue
+        digests = stored.piece_digests(first, min(first + PIECES_PER_SEGMENT, stored.pieces))
+        if segment_digest(digests.ljust(_SEGMENT_DIGESTS, b"\0"), key) != stored.segment_digest(index):
+            span = Span(first * PIECE_SIZE, PIECES_PER_SEGMENT * PIECE_SIZE)
+            check.add(_part(check, point, stored, span, ("", "the pieces are not those of the point")))
+
+
+def _part(check: _Check, point: Point, stored: StoredDisk, span: Span, words: tuple[str, str]) -> Damage:
+    return Damage(
+        chain=check.chain.folder.name,
+        point=point.number,
+        machine=point.machine.name,
+        disk=DiskKey(stored.disk.key),
+        offset=span.start,
+        length=min(span.length, stored.size_bytes - span.start),
+        file=words[0],
+        reason=words[1],
+    )
+
+
+def _unreadable(check: _Check, lost: UnreadableFile) -> Damage:
+    """Return the damage of a file that cannot be opened; its name says which point is its first."""
+    return Damage(
+        chain=check.chain.folder.name,
+        point=int(lost.path.name.partition("-")[0]),
+        machine="",
+        disk=DiskKey(""),
+        offset=0,
+        length=0,
+        file=lost.path.name,
+        reason=lost.error.message,
+    )
 
 
 def _whole(check: _Check, point: Point, disk: str, reason: str) -> Damage:
     return Damage(
-        chain=_chain_name(check),
+        chain=check.chain.folder.name,
         point=point.number,
         machine=point.machine.name,
         disk=DiskKey(disk),

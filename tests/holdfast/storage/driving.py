@@ -27,14 +27,14 @@ def make_content(rng: random.Random, pieces: int) -> bytearray:
     return bytearray(b"".join(rng.choice([*kinds, rng.randbytes(PIECE_SIZE)]) for _ in range(pieces)))
 
 
-def back_up(repository: Repository, content: bytes, number: int, passphrase: str | None) -> PointSummary:
+def snapshot_of(content: bytes | bytearray, number: int) -> Snapshot:
     machine = Machine(
         machine_id=MachineId("m1"),
         name="web 01",
         power=PowerState.OFF,
         disks=(Disk(key=KEY, size_bytes=len(content)),),
     )
-    snapshot = Snapshot(
+    return Snapshot(
         snapshot_id=SnapshotId(f"s{number}"),
         machine_id=machine.machine_id,
         tag="t",
@@ -42,6 +42,10 @@ def back_up(repository: Repository, content: bytes, number: int, passphrase: str
         disks=(SnapshotDisk(key=KEY, size_bytes=len(content)),),
         machine=machine,
     )
+
+
+def back_up(repository: Repository, content: bytes, number: int, passphrase: str | None) -> PointSummary:
+    snapshot = snapshot_of(content, number)
     options = StoreOptions(unit_size=256 << 10, passphrase=passphrase, passphrase_cost=CHEAP)
     opened = begin_point(repository, SessionId(f"session-{number}"), snapshot, options)
     folder = repository.chain_folder(opened.chain)

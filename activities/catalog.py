@@ -1,0 +1,68 @@
+"""Writing down what happened."""
+
+from activities.binding import implements
+from activities.contracts import catalog
+from activities.openers import CatalogOpener
+from activities.pulse import Pulse
+from holdfast.catalog.points import PointKind, RestorePointRecord
+from holdfast.clock import Clock
+from holdfast.model.session import Session, Task
+
+
+class CatalogActivities:
+    """Serves `activities.contracts.catalog`."""
+
+    def __init__(self, catalog_opener: CatalogOpener, clock: Clock) -> None:
+        self._open = catalog_opener
+        self._clock = clock
+
+    @implements(catalog.begin_session)
+    def begin_session(self, request: Session) -> catalog.Recorded:
+        """Write a session that starts."""
+        with Pulse(self._clock):
+            self._open().sessions.begin(request)
+        return catalog.Recorded()
+
+    @implements(catalog.record_task)
+    def record_task(self, request: Task) -> catalog.Recorded:
+        """Write how a task stands."""
+        with Pulse(self._clock):
+            self._open().sessions.record_task(request)
+        return catalog.Recorded()
+
+    @implements(catalog.record_point)
+    def record_point(self, request: catalog.RecordPoint) -> catalog.Recorded:
+        """Write a finished point."""
+        with Pulse(self._clock):
+            self._open().points.record(_record_of(request))
+        return catalog.Recorded()
+
+    @implements(catalog.finish_session)
+    def finish_session(self, request: Session) -> catalog.Recorded:
+        """Write how a session ended."""
+        with Pulse(self._clock):
+            self._open().sessions.finish(request)
+        return catalog.Recorded()
+
+
+def _record_of(request: catalog.RecordPoint) -> RestorePointRecord:
+    point = request.point
+    return RestorePointRecord(
+        repository=request.repository,
+        chain=point.chain,
+        chain_id=point.chain_id,
+        number=point.number,
+        point_id=point.point_id,
+        file_id=point.file_id,
+        file_name=point.file,
+        generation=point.generation,
+        root=point.root,
+        machine_id=point.machine_id,
+        machine_name=point.machine_name,
+        kind=PointKind(point.kind),
+        created=point.created,
+        completed=request.completed if request.completed is not None else point.created,
+        size_bytes=point.size_bytes,
+        stored_bytes=request.stored_bytes,
+        session_id=request.session_id,
+    )

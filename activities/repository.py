@@ -1,0 +1,114 @@
+"""The life of restore points in a repository."""
+
+from functools import partial
+
+import msgspec
+
+from activities.binding import implements
+from activities.boundary import resume_cursor
+from activities.contracts import repository as contract
+from activities.openers import PassphraseLookup, RepositoryOpener
+from activities.pulse import STALL_S, Pulse
+from activities.verification import ChainCheck, chains_to_verify, joined
+from holdfast.clock import Clock
+from holdfast.model.ids import PointId
+from holdfast.model.points import FoundPoint, OpenPoint, PointSummary, VerifyReport
+from holdfast.storage.lifecycle import StoreOptions, abandon_session, begin_point, finish_point
+
+
+class RepositoryActivities:
+    """Serves the short work of `activities.contracts.repository`."""
+
+    def __init__(self, repositories: RepositoryOpener, passphrases: PassphraseLookup, clock: Clock) -> None:
+        self._repositories = repositories
+        self._passphrases = passphrases
+        self._clock = clock
+
+    @implements(contract.begin_point)
+    def begin_point(self, request: contract.BeginPoint) -> OpenPoint:
+        """Begin a point; idempotent by session."""
+        with Pulse(self._clock):
+            repository = self._repositories(request.repository)
+            options = StoreOptions(
+                unit_size=request.unit_size, passphrase=self._passphrases(request.credential), full=request.full
+            )
+            return begin_point(repository, request.session_id, request.snapshot, options)
+
+    @implements(contract.finish_point)
+    def finish_point(self, request: contract.FinishPoint) -> PointSummary:
+        """Complete a point and read it back."""
+        with Pulse(self._clock):
+            repository = self._repositories(request.repository)
+            return finish_point(repository, request.point, self._passphrases(request.credential))
+
+    @implements(contract.abandon_point)
+    def abandon_point(self, request: contract.AbandonPoint) -> contract.PointAbandoned:
+        """Remove an unfinished point and what was set aside of it after a failed flush."""
+        with Pulse(self._clock):
+            repository = self._repositories(request.repository)
+            machine = request.snapshot.machine
+            options = StoreOptions(unit_size=1 << 20, passphrase=self._passphrases(request.credential))
+            removed = abandon_session(repository, request.session_id, machine.machine_id, machine.name, options)
+            return contract.PointAbandoned(removed=removed)
+
+    @implements(contract.find_point)
+    def find_point(self, request: contract.FindPoint) -> FoundPoint:
+        """Return a point to restore."""
+        with Pulse(self._clock):
+            repository = self._repositories(request.repository)
+            passphrase = self._passphrases(request.credential)
+            found = repository.find_point(request.reference, passphrase, request.machine)
+            return FoundPoint(
+                chain=found.chain,
+                number=found.point.number,
+                point_id=PointId(found.point.id),
+                created=found.point.created,
+                machine=found.point.captured_machine(),
+                encrypted=found.encrypted,
+            )
+
+
+class UpkeepActivities:
+    """Serves the long work of `activities.contracts.repository`, on a queue of its own."""
+
+    def __init__(self, repositories: RepositoryOpener, passphrases: PassphraseLookup, clock: Clock) -> None:
+        self._repositories = repositories
+        self._passphrases = passphrases
+        self._clock = clock
+
+    @implements(contract.verify_points)
+    def verify_points(self, request: contract.VerifyPoints) -> VerifyReport:
+        """Read every stored byte of the points and compare it with its digest; goes on chain by chain."""
+        previous = resume_cursor(contract.VerifyCursor)
+        with Pulse(self._clock, cursor=previous, stall_s=STALL_S) as pulse:
+            repository = self._repositories(request.repository)
+            passphrase = self._passphrases(request.credential)
+            chains = chains_to_verify(repository, request.chain)
+            done, report = _known(previous, chains)
+            for index, chain in enumerate(chains[done:], done):
+                cursor = contract.VerifyCursor(
+                    chain=chain,
+                    chains_done=index,
+                    chains=len(chains),
+                    checked_bytes=report.stored_bytes,
+                    partial=report,
+                )
+                pulse.beat(cursor)
+                check = ChainCheck(repository, chain, passphrase, request.machine, request.numbers)
+                report = joined(report, check.run(partial(_beat_checked, pulse, cursor)))
+            return report
+
+
+def _beat_checked(pulse: Pulse, cursor: contract.VerifyCursor, checked_bytes: int) -> None:
+    pulse.beat(msgspec.structs.replace(cursor, checked_bytes=cursor.checked_bytes + checked_bytes))
+
+
+def _known(previous: contract.VerifyCursor | None, chains: list[str]) -> tuple[int, VerifyReport]:
+    """Return how many chains need no second look, and what they showed; chains that came or went begin anew."""
+    if (
+        previous is None
+        or previous.chains != len(chains)
+        or chains[previous.chains_done : previous.chains_done + 1] != [previous.chain]
+    ):
+        return 0, VerifyReport(chains=0)
+    return previous.chains_done, previous.partial

@@ -1,0 +1,78 @@
+"""Inventory and snapshots of a provider."""
+
+from collections.abc import Iterator
+
+from activities.binding import implements
+from activities.contracts import snapshot
+from activities.openers import ProviderOpener
+from activities.pulse import Pulse
+from holdfast.clock import Clock
+from holdfast.errors import HoldfastError, LimitExceeded, MachineNotFound, RequestInvalid
+from holdfast.model.machine import Machine, Snapshot
+from holdfast.providers.ports import Provider
+
+
+class SnapshotActivities:
+    """Serves `activities.contracts.snapshot`."""
+
+    def __init__(self, providers: ProviderOpener, clock: Clock) -> None:
+        self._providers = providers
+        self._clock = clock
+
+    @implements(snapshot.find_machines)
+    def find_machines(self, request: snapshot.FindMachines) -> snapshot.MachinesFound:
+        """Expand the references of a job into machines."""
+        with Pulse(self._clock):
+            provider = self._providers(request.provider)
+            missing: list[str] = []
+            problems: list[str] = []
+            wanted = request.references
+            found = _named(provider, wanted, missing) if wanted else _all(provider, problems)
+            excluded = set(request.excluded)
+            machines = {m.machine_id: m for m in found if not excluded & {m.machine_id, m.name}}
+        if len(machines) > snapshot.MACHINES_PER_SESSION_MAX:
+            raise LimitExceeded(
+                f"provider {request.provider} has {len(machines)} machines for one session, "
+                f"the most are {snapshot.MACHINES_PER_SESSION_MAX}",
+                hint="Name the machines in several jobs.",
+            )
+        return snapshot.MachinesFound(
+            machines=tuple(machines.values()), missing=tuple(missing), problems=tuple(problems)
+        )
+
+    @implements(snapshot.create_snapshot)
+    def create_snapshot(self, request: snapshot.CreateSnapshot) -> Snapshot:
+        """Freeze a machine; idempotent by tag."""
+        with Pulse(self._clock):
+            return self._providers(request.provider).create_snapshot(request.machine_id, request.tag)
+
+    @implements(snapshot.remove_snapshot)
+    def remove_snapshot(self, request: snapshot.RemoveSnapshot) -> snapshot.SnapshotRemoved:
+        """Remove the snapshot with the tag; a machine that is gone has none."""
+        with Pulse(self._clock):
+            provider = self._providers(request.provider)
+            try:
+                tagged = [s for s in provider.snapshots(request.machine_id) if s.tag == request.tag]
+            except MachineNotFound:
+                return snapshot.SnapshotRemoved(removed=0)
+            for found in tagged:
+                provider.remove_snapshot(request.machine_id, found.snapshot_id)
+            return snapshot.SnapshotRemoved(removed=len(tagged))
+
+
+def _named(provider: Provider, references: tuple[str, ...], missing: list[str]) -> Iterator[Machine]:
+    for reference in references:
+        try:
+            yield provider.machine(reference)
+        except (MachineNotFound, RequestInvalid) as error:
+            missing.append(f"{reference}: {error.message}")
+
+
+def _all(provider: Provider, problems: list[str]) -> Iterator[Machine]:
+    """Yield every machine; one that cannot be described hides nothing but itself."""
+    try:
+        yield from provider.machines()
+    except HoldfastError as error:
+        if error.retryable:
+            raise
+        problems.append(error.message)

@@ -1,0 +1,92 @@
+"""Adds the figures of a disk up over all attempts, and says how fast it goes.
+
+The cursor in the heartbeat carries what earlier attempts did; where a run continues is told by the storage alone.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from activities.contracts.transfer import TransferCursor
+from holdfast.clock import Clock
+from holdfast.model.session import Figures
+from holdfast.pipeline.stages import PipeProgress, StageTimes
+
+_RATE_WINDOW_S = 5.0
+
+
+class StoredBytes(msgspec.Struct, frozen=True, kw_only=True):
+    """What the chain file says: its length now, and what an earlier attempt wrote in vain."""
+
+    file_end: Callable[[], int]
+    abandoned_bytes: int
+
+
+class Tally:
+    """Turns the progress of one attempt into cursors that speak of all attempts.
+
+    ``subject`` names machine, disk, size and target; ``previous`` is the last cursor of the attempt before, None when
+    there is none. ``committed_bytes`` is where this attempt goes on. ``stored`` is None when nothing is stored.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        subject: TransferCursor,
+        previous: TransferCursor | None,
+        committed_bytes: int,
+        stored: StoredBytes | None = None,
+    ) -> None:
+        self._clock = clock
+        self._subject = subject
+        self._stored = stored
+        if previous is None:
+            start_bytes = stored.file_end() if stored is not None else 0
+            previous = msgspec.structs.replace(subject, committed_bytes=committed_bytes, start_bytes=start_bytes)
+            again_bytes = 0
+        else:
+            again_bytes = max(0, previous.reached_bytes - committed_bytes)
+        if stored is not None:
+            # The file knows exactly what was lost; the last heartbeat of a dead process may be seconds old.
+            again_bytes = stored.abandoned_bytes
+        self._previous = previous
+        self._again = Figures(resent_bytes=again_bytes)
+        self._marks: deque[tuple[float, int]] = deque([(clock.monotonic_s(), committed_bytes)])
+
+    def cursor(self, progress: PipeProgress) -> TransferCursor:
+        """Return the cursor for what this attempt has reached."""
+        return msgspec.structs.replace(
+            self._subject,
+            committed_bytes=progress.committed_bytes,
+            reached_bytes=progress.reached_bytes,
+            figures=self.figures(progress.figures),
+            busy=self.busy(progress.stages),
+            rate_bytes_s=self._rate(progress.reached_bytes),
+            start_bytes=self._previous.start_bytes,
+        )
+
+    def figures(self, attempt: Figures) -> Figures:
+        """Return the figures of all attempts."""
+        total = self._previous.figures + self._again + attempt
+        stored_bytes = total.stored_bytes
+        if self._stored is not None:
+            # What a dead attempt wrote behind its last commit is written over, so lengths tell more than sums.
+            stored_bytes = self._stored.file_end() - self._previous.start_bytes
+        return msgspec.structs.replace(
+            total, size_bytes=attempt.size_bytes, processed_bytes=attempt.processed_bytes, stored_bytes=stored_bytes
+        )
+
+    def busy(self, stages: StageTimes) -> dict[str, float]:
+        """Return the busy seconds of each stage over all attempts."""
+        now = {name.removesuffix("_s"): seconds for name, seconds in msgspec.structs.asdict(stages).items()}
+        before = self._previous.busy
+        return {name: round(before.get(name, 0.0) + seconds, 3) for name, seconds in now.items()}
+
+    def _rate(self, reached_bytes: int) -> float:
+        now_s = self._clock.monotonic_s()
+        self._marks.append((now_s, reached_bytes))
+        while len(self._marks) > 2 and now_s - self._marks[1][0] > _RATE_WINDOW_S:  # noqa: PLR2004 - two ends of a window
+            self._marks.popleft()
+        first_s, first_bytes = self._marks[0]
+        return round((reached_bytes - first_bytes) / (now_s - first_s)) if now_s > first_s else 0.0

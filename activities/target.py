@@ -1,0 +1,72 @@
+"""Places a restore writes to."""
+
+from activities.binding import implements
+from activities.contracts import target
+from activities.openers import ProviderOpener
+from activities.pulse import Pulse
+from holdfast.clock import Clock
+from holdfast.errors import MachineNotFound, MachineRunning, TargetExists
+from holdfast.model.ids import TargetId
+from holdfast.model.machine import Machine, PowerState, RestoreTarget
+from holdfast.providers.ports import Provider
+
+
+class TargetActivities:
+    """Serves `activities.contracts.target`."""
+
+    def __init__(self, providers: ProviderOpener, clock: Clock) -> None:
+        self._providers = providers
+        self._clock = clock
+
+    @implements(target.find_machine)
+    def find_machine(self, request: target.FindMachine) -> Machine:
+        """Return the machine with this id or name."""
+        with Pulse(self._clock):
+            return self._providers(request.provider).machine(request.reference)
+
+    @implements(target.prepare_target)
+    def prepare_target(self, request: target.PrepareTarget) -> RestoreTarget:
+        """Make disks to restore into; idempotent by token."""
+        with Pulse(self._clock):
+            return _prepare(self._providers(request.provider), request)
+
+    @implements(target.commit_target)
+    def commit_target(self, request: target.CommitTarget) -> Machine:
+        """Switch the restored disks in, and start the machine if that was asked for."""
+        with Pulse(self._clock):
+            provider = self._providers(request.provider)
+            machine = provider.commit_target(request.target_id)
+            if request.power is PowerState.OFF:
+                return machine
+            provider.set_power(machine.machine_id, request.power)
+            return provider.machine(machine.machine_id)
+
+    @implements(target.abandon_target)
+    def abandon_target(self, request: target.AbandonTarget) -> target.TargetAbandoned:
+        """Remove a prepared target, also one whose preparation was never confirmed."""
+        with Pulse(self._clock):
+            provider = self._providers(request.provider)
+            target_id = request.target_id or _unconfirmed(provider, request)
+            known = {found.target_id for found in provider.targets()}
+            if target_id is None or target_id not in known:
+                return target.TargetAbandoned(removed=False)
+            provider.abandon_target(target_id)
+            return target.TargetAbandoned(removed=True)
+
+
+def _prepare(provider: Provider, request: target.PrepareTarget) -> RestoreTarget:
+    return provider.prepare_target(request.token, request.machine, request.disks, request.replaces)
+
+
+def _unconfirmed(provider: Provider, request: target.AbandonTarget) -> TargetId | None:
+    """Return the target that a preparation without an answer may have made.
+
+    A provider knows its targets by token, and asking for the same target again returns it. Where there was none, an
+    empty one is made and removed a moment later, unless the reason why the first request failed stands.
+    """
+    if request.prepared is None:
+        return None
+    try:
+        return _prepare(provider, request.prepared).target_id
+    except (MachineNotFound, MachineRunning, TargetExists):
+        return None

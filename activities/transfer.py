@@ -1,0 +1,244 @@
+"""Moving the bytes of one disk.
+
+A backup continues where the last commit of its chain file stands, whatever a heartbeat said; a restore continues at
+the last position its target confirmed as flushed. Both are safe to run twice, also at the same time: the chain's lock
+admits one writer, and a writer that lost it without noticing is fenced at its next commit.
+"""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import msgspec
+
+from activities.binding import implements
+from activities.boundary import resume_cursor
+from activities.contracts import transfer
+from activities.contracts.transfer import CopyDisk, DiskCopied, DiskRestored, RestoreDisk, TransferCursor
+from activities.openers import PassphraseLookup, ProviderOpener, RepositoryOpener
+from activities.pulse import STALL_S, Pulse
+from activities.tally import StoredBytes, Tally
+from holdfast.clock import Clock
+from holdfast.errors import ChangeTrackingLost, DiskChanged, DiskNotFound, PointNotFound
+from holdfast.formats.contents import PointDisk
+from holdfast.formats.magic import PIECE_SIZE
+from holdfast.model.ids import ChangeId
+from holdfast.model.plan import PlanStep, ReadDecision, ReadMode
+from holdfast.pipeline.backup import DiskCopy
+from holdfast.pipeline.disks import DiskReader
+from holdfast.pipeline.restore import DiskRestore, compare_target
+from holdfast.pipeline.stages import PipeOptions, PipeProgress
+from holdfast.planning.read_plan import changed_steps, decide_mode, whole_disk_steps
+from holdfast.providers.ports import Provider
+from holdfast.storage.abandoned import abandoned_bytes
+from holdfast.storage.chain import Chain, StoredDisk
+from holdfast.storage.chain_writer import ChainWriter
+from holdfast.storage.point_writer import DiskPointWriter, open_disk
+
+
+class TransferActivities:
+    """Serves `activities.contracts.transfer`."""
+
+    def __init__(
+        self,
+        providers: ProviderOpener,
+        repositories: RepositoryOpener,
+        passphrases: PassphraseLookup,
+        clock: Clock,
+        options: PipeOptions | None = None,
+    ) -> None:
+        self._providers = providers
+        self._repositories = repositories
+        self._passphrases = passphrases
+        self._clock = clock
+        self._options = options if options is not None else PipeOptions()
+
+    @implements(transfer.copy_disk)
+    def copy_disk(self, request: CopyDisk) -> DiskCopied:
+        """Copy one disk from its snapshot into the repository."""
+        previous = resume_cursor(TransferCursor)
+        with ExitStack() as stack:
+            pulse = stack.enter_context(Pulse(self._clock, cursor=previous, stall_s=STALL_S))
+            provider = self._providers(request.provider)
+            reader = stack.enter_context(provider.open_disk(request.machine_id, request.snapshot_id, request.disk))
+            writer, parent = self._open_point(request, stack)
+            frozen = _frozen_disk(writer, request, reader)
+            sink = open_disk(writer, request.point.number, request.disk, parent)
+            plan = _ReadPlan(provider, request, reader, parent, frozen.change_id)
+            tally = Tally(
+                self._clock,
+                _subject(writer, request),
+                previous,
+                min(sink.cursor * PIECE_SIZE, frozen.size),
+                StoredBytes(
+                    file_end=lambda: writer.end,
+                    abandoned_bytes=abandoned_bytes(writer.handle, writer.committed.end),
+                ),
+            )
+            return self._run_copy(plan, sink, tally, pulse)
+
+    def _run_copy(self, plan: "_ReadPlan", sink: DiskPointWriter, tally: Tally, pulse: Pulse) -> DiskCopied:
+        options = msgspec.structs.replace(self._options, compression=plan.request.compression)
+        copy = DiskCopy(plan.reader, sink, sink.writer, self._clock, options)
+        figures = copy.run(plan.steps, lambda progress: pulse.beat(tally.cursor(progress)))
+        return DiskCopied(
+            disk=plan.request.disk,
+            decision=plan.decision,
+            figures=tally.figures(figures),
+            busy=tally.busy(copy.progress().stages),
+            note=plan.note,
+        )
+
+    def _open_point(self, request: CopyDisk, stack: ExitStack) -> tuple[ChainWriter, StoredDisk | None]:
+        """Open the point's file for writing, and the disk at the parent point when there is one."""
+        repository = self._repositories(request.repository)
+        passphrase = self._passphrases(request.credential)
+        folder = repository.chain_folder(request.point.chain)
+        path = folder / request.point.file
+        if not repository.files.exists(path):
+            self._repositories(request.repository)  # gone with its mount is another matter than gone
+            raise PointNotFound(
+                f"file {request.point.file} of chain {request.point.chain} is gone",
+                hint="It was set aside after a failed flush, or removed; run the job again.",
+            )
+        if request.point.parent_number is None:
+            return stack.enter_context(ChainWriter.resume(repository.files, path, passphrase)), None
+        chain = stack.enter_context(Chain.open(repository.files, folder, passphrase))
+        parent = _disk_at(chain, request.point.parent_number, request.disk)
+        keys = chain.files[0].keys
+        return stack.enter_context(ChainWriter.resume(repository.files, path, passphrase, keys)), parent
+
+    @implements(transfer.restore_disk)
+    def restore_disk(self, request: RestoreDisk) -> DiskRestored:
+        """Restore one disk from the repository to a target."""
+        previous = _cursor_of_target(request)
+        with ExitStack() as stack:
+            pulse = stack.enter_context(Pulse(self._clock, cursor=previous, stall_s=STALL_S))
+            repository = self._repositories(request.repository)
+            passphrase = self._passphrases(request.credential)
+            chain = stack.enter_context(repository.open_chain(request.chain, passphrase))
+            source = chain.disk(request.number, request.disk)
+            target = stack.enter_context(self._providers(request.provider).open_target(request.target_id, request.disk))
+            if target.size_bytes != source.size_bytes:
+                raise DiskChanged(
+                    f"disk {request.disk} of target {request.target_id} has {target.size_bytes} bytes, "
+                    f"the point has {source.size_bytes}"
+                )
+            first = 0 if previous is None else min(-(-previous.committed_bytes // PIECE_SIZE), source.pieces)
+            subject = TransferCursor(
+                machine=source.point.machine.name,
+                disk=request.disk,
+                size_bytes=source.size_bytes,
+                committed_bytes=0,
+                reached_bytes=0,
+                target_id=request.target_id,
+            )
+            tally = Tally(self._clock, subject, previous, min(first * PIECE_SIZE, source.size_bytes))
+            key = chain.files[0].keys.digest_key
+            restore = DiskRestore(source, target, key, self._clock)
+            figures = restore.run(first, lambda progress: pulse.beat(tally.cursor(progress)))
+            if request.compare:
+                done = tally.cursor(_done(restore))
+                compare_target(source, target, key, lambda _: pulse.beat(done))
+            return DiskRestored(
+                disk=request.disk,
+                figures=tally.figures(figures),
+                compared=request.compare,
+                busy=tally.busy(restore.progress().stages),
+            )
+
+
+class _ReadPlan:
+    """What is read of a disk and why; a lost change tracking becomes a comparison that says so."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        request: CopyDisk,
+        reader: DiskReader,
+        parent: StoredDisk | None,
+        change_id: str | None,
+    ) -> None:
+        self.request = request
+        self.reader = reader
+        self.note = ""
+        before = None if parent is None else parent.disk.change_id
+        self.decision = decide_mode(
+            has_parent=parent is not None,
+            parent_change_id=None if before is None else ChangeId(before),
+            change_id=None if change_id is None else ChangeId(change_id),
+            distrust=request.distrust_changes,
+        )
+        if self.decision.mode is ReadMode.CHANGED and parent is not None and before is not None:
+            self.steps = self._changed(provider, parent, ChangeId(before))
+            return
+        is_degraded = self.decision.mode is ReadMode.COMPARED and not request.distrust_changes
+        if is_degraded and (before, change_id) != (None, None):
+            self._compare_because(self.decision.reason)
+        self.steps = self._whole()
+
+    def _changed(self, provider: Provider, parent: StoredDisk, since: ChangeId) -> Iterator[PlanStep]:
+        request = self.request
+        try:
+            spans = iter(provider.changed_spans(request.machine_id, request.snapshot_id, request.disk, since))
+            # A provider may notice only while it answers; the first span makes it begin.
+            first = list(itertools.islice(spans, 1))
+        except ChangeTrackingLost as error:
+            self._compare_because(f"change tracking was lost: {error.message}")
+            return self._whole()
+        sizes = (parent.size_bytes, self.reader.size_bytes)
+        allocated = self.reader.allocated_spans()
+        return changed_steps(itertools.chain(first, spans), allocated, sizes, PIECE_SIZE)
+
+    def _whole(self) -> Iterator[PlanStep]:
+        return whole_disk_steps(self.reader.allocated_spans(), self.reader.size_bytes, PIECE_SIZE)
+
+    def _compare_because(self, reason: str) -> None:
+        self.decision = ReadDecision(mode=ReadMode.COMPARED, reason=reason)
+        self.note = f"read in full and compared instead of only what changed: {reason}"
+
+
+def _frozen_disk(writer: ChainWriter, request: CopyDisk, reader: DiskReader) -> PointDisk:
+    """Return the disk as the point was begun with. Raises `DiskChanged` when the snapshot's is another."""
+    point = writer.contents.point(request.point.number)
+    disk = None if point is None else point.disk(request.disk)
+    if disk is None:
+        raise DiskNotFound(f"point {request.point.number} of chain {request.point.chain} has no disk {request.disk}")
+    if disk.size != reader.size_bytes:
+        raise DiskChanged(
+            f"disk {request.disk} of snapshot {request.snapshot_id} has {reader.size_bytes} bytes, "
+            f"the point was begun with {disk.size}"
+        )
+    return disk
+
+
+def _subject(writer: ChainWriter, request: CopyDisk) -> TransferCursor:
+    point = writer.contents.point(request.point.number)
+    assert point is not None, "looked up before"
+    disk = point.disk(request.disk)
+    assert disk is not None, "looked up before"
+    return TransferCursor(
+        machine=point.machine.name,
+        disk=request.disk,
+        size_bytes=disk.size,
+        committed_bytes=0,
+        reached_bytes=0,
+    )
+
+
+def _disk_at(chain: Chain, number: int, key: str) -> StoredDisk | None:
+    """Return the disk at the parent point; None when the machine did not have it then."""
+    try:
+        return chain.disk(number, key)
+    except DiskNotFound:
+        return None
+
+
+def _cursor_of_target(request: RestoreDisk) -> TransferCursor | None:
+    previous = resume_cursor(TransferCursor)
+    return previous if previous is not None and previous.target_id == request.target_id else None
+
+
+def _done(restore: DiskRestore) -> PipeProgress:
+    progress = restore.progress()
+    return msgspec.structs.replace(progress, committed_bytes=progress.size_bytes, reached_bytes=progress.size_bytes)

@@ -1,0 +1,171 @@
+"""Drives restore points through a repository and remembers what each of them must read as."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+
+from holdfast.clock import Clock, SystemClock
+from holdfast.formats.keys import PassphraseCost
+from holdfast.formats.magic import PIECE_SIZE
+from holdfast.model.ids import DiskKey, MachineId, SessionId, SnapshotId
+from holdfast.model.machine import Disk, Machine, PowerState, Snapshot, SnapshotDisk
+from holdfast.model.plan import PlanStep, ReadMode
+from holdfast.model.points import OpenPoint, PointSummary
+from holdfast.model.session import Figures
+from holdfast.model.spans import Span, coalesce
+from holdfast.pipeline.backup import DiskCopy
+from holdfast.pipeline.disks import DiskReader
+from holdfast.pipeline.restore import DiskRestore
+from holdfast.pipeline.stages import PipeOptions, PipeProgress
+from holdfast.planning.read_plan import changed_steps, whole_disk_steps
+from holdfast.storage.chain import Chain, StoredDisk
+from holdfast.storage.chain_writer import ChainWriter
+from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
+from holdfast.storage.point_writer import open_disk
+from holdfast.storage.repository import Repository
+from holdfast.testing.disks import PatternedDisk
+from holdfast.testing.memory import MemoryDisk
+
+CHEAP = PassphraseCost(memory_kib=64, iterations=1, lanes=1)
+"""A passphrase cost for tests, which derive keys all the time."""
+
+
+class KeptPoint(msgspec.Struct, frozen=True):
+    """A point that was finished, and the content of its disks."""
+
+    summary: PointSummary
+    disks: dict[str, PatternedDisk]
+
+
+class ProtectedMachine:
+    """A machine of patterned disks, backed up into a repository one point after the other."""
+
+    def __init__(
+        self, repository: Repository, seed: int, sizes: Mapping[str, int], store: StoreOptions, pipe: PipeOptions
+    ) -> None:
+        self.repository = repository
+        self.store = store
+        self.pipe = pipe
+        self.clock: Clock = SystemClock()
+        self.machine_id = MachineId("m1")
+        self.name = "web 01"
+        self.disks = {key: PatternedDisk(seed + index, size) for index, (key, size) in enumerate(sizes.items())}
+        self.kept: list[KeptPoint] = []
+        self.sessions = 0
+        self._before: dict[str, PatternedDisk] = {}
+
+    def snapshot(self) -> Snapshot:
+        """Return the machine as it is now, frozen."""
+        machine = Machine(
+            machine_id=self.machine_id,
+            name=self.name,
+            power=PowerState.OFF,
+            disks=tuple(Disk(key=DiskKey(key), size_bytes=disk.size_bytes) for key, disk in self.disks.items()),
+        )
+        return Snapshot(
+            snapshot_id=SnapshotId(f"snapshot-{self.sessions}"),
+            machine_id=self.machine_id,
+            tag="test",
+            created=self.clock.now(),
+            disks=tuple(SnapshotDisk(key=disk.key, size_bytes=disk.size_bytes) for disk in machine.disks),
+            machine=machine,
+        )
+
+    def back_up(self, mode: ReadMode = ReadMode.CHANGED) -> PointSummary:
+        """Make a point of the machine as it is now."""
+        self.sessions += 1
+        opened = self.begin()
+        for key in self.disks:
+            self.transfer(opened, key, mode)
+        return self.finish(opened)
+
+    def begin(self) -> OpenPoint:
+        """Begin the point of the present session, or find it begun."""
+        return begin_point(self.repository, SessionId(f"session-{self.sessions}"), self.snapshot(), self.store)
+
+    def transfer(self, opened: OpenPoint, key: str, mode: ReadMode = ReadMode.CHANGED) -> Figures:
+        """Bring one disk into the point, from where an earlier attempt stopped."""
+        disk = self.disks[key]
+        before = self._before.get(key, PatternedDisk(0, 0))
+        changed = list(disk.differing_spans(before))
+        reader = MemoryDisk(disk.read(Span(0, disk.size_bytes)))
+        return transfer_disk(self.repository, opened, key, reader, (mode, changed, self.store, self.pipe))
+
+    def finish(self, opened: OpenPoint) -> PointSummary:
+        """Finish the point and remember what it must read as."""
+        summary = finish_point(self.repository, opened, self.store.passphrase)
+        self.keep(summary)
+        return summary
+
+    def keep(self, summary: PointSummary) -> None:
+        """Remember what a finished point must read as: the disks as they are now."""
+        self._before = {key: disk.copy() for key, disk in self.disks.items()}
+        self.kept.append(KeptPoint(summary, dict(self._before)))
+
+    def differences(self, repository: Repository | None = None) -> list[str]:
+        """Return in words where finished points do not read as they must."""
+        found = repository if repository is not None else self.repository
+        return [words for kept in self.kept for words in point_differences(found, kept, self.store.passphrase)]
+
+
+def transfer_disk(  # noqa: PLR0913, PLR0917 - what a transfer needs, and one thing more
+    repository: Repository,
+    opened: OpenPoint,
+    key: str,
+    reader: DiskReader,
+    how: tuple[ReadMode, list[Span], StoreOptions, PipeOptions],
+    report: Callable[[PipeProgress], None] = lambda _: None,
+) -> Figures:
+    """Copy one disk into a point that was begun; without a parent disk the whole of it."""
+    mode, changed, store, pipe = how
+    folder = repository.chain_folder(opened.chain)
+    with (
+        Chain.open(repository.files, folder, store.passphrase) as chain,
+        ChainWriter.resume(repository.files, folder / opened.file, store.passphrase) as writer,
+    ):
+        parent = parent_disk(chain, opened, key)
+        steps = read_steps(reader, parent, mode, changed)
+        sink = open_disk(writer, opened.number, key, parent)
+        return DiskCopy(reader, sink, writer, SystemClock(), pipe).run(steps, report)
+
+
+def parent_disk(chain: Chain, opened: OpenPoint, key: str) -> StoredDisk | None:
+    """Return the disk at the point that the opened one continues, or None."""
+    if opened.parent_number is None:
+        return None
+    _, point = chain.point(opened.parent_number)
+    return None if point.disk(key) is None else chain.disk(opened.parent_number, key)
+
+
+def read_steps(
+    reader: DiskReader, parent: StoredDisk | None, mode: ReadMode, changed: list[Span]
+) -> Iterator[PlanStep]:
+    """Return what to read, as the product decides it."""
+    if parent is None or mode is not ReadMode.CHANGED:
+        return whole_disk_steps(reader.allocated_spans(), reader.size_bytes, PIECE_SIZE)
+    sizes = (parent.size_bytes, reader.size_bytes)
+    inside = [span for span in coalesce(changed) if span.start < reader.size_bytes]
+    return changed_steps(inside, reader.allocated_spans(), sizes, PIECE_SIZE)
+
+
+def restored(repository: Repository, chain_name: str, number: int, key: str, passphrase: str | None) -> bytes:
+    """Return the bytes of a disk at a point, restored through the pipe."""
+    with repository.open_chain(chain_name, passphrase) as chain:
+        disk = chain.disk(number, key)
+        target = MemoryDisk(bytes(disk.size_bytes))
+        DiskRestore(disk, target, chain.files[0].keys.digest_key, SystemClock()).run(0, lambda _: None)
+    return bytes(target.content)
+
+
+def point_differences(repository: Repository, kept: KeptPoint, passphrase: str | None) -> Iterator[str]:
+    """Yield in words how the disks of a point differ from what they must be."""
+    summary = kept.summary
+    for key, expected in kept.disks.items():
+        actual = restored(repository, summary.chain, summary.number, key, passphrase)
+        where = f"point {summary.number}, disk {key}"
+        if len(actual) != expected.size_bytes:
+            yield f"{where}: {len(actual)} bytes instead of {expected.size_bytes}"
+            continue
+        words = expected.difference(0, actual)
+        if words is not None:
+            yield f"{where}: {words}"

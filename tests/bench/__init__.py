@@ -1,0 +1,1 @@
+"""Benchmarks: the engine beside the tools people know, on one reference image. `python -m tests.bench --help`."""

@@ -1,0 +1,279 @@
+"""One operation of the engine in a process of its own, so that its memory and processor time can be measured.
+
+`python -m tests.bench.child <request as JSON>` prints a `Result` as JSON. What it does is what a worker does for one
+machine with one disk: the same calls into `holdfast.storage` and `holdfast.pipeline`, the same default options.
+"""
+
+import mmap
+import os
+import resource
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from holdfast.clock import SystemClock
+from holdfast.formats.magic import PIECE_SIZE
+from holdfast.model.compression import Compression
+from holdfast.model.ids import ChangeId, DiskKey, MachineId, SessionId, SnapshotId
+from holdfast.model.machine import Disk, Machine, PowerState, Snapshot, SnapshotDisk
+from holdfast.model.plan import PlanStep
+from holdfast.model.points import OpenPoint
+from holdfast.model.session import Figures
+from holdfast.model.spans import Span
+from holdfast.pipeline.backup import DiskCopy
+from holdfast.pipeline.disks import DiskReader
+from holdfast.pipeline.restore import DiskRestore, compare_target
+from holdfast.pipeline.stages import PipeOptions, PipeProgress, StageTimes
+from holdfast.planning.read_plan import changed_steps, whole_disk_steps
+from holdfast.providers.local.disks import FrozenDisk, TargetDisk
+from holdfast.storage.atomic import HostFiles
+from holdfast.storage.chain import Chain, StoredDisk
+from holdfast.storage.chain_writer import ChainWriter
+from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
+from holdfast.storage.point_writer import open_disk
+from holdfast.storage.repository import Repository
+from holdfast.storage.verifier import verify_chain
+
+MACHINE = MachineId("bench")
+KEY = DiskKey("disk-0")
+UNIT_SIZE = 1 << 20
+_RECORD = struct.Struct("<QQQQ")
+_CLOCK = SystemClock()
+
+
+class Request(msgspec.Struct, kw_only=True):
+    """What to do. ``spans`` None reads everything allocated and compares it where there is a parent."""
+
+    operation: str
+    repository: str
+    session: str = "session"
+    image: str = ""
+    target: str = ""
+    spans: str | None = None
+    """File with the changed spans as JSON."""
+    passphrase: str | None = None
+    compression: Compression = Compression.ZSTD_1
+    compare: bool = False
+    progress: str | None = None
+    """File that is kept at the progress reached, whatever kills the process."""
+    from_memory: bool = False
+    """Read the blocks from memory instead of from the image."""
+
+
+class Result(msgspec.Struct, kw_only=True):
+    """What came out. Times are without the start of the interpreter."""
+
+    seconds: float = 0.0
+    parts: dict[str, float] = {}
+    figures: Figures = Figures()
+    stages: StageTimes = msgspec.field(default_factory=StageTimes)
+    file_bytes: int = 0
+    peak_mib: float = 0.0
+    main_thread_s: float = 0.0
+    cpu_s: float = 0.0
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a process had come at its last report."""
+
+    reached_bytes: int = 0
+    committed_bytes: int = 0
+    read_bytes: int = 0
+    transferred_bytes: int = 0
+
+
+class MemoryDisk:
+    """A disk that is all one block in memory: reading it costs a copy."""
+
+    def __init__(self, block: bytes, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self._block = memoryview(block)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        buffer[:] = self._block[: len(buffer)]
+        # Each piece differs, so that nothing is known already.
+        for at in range(0, len(buffer), PIECE_SIZE):
+            struct.pack_into("<Q", buffer, at, offset + at + 1)
+
+    def allocated_spans(self) -> Iterator[Span]:
+        yield Span(0, self.size_bytes)
+
+    def close(self) -> None:
+        pass
+
+    def __enter__(self) -> "MemoryDisk":
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        pass
+
+
+def read_progress(path: Path) -> Progress:
+    """Return what a process, alive or dead, wrote to its progress file."""
+    return Progress(*_RECORD.unpack(path.read_bytes()[: _RECORD.size])) if path.exists() else Progress()
+
+
+def backup(request: Request) -> Result:
+    """Write a point of the image: a full, or an increment when the repository has a point; go on with a killed one."""
+    files = HostFiles()
+    repository = Repository.create(Path(request.repository), files, "bench", _CLOCK.now())
+    options = StoreOptions(unit_size=UNIT_SIZE, passphrase=request.passphrase)
+    with _reader(request) as reader:
+        snapshot = snapshot_of(reader.size_bytes, request.session)
+        started_s = _CLOCK.monotonic_s()
+        opened = begin_point(repository, SessionId(request.session), snapshot, options)
+        begun_s = _CLOCK.monotonic_s()
+        figures, stages = _transfer(request, repository, opened, reader)
+        copied_s = _CLOCK.monotonic_s()
+        summary = finish_point(repository, opened, request.passphrase)
+        finished_s = _CLOCK.monotonic_s()
+    parts = {"begin": begun_s - started_s, "copy": copied_s - begun_s, "finish": finished_s - copied_s}
+    return Result(
+        seconds=finished_s - started_s, parts=parts, figures=figures, stages=stages, file_bytes=summary.file_bytes
+    )
+
+
+def restore(request: Request) -> Result:
+    """Write the newest point to a new sparse file, and read it back when ``compare`` is set."""
+    target = Path(request.target)
+    with _newest_chain(request) as chain:
+        stored = _newest_disk(chain)
+        with target.open("xb") as file:
+            file.truncate(stored.size_bytes)
+        key = chain.files[0].keys.digest_key
+        started_s = _CLOCK.monotonic_s()
+        with TargetDisk(target) as disk:
+            copy = DiskRestore(stored, disk, key, _CLOCK)
+            figures = copy.run(0, lambda _: None)
+            restored_s = _CLOCK.monotonic_s()
+            if request.compare:
+                compare_target(stored, disk, key, lambda _: None)
+        compared_s = _CLOCK.monotonic_s()
+        parts = {"restore": restored_s - started_s, "compare": compared_s - restored_s}
+        return Result(seconds=compared_s - started_s, parts=parts, figures=figures, stages=copy.progress().stages)
+
+
+def verify(request: Request) -> Result:
+    """Check every stored byte of the chain."""
+    with _newest_chain(request) as chain:
+        started_s = _CLOCK.monotonic_s()
+        report = verify_chain(chain, lambda _: None)
+        assert report.is_good, report.damages
+        return Result(seconds=_CLOCK.monotonic_s() - started_s, file_bytes=report.stored_bytes)
+
+
+def open_newest(request: Request) -> Result:
+    """Open the newest point and find where its first pieces are; twice, because the passphrase costs time once."""
+    parts: dict[str, float] = {}
+    for name in ("first", "again"):
+        started_s = _CLOCK.monotonic_s()
+        with _newest_chain(request) as chain:
+            stored = _newest_disk(chain)
+            runs = sum(1 for _ in stored.runs(0, stored.pieces))
+            parts |= {"files": len(chain.files), "runs": runs}
+        parts[name] = _CLOCK.monotonic_s() - started_s
+    return Result(seconds=parts["first"], parts=parts)
+
+
+OPERATIONS: dict[str, Callable[[Request], Result]] = {
+    "backup": backup,
+    "restore": restore,
+    "verify": verify,
+    "open": open_newest,
+}
+
+
+def snapshot_of(size_bytes: int, session: str) -> Snapshot:
+    """Return a snapshot of the machine with its one disk."""
+    machine = Machine(
+        machine_id=MACHINE, name="bench", power=PowerState.ON, disks=(Disk(key=KEY, size_bytes=size_bytes),)
+    )
+    return Snapshot(
+        snapshot_id=SnapshotId(session),
+        machine_id=MACHINE,
+        tag="bench",
+        created=_CLOCK.now(),
+        disks=(SnapshotDisk(key=KEY, size_bytes=size_bytes, change_id=ChangeId(session)),),
+        machine=machine,
+    )
+
+
+def _transfer(
+    request: Request, repository: Repository, opened: OpenPoint, reader: DiskReader
+) -> tuple[Figures, StageTimes]:
+    """What the transfer activity of a worker does."""
+    folder = repository.chain_folder(opened.chain)
+    parent_chain = None if opened.parent_number is None else repository.open_chain(opened.chain, request.passphrase)
+    with ChainWriter.resume(repository.files, folder / opened.file, request.passphrase) as writer:
+        parent = None
+        if parent_chain is not None and opened.parent_number is not None:
+            parent = parent_chain.disk(opened.parent_number, KEY)
+        sink = open_disk(writer, opened.number, KEY, parent)
+        options = PipeOptions(compression=request.compression)
+        copy = DiskCopy(reader, sink, writer, _CLOCK, options)
+        figures = copy.run(_steps(request, reader), _reporter(request))
+    if parent_chain is not None:
+        parent_chain.close()
+    return figures, copy.progress().stages
+
+
+def _steps(request: Request, reader: DiskReader) -> Iterator[PlanStep]:
+    size = reader.size_bytes
+    if request.spans is None:
+        return whole_disk_steps(reader.allocated_spans(), size, PIECE_SIZE)
+    spans = msgspec.json.decode(Path(request.spans).read_bytes(), type=list[Span])
+    return changed_steps(spans, reader.allocated_spans(), (size, size), PIECE_SIZE)
+
+
+def _reporter(request: Request) -> Callable[[PipeProgress], None]:
+    if request.progress is None:
+        return lambda _: None
+    descriptor = os.open(request.progress, os.O_RDWR | os.O_CREAT, 0o600)
+    os.truncate(descriptor, mmap.PAGESIZE)
+    record = mmap.mmap(descriptor, mmap.PAGESIZE)
+    os.close(descriptor)
+
+    def note(progress: PipeProgress) -> None:
+        figures = progress.figures
+        numbers = (progress.reached_bytes, progress.committed_bytes, figures.read_bytes, figures.transferred_bytes)
+        record[: _RECORD.size] = _RECORD.pack(*numbers)
+
+    return note
+
+
+def _reader(request: Request) -> DiskReader:
+    image = Path(request.image)
+    if not request.from_memory:
+        return FrozenDisk(image)
+    with image.open("rb") as file:
+        return MemoryDisk(file.read(UNIT_SIZE), image.stat().st_size)
+
+
+def _newest_chain(request: Request) -> Chain:
+    repository = Repository.open(Path(request.repository), HostFiles())
+    return repository.open_chain(repository.relative(repository.chain_folders()[-1]), request.passphrase)
+
+
+def _newest_disk(chain: Chain) -> StoredDisk:
+    found = chain.newest(MACHINE)
+    assert found is not None
+    return chain.disk(found[1].number, KEY)
+
+
+def main() -> None:
+    """Carry out the request in the first argument."""
+    request = msgspec.json.decode(sys.argv[1], type=Request)
+    main_thread = resource.getrusage(resource.RUSAGE_THREAD)
+    result = OPERATIONS[request.operation](request)
+    usage, thread = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_THREAD)
+    result.cpu_s = usage.ru_utime + usage.ru_stime
+    result.main_thread_s = thread.ru_utime + thread.ru_stime - main_thread.ru_utime - main_thread.ru_stime
+    result.peak_mib = usage.ru_maxrss / 1024
+    sys.stdout.write(msgspec.json.encode(result).decode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Runs a command and takes its wall time, processor time and peak memory; and what is made of several runs."""
+
+import os
+import resource
+import select
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from holdfast.clock import SystemClock
+from tests.bench.child import Request, Result
+
+ROOT = Path(__file__).resolve().parents[2]
+_LOOK_EVERY_MS = 10
+_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a process, from its start to its end. ``killed`` when the watcher ended it."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mib: float
+    killed: bool
+    output: bytes
+
+
+class Series(msgspec.Struct, frozen=True, kw_only=True):
+    """The same figure of several runs."""
+
+    section: str
+    name: str
+    unit: str
+    values: tuple[float, ...]
+    goal: float | None = None
+    """Not to be exceeded by the median."""
+
+    @property
+    def median(self) -> float:
+        """Return the middle value."""
+        return statistics.median(self.values)
+
+    @property
+    def is_reached(self) -> bool:
+        """Return whether the goal, if there is one, is met."""
+        return self.goal is None or self.median <= self.goal
+
+
+def run(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: Path = ROOT,
+    watch: Callable[[], bool] | None = None,
+) -> Measured:
+    """Run a command to its end, or until ``watch`` returns True: then it is killed at once.
+
+    Peak memory is of the process itself, without children. Raises `subprocess.CalledProcessError`.
+    """
+    clock = SystemClock()
+    variables = {"PATH": _PATH, "LC_ALL": "C", "HOME": "/nonexistent", **(environment or {})}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started_s = clock.monotonic_s()
+    with subprocess.Popen(command, cwd=folder, env=variables, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as child:
+        peak_kib, killed = _follow(child.pid, watch)
+        output = child.communicate()[0]
+    wall_s = clock.monotonic_s() - started_s
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if child.returncode and not killed:
+        raise subprocess.CalledProcessError(child.returncode, command, output)
+    return Measured(
+        wall_s=wall_s,
+        cpu_s=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        peak_mib=peak_kib / 1024,
+        killed=killed,
+        output=output,
+    )
+
+
+def run_child(request: Request, watch: Callable[[], bool] | None = None) -> tuple[Measured, Result]:
+    """Run one operation of the engine in a process of its own; the result is empty when it was killed."""
+    measured = run([sys.executable, "-m", "tests.bench.child", msgspec.json.encode(request).decode()], watch=watch)
+    if measured.killed:
+        return measured, Result()
+    return measured, msgspec.json.decode(measured.output, type=Result)
+
+
+def settle() -> None:
+    """Let nothing wait to be written any more."""
+    os.sync()
+
+
+def warm_up(path: Path) -> None:
+    """Read a file into the page cache, and let nothing wait to be written."""
+    settle()
+    with path.open("rb", buffering=0) as file:
+        buffer = bytearray(4 << 20)
+        while file.readinto(buffer):
+            pass
+
+
+def _follow(pid: int, watch: Callable[[], bool] | None) -> tuple[int, bool]:
+    """Look at a process until it ends, or kill it when ``watch`` says so."""
+    peak_kib, killed = 0, False
+    descriptor = os.pidfd_open(pid)
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    try:
+        while not poller.poll(_LOOK_EVERY_MS if watch is None else 1):
+            peak_kib = max(peak_kib, _peak_kib(pid))
+            if watch is not None and not killed and watch():
+                os.kill(pid, 9)
+                killed = True
+    finally:
+        os.close(descriptor)
+    return peak_kib, killed
+
+
+def _peak_kib(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
+    peaks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return int(peaks[0]) if peaks else 0

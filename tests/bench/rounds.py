@@ -1,0 +1,123 @@
+"""The rounds: in each one every tool does the same work on the same images, so that ratios are fair."""
+
+from pathlib import Path
+from typing import Protocol
+
+from tests.bench.child import Result
+from tests.bench.ledger import MIB, Ledger
+from tests.bench.measure import Measured
+from tests.bench.ours import Ours
+from tests.bench.peers import Borg, Restic, Zstd
+from tests.bench.reference import Change
+
+FULL = "Full"
+INCREMENT = "Increment, 5 % changed"
+RESTORE = "Restore"
+VERIFY = "Verify"
+STAGES = "Where the time of a full goes, for 1 MiB of data"
+PEAK_MIB_MAX = 128
+
+
+class Peer(Protocol):
+    """Another tool that makes fulls and increments."""
+
+    name: str
+
+    def full(self, image: Path) -> tuple[Measured, int]: ...
+
+    def increment(self, image: Path) -> tuple[Measured, int]: ...
+
+    def restore(self) -> Measured: ...
+
+    def clean(self) -> None: ...
+
+
+def run_rounds(ledger: Ledger, changes: list[Change], *, restic: bool) -> None:
+    """Measure fulls, increments, restores and verification of the engine and of the peers that are installed."""
+    work = ledger.work
+    peers: list[tuple[Peer, float | None]] = []
+    if Borg.is_installed:
+        peers.append((Borg(work), 0.6))
+    if restic and Restic.is_installed:
+        peers.append((Restic(work), None))
+    for _ in range(ledger.runs):
+        floor_s = _run_zstd(ledger, Zstd(work))
+        ours_s = _run_ours(ledger, Ours(work), changes)
+        if floor_s is not None:
+            ledger.add(FULL, f"holdfast / {Zstd.name}, wall", ours_s.wall_s / floor_s.wall_s, "x", 1.0)
+            ledger.add(FULL, f"holdfast / {Zstd.name}, processor", ours_s.cpu_s / floor_s.cpu_s, "x")
+        for peer, goal in peers:
+            theirs = _run_peer(ledger, peer, changes[0])
+            ledger.add(FULL, f"holdfast / {peer.name}, wall", ours_s.wall_s / theirs.wall_s, "x", goal)
+            ledger.add(FULL, f"holdfast / {peer.name}, processor", ours_s.cpu_s / theirs.cpu_s, "x")
+
+
+def _run_zstd(ledger: Ledger, zstd: Zstd) -> Measured | None:
+    if not zstd.is_installed:
+        return None
+    full, stored = zstd.full(ledger.reference.path)
+    ledger.add_run(FULL, zstd.name, full, stored)
+    ledger.add_run(RESTORE, "zstd -d", zstd.restore())
+    zstd.clean()
+    return full
+
+
+def _run_peer(ledger: Ledger, peer: Peer, change: Change) -> Measured:
+    full, stored = peer.full(ledger.reference.path)
+    ledger.add_run(FULL, peer.name, full, stored)
+    ledger.add_run(RESTORE, peer.name, peer.restore())
+    increment, added = peer.increment(change.path)
+    ledger.add_run(INCREMENT, f"{peer.name}, reads everything", increment, added)
+    peer.clean()
+    return full
+
+
+def _run_ours(ledger: Ledger, ours: Ours, changes: list[Change]) -> Measured:
+    full, result = ours.full(ledger.reference.path)
+    ledger.add_run(FULL, ours.name, full, result.file_bytes)
+    ledger.add(FULL, "holdfast: peak memory", full.peak_mib, "MiB", PEAK_MIB_MAX)
+    ledger.add(FULL, "holdfast: data rate", result.figures.read_bytes / MIB / result.seconds, "MiB/s")
+    _add_stages(ledger, result)
+    restored, _ = ours.restore()
+    ledger.add_run(RESTORE, ours.name, restored)
+    ledger.add(RESTORE, "holdfast: peak memory", restored.peak_mib, "MiB", PEAK_MIB_MAX)
+    ledger.add(RESTORE, "holdfast, restore / full, wall", restored.wall_s / full.wall_s, "x", 1.0)
+    compared, _ = ours.restore(compare=True)
+    ledger.add_run(RESTORE, "holdfast and read back", compared)
+    verified, checked = ours.verify()
+    ledger.add_run(VERIFY, ours.name, verified)
+    ledger.add(VERIFY, "holdfast: rate", checked.file_bytes / MIB / checked.seconds, "MiB/s stored")
+    _run_increments(ledger, ours, changes)
+    ours.clean()
+    return full
+
+
+def _run_increments(ledger: Ledger, ours: Ours, changes: list[Change]) -> None:
+    known, compared = changes
+    measured, result = ours.increment("known", known.path, known.spans_file)
+    who = "holdfast, changes known"
+    ledger.add_run(INCREMENT, who, measured, result.file_bytes)
+    ledger.add(INCREMENT, f"{who}: wall", measured.wall_s, "s", 2.0 * known.changed_bytes / (256 * MIB))
+    ledger.add(INCREMENT, f"{who}: stored / ideal", result.file_bytes / known.ideal_bytes, "x", 1.5)
+    measured, result = ours.increment("compared", compared.path)
+    who = "holdfast, compares everything"
+    ledger.add_run(INCREMENT, who, measured, result.file_bytes)
+    ledger.add(INCREMENT, f"{who}: read rate", result.figures.read_bytes / MIB / result.seconds, "MiB/s")
+    ledger.add(INCREMENT, f"{who}: stored / ideal", result.file_bytes / compared.ideal_bytes, "x", 1.5)
+    ledger.add(INCREMENT, f"{who}: peak memory", measured.peak_mib, "MiB", PEAK_MIB_MAX)
+
+
+def _add_stages(ledger: Ledger, result: Result) -> None:
+    """Note how long each stage had a block, waiting for the interpreter lock and for a core included."""
+    blocks = result.figures.read_bytes / MIB
+    stages = result.stages
+    for name, seconds in (
+        ("read", stages.source_s),
+        ("digest", stages.digest_s),
+        ("encode, decode and compare", stages.encode_s),
+        ("write", stages.target_s),
+        ("wait for a commit", stages.commit_wait_s),
+    ):
+        ledger.add(STAGES, name, seconds / blocks * 1000, "ms")
+    ledger.add(STAGES, "processor, all threads", result.cpu_s / blocks * 1000, "ms")
+    ledger.add(STAGES, "processor, the thread that packs and writes", result.main_thread_s / blocks * 1000, "ms")

@@ -1,0 +1,161 @@
+"""No crash and no failed flush loses a finished point: every state that may be left is enumerated and judged.
+
+A crash is tried after every operation of a story (a full with several commits, an increment, both finished, metadata
+written twice). What was not flushed may be lost, kept or torn, in any order; names count once their folder was flushed.
+"""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+import pytest
+from typing_extensions import override
+
+from holdfast.errors import RepositoryUnavailable, StoreFailed, SyncFailed
+from holdfast.storage.repository import Repository
+from holdfast.testing.crash_states import CrashState, crash_states
+from holdfast.testing.crashfs import CrashFiles
+from tests.fuzz.explorer import ROOT, Judge, Story, finish_session, tell
+
+
+def explore(story: Story, seed: int, samples: int) -> Judge:
+    judge = Judge(story)
+    problems = []
+    for state in crash_states(story.base, story.events, random.Random(seed), samples=samples):
+        problems += judge.problems(state)
+        assert len(problems) < 5, "\n".join(problems)
+    assert problems == []
+    tell(f"{judge.states} crash states, {judge.resumed} different ones resumed")
+    return judge
+
+
+def explore_twice(story: Story, rng: random.Random, first: int, second: int) -> int:
+    """Crash, go on, crash again, and judge that; both at states taken at random."""
+    judge = Judge(story)
+    states = list(crash_states(story.base, story.events, rng, samples=2))
+    for state in rng.sample(states, first):
+        base = state.files.copy()
+        go_on(story, state.files, len(state.told))
+        later = list(crash_states(base, state.files.events, rng, samples=2))
+        for crash in rng.sample(later, min(second, len(later))):
+            told = state.told + crash.told
+            words = f"{state.description}; then {crash.description}"
+            assert judge.problems(CrashState(crash.files, told, words)) == []
+    tell(f"{judge.states} states after two crashes, {judge.resumed} different ones resumed")
+    return judge.states
+
+
+def go_on(story: Story, files: CrashFiles, finished: int) -> None:
+    repository = Repository.open(ROOT, files)
+    for session in range(finished, len(story.machine.kept)):
+        summary = finish_session(repository, story, session)
+        files.mark(f"finished {summary.number}")
+
+
+def test_no_crash_loses_a_finished_point_and_every_session_goes_on(seed: int) -> None:
+    judge = explore(Story(seed % 1000, pieces=5, sessions=2), seed, samples=2)
+    assert judge.states > 500
+
+
+def test_a_second_crash_while_going_on_loses_nothing_either(seed: int) -> None:
+    story = Story(seed % 1000, pieces=6, sessions=2)
+    assert explore_twice(story, random.Random(seed), first=8, second=8) >= 60
+
+
+Keep: TypeAlias = Callable[[int], tuple[int, ...]]
+
+
+class FailingSync:
+    """Lets one flush fail; of the writes it should have made durable some, or none, reach the storage."""
+
+    def __init__(self, number: int, keep: Keep) -> None:
+        self.number = number
+        self.keep = keep
+
+    def __call__(self, number: int, waiting: int) -> tuple[int, ...] | None:
+        return self.keep(waiting) if number == self.number else None
+
+
+class NoRename(CrashFiles):
+    """Storage that refuses to set a chain file aside."""
+
+    @override
+    def rename(self, path: Path, new: Path) -> None:
+        raise StoreFailed(f"{path} cannot become {new}: Input/output error")
+
+
+def nothing(waiting: int) -> tuple[int, ...]:
+    del waiting
+    return ()
+
+
+def all_but_first(waiting: int) -> tuple[int, ...]:
+    return tuple(range(1, waiting))
+
+
+def only_last(waiting: int) -> tuple[int, ...]:
+    return (waiting - 1,) if waiting else ()
+
+
+def tell_with_a_failing_sync(story: Story, files: CrashFiles) -> list[str]:
+    """Play the story, each session again after an error; return the errors."""
+    errors = []
+    repository = Repository.open(ROOT, files)
+    for session in range(len(story.machine.kept)):
+        for _ in range(3):
+            try:
+                summary = finish_session(repository, story, session)
+            except (SyncFailed, RepositoryUnavailable) as error:
+                errors.append(type(error).__name__)
+            else:
+                files.mark(f"finished {summary.number}")
+                break
+    return errors
+
+
+def fail_every_flush(story: Story, rng: random.Random, aside: bool, keeps: list[Keep], samples: int) -> None:
+    syncs = sum(event.kind == "sync" for event in story.events)
+    judge = Judge(story, both_slots=aside)
+    for number in range(1, syncs + 1):
+        files = story.base.copy()
+        files.__class__ = CrashFiles if aside else NoRename
+        files.fail_sync = FailingSync(number, rng.choice(keeps))
+        assert tell_with_a_failing_sync(story, files) == ["SyncFailed"]
+        assert not files.open_handles
+        states = list(crash_states(story.base, files.events, rng, samples=1))
+        for state in [states[-1], *rng.sample(states, samples)]:
+            told = msgspec.structs.replace(state, description=f"flush {number} failed; {state.description}")
+            assert judge.problems(told) == []
+    tell(f"{syncs} flushes failed, {judge.states} crash states after them")
+
+
+@pytest.mark.parametrize("aside", [True, False], ids=["set aside", "cannot be set aside"])
+def test_a_failed_flush_ends_the_attempt_and_loses_no_finished_point(seed: int, aside: bool) -> None:
+    # Where the file cannot be set aside the same session goes on with it. That is safe because a resumed writer trusts
+    # nothing behind the end that the superblock states, and a superblock is only written over flushed records.
+    story = Story(seed % 1000, pieces=5, sessions=2)
+    fail_every_flush(story, random.Random(seed), aside, [nothing, all_but_first, only_last], samples=1)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("aside", [True, False], ids=["set aside", "cannot be set aside"])
+@pytest.mark.parametrize("keep", [nothing, all_but_first, only_last])
+def test_failed_flushes_of_longer_stories_lose_no_finished_point(seed: int, keep: Keep, aside: bool) -> None:
+    fail_every_flush(Story(seed % 1000, pieces=9, sessions=3), random.Random(seed), aside, [keep], samples=12)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("passphrase", [None, "correct horse"])
+@pytest.mark.parametrize("pieces, sessions, disks", [(9, 3, 1), (5, 2, 2), (2, 4, 1)])
+def test_no_crash_loses_a_finished_point_of_longer_stories(
+    seed: int, pieces: int, sessions: int, disks: int, passphrase: str | None
+) -> None:
+    explore(Story(seed % 1000, pieces, sessions, disks, passphrase), seed, samples=12)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("repetition", range(5))
+def test_two_crashes_at_many_places_lose_nothing(seed: int, repetition: int) -> None:
+    explore_twice(Story(seed % 1000, pieces=9, sessions=3), random.Random(seed + repetition), first=40, second=25)

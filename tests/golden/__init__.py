@@ -1,0 +1,1 @@
+"""Chains that earlier versions wrote, and the tests that read them."""

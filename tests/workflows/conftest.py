@@ -1,0 +1,141 @@
+"""The server that skips time, and a running world of stub activities."""
+
+import asyncio
+import secrets
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from holdfast.model.ids import JobName, ProviderName, RepositoryName, SessionId
+from tests.workflows.stubs import World
+from workers.roles import WORKFLOWS
+from workers.temporal import project_plugin
+from workflows import queues
+from workflows.backup_job import BackupJob
+from workflows.messages import BackupRequest, RestoreRequest, SessionResult, VerifyRequest
+from workflows.search_attributes import SEARCH_ATTRIBUTES
+
+
+@pytest.fixture(scope="session")
+async def skipping() -> AsyncIterator[WorkflowEnvironment]:
+    """The time-skipping server, with our search attributes."""
+    binary = Path(sys.prefix) / "bin" / "temporal-test-server"
+    async with await WorkflowEnvironment.start_time_skipping(
+        test_server_existing_path=str(binary), plugins=[project_plugin()]
+    ) as environment:
+        types = {key.name: IndexedValueType.ValueType(key.indexed_value_type) for key in SEARCH_ATTRIBUTES}
+        await environment.client.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(namespace=environment.client.namespace, search_attributes=types)
+        )
+        yield environment
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """A client, and names that no other test uses."""
+
+    client: Client
+    proxy: str
+    repository: RepositoryName
+
+    def backup(self, **changes: Any) -> BackupRequest:
+        request = BackupRequest(
+            job=JobName(f"nightly-{self.proxy}"),
+            provider=ProviderName("lab"),
+            proxy=self.proxy,
+            repository=self.repository,
+            session_id=SessionId("s1"),
+        )
+        return msgspec.structs.replace(request, **changes)
+
+    def restore(self, **changes: Any) -> RestoreRequest:
+        request = RestoreRequest(
+            session_id=SessionId(f"s-{self.proxy}"),
+            repository=self.repository,
+            provider=ProviderName("lab"),
+            proxy=self.proxy,
+            new_name="copy",
+        )
+        return msgspec.structs.replace(request, **changes)
+
+    def verify(self, **changes: Any) -> VerifyRequest:
+        request = VerifyRequest(session_id=SessionId(f"s-{self.proxy}"), repository=self.repository)
+        return msgspec.structs.replace(request, **changes)
+
+    async def start(self, run: Callable[..., Any], request: Any) -> WorkflowHandle[Any, Any]:
+        """Start a session."""
+        return await self.client.start_workflow(
+            run,
+            request,
+            id=f"{run.__qualname__}/{secrets.token_hex(4)}",
+            task_queue=queues.CONTROL,
+            execution_timeout=timedelta(days=30),
+        )
+
+    async def run(self, run: Callable[..., Any], request: Any) -> SessionResult:
+        """Run a session that succeeds."""
+        result = await (await self.start(run, request)).result()
+        assert isinstance(result, SessionResult)
+        return result
+
+    async def run_backup(self, **changes: Any) -> SessionResult:
+        return await self.run(BackupJob.run, self.backup(**changes))
+
+    async def failure(self, run: Callable[..., Any], request: Any) -> WorkflowFailureError:
+        """Run a session that does not succeed."""
+        handle = await self.start(run, request)
+        with pytest.raises(WorkflowFailureError) as caught:
+            await handle.result()
+        return caught.value
+
+    @asynccontextmanager
+    async def playing(self, world: World) -> AsyncIterator[None]:
+        """Serve all queues with the stubs of ``world``."""
+        names = [
+            queues.CONTROL,
+            queues.proxy_queue(self.proxy),
+            queues.transfer_queue(self.proxy),
+            queues.repository_queue(self.repository),
+            queues.upkeep_queue(self.repository),
+        ]
+        async with AsyncExitStack() as stack:
+            for name in names:
+                worker = Worker(
+                    self.client,
+                    task_queue=name,
+                    workflows=WORKFLOWS if name == queues.CONTROL else (),
+                    activities=world.activities(),
+                    max_heartbeat_throttle_interval=timedelta(milliseconds=50),
+                )
+                await stack.enter_async_context(worker)
+            yield
+
+
+@pytest.fixture
+def stage(skipping: WorkflowEnvironment) -> Stage:
+    token = secrets.token_hex(4)
+    return Stage(skipping.client, f"p{token}", RepositoryName(f"r{token}"))
+
+
+async def details(handle: WorkflowHandle[Any, Any]) -> str:
+    """Return the details that Temporal's web pages show of a workflow."""
+    metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    return metadata.current_details
+
+
+async def happens(condition: Callable[[], bool]) -> None:
+    """Return when ``condition`` holds."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)

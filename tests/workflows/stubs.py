@@ -1,0 +1,235 @@
+"""A world of stub activities: every contract answers from plain values, and a test changes what it is about."""
+
+import inspect
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, get_type_hints
+
+from temporalio import activity
+
+from activities.binding import contract_name
+from activities.boundary import boundary
+from activities.contracts import catalog, extents, repository, snapshot, target, transfer
+from holdfast.errors import HoldfastError
+from holdfast.model.extents import ExtentFacts
+from holdfast.model.ids import ChainId, DiskKey, FileId, MachineId, PointId, SnapshotId, TargetId
+from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget, Snapshot, SnapshotDisk
+from holdfast.model.plan import ReadDecision, ReadMode
+from holdfast.model.points import FoundPoint, OpenPoint, PointSummary, VerifyReport
+from holdfast.model.session import Figures, Session, Task
+
+CONTRACTS: tuple[Callable[..., Any], ...] = (
+    catalog.begin_session,
+    catalog.record_task,
+    catalog.record_point,
+    catalog.finish_session,
+    extents.gather_facts,
+    repository.begin_point,
+    repository.finish_point,
+    repository.abandon_point,
+    repository.find_point,
+    repository.verify_points,
+    snapshot.find_machines,
+    snapshot.create_snapshot,
+    snapshot.remove_snapshot,
+    target.find_machine,
+    target.prepare_target,
+    target.commit_target,
+    target.abandon_target,
+    transfer.copy_disk,
+    transfer.restore_disk,
+)
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+GIB = 1 << 30
+
+Answer = Callable[[Any], Any]
+
+
+def a_machine(name: str, disks: int = 1) -> Machine:
+    return Machine(
+        machine_id=MachineId(f"id-{name}"),
+        name=name,
+        power=PowerState.OFF,
+        disks=tuple(Disk(key=DiskKey(f"disk{n}"), size_bytes=GIB) for n in range(disks)),
+    )
+
+
+class World:
+    """Answers of all activities, and what was asked of them, in order."""
+
+    def __init__(self, machines: Iterable[Machine] = ()) -> None:
+        self.machines = tuple(machines) or (a_machine("web"),)
+        self.asked: list[tuple[str, Any]] = []
+        self.tasks: dict[tuple[str, str], Task] = {}
+        self.sessions: dict[str, Session] = {}
+        self.answers: dict[str, Answer] = {
+            "catalog.begin_session": self._note_session,
+            "catalog.finish_session": self._note_session,
+            "catalog.record_task": self._note_task,
+            "catalog.record_point": lambda _: catalog.Recorded(),
+            "extents.gather_facts": _facts,
+            "repository.begin_point": _begin,
+            "repository.finish_point": _finish,
+            "repository.abandon_point": lambda _: repository.PointAbandoned(),
+            "repository.find_point": self._find_point,
+            "repository.verify": lambda _: VerifyReport(points=1, units=1, stored_bytes=1),
+            "snapshot.find_machines": lambda _: snapshot.MachinesFound(machines=self.machines),
+            "snapshot.create": self._freeze,
+            "snapshot.remove": lambda _: snapshot.SnapshotRemoved(removed=1),
+            "target.find_machine": lambda _: self.machines[0],
+            "target.prepare": _prepare,
+            "target.commit": lambda _: self.machines[0],
+            "target.abandon": lambda _: target.TargetAbandoned(removed=True),
+            "transfer.copy_disk": _copied,
+            "transfer.restore_disk": _restored,
+        }
+
+    def activities(self) -> list[Callable[..., Any]]:
+        """Return a stub of every contract."""
+        return [self._stub(contract) for contract in CONTRACTS]
+
+    def fail(self, name: str, error: HoldfastError, *, where: Callable[[Any], bool] = lambda _: True) -> None:
+        """Let an activity fail, for all requests or some."""
+        usual = self.answers[name]
+
+        def answer(request: Any) -> Any:
+            if where(request):
+                raise error
+            return usual(request)
+
+        self.answers[name] = answer
+
+    def names(self, *families: str) -> list[str]:
+        """Return what was asked, without the catalog unless it is named."""
+        wanted = families or ("extents", "repository", "snapshot", "target", "transfer")
+        return [name for name, _ in self.asked if name.split(".")[0] in wanted]
+
+    def requests(self, name: str) -> list[Any]:
+        """Return the requests an activity got."""
+        return [request for asked, request in self.asked if asked == name]
+
+    def count(self, name: str) -> int:
+        return Counter(asked for asked, _ in self.asked)[name]
+
+    def _stub(self, contract: Callable[..., Any]) -> Callable[..., Any]:
+        name = contract_name(contract)
+
+        async def stub(request: Any) -> Any:
+            self.asked.append((name, request))
+            with boundary():
+                answer = self.answers[name](request)
+                return await answer if inspect.isawaitable(answer) else answer
+
+        stub.__annotations__ = get_type_hints(contract)
+        return activity.defn(name=name)(stub)
+
+    def _note_session(self, session: Session) -> catalog.Recorded:
+        self.sessions[session.session_id] = session
+        return catalog.Recorded()
+
+    def _note_task(self, task: Task) -> catalog.Recorded:
+        self.tasks[task.machine_name, task.disk] = task
+        return catalog.Recorded()
+
+    def _machine(self, machine_id: str) -> Machine:
+        return next(machine for machine in self.machines if machine.machine_id == machine_id)
+
+    def _freeze(self, request: snapshot.CreateSnapshot) -> Snapshot:
+        machine = self._machine(request.machine_id)
+        return Snapshot(
+            snapshot_id=SnapshotId(f"snapshot-{machine.name}"),
+            machine_id=machine.machine_id,
+            tag=request.tag,
+            created=NOON,
+            disks=tuple(SnapshotDisk(key=disk.key, size_bytes=disk.size_bytes) for disk in machine.disks),
+            machine=machine,
+        )
+
+    def _find_point(self, request: repository.FindPoint) -> FoundPoint:
+        return FoundPoint(
+            chain="machines/web-00000000/000001-00000000",
+            number=1,
+            point_id=PointId("ab" * 16),
+            created=NOON,
+            machine=self.machines[0],
+            encrypted=request.credential is not None,
+        )
+
+
+def _facts(request: extents.GatherExtentFacts) -> extents.ExtentFactsFound:
+    facts = ExtentFacts(name=request.repository, reachable=True, free_bytes=100 * GIB)
+    return extents.ExtentFactsFound(extents=(facts,))
+
+
+def _begin(request: repository.BeginPoint) -> OpenPoint:
+    return OpenPoint(
+        chain=f"machines/{request.snapshot.machine.name}/000001-00000000",
+        file="00000001-full.hfc",
+        number=1,
+        point_id=PointId("ab" * 16),
+        kind="full",
+        parent_number=None,
+        reason="no chain of this machine yet",
+    )
+
+
+def _finish(request: repository.FinishPoint) -> PointSummary:
+    point = request.point
+    return PointSummary(
+        chain=point.chain,
+        chain_id=ChainId("cd" * 16),
+        file=point.file,
+        file_id=FileId("ef" * 16),
+        number=point.number,
+        point_id=point.point_id,
+        kind=point.kind,
+        machine_id=MachineId("id"),
+        machine_name=point.chain.split("/")[1],
+        created=NOON,
+        root="00",
+        size_bytes=GIB,
+        file_bytes=GIB,
+        generation=3,
+    )
+
+
+def _prepare(request: target.PrepareTarget) -> RestoreTarget:
+    return RestoreTarget(
+        target_id=TargetId("target"),
+        machine_name=request.machine.name,
+        disks=request.disks,
+        replaces=request.replaces,
+    )
+
+
+def _copied(request: transfer.CopyDisk) -> transfer.DiskCopied:
+    return transfer.DiskCopied(
+        disk=request.disk,
+        decision=ReadDecision(mode=ReadMode.FULL, reason="no earlier point of this disk"),
+        figures=Figures(size_bytes=GIB, processed_bytes=GIB, read_bytes=GIB, stored_bytes=GIB // 2, duration_s=10),
+    )
+
+
+def _restored(request: transfer.RestoreDisk) -> transfer.DiskRestored:
+    figures = Figures(size_bytes=GIB, processed_bytes=GIB, read_bytes=GIB, duration_s=10)
+    return transfer.DiskRestored(disk=request.disk, figures=figures, compared=request.compare)
+
+
+async def until_cancelled() -> None:
+    """Work, with heartbeats, until somebody asks for a stop."""
+    import asyncio
+
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(0.02)
+
+
+def then(first: Callable[[], Awaitable[None]], answer: Answer) -> Answer:
+    """Return an answer that waits for something first."""
+
+    async def both(request: Any) -> Any:
+        await first()
+        return answer(request)
+
+    return both

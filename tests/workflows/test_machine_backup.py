@@ -1,0 +1,303 @@
+"""One machine: what is done in which order, and what is taken back when it cannot be completed."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import CancelledError
+
+from activities.boundary import error_from_failure
+from holdfast.errors import (
+    CatalogUnavailable,
+    DataDamaged,
+    DiskReadFailed,
+    RepositoryUnavailable,
+    SnapshotFailed,
+    SnapshotNotFound,
+)
+from holdfast.model.ids import DiskKey
+from holdfast.model.plan import ReadDecision, ReadMode
+from holdfast.model.points import Damage, VerifyReport
+from holdfast.model.session import Outcome
+from tests.workflows.conftest import Stage, details, happens
+from tests.workflows.stubs import World, a_machine, then, until_cancelled
+from workflows.failures import result_in
+from workflows.machine_backup import MachineBackup
+from workflows.messages import BackupOptions, MachineBackupRequest, MachineBackupResult
+from workflows.options import QUEUE_WAIT
+
+pytestmark = pytest.mark.temporal
+
+STEPS = ["snapshot.create", "repository.begin_point", "transfer.copy_disk"]
+UNDONE = ["repository.abandon_point", "snapshot.remove"]
+
+
+def request_for(stage: Stage, world: World, **options: Any) -> MachineBackupRequest:
+    backup = stage.backup()
+    return MachineBackupRequest(
+        session_id=backup.session_id,
+        job=backup.job,
+        provider=backup.provider,
+        proxy=backup.proxy,
+        repository=backup.repository,
+        machine=world.machines[0],
+        options=BackupOptions(**options),
+    )
+
+
+async def succeed(stage: Stage, world: World, **options: Any) -> MachineBackupResult:
+    async with stage.playing(world):
+        handle = await stage.start(MachineBackup.run, request_for(stage, world, **options))
+        result = await handle.result()
+    assert isinstance(result, MachineBackupResult)
+    return result
+
+
+async def fail(stage: Stage, world: World, **options: Any) -> tuple[WorkflowFailureError, MachineBackupResult]:
+    async with stage.playing(world):
+        failure = await stage.failure(MachineBackup.run, request_for(stage, world, **options))
+    result = result_in(failure, MachineBackupResult)
+    assert result is not None
+    return failure, result
+
+
+async def cancelled(handle: WorkflowHandle[Any, Any]) -> None:
+    with pytest.raises(WorkflowFailureError) as caught:
+        await handle.result()
+    assert isinstance(caught.value.cause, CancelledError)
+    assert (await handle.describe()).status is WorkflowExecutionStatus.CANCELED
+
+
+async def test_the_snapshot_goes_when_reading_ends_and_the_point_comes_last(stage: Stage) -> None:
+    world = World([a_machine("web", disks=2)])
+    result = await succeed(stage, world)
+    copies = ["transfer.copy_disk"] * 2
+    ends = ["snapshot.remove", "repository.finish_point"]
+    assert world.names() == ["snapshot.create", "repository.begin_point", *copies, *ends]
+    assert result.outcome is Outcome.SUCCESS
+    assert result.point is not None
+    assert [task.outcome for task in result.tasks] == [Outcome.SUCCESS] * 2
+
+
+async def test_tasks_are_recorded_as_done_only_when_there_is_a_point(stage: Stage) -> None:
+    world = World()
+    await succeed(stage, world)
+    order = world.names("catalog", "repository")
+    assert order.index("repository.finish_point") < order.index("catalog.record_point")
+    assert [task.outcome for task in world.requests("catalog.record_task")] == [Outcome.RUNNING, Outcome.SUCCESS]
+    assert world.requests("catalog.record_point")[0].stored_bytes == world.tasks["web", "disk0"].figures.stored_bytes
+
+
+@pytest.mark.parametrize(
+    "broken, undone",
+    [
+        ("snapshot.create", ["snapshot.remove"]),
+        ("repository.begin_point", UNDONE),
+        ("transfer.copy_disk", UNDONE),
+    ],
+)
+async def test_a_failed_step_is_taken_back_with_all_before_it(stage: Stage, broken: str, undone: list[str]) -> None:
+    world = World()
+    world.fail(broken, SnapshotNotFound("snapshot of web is gone"))
+    failure, result = await fail(stage, world)
+    assert world.names() == [*STEPS[: STEPS.index(broken) + 1], *undone]
+    error = error_from_failure(failure)
+    assert isinstance(error, SnapshotNotFound)
+    assert result.outcome is Outcome.FAILED
+    assert result.problem is not None
+    assert (result.problem.code, result.notes) == ("snapshot-not-found", ())
+    assert world.tasks["web", "disk0"].outcome is Outcome.FAILED
+
+
+async def test_a_failed_completion_leaves_no_unfinished_point(stage: Stage) -> None:
+    world = World()
+    world.fail("repository.finish_point", DataDamaged("file f1 does not read back"))
+    await fail(stage, world)
+    assert world.names()[-3:] == ["snapshot.remove", "repository.finish_point", "repository.abandon_point"]
+    assert world.count("snapshot.remove") == 1
+
+
+async def test_every_undo_step_runs_even_if_another_fails(stage: Stage) -> None:
+    world = World()
+    world.fail("transfer.copy_disk", SnapshotNotFound("snapshot of web is gone"))
+    world.fail("repository.abandon_point", DataDamaged("file f1 cannot be read"))
+    _, result = await fail(stage, world)
+    assert world.names()[-2:] == UNDONE
+    assert result.notes == ("the unfinished restore point is left behind: file f1 cannot be read",)
+
+
+async def test_a_snapshot_that_cannot_be_removed_is_a_warning_not_a_lost_point(stage: Stage) -> None:
+    world = World()
+    world.fail("snapshot.remove", SnapshotFailed("snapshot of web is held"))
+    result = await succeed(stage, world)
+    assert result.outcome is Outcome.WARNING
+    assert result.point is not None
+    assert result.notes == ("the snapshot is left behind: snapshot of web is held",)
+    assert world.count("snapshot.remove") > 100  # half an hour, four times a minute
+
+
+async def test_a_degraded_choice_is_a_warning(stage: Stage) -> None:
+    world = World([a_machine("web", disks=2)])
+    usual = world.answers["transfer.copy_disk"]
+
+    def compared(request: Any) -> Any:
+        copied = usual(request)
+        if request.disk != "disk1":
+            return copied
+        decision = ReadDecision(mode=ReadMode.COMPARED, reason="change tracking was lost")
+        return msgspec.structs.replace(copied, decision=decision, note="read in full")
+
+    world.answers["transfer.copy_disk"] = compared
+    result = await succeed(stage, world)
+    assert result.outcome is Outcome.WARNING
+    assert result.notes == ("web/disk1: read in full",)
+    assert [task.outcome for task in result.tasks] == [Outcome.SUCCESS, Outcome.WARNING]
+    assert result.tasks[1].detail == "compared: change tracking was lost"
+
+
+async def test_a_retryable_error_is_retried_until_the_bound_and_then_named(stage: Stage) -> None:
+    world = World()
+    world.fail("transfer.copy_disk", RepositoryUnavailable("repository r1 is not mounted"))
+    async with stage.playing(world):
+        handle = await stage.start(MachineBackup.run, request_for(stage, world))
+        with pytest.raises(WorkflowFailureError) as caught:
+            await handle.result()
+        description = await handle.describe()
+    assert isinstance(error_from_failure(caught.value), RepositoryUnavailable)
+    assert description.close_time is not None
+    assert description.close_time - description.start_time > QUEUE_WAIT
+    assert world.names()[-2:] == UNDONE
+
+
+async def test_a_hiccup_is_survived(stage: Stage) -> None:
+    world = World()
+    world.fail(
+        "transfer.copy_disk",
+        DiskReadFailed("disk0 of web does not answer"),
+        where=lambda _: world.count("transfer.copy_disk") < 4,
+    )
+    assert (await succeed(stage, world)).outcome is Outcome.SUCCESS
+    assert world.count("transfer.copy_disk") == 4
+
+
+async def test_a_cancelled_machine_leaves_nothing(stage: Stage) -> None:
+    world = World()
+    world.answers["transfer.copy_disk"] = then(until_cancelled, world.answers["transfer.copy_disk"])
+    async with stage.playing(world):
+        handle = await stage.start(MachineBackup.run, request_for(stage, world))
+        await happens(lambda: world.count("transfer.copy_disk") == 1)
+        await handle.cancel()
+        await cancelled(handle)
+        assert "cancelled" in await details(handle)
+    assert world.names() == [*STEPS, *UNDONE]
+    assert world.tasks["web", "disk0"].outcome is Outcome.CANCELLED
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_cancellation_that_a_step_ignores_still_counts(stage: Stage, step: str) -> None:
+    world = World()
+    release = asyncio.Event()
+
+    async def ignore_cancellation() -> None:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+
+    world.answers[step] = then(ignore_cancellation, world.answers[step])
+    async with stage.playing(world):
+        handle = await stage.start(MachineBackup.run, request_for(stage, world))
+        await happens(lambda: world.count(step) == 1)
+        await handle.cancel()
+        release.set()
+        await cancelled(handle)
+    assert world.names()[STEPS.index(step) + 1 :] == [name for name in UNDONE if step != STEPS[0] or name != UNDONE[0]]
+
+
+async def test_a_cancellation_during_cleaning_up_does_not_stop_it(stage: Stage) -> None:
+    world = World()
+    release = asyncio.Event()
+    world.fail("transfer.copy_disk", SnapshotNotFound("snapshot of web is gone"))
+
+    async def wait() -> None:
+        await release.wait()
+
+    world.answers["repository.abandon_point"] = then(wait, world.answers["repository.abandon_point"])
+    async with stage.playing(world):
+        handle = await stage.start(MachineBackup.run, request_for(stage, world))
+        await happens(lambda: world.count("repository.abandon_point") == 1)
+        await handle.cancel()
+        await happens_in_history(handle, "WORKFLOW_EXECUTION_CANCEL_REQUESTED")
+        release.set()
+        await cancelled(handle)
+    assert world.names()[-2:] == UNDONE
+
+
+async def test_a_cancellation_during_completion_comes_too_late(stage: Stage) -> None:
+    world = World()
+    release = asyncio.Event()
+
+    async def wait() -> None:
+        await asyncio.shield(release.wait())
+
+    world.answers["repository.finish_point"] = then(wait, world.answers["repository.finish_point"])
+    async with stage.playing(world):
+        handle = await stage.start(MachineBackup.run, request_for(stage, world))
+        await happens(lambda: world.count("repository.finish_point") == 1)
+        await handle.cancel()
+        release.set()
+        result = await handle.result()
+    assert result.point is not None
+    assert world.tasks["web", "disk0"].outcome is Outcome.SUCCESS
+    assert world.count("repository.abandon_point") == 0
+
+
+async def test_a_catalog_that_is_away_costs_a_note_and_no_point(stage: Stage) -> None:
+    world = World([a_machine("web", disks=3)])
+    for name in ("catalog.record_task", "catalog.record_point"):
+        world.fail(name, CatalogUnavailable("the catalog is locked"))
+    result = await succeed(stage, world)
+    assert result.point is not None
+    assert result.outcome is Outcome.WARNING
+    assert result.notes == ("the catalog does not know everything of this session: the catalog is locked",)
+
+
+async def test_a_new_point_is_verified_when_that_was_asked_for(stage: Stage) -> None:
+    world = World()
+    result = await succeed(stage, world, verify=True)
+    assert world.names()[-1] == "repository.verify"
+    assert world.requests("repository.verify")[0].numbers == (1,)
+    assert result.outcome is Outcome.SUCCESS
+
+
+async def test_a_new_point_that_does_not_verify_fails_the_machine_and_is_kept(stage: Stage) -> None:
+    world = World()
+    damage = Damage(
+        chain="c1", point=1, machine="web", disk=DiskKey("disk0"), offset=0, length=1, file="f1", reason="bit rot"
+    )
+    world.answers["repository.verify"] = lambda _: VerifyReport(points=1, damages=(damage,))
+    _, result = await fail(stage, world, verify=True)
+    assert result.problem is not None
+    assert result.problem.code == "data-damaged"
+    assert result.point is not None
+    assert world.count("repository.abandon_point") == 0
+
+
+async def test_the_point_and_the_disks_can_be_read_in_the_details(stage: Stage) -> None:
+    world = World()
+    async with stage.playing(world):
+        handle = await stage.start(MachineBackup.run, request_for(stage, world))
+        await handle.result()
+        text = await details(handle)
+    assert "| web | disk0 | 1 GiB | 1 GiB |" in text
+    assert "no chain of this machine yet" in text
+
+
+async def happens_in_history(handle: WorkflowHandle[Any, Any], name: str) -> None:
+    async with asyncio.timeout(20):
+        while name not in str(await handle.fetch_history()):
+            await asyncio.sleep(0.02)
+

@@ -1,0 +1,166 @@
+"""``holdfast backup``: one session of a job, or of machines named on the spot."""
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from holdfast.errors import RequestInvalid
+from holdfast.model.compression import Compression
+from holdfast.model.ids import CredentialName, JobName, SessionId
+from workers.cli.commands import PROTECT, command
+from workers.cli.invocation import Invocation
+from workers.cli.starting import (
+    PATIENCE_DEFAULT,
+    DetachOption,
+    NewSession,
+    PatienceOption,
+    new_session_id,
+    run_session,
+)
+from workers.cli.starts import backup_start
+from workers.config import JobSettings
+from workflows.messages import BackupOptions, BackupRequest
+
+AD_HOC = "adhoc"
+"""Job name of a backup that belongs to no job of the configuration."""
+IF_STOPPED = "its snapshots are removed, and so is what it has not finished; finished restore points stay"
+_OVERRIDE = "Instead of what the job says"
+
+JobArgument = Annotated[str | None, typer.Argument(metavar="JOB", help="Job of the configuration.")]
+MachineOption = Annotated[
+    list[str] | None,
+    typer.Option("--machine", "-m", metavar="NAME", help="Id or name; may be repeated.", rich_help_panel=_OVERRIDE),
+]
+FullOption = Annotated[bool, typer.Option("--full", help="Start a new chain with a full.")]
+DistrustOption = Annotated[
+    bool, typer.Option("--distrust-changes", help="Read everything and compare, whatever is said to have changed.")
+]
+VerifyOption = Annotated[
+    bool | None, typer.Option("--verify/--no-verify", help="Read the new points back.", rich_help_panel=_OVERRIDE)
+]
+EncryptOption = Annotated[
+    str | None,
+    typer.Option("--encrypt-with", metavar="NAME", help="Credential with the passphrase.", rich_help_panel=_OVERRIDE),
+]
+CompressionOption = Annotated[
+    Compression | None, typer.Option("--compression", help="How strongly.", rich_help_panel=_OVERRIDE)
+]
+ProviderOption = Annotated[
+    str | None, typer.Option("--provider", metavar="NAME", help="Where the machines are.", rich_help_panel=_OVERRIDE)
+]
+ProxyOption = Annotated[
+    str | None, typer.Option("--proxy", metavar="NAME", help="Which proxy reads.", rich_help_panel=_OVERRIDE)
+]
+RepositoryOption = Annotated[
+    str | None, typer.Option("--repository", "-r", metavar="NAME", help="Where to.", rich_help_panel=_OVERRIDE)
+]
+
+
+class _Places(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said about where; None leaves it to the job, or to the only one there is."""
+
+    provider: str | None
+    proxy: str | None
+    repository: str | None
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(
+        app,
+        "backup",
+        panel=PROTECT,
+        examples=(
+            ("backup nightly", "run the job nightly now and follow it"),
+            ("backup nightly --machine web --full", "only one machine of it, with a new full"),
+            ("backup --machine web --machine db --verify", "machines that no job names, and read them back"),
+            ("backup nightly --detach --json", "start it and go on; `holdfast watch nightly` looks at it later"),
+        ),
+    )(backup)
+
+
+def backup(
+    run: Invocation,
+    job: JobArgument = None,
+    *,
+    machine: MachineOption = None,
+    full: FullOption = False,
+    distrust_changes: DistrustOption = False,
+    verify: VerifyOption = None,
+    encrypt_with: EncryptOption = None,
+    compression: CompressionOption = None,
+    provider: ProviderOption = None,
+    proxy: ProxyOption = None,
+    repository: RepositoryOption = None,
+    detach: DetachOption = False,
+    patience: PatienceOption = PATIENCE_DEFAULT,
+) -> None:
+    """Back machines up: run a job of the configuration, or name machines.
+
+    The session runs on the workers and survives the end of this command; an interrupt asks it to stop.
+    """
+    places = _Places(provider=provider, proxy=proxy, repository=repository)
+    settings = _job(run, job, tuple(machine or ()), places)
+    options = BackupOptions(
+        compression=compression if compression is not None else settings.compression,
+        unit_size=settings.unit_size,
+        full=full,
+        distrust_changes=distrust_changes,
+        verify=verify if verify is not None else settings.verify,
+        machines_at_once=settings.machines_at_once,
+        credential=CredentialName(encrypt_with) if encrypt_with else settings.credential,
+    )
+    session_id = new_session_id(run)
+    start = backup_start(request_of(settings, session_id, options), is_ad_hoc=job is None)
+    new = NewSession(session_id=session_id, start=start, if_stopped=IF_STOPPED)
+    run_session(run, new, detach=detach, patience_s=patience)
+
+
+def request_of(settings: JobSettings, session_id: SessionId, options: BackupOptions | None = None) -> BackupRequest:
+    """Return the request of a session of a job; without ``options`` those of the job."""
+    return BackupRequest(
+        job=settings.name,
+        provider=settings.provider,
+        proxy=settings.proxy,
+        repository=settings.repository,
+        machines=settings.machines,
+        excluded=settings.excluded,
+        options=options if options is not None else options_of(settings),
+        session_id=session_id,
+    )
+
+
+def options_of(settings: JobSettings) -> BackupOptions:
+    """Return the options of a job."""
+    return BackupOptions(
+        compression=settings.compression,
+        unit_size=settings.unit_size,
+        verify=settings.verify,
+        machines_at_once=settings.machines_at_once,
+        credential=settings.credential,
+    )
+
+
+def _job(run: Invocation, job: str | None, machines: tuple[str, ...], places: _Places) -> JobSettings:
+    """Return the job as the command line wants it."""
+    known = run.settings
+    if job is None and not machines:
+        names = ", ".join(entry.name for entry in known.jobs) or "none"
+        raise RequestInvalid("neither a job nor a machine is named", hint=f"Jobs of the configuration: {names}.")
+    if job is None:
+        return JobSettings(
+            name=JobName(AD_HOC),
+            provider=run.provider_settings(places.provider).name,
+            repository=run.repository_settings(places.repository).name,
+            proxy=run.proxy_name(places.proxy),
+            machines=machines,
+        )
+    settings = known.job(job)
+    return msgspec.structs.replace(
+        settings,
+        provider=known.provider(places.provider or settings.provider).name,
+        repository=known.repository(places.repository or settings.repository).name,
+        proxy=known.proxy(places.proxy or settings.proxy).name,
+        machines=machines or settings.machines,
+    )

@@ -1,0 +1,171 @@
+"""What a command works with: the flags it was called with, the settings, and where it may write.
+
+Standard output carries the result and nothing else: with ``--json`` exactly one document. Everything said on the way
+goes to standard error.
+"""
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import msgspec
+from rich.console import Console, RenderableType
+from rich.logging import RichHandler
+from rich.markup import escape
+
+from holdfast.catalog.database import Catalog
+from holdfast.clock import Clock, SystemClock
+from holdfast.errors import HoldfastError, RequestInvalid
+from holdfast.providers.local.hypervisor import LocalProvider
+from holdfast.storage.atomic import HostFiles
+from holdfast.storage.repository import Repository
+from workers.config import ProviderSettings, ProxySettings, RepositorySettings, Settings, load_settings
+
+_PLAIN_WIDTH = 160
+"""Columns of output that goes into a file or pipe, where nothing tells the width."""
+
+
+class Flags(msgspec.Struct, frozen=True, kw_only=True):
+    """The options every command takes."""
+
+    config: Path | None = None
+    json: bool = False
+    quiet: bool = False
+    debug: bool = False
+
+    def joined(self, other: "Flags") -> "Flags":
+        """Return both: what stands before the command and what stands behind it."""
+        return Flags(
+            config=other.config or self.config,
+            json=self.json or other.json,
+            quiet=self.quiet or other.quiet,
+            debug=self.debug or other.debug,
+        )
+
+
+class Invocation:
+    """One run of a command."""
+
+    def __init__(self, flags: Flags, clock: Clock | None = None) -> None:
+        self.flags = flags
+        self.clock = clock if clock is not None else SystemClock()
+        self.files = HostFiles()
+        self.out = console(sys.stdout)
+        self.err = console(sys.stderr)
+        self._settings: Settings | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """Return the settings, read at the first use."""
+        if self._settings is None:
+            self._settings = load_settings(self.flags.config)
+        return self._settings
+
+    @property
+    def is_talkative(self) -> bool:
+        """Return whether a person reads along."""
+        return not (self.flags.json or self.flags.quiet)
+
+    def show(self, document: object, *human: RenderableType) -> None:
+        """Write the result: ``document`` with ``--json``, else ``human``, which ``--quiet`` keeps too."""
+        if self.flags.json:
+            write_json(document)
+            return
+        for part in human:
+            self.out.print(part, soft_wrap=isinstance(part, str))
+
+    def say(self, text: str) -> None:
+        """Tell a person what is going on; markup is taken as text."""
+        if self.is_talkative:
+            self.err.print(escape(text), soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Tell what the operator should know even when nobody reads along."""
+        self.err.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+
+    def catalog(self) -> Catalog:
+        """Open the catalog for reading. Raises `CatalogUnavailable`."""
+        return Catalog.open_read_only(self.settings.catalog_url, self.clock)
+
+    def repository_settings(self, name: str | None) -> RepositorySettings:
+        """Return the repository called ``name``; without a name the only one. Raises `RequestInvalid`."""
+        if name is not None:
+            return self.settings.repository(name)
+        return only("repository", "--repository", self.settings.repositories)
+
+    def repository(self, settings: RepositorySettings) -> Repository:
+        """Open a repository. Raises `RepositoryUnavailable`."""
+        return Repository.open(settings.path, self.files)
+
+    def provider_settings(self, name: str | None) -> ProviderSettings:
+        """Return the provider called ``name``; without a name the only one. Raises `RequestInvalid`."""
+        if name is not None:
+            return self.settings.provider(name)
+        return only("provider", "--provider", self.settings.providers)
+
+    def proxy_name(self, name: str | None) -> str:
+        """Return the name of a proxy of the configuration; without a name the only one."""
+        if name is not None:
+            return self.settings.proxy(name).name
+        return only("proxy", "--proxy", self.settings.proxies).name
+
+    def provider(self, settings: ProviderSettings) -> LocalProvider:
+        """Return a provider. Nothing is opened before it is used."""
+        return LocalProvider(settings.path, self.clock, change_tracking=settings.change_tracking)
+
+    @contextmanager
+    def logging(self) -> Iterator[None]:
+        """Send log lines to standard error while the block runs: warnings, or everything with ``--debug``."""
+        handler = RichHandler(console=self.err, show_path=False, show_time=self.flags.debug)
+        handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+        if not self.flags.debug:
+            handler.addFilter(_is_for_operators)
+        root = logging.getLogger()
+        level = root.level
+        root.addHandler(handler)
+        root.setLevel(logging.DEBUG if self.flags.debug else logging.WARNING)
+        try:
+            yield
+        finally:
+            root.setLevel(level)
+            root.removeHandler(handler)
+
+
+def _is_for_operators(record: logging.LogRecord) -> bool:
+    """Return whether a log line tells more than that a call to the server is tried again, which we tell ourselves."""
+    return not (record.name.startswith("temporalio.core") and record.levelno < logging.ERROR and "retr" in record.name)
+
+
+_Entry = TypeVar("_Entry", ProviderSettings, RepositorySettings, ProxySettings)
+
+
+def only(kind: str, option: str, entries: Sequence[_Entry]) -> _Entry:
+    """Return the single entry of ``entries``. Raises `RequestInvalid` when there is none or a choice."""
+    if len(entries) == 1:
+        return entries[0]
+    if not entries:
+        hint = f"Add a {kind} to the configuration; docs/reference/configuration.md shows how."
+        raise RequestInvalid(f"the configuration has no {kind}", hint=hint)
+    names = ", ".join(entry.name for entry in entries)
+    raise RequestInvalid(f"the configuration has several: {names}", hint=f"Choose one with `{option} NAME`.")
+
+
+def console(stream: object) -> Console:
+    """Return a console for a stream; without a terminal it is wide enough to keep rows on one line."""
+    file = cast("Any", stream)
+    return Console(file=file, highlight=False, width=None if file.isatty() else _PLAIN_WIDTH)
+
+
+def write_json(document: object) -> None:
+    """Write one JSON document to standard output."""
+    encoded = msgspec.json.encode(document, enc_hook=str)
+    sys.stdout.write(msgspec.json.format(encoded, indent=2).decode() + "\n")
+    sys.stdout.flush()
+
+
+def error_document(error: HoldfastError) -> dict[str, object]:
+    """Return an error as ``--json`` shows it."""
+    return {"error": {"code": error.code, "message": error.message, "hint": error.hint}}

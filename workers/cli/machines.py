@@ -1,0 +1,131 @@
+"""``holdfast machines``, ``machine`` and ``provider``: what there is to protect."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from holdfast.errors import HoldfastError, RequestInvalid
+from holdfast.model.ids import DiskKey
+from holdfast.model.machine import Machine, PowerState
+from holdfast.providers.local.hypervisor import LocalProvider
+from workers.cli import wording
+from workers.cli.commands import LOOK, RUN, command, family
+from workers.cli.failure import CommandFailed
+from workers.cli.invocation import Invocation, error_document
+from workers.cli.tables import plain_table
+
+ProviderOption = Annotated[
+    str | None, typer.Option("--provider", "-p", metavar="NAME", help="Provider; needed when there are several.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "machines", panel=LOOK, examples=(("machines", "every machine of every provider"),))(machines)
+    machine = family(app, "machine", panel=RUN, help_line="Machines of a local provider.")
+    command(
+        machine,
+        "add",
+        examples=(
+            ("machine add web --disk boot=/srv/vm/web.raw", "register a machine with one disk, used in place"),
+            ("machine add db --disk a.raw --disk b.raw --copy", "two disks, copied into the provider's folder"),
+        ),
+    )(add)
+    command(machine, "power", examples=(("machine power web off", "switch it off, as a restore over it needs"),))(power)
+    provider = family(app, "provider", panel=RUN, help_line="Providers: the hypervisors with the machines.")
+    command(provider, "create", examples=(("provider create lab", "make the folder of a local provider"),))(create)
+
+
+def machines(run: Invocation, *, provider: ProviderOption = None) -> None:
+    """List the machines of the providers, with their disks."""
+    chosen = [run.settings.provider(provider)] if provider else list(run.settings.providers)
+    if not chosen:
+        chosen = [run.provider_settings(None)]
+    found: list[tuple[str, Machine]] = []
+    problems: list[HoldfastError] = []
+    for settings in chosen:
+        try:
+            for machine in run.provider(settings).machines():
+                found.append((settings.name, machine))  # noqa: PERF401 - what came before an error is kept
+        except HoldfastError as error:
+            run.warn(f"provider {settings.name}: {error.message}")
+            problems.append(error)
+    document: dict[str, object] = {"machines": [{"provider": name, "machine": machine} for name, machine in found]}
+    if problems:
+        if not run.flags.json:
+            run.show(None, _table(found))
+        raise CommandFailed(problems[0], document | error_document(problems[0]))
+    run.show(document, _table(found) if found else "no machines; register one with `holdfast machine add`")
+
+
+def add(
+    run: Invocation,
+    name: Annotated[str, typer.Argument(help="Name of the new machine.")],
+    *,
+    disk: Annotated[
+        list[str], typer.Option("--disk", metavar="[KEY=]FILE", help="Raw disk file or block device; may be repeated.")
+    ],
+    copy: Annotated[bool, typer.Option("--copy", help="Copy the disks instead of using them in place.")] = False,
+    on: Annotated[bool, typer.Option("--on", help="Mark the machine as running.")] = False,
+    provider: ProviderOption = None,
+) -> None:
+    """Register existing raw disks as a machine of a local provider.
+
+    Without a key the disks are called disk-0, disk-1 and so on.
+    """
+    settings = run.provider_settings(provider)
+    state = PowerState.ON if on else PowerState.OFF
+    machine = run.provider(settings).add_machine(name, _disks(disk), state, copy=copy)
+    run.show(
+        {"provider": settings.name, "machine": machine},
+        f"registered {machine.name} ({machine.machine_id}) with {wording.count(len(machine.disks), 'disk')}",
+    )
+
+
+def power(
+    run: Invocation,
+    machine: Annotated[str, typer.Argument(help="Id or name.")],
+    state: Annotated[PowerState, typer.Argument(help="Whether it shall run.")],
+    *,
+    provider: ProviderOption = None,
+) -> None:
+    """Mark a machine of a local provider as running or not."""
+    hypervisor = run.provider(run.provider_settings(provider))
+    found = hypervisor.machine(machine)
+    hypervisor.set_power(found.machine_id, state)
+    run.show({"machine": hypervisor.machine(found.machine_id)}, f"{found.name} is {state.value}")
+
+
+def create(run: Invocation, name: Annotated[str, typer.Argument(help="Provider of the configuration.")]) -> None:
+    """Make the folder of a local provider; nothing happens when it is there already."""
+    settings = run.settings.provider(name)
+    LocalProvider.create(settings.path, run.clock, change_tracking=settings.change_tracking)
+    run.show({"provider": name, "path": settings.path}, f"provider {name} is in {settings.path}")
+
+
+def _disks(given: list[str]) -> dict[DiskKey, Path]:
+    disks: dict[DiskKey, Path] = {}
+    for index, text in enumerate(given):
+        key, equals, path = text.partition("=")
+        if not equals or "/" in key:
+            key, path = f"disk-{index}", text
+        if DiskKey(key) in disks:
+            raise RequestInvalid(f"two disks have the key {key!r}")
+        disks[DiskKey(key)] = Path(path)
+    return disks
+
+
+def _table(found: list[tuple[str, Machine]]) -> Table:
+    table = plain_table("MACHINE", "POWER", ">SIZE", "DISKS", "PROVIDER", "ID")
+    for provider, machine in found:
+        table.add_row(
+            f"[bold]{machine.name}[/]",
+            machine.power.value,
+            wording.size(sum(disk.size_bytes for disk in machine.disks)),
+            ", ".join(f"{disk.key} {wording.size(disk.size_bytes)}" for disk in machine.disks),
+            provider,
+            machine.machine_id,
+        )
+    return table

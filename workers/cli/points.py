@@ -1,0 +1,119 @@
+"""``holdfast points``: the restore points of the repositories, read from their files alone."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from workers.cli import wording
+from workers.cli.commands import LOOK, command
+from workers.cli.failure import CommandFailed
+from workers.cli.invocation import Invocation, error_document
+from workers.cli.reading import ListedPoint, Unreadable, read_points
+from workers.cli.tables import plain_table
+
+RepositoryOption = Annotated[
+    str | None, typer.Option("--repository", "-r", metavar="NAME", help="Repository; needed when there are several.")
+]
+CredentialOption = Annotated[
+    str | None, typer.Option("--credential", metavar="NAME", help="Name of the passphrase of encrypted chains.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(
+        app,
+        "points",
+        panel=LOOK,
+        examples=(
+            ("points", "every restore point of every repository"),
+            ("points --machine web --disks", "those of one machine, with their disks"),
+            ("points --json | jq '.points[-1].id'", "the id of the newest point"),
+        ),
+    )(points)
+
+
+def points(
+    run: Invocation,
+    *,
+    machine: Annotated[str | None, typer.Option("--machine", "-m", metavar="NAME", help="Id or name.")] = None,
+    disks: Annotated[bool, typer.Option("--disks", help="Show the disks of each point.")] = False,
+    repository: RepositoryOption = None,
+    credential: CredentialOption = None,
+) -> None:
+    """List restore points.
+
+    The files of the repositories are read directly: this works without Temporal, workers or catalog.
+    """
+    chosen = [run.settings.repository(repository)] if repository else list(run.settings.repositories)
+    if not chosen:
+        chosen = [run.repository_settings(None)]
+    found: list[ListedPoint] = []
+    unreadable: list[Unreadable] = []
+    for settings in chosen:
+        listed, broken = read_points(run, settings, credential, machine)
+        found += listed
+        unreadable += broken
+    document = {
+        "points": [describe(listed) for listed in found],
+        "unreadable": [{"repository": u.repository, "chain": u.chain} | error_document(u.error) for u in unreadable],
+    }
+    if not unreadable:
+        run.show(document, _table(found, with_disks=disks) if found else "no restore points")
+        return
+    if not run.flags.json:
+        run.show(None, _table(found, with_disks=disks))
+    for broken_chain in unreadable:
+        run.warn(f"chain {broken_chain.chain} of {broken_chain.repository}: {broken_chain.error.message}")
+    first = unreadable[0].error
+    raise CommandFailed(first, document | error_document(first))
+
+
+def describe(listed: ListedPoint) -> dict[str, object]:
+    """Return a point as ``--json`` shows it."""
+    point = listed.point
+    return {
+        "id": point.id,
+        "repository": listed.repository,
+        "machine": {"id": point.machine.machine_id, "name": point.machine.name},
+        "created": point.created,
+        "complete": point.complete,
+        "kind": listed.kind,
+        "chain": listed.chain,
+        "number": point.number,
+        "file": listed.file,
+        "stored_bytes": listed.stored_bytes,
+        "encrypted": listed.is_encrypted,
+        "session": point.session,
+        "root": point.root,
+        "disks": [{"key": disk.key, "size_bytes": disk.size, "detail": disk.detail} for disk in point.disks],
+    }
+
+
+def _table(found: list[ListedPoint], *, with_disks: bool) -> Table:
+    table = plain_table("POINT", "MACHINE", "CREATED", "KIND", ">DISKS", ">STORED", "STATE", "REPOSITORY", "CHAIN")
+    for listed in found:
+        point = listed.point
+        table.add_row(
+            f"[bold]{listed.reference}[/]",
+            point.machine.name,
+            wording.moment(point.created),
+            listed.kind,
+            wording.size(sum(disk.size for disk in point.disks)),
+            wording.size(listed.stored_bytes),
+            _state(listed),
+            listed.repository,
+            listed.chain.rpartition("/")[2],
+        )
+        if with_disks:
+            for disk in point.disks:
+                table.add_row(
+                    "", f"  {disk.key}", "", "", wording.size(disk.size), "", f"[dim]{disk.detail}[/]", "", ""
+                )
+    return table
+
+
+def _state(listed: ListedPoint) -> str:
+    state = "[green]complete[/]" if listed.point.complete else "[yellow]being written[/]"
+    return f"{state}, encrypted" if listed.is_encrypted else state

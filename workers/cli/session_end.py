@@ -1,0 +1,144 @@
+"""Shows how a session ended, and ends the command accordingly."""
+
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from holdfast.errors import DataDamaged, HoldfastError, OperationCancelled, SessionFailed, error_class
+from holdfast.model.points import Damage, PointSummary, VerifyReport
+from holdfast.model.session import Outcome, Session, Task
+from workers.cli import wording
+from workers.cli.failure import CommandFailed
+from workers.cli.invocation import Invocation, error_document
+from workers.cli.tables import coloured, plain_table
+from workflows.messages import SessionResult
+
+_DAMAGES_SHOWN = 50
+
+
+def finish(run: Invocation, result: SessionResult) -> None:
+    """Write the result of a session. Raises `CommandFailed` unless it ended with success or a warning."""
+    document: dict[str, object] = {
+        "session": result.session,
+        "tasks": result.tasks,
+        "points": result.points,
+        "report": result.report,
+        "machine": result.machine,
+    }
+    error = _error_of(result.session)
+    if error is None:
+        run.show(document, *_page(result))
+        return
+    if not run.flags.json:
+        run.show(None, *_page(result))
+    raise CommandFailed(error, document | error_document(error))
+
+
+def finish_verification(run: Invocation, report: VerifyReport, where: str) -> None:
+    """Write what a verification without a session found. Raises `CommandFailed` when something is damaged."""
+    document: dict[str, object] = {"report": report}
+    if report.is_good:
+        run.show(document, *report_parts(report))
+        return
+    if not run.flags.json:
+        run.show(None, *report_parts(report))
+    count = wording.count(len(report.damages) + report.unnamed_damages, "damaged span")
+    error = DataDamaged(f"{count} in {where}", hint="What is named above cannot be restored; all else can.")
+    raise CommandFailed(error, document | error_document(error))
+
+
+def report_parts(report: VerifyReport) -> list[RenderableType]:
+    """Return a report for people."""
+    read = (
+        f"{wording.count(report.points, 'point')} in {wording.count(report.chains, 'chain')}, "
+        f"{wording.count(report.units, 'unit')}, {wording.size(report.stored_bytes)} read"
+    )
+    if report.is_good:
+        return [f"[green]good[/]: {read}"]
+    total = len(report.damages) + report.unnamed_damages
+    parts: list[RenderableType] = [f"[red]damaged[/]: {wording.count(total, 'span')}; {read}"]
+    parts.append(_damage_table(report.damages[:_DAMAGES_SHOWN]))
+    if total > _DAMAGES_SHOWN:
+        parts.append(f"and {total - _DAMAGES_SHOWN} more")
+    return parts
+
+
+def _error_of(session: Session) -> HoldfastError | None:
+    problem = session.problem
+    match session.outcome:
+        case Outcome.SUCCESS | Outcome.WARNING:
+            return None
+        case Outcome.CANCELLED:
+            return OperationCancelled(f"session {session.session_id} was cancelled")
+        case Outcome.FAILED | Outcome.RUNNING:
+            if problem is None:
+                return SessionFailed(f"session {session.session_id} failed")
+            cls = error_class(problem.code) or SessionFailed
+            return cls(f"session {session.session_id} failed: {problem.message}", hint=problem.hint)
+
+
+def _page(result: SessionResult) -> list[RenderableType]:
+    session = result.session
+    took = (session.ended - session.started).total_seconds() if session.ended is not None else 0.0
+    figures = session.figures
+    line = f"session [bold]{session.session_id}[/] {coloured(session.outcome)} after {wording.duration(took)}"
+    if figures.size_bytes:
+        line += (
+            f": {wording.size(figures.size_bytes)} of disks, {wording.size(figures.read_bytes)} read, "
+            f"{wording.size(figures.stored_bytes)} stored"
+        )
+    parts: list[RenderableType] = [line]
+    if result.tasks:
+        parts.append(task_table(result.tasks))
+    parts += [_point_line(point) for point in result.points]
+    if result.machine is not None:
+        parts.append(f"machine [bold]{escape(result.machine.name)}[/] is there, power {result.machine.power.value}")
+    if result.report is not None:
+        parts += report_parts(result.report)
+    parts += [f"[yellow]note[/]: {escape(note)}" for note in session.notes]
+    return parts
+
+
+def task_table(tasks: Sequence[Task]) -> Table:
+    """Return the tasks of a session for people."""
+    table = plain_table("MACHINE", "DISK", "OUTCOME", ">SIZE", ">READ", ">STORED", ">TOOK", ">RATE", "DETAIL")
+    for task in tasks:
+        figures = task.figures
+        pace = figures.read_bytes / figures.duration_s if figures.duration_s else 0.0
+        detail = task.detail if task.problem is None else f"{task.problem.message} ({task.problem.code})"
+        table.add_row(
+            escape(task.machine_name),
+            escape(task.disk),
+            coloured(task.outcome),
+            wording.size(figures.size_bytes),
+            wording.size(figures.read_bytes),
+            wording.size(figures.stored_bytes),
+            wording.duration(figures.duration_s),
+            wording.rate(pace) if pace else "-",
+            escape(detail),
+        )
+    return table
+
+
+def _point_line(point: PointSummary) -> str:
+    return (
+        f"point [bold]{point.point_id[:12]}[/] of {escape(point.machine_name)}: {point.kind}, "
+        f"{wording.size(point.size_bytes)} of disks in {wording.size(point.file_bytes)}"
+    )
+
+
+def _damage_table(damages: Sequence[Damage]) -> Table:
+    table = plain_table("MACHINE", ">POINT", "DISK", ">OFFSET", ">LENGTH", "FILE", "REASON")
+    for damage in damages:
+        table.add_row(
+            escape(damage.machine),
+            str(damage.point),
+            escape(damage.disk),
+            str(damage.offset) if damage.length else "all",
+            wording.size(damage.length) if damage.length else "",
+            damage.file,
+            escape(damage.reason),
+        )
+    return table

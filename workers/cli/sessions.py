@@ -1,0 +1,147 @@
+"""``holdfast sessions``: what ran and how it ended, from the catalog."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from holdfast.catalog.database import Catalog
+from holdfast.catalog.events import SessionEvent
+from holdfast.catalog.session_table import SessionFilter
+from holdfast.errors import RequestInvalid, SessionNotFound
+from holdfast.model.ids import JobName, SessionId
+from holdfast.model.session import Outcome, Session, SessionKind, Task
+from workers.cli import wording
+from workers.cli.commands import LOOK, alone, command, family
+from workers.cli.invocation import Invocation
+from workers.cli.session_end import task_table
+from workers.cli.tables import coloured, facts_table, plain_table
+
+_SEARCHED = 1000
+"""How many of the newest sessions the beginning of an id is looked for in."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    members = family(app, "sessions", panel=LOOK, help_line="What ran and how it ended.")
+    alone(
+        members,
+        examples=(
+            ("sessions", "the newest sessions"),
+            ("sessions --job nightly --outcome failed", "failed runs of one job"),
+            ("sessions show latest", "everything about the newest one"),
+        ),
+    )(sessions)
+    command(members, "show", examples=(("sessions show 7f3a", "the session whose id begins so"),))(show)
+
+
+def sessions(
+    run: Invocation,
+    *,
+    kind: Annotated[SessionKind | None, typer.Option("--kind", help="Only this kind.")] = None,
+    job: Annotated[str | None, typer.Option("--job", metavar="NAME", help="Only this job's.")] = None,
+    machine: Annotated[str | None, typer.Option("--machine", "-m", metavar="NAME", help="Id or name.")] = None,
+    outcome: Annotated[Outcome | None, typer.Option("--outcome", help="Only with this outcome.")] = None,
+    days: Annotated[int | None, typer.Option("--days", min=1, help="Only of the last days.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=_SEARCHED, help="How many.")] = 20,
+) -> None:
+    """List the newest sessions.
+
+    They come from the catalog: this works without Temporal.
+    """
+    wanted = SessionFilter(
+        kind=kind,
+        job=None if job is None else JobName(job),
+        machine=machine,
+        outcome=outcome,
+        since=None if days is None else run.clock.now() - timedelta(days=days),
+        limit=limit,
+    )
+    with run.catalog() as catalog:
+        found = catalog.sessions.list(wanted)
+    run.show({"sessions": found}, _table(found, run) if found else "no sessions")
+
+
+def show(
+    run: Invocation, session: Annotated[str, typer.Argument(metavar="ID", help="First digits of the id, or latest.")]
+) -> None:
+    """Show a session: its tasks, figures, notes and what went wrong."""
+    with run.catalog() as catalog:
+        found = _find(catalog, session)
+        tasks = catalog.sessions.tasks(found.session_id)
+        events = catalog.sessions.events(found.session_id)
+    run.show({"session": found, "tasks": tasks, "events": events}, *_page(run, found, tasks, events))
+
+
+def _find(catalog: Catalog, reference: str) -> Session:
+    try:
+        return catalog.sessions.get(SessionId(reference))
+    except SessionNotFound:
+        newest = catalog.sessions.list(SessionFilter(limit=_SEARCHED))
+        matching = newest[:1] if reference == "latest" else [s for s in newest if s.session_id.startswith(reference)]
+        if not matching:
+            raise
+        if len(matching) > 1:
+            raise RequestInvalid(f"{reference} begins the ids of {len(matching)} sessions") from None
+        return matching[0]
+
+
+def _table(found: Sequence[Session], run: Invocation) -> Table:
+    table = plain_table("SESSION", "KIND", "JOB", "STARTED", ">TOOK", "OUTCOME", ">READ", ">STORED", "PROBLEM")
+    for session in found:
+        table.add_row(
+            f"[bold]{session.session_id}[/]",
+            session.kind.value,
+            session.job,
+            wording.moment(session.started),
+            _took(session, run),
+            coloured(session.outcome),
+            wording.size(session.figures.read_bytes),
+            wording.size(session.figures.stored_bytes),
+            escape(session.problem.message if session.problem else ""),
+        )
+    return table
+
+
+def _took(session: Session, run: Invocation) -> str:
+    until = session.ended if session.ended is not None else run.clock.now()
+    return wording.duration(max(0.0, (until - session.started).total_seconds()))
+
+
+def _page(
+    run: Invocation, session: Session, tasks: Sequence[Task], events: Sequence[SessionEvent]
+) -> list[RenderableType]:
+    facts = facts_table()
+    facts.add_row("session", f"[bold]{session.session_id}[/]")
+    facts.add_row("job", f"{session.job} ({session.kind.value} to {session.repository})")
+    facts.add_row("outcome", coloured(session.outcome))
+    facts.add_row("started", wording.moment(session.started))
+    facts.add_row("ended", f"{wording.moment(session.ended)} ({_took(session, run)})")
+    facts.add_row("workflow", session.workflow_id or "-")
+    for name, value in _figures(session).items():
+        facts.add_row(name, value)
+    if session.problem is not None:
+        facts.add_row("problem", escape(f"{session.problem.message} ({session.problem.code})"))
+        facts.add_row("hint", escape(session.problem.hint))
+    parts: list[RenderableType] = [facts]
+    if tasks:
+        parts += ["", task_table(tasks)]
+    if events:
+        parts += ["", *(escape(f"{wording.moment(e.time)}  {e.severity.value:7}  {e.text}") for e in events)]
+    return parts
+
+
+def _figures(session: Session) -> dict[str, str]:
+    named = msgspec.structs.asdict(session.figures)
+    sizes = {
+        "processed": "processed_bytes",
+        "read": "read_bytes",
+        "stored": "stored_bytes",
+        "read again": "resent_bytes",
+    }
+    return {label: wording.size(named[field]) for label, field in sizes.items() if named[field]}

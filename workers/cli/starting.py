@@ -1,0 +1,122 @@
+"""Starts a session and follows it, or leaves it to itself."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import typer
+from temporalio.client import Client, WorkflowHandle
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
+
+from holdfast.errors import ChainBusy, ServerUnavailable
+from holdfast.model.ids import CredentialName, SessionId
+from workers.cli import session_end
+from workers.cli.following import PATIENCE_S, Followed, Follower, Interrupts
+from workers.cli.invocation import Invocation
+from workers.cli.progress import display_for
+from workers.cli.starts import Start
+from workers.temporal import connect
+from workflows.messages import SessionResult
+
+_TOKEN_BYTES = 3
+_FOLLOW = "Following"
+_Answer = TypeVar("_Answer")
+
+DetachOption = Annotated[
+    bool, typer.Option("--detach", "-d", help="Start and return the ids at once.", rich_help_panel=_FOLLOW)
+]
+PatienceOption = Annotated[
+    float,
+    typer.Option(
+        "--patience",
+        min=0,
+        metavar="SECONDS",
+        help="How long to wait for a Temporal server that is away.",
+        rich_help_panel=_FOLLOW,
+    ),
+]
+PATIENCE_DEFAULT = PATIENCE_S
+
+
+class NewSession(msgspec.Struct, frozen=True, kw_only=True):
+    """A session to be started."""
+
+    session_id: SessionId
+    start: Start
+    if_stopped: str
+    """What becomes of the session when it is asked to stop."""
+
+
+def new_session_id(run: Invocation) -> SessionId:
+    """Return an id for a session that is about to be started; ids sort by time."""
+    return SessionId(f"{run.clock.now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(_TOKEN_BYTES)}")
+
+
+def run_session(run: Invocation, new: NewSession, *, detach: bool, patience_s: float) -> None:
+    """Start a session and show how it ended; with ``detach`` show its ids at once.
+
+    Raises `ChainBusy` when the same is running already, and `CommandFailed` when the session did not succeed.
+    """
+
+    async def begin_and_follow(client: Client) -> SessionResult | None:
+        with Interrupts() as interrupts:
+            handle = await _start(client, new)
+            run.say(f"session {new.session_id} started ({handle.id})")
+            if detach:
+                ids = {"session_id": new.session_id, "workflow_id": handle.id, "run_id": handle.first_execution_run_id}
+                run.show(ids, f"session {new.session_id}, workflow {handle.id}")
+                return None
+            followed = Followed(workflow_id=handle.id, run_id=handle.first_execution_run_id, if_stopped=new.if_stopped)
+            follower = Follower(client, followed, display_for(run), run.clock, patience_s=patience_s)
+            return await follower.run(interrupts)
+
+    result = with_client(run, begin_and_follow)
+    if result is not None:
+        session_end.finish(run, result)
+
+
+def with_client(run: Invocation, work: Callable[[Client], Coroutine[Any, Any, _Answer]]) -> _Answer:
+    """Return what ``work`` returns for a client of the configured server. Raises `ServerUnavailable`."""
+
+    async def connected() -> _Answer:
+        try:
+            return await work(await connect(run.settings.temporal))
+        except RPCError as error:
+            address = run.settings.temporal.address
+            raise ServerUnavailable(f"the Temporal server at {address} refused: {error.message}") from error
+
+    return asyncio.run(connected())
+
+
+def credential_for(run: Invocation, repository: str, named: str | None) -> CredentialName | None:
+    """Return the credential of a request: the one that was named, else the one all jobs of the repository share.
+
+    An empty name means none.
+    """
+    if named is not None:
+        return CredentialName(named) if named else None
+    shared = {job.credential for job in run.settings.jobs if job.repository == repository}
+    return shared.pop() if len(shared) == 1 else None
+
+
+async def _start(client: Client, new: NewSession) -> WorkflowHandle[Any, Any]:
+    start = new.start
+    try:
+        handle: WorkflowHandle[Any, Any] = await client.start_workflow(
+            start.workflow,
+            start.request,
+            id=start.workflow_id,
+            task_queue=start.task_queue,
+            search_attributes=start.search_attributes,
+            static_summary=start.summary,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+        )
+    except WorkflowAlreadyStartedError as error:
+        hint = f"Watch it with `holdfast watch {start.workflow_id}`."
+        raise ChainBusy(f"{start.workflow_id} is running already", hint=hint) from error
+    return handle

@@ -1,0 +1,371 @@
+"""The configuration: one TOML file as frozen values, the credentials beside it, and the environment.
+
+Nothing else reads the environment. A file is looked for in this order: the one named on the command line, then
+``$HOLDFAST_CONFIG``, ``./holdfast.toml`` and ``<home>/holdfast.toml``; without any, the defaults hold. Paths in a file
+are relative to the file. docs/reference/configuration.md is generated from the structs below.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from holdfast.errors import ConfigurationInvalid, HoldfastError, RepositoryNotFound, RequestInvalid
+from holdfast.formats.magic import UNIT_SIZE_DEFAULT, UNIT_SIZES
+from holdfast.model.compression import Compression
+from holdfast.model.ids import CredentialName, JobName, ProviderName, RepositoryName
+from workers.credentials import NAME, Credentials
+from workers.telemetry import TelemetrySettings
+from workers.temporal import TemporalSettings
+
+FILE_NAME = "holdfast.toml"
+TASKS_MAX = 64
+"""Most disks one proxy works on, and most machines one session works on, at once."""
+
+_CRON_FIELDS = 5
+_CRON_FIELD = re.compile(r"[0-9A-Za-z*,/-]+")
+_UNKNOWN_KEY = re.compile(r"Object contains unknown field `(?P<key>.*)`(?: - at `\$(?P<place>.*)`)?")
+_WRONG_VALUE = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<place>.*)`)?")
+
+
+class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One ``[[providers]]`` table: a hypervisor whose machines are protected."""
+
+    name: ProviderName
+    """How jobs refer to it."""
+    kind: Literal["local"] = "local"
+    """``local``: a folder that behaves as a hypervisor, see docs/providers/local.md."""
+    path: Path
+    """Folder of the provider."""
+    change_tracking: bool = True
+    """Keep track of what changes between snapshots; without it every run reads everything."""
+
+
+class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One ``[[repositories]]`` table: a folder that holds restore points."""
+
+    name: RepositoryName
+    """How jobs and commands refer to it."""
+    path: Path
+    """Folder of the repository, reachable under this path on its worker's host and on the proxies."""
+
+
+class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One ``[[proxies]]`` table: a host that reads source disks and writes restored ones."""
+
+    name: str
+    """How jobs refer to it; also the name of its task queue."""
+    tasks: int = 2
+    """Disks worked on at once, 1 to 64."""
+
+
+class JobSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One ``[[jobs]]`` table: which machines are backed up where, how and when."""
+
+    name: JobName
+    """How commands and sessions refer to it."""
+    provider: ProviderName
+    """Where the machines are."""
+    repository: RepositoryName
+    """Where the restore points go."""
+    proxy: str
+    """Which proxy reads the disks."""
+    machines: tuple[str, ...] = ()
+    """Names or ids; empty for all machines of the provider."""
+    excluded: tuple[str, ...] = ()
+    """Names or ids that are left out."""
+    machines_at_once: int = 2
+    """Machines worked on at once, 1 to 64."""
+    compression: Compression = Compression.ZSTD_1
+    """How strongly data is compressed."""
+    unit_size: int = UNIT_SIZE_DEFAULT
+    """Bytes that are compressed and encrypted together: 262144, 524288, 1048576 or 4194304."""
+    credential: CredentialName | None = None
+    """Name of the credential whose passphrase encrypts; without it data is not encrypted."""
+    verify: bool = False
+    """Read every new point back before the session ends."""
+    schedule: str | None = None
+    """When the job runs, as five cron fields; without it only when asked to. See `holdfast schedule apply`."""
+    timezone: str = "UTC"
+    """Time zone of ``schedule``, such as ``Europe/Zurich``."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The keys outside any table."""
+
+    home: Path
+    """Folder of the catalog, the credentials and the development server. Default: ``$HOLDFAST_HOME``, else
+    ``~/.holdfast``."""
+    catalog_url: str = ""
+    """Address of the catalog's database; empty: the SQLite file ``catalog.sqlite`` in ``home``."""
+    temporal: TemporalSettings = TemporalSettings()
+    """How Temporal is reached."""
+    telemetry: TelemetrySettings = TelemetrySettings()
+    """Where traces and metrics go."""
+    providers: tuple[ProviderSettings, ...] = ()
+    """Hypervisors."""
+    repositories: tuple[RepositorySettings, ...] = ()
+    """Places of restore points."""
+    proxies: tuple[ProxySettings, ...] = ()
+    """Hosts that move data."""
+    jobs: tuple[JobSettings, ...] = ()
+    """Backup jobs."""
+
+    def __post_init__(self) -> None:
+        """Put the default of the catalog's address, which depends on ``home``, in its place."""
+        if not self.catalog_url:
+            msgspec.structs.force_setattr(self, "catalog_url", f"sqlite:///{self.home / 'catalog.sqlite'}")
+
+    def provider(self, name: str) -> ProviderSettings:
+        """Return the provider of this name. Raises `ConfigurationInvalid`."""
+        return _named("provider", name, self.providers, ConfigurationInvalid)
+
+    def repository(self, name: str) -> RepositorySettings:
+        """Return the repository of this name. Raises `RepositoryNotFound`."""
+        return _named("repository", name, self.repositories, RepositoryNotFound)
+
+    def proxy(self, name: str) -> ProxySettings:
+        """Return the proxy of this name. Raises `ConfigurationInvalid`."""
+        return _named("proxy", name, self.proxies, ConfigurationInvalid)
+
+    def job(self, name: str) -> JobSettings:
+        """Return the job of this name. Raises `RequestInvalid`."""
+        return _named("job", name, self.jobs, RequestInvalid)
+
+    @property
+    def credentials(self) -> Credentials:
+        """Return the credentials of this installation."""
+        return Credentials(self.home / "credentials")
+
+    @property
+    def dev_server_folder(self) -> Path:
+        """Return where the development server keeps its database."""
+        return self.home / "temporal"
+
+
+def load_settings(chosen: Path | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings of the file that `find_file` finds, or the defaults when there is none.
+
+    Raises `ConfigurationInvalid` with file, key and the nearest known key.
+    """
+    file = find_file(chosen, environment)
+    raw = {} if file is None else _read(file)
+    base = Path.cwd() if file is None else file.absolute().parent
+    raw.setdefault("home", str(_default_home(environment)))
+    where = "the configuration" if file is None else str(file)
+    settings = _converted(_with_environment(raw, environment), base, where)
+    try:
+        _check(settings)
+    except HoldfastError as error:
+        raise ConfigurationInvalid(f"{where}: {error.message}", hint=error.hint) from error
+    return settings
+
+
+def find_file(chosen: Path | None = None, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the configuration file in force, None when there is none.
+
+    Raises `ConfigurationInvalid` when one that was asked for by name is not there.
+    """
+    named = chosen if chosen is not None else _path_in(environment, "HOLDFAST_CONFIG")
+    if named is not None:
+        if not named.is_file():
+            origin = "" if chosen is not None else ", which HOLDFAST_CONFIG names,"
+            raise ConfigurationInvalid(f"configuration file {named}{origin} is not there")
+        return named
+    candidates = (Path.cwd() / FILE_NAME, _default_home(environment) / FILE_NAME)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Return the sentence that leads from a wrong word to a right one."""
+    if not known:
+        return "There are none in the configuration."
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"Did you mean `{close[0]}`?" if close else f"Known are: {', '.join(sorted(known))}."
+
+
+def _default_home(environment: Mapping[str, str]) -> Path:
+    return _path_in(environment, "HOLDFAST_HOME") or Path("~/.holdfast").expanduser()
+
+
+def _path_in(environment: Mapping[str, str], variable: str) -> Path | None:
+    value = environment.get(variable, "")
+    return Path(value).expanduser().absolute() if value else None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationInvalid(f"configuration file {file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        reason = str(error)[:1].lower() + str(error)[1:]
+        raise ConfigurationInvalid(f"{file} is not TOML: {reason}") from error
+
+
+def _with_environment(raw: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return ``raw`` with what the environment says about Temporal instead of what the file says."""
+    temporal = raw.get("temporal", {})
+    if not isinstance(temporal, dict):
+        return raw
+    told = {"address": environment.get("TEMPORAL_ADDRESS", ""), "namespace": environment.get("TEMPORAL_NAMESPACE", "")}
+    return raw | {"temporal": temporal | {key: value for key, value in told.items() if value}}
+
+
+def _converted(raw: dict[str, Any], base: Path, where: str) -> Settings:
+    def to_path(kind: type, value: object) -> object:
+        if kind is Path and isinstance(value, str) and value:
+            return (base / Path(value).expanduser()).absolute()
+        raise msgspec.ValidationError(f"Expected `path`, got {value!r}")
+
+    try:
+        settings = msgspec.convert(raw, Settings, dec_hook=to_path)
+    except msgspec.ValidationError as error:
+        raise _complaint(str(error), raw, where) from error
+    return msgspec.structs.replace(
+        settings,
+        temporal=_with_absolute_files(settings.temporal, base),
+        catalog_url=_with_absolute_sqlite(settings.catalog_url, base),
+    )
+
+
+def _with_absolute_files(temporal: TemporalSettings, base: Path) -> TemporalSettings:
+    def absolute(name: str | None) -> str | None:
+        return None if name is None else str(base / Path(name).expanduser())
+
+    tls = temporal.tls
+    if tls is not None:
+        files = {key: absolute(getattr(tls, key)) for key in ("server_ca", "certificate", "key")}
+        tls = msgspec.structs.replace(tls, **files)
+    keys = tuple(msgspec.structs.replace(key, file=absolute(key.file)) for key in temporal.payload_keys)
+    return msgspec.structs.replace(temporal, tls=tls, payload_keys=keys, api_key_file=absolute(temporal.api_key_file))
+
+
+def _with_absolute_sqlite(url: str, base: Path) -> str:
+    scheme, slashes, path = url.partition(":///")
+    return f"{scheme}{slashes}{base / path}" if scheme == "sqlite" and path else url
+
+
+def _complaint(told: str, raw: dict[str, Any], where: str) -> ConfigurationInvalid:
+    """Return what msgspec ``told`` in the words of the file."""
+    unknown = _UNKNOWN_KEY.fullmatch(told)
+    if unknown is not None:
+        place, key = unknown["place"] or "", unknown["key"]
+        known = _keys_at(place)
+        return ConfigurationInvalid(f"{where}: unknown key {key!r}{_named_place(place, raw)}", hint=nearest(key, known))
+    wrong = _WRONG_VALUE.fullmatch(told)
+    assert wrong is not None, told
+    what = wrong["what"].replace("Object missing required field", "missing key")
+    return ConfigurationInvalid(f"{where}: {what[:1].lower()}{what[1:]}{_named_place(wrong['place'] or '', raw)}")
+
+
+def _named_place(place: str, raw: dict[str, Any]) -> str:
+    """Return ``place`` (``.jobs[0].tasks``) as people say it, with the name of the entry when it has one."""
+    if not place:
+        return ""
+    entry = re.match(r"\.(\w+)\[(\d+)\]", place)
+    called = ""
+    if entry is not None:
+        table = raw[entry[1]][int(entry[2])]
+        name = table.get("name") if isinstance(table, dict) else None
+        called = f" ({name})" if isinstance(name, str) else ""
+    return f" at {place.lstrip('.')}{called}"
+
+
+def _keys_at(place: str) -> tuple[str, ...]:
+    """Return the keys that may stand at ``place``."""
+    kind: Any = Settings
+    for word in re.findall(r"\w+", re.sub(r"\[\d+\]", "", place)):
+        kind = _struct_in(get_type_hints(kind)[word])
+    return tuple(kind.__struct_fields__)
+
+
+def _struct_in(hint: Any) -> Any:  # noqa: ANN401 - type hints have no type of their own
+    """Return the struct inside a type hint such as ``tuple[Struct, ...]`` or ``Struct | None``."""
+    return next((_struct_in(inner) for inner in get_args(hint)), hint) if get_origin(hint) else hint
+
+
+def _check(settings: Settings) -> None:
+    """Raise `ConfigurationInvalid` for what no single type can tell."""
+    for kind, entries in (
+        ("provider", settings.providers),
+        ("repository", settings.repositories),
+        ("proxy", settings.proxies),
+        ("job", settings.jobs),
+    ):
+        _check_names(kind, [entry.name for entry in entries])
+    _check_paths("providers", [(entry.name, entry.path) for entry in settings.providers])
+    _check_paths("repositories", [(entry.name, entry.path) for entry in settings.repositories])
+    for proxy in settings.proxies:
+        _check_count(f"tasks of proxy {proxy.name}", proxy.tasks)
+    for job in settings.jobs:
+        _check_job(job, settings)
+
+
+def _check_names(kind: str, names: Sequence[str]) -> None:
+    for index, name in enumerate(names):
+        if not NAME.fullmatch(name):
+            hint = "Use up to 63 letters, digits, dots, dashes and underscores, a letter or digit first."
+            raise ConfigurationInvalid(f"{name!r} cannot be the name of a {kind}", hint=hint)
+        if name in names[:index]:
+            raise ConfigurationInvalid(f"two {kind} tables are called {name}", hint="Give one of them another name.")
+
+
+def _check_paths(kind: str, places: Sequence[tuple[str, Path]]) -> None:
+    seen: dict[Path, str] = {}
+    for name, path in places:
+        other = seen.setdefault(path, name)
+        if other != name:
+            raise ConfigurationInvalid(f"{kind} {other} and {name} have the same path {path}")
+
+
+def _check_count(what: str, count: int) -> None:
+    if not 1 <= count <= TASKS_MAX:
+        raise ConfigurationInvalid(f"{what} is {count}", hint=f"Give a number from 1 to {TASKS_MAX}.")
+
+
+def _check_job(job: JobSettings, settings: Settings) -> None:
+    try:
+        settings.provider(job.provider)
+        settings.repository(job.repository)
+        settings.proxy(job.proxy)
+    except HoldfastError as error:
+        raise ConfigurationInvalid(f"job {job.name}: {error.message}", hint=error.hint) from error
+    _check_count(f"machines_at_once of job {job.name}", job.machines_at_once)
+    both = sorted(set(job.machines) & set(job.excluded))
+    if both:
+        raise ConfigurationInvalid(f"job {job.name} both names and excludes machine {both[0]}")
+    if job.unit_size not in UNIT_SIZES:
+        sizes = ", ".join(map(str, UNIT_SIZES))
+        raise ConfigurationInvalid(f"unit_size of job {job.name} is {job.unit_size}", hint=f"Allowed are {sizes}.")
+    if job.credential is not None and not NAME.fullmatch(job.credential):
+        raise ConfigurationInvalid(f"job {job.name}: {job.credential!r} cannot be the name of a credential")
+    _check_schedule(job)
+
+
+def _check_schedule(job: JobSettings) -> None:
+    fields = [] if job.schedule is None else job.schedule.split()
+    if job.schedule is not None and not (len(fields) == _CRON_FIELDS and all(map(_CRON_FIELD.fullmatch, fields))):
+        hint = "Give five fields: minute, hour, day of month, month, day of week; `0 22 * * *` is ten at night."
+        raise ConfigurationInvalid(f"schedule of job {job.name} is {job.schedule!r}", hint=hint)
+    try:
+        ZoneInfo(job.timezone)
+    except (LookupError, OSError, ValueError) as error:
+        hint = "Use a name of the time zone database, such as Europe/Zurich."
+        raise ConfigurationInvalid(f"job {job.name}: no time zone {job.timezone!r}", hint=hint) from error
+
+
+_Entry = TypeVar("_Entry", ProviderSettings, RepositorySettings, ProxySettings, JobSettings)
+
+
+def _named(kind: str, name: str, entries: Sequence[_Entry], error: type[HoldfastError]) -> _Entry:
+    for entry in entries:
+        if entry.name == name:
+            return entry
+    raise error(f"the configuration has no {kind} {name}", hint=nearest(name, [entry.name for entry in entries]))

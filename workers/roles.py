@@ -1,0 +1,169 @@
+"""The roles of worker processes: which activities each serves, on which queues, and how many at once.
+
+One process may have several roles; a small installation runs all of them in one. What a role needs of the world comes
+as `Tools`, so that this module knows no configuration.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.binding import served_by
+from activities.catalog import CatalogActivities
+from activities.extents import ExtentActivities
+from activities.openers import CatalogOpener, PassphraseLookup, ProviderOpener, RepositoryOpener
+from activities.repository import RepositoryActivities, UpkeepActivities
+from activities.snapshot import SnapshotActivities
+from activities.target import TargetActivities
+from activities.transfer import TransferActivities
+from holdfast.clock import Clock
+from holdfast.model.ids import RepositoryName
+from workflows import queues
+from workflows.backup_job import BackupJob
+from workflows.machine_backup import MachineBackup
+from workflows.restore import RestoreMachine
+from workflows.verify import VerifyRepository
+
+WORKFLOWS: Final[tuple[type, ...]] = (BackupJob, MachineBackup, RestoreMachine, VerifyRepository)
+
+SHORT_TASKS: Final = 8
+"""Snapshots, points and catalog lines at once; they wait for others more than they work."""
+UPKEEP_TASKS: Final = 1
+"""Verifications at once in one repository: a second one would only make both slower."""
+GRACE: Final = timedelta(seconds=30)
+"""How long running activities may take to stop when a process ends. Transfers stop within a second of their next
+report and are resumed elsewhere; the rest is short."""
+_HEARTBEAT_THROTTLE: Final = timedelta(seconds=2)
+"""Most a report is behind: what a killed process had read since is counted as read again, and a cancellation takes
+this long to arrive."""
+
+
+class Role(StrEnum):
+    """What a worker process is for."""
+
+    CONTROL = "control"
+    """Workflows and the catalog."""
+    PROXY = "proxy"
+    """Reads source disks and writes restored ones."""
+    REPOSITORY = "repository"
+    """Begins, completes and verifies restore points."""
+
+
+class Duty(msgspec.Struct, frozen=True, kw_only=True):
+    """A role for one named thing. ``name`` is the proxy's or repository's; control has none."""
+
+    role: Role
+    name: str = ""
+    tasks: int = 2
+    """Disks a proxy works on at once."""
+
+    @property
+    def queue(self) -> str:
+        """Return the queue the duty is known by."""
+        return _shifts(self)[0].queue
+
+
+class Tools(msgspec.Struct, frozen=True, kw_only=True):
+    """How roles get at the world."""
+
+    providers: ProviderOpener
+    repositories: RepositoryOpener
+    passphrases: PassphraseLookup
+    catalog: CatalogOpener
+    clock: Clock
+
+
+class _Shift(msgspec.Struct, frozen=True, kw_only=True):
+    """One queue of a duty."""
+
+    queue: str
+    tasks: int
+    serves: tuple[Callable[[Tools], object], ...]
+    workflows: tuple[type, ...] = ()
+
+
+def duty_activities(duty: Duty, tools: Tools) -> dict[str, dict[str, Callable[..., Any]]]:
+    """Return what a duty serves: for each queue, the activities by contract name."""
+    return {shift.queue: _activities(shift, tools) for shift in _shifts(duty)}
+
+
+async def enter_workers(stack: AsyncExitStack, client: Client, duties: Sequence[Duty], tools: Tools) -> list[str]:
+    """Start the workers of all duties; leaving ``stack`` drains them. Return the queues they serve."""
+    shifts = [shift for duty in duties for shift in _shifts(duty)]
+    for shift in shifts:
+        pool = stack.enter_context(ThreadPoolExecutor(shift.tasks, thread_name_prefix=shift.queue))
+        await stack.enter_async_context(_worker(client, shift, tools, pool))
+    return [shift.queue for shift in shifts]
+
+
+def _worker(client: Client, shift: _Shift, tools: Tools, pool: ThreadPoolExecutor) -> Worker:
+    return Worker(
+        client,
+        task_queue=shift.queue,
+        workflows=shift.workflows,
+        activities=list(_activities(shift, tools).values()),
+        activity_executor=pool,
+        max_concurrent_activities=shift.tasks,
+        graceful_shutdown_timeout=GRACE,
+        max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
+    )
+
+
+def _activities(shift: _Shift, tools: Tools) -> dict[str, Callable[..., Any]]:
+    found: dict[str, Callable[..., Any]] = {}
+    for make in shift.serves:
+        found |= served_by(make(tools))
+    return found
+
+
+def _shifts(duty: Duty) -> tuple[_Shift, ...]:
+    match duty.role:
+        case Role.CONTROL:
+            return (_Shift(queue=queues.CONTROL, tasks=SHORT_TASKS, serves=(_catalog,), workflows=WORKFLOWS),)
+        case Role.PROXY:
+            return (
+                _Shift(queue=queues.proxy_queue(duty.name), tasks=SHORT_TASKS, serves=(_snapshots, _targets)),
+                _Shift(queue=queues.transfer_queue(duty.name), tasks=duty.tasks, serves=(_transfers,)),
+            )
+        case Role.REPOSITORY:
+            name = RepositoryName(duty.name)
+            return (
+                _Shift(queue=queues.repository_queue(name), tasks=SHORT_TASKS, serves=(_repository, _extents)),
+                _Shift(queue=queues.upkeep_queue(name), tasks=UPKEEP_TASKS, serves=(_upkeep,)),
+            )
+
+
+def _catalog(tools: Tools) -> object:
+    return CatalogActivities(tools.catalog, tools.clock)
+
+
+def _snapshots(tools: Tools) -> object:
+    return SnapshotActivities(tools.providers, tools.clock)
+
+
+def _targets(tools: Tools) -> object:
+    return TargetActivities(tools.providers, tools.clock)
+
+
+def _transfers(tools: Tools) -> object:
+    return TransferActivities(tools.providers, tools.repositories, tools.passphrases, tools.clock)
+
+
+def _repository(tools: Tools) -> object:
+    return RepositoryActivities(tools.repositories, tools.passphrases, tools.clock)
+
+
+def _upkeep(tools: Tools) -> object:
+    return UpkeepActivities(tools.repositories, tools.passphrases, tools.clock)
+
+
+def _extents(tools: Tools) -> object:
+    return ExtentActivities(tools.repositories, tools.clock)

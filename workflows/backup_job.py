@@ -1,0 +1,186 @@
+"""One session of a backup job.
+
+Guarantee: every machine that can be protected gets a restore point, whatever happens to the others, and the session
+says of every machine how it ended.
+"""
+
+import asyncio
+from datetime import timedelta
+from functools import partial
+
+from temporalio import workflow
+from temporalio.exceptions import FailureError
+from temporalio.workflow import ParentClosePolicy
+
+from activities.contracts import extents, snapshot
+from holdfast.errors import MachineNotFound, RepositoryUnavailable, SessionFailed
+from holdfast.model.machine import Machine
+from holdfast.model.session import Outcome, Problem, SessionKind
+from holdfast.planning.extent_selection import choose_extent
+from workflows import options, queues, search_attributes
+from workflows.failures import problem_of, result_in
+from workflows.machine_backup import MachineBackup
+from workflows.messages import (
+    BackupRequest,
+    MachineBackupRequest,
+    MachineBackupResult,
+    SessionProgress,
+    SessionResult,
+)
+from workflows.report import size_text, summary
+from workflows.session import SessionRun, outcome_of_failure
+from workflows.steps import in_lanes, step, stop_if_cancelled
+
+_PAUSES_S = (15, 30, 60, 120, 120, 120, 120, 120, 120)
+"""Between looks at a repository whose folder is not there: a quarter of an hour for a mount to come back."""
+_NAMED_MAX = 5
+
+
+@workflow.defn(name="BackupJob")
+class BackupJob:
+    """Find the machines, protect each in a workflow of its own, sum up."""
+
+    @workflow.init
+    def __init__(self, request: BackupRequest) -> None:
+        """Take the request, so that questions can be answered from the first moment."""
+        self._request = request
+        self._run = SessionRun(
+            SessionKind.BACKUP, request.job, request.repository, request.session_id, request.provider
+        )
+        self._book = self._run.book
+        self._failures: list[tuple[str, Problem, BaseException]] = []
+
+    @workflow.query(name="progress", description="Where the machines and their disks stand")
+    def progress(self) -> SessionProgress:
+        """Return where the session stands; the workflows of its machines know more of each."""
+        return self._book.progress()
+
+    @workflow.run
+    async def run(self, request: BackupRequest) -> SessionResult:
+        """Protect the machines of the job."""
+        self._book.tell("Repository", request.repository)
+        return await self._run.carry_out(self._protect_all)
+
+    async def _protect_all(self) -> None:
+        machines = await self._find_machines()
+        await self._find_room()
+        self._book.enter("protecting machines")
+        work = [partial(self._protect, machine) for machine in machines]
+        await in_lanes(work, max(1, self._request.options.machines_at_once))
+        stop_if_cancelled()
+        self._raise_failures(len(machines))
+
+    async def _find_machines(self) -> tuple[Machine, ...]:
+        request = self._request
+        self._book.enter("looking for the machines")
+        found = await step(
+            snapshot.find_machines,
+            snapshot.FindMachines(provider=request.provider, references=request.machines, excluded=request.excluded),
+            options.lookup(queues.proxy_queue(request.proxy), summary(f"{request.job} at {request.provider}")),
+        )
+        self._book.note(f"not protected: {missing}" for missing in found.missing)
+        self._book.note(f"not protected: {problem}" for problem in found.problems)
+        if not found.machines:
+            raise MachineNotFound(f"job {request.job} finds no machine at provider {request.provider}")
+        for machine in found.machines:
+            self._book.expect(machine, machine.disks)
+        return found.machines
+
+    async def _find_room(self) -> None:
+        """Choose the extent; a folder that is not there is waited for."""
+        for pause_s in (*_PAUSES_S, 0):
+            try:
+                await self._choose_extent()
+            except RepositoryUnavailable as error:
+                if not pause_s:
+                    raise
+                self._book.enter(f"waiting for the repository: {error.message}")
+                await workflow.sleep(timedelta(seconds=pause_s), summary="until the repository is back")
+            else:
+                return
+
+    async def _choose_extent(self) -> None:
+        name = self._request.repository
+        found = await step(
+            extents.gather_facts,
+            extents.GatherExtentFacts(repository=name),
+            options.lookup(queues.repository_queue(name), summary(f"room in {name}")),
+        )
+        choice = choose_extent(name, found.extents, needed_bytes=0)
+        free_bytes = next(facts.free_bytes for facts in found.extents if facts.name == choice.extent)
+        self._book.tell("Extent", f"{choice.extent} ({choice.reason}), {size_text(free_bytes)} free")
+
+    async def _protect(self, machine: Machine) -> None:
+        """Protect one machine; what happens to it ends this machine only."""
+        request = self._request
+        self._book.set_state(machine.machine_id, "running")
+        child_id = queues.machine_backup_id(request.repository, machine.machine_id, machine.name)
+        self._book.children.append(child_id)
+        try:
+            result = await workflow.execute_child_workflow(
+                MachineBackup.run,
+                MachineBackupRequest(
+                    session_id=self._run.session_id,
+                    job=request.job,
+                    provider=request.provider,
+                    proxy=request.proxy,
+                    repository=request.repository,
+                    machine=machine,
+                    options=request.options,
+                ),
+                id=child_id,
+                # A session that is terminated asks its machines to stop, so that they clean up.
+                parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
+                search_attributes=search_attributes.started(
+                    search_attributes.Subject(
+                        kind=SessionKind.BACKUP,
+                        job=request.job,
+                        machine=machine.name,
+                        repository=request.repository,
+                    )
+                ),
+                static_summary=machine_summary(machine, request.repository),
+            )
+        except asyncio.CancelledError as failure:
+            await self._lost(machine, failure)
+            raise
+        except FailureError as failure:
+            await self._lost(machine, failure)
+            stop_if_cancelled()
+        else:
+            self._take(result)
+
+    def _take(self, result: MachineBackupResult) -> None:
+        self._book.replace(result.machine_id, result.tasks)
+        self._book.note(
+            note if result.machine_name in note else f"{result.machine_name}: {note}" for note in result.notes
+        )
+        if result.point is not None:
+            self._run.points.append(result.point)
+
+    async def _lost(self, machine: Machine, failure: BaseException) -> None:
+        problem, outcome = problem_of(failure), outcome_of_failure()
+        result = result_in(failure, MachineBackupResult)
+        if result is not None:
+            self._take(result)
+        for task in self._book.give_up(outcome, problem, machine.machine_id):
+            await self._run.recorder.task(task)
+        if outcome is Outcome.FAILED:
+            self._failures.append((machine.name, problem, failure))
+
+    def _raise_failures(self, machines: int) -> None:
+        if not self._failures:
+            return
+        named = ", ".join(f"{name} ({problem.code})" for name, problem, _ in self._failures[:_NAMED_MAX])
+        more = f" and {len(self._failures) - _NAMED_MAX} more" if len(self._failures) > _NAMED_MAX else ""
+        message = f"{len(self._failures)} of {machines} machines failed: {named}{more}"
+        # The cause of a single failure is the cause of the session's; several have no common one.
+        only = self._failures[0][2] if len(self._failures) == 1 else None
+        raise SessionFailed(message) from only
+
+
+def machine_summary(machine: Machine, repository: str) -> str:
+    """Return the line that stands for a machine in a list of workflows."""
+    size = size_text(sum(disk.size_bytes for disk in machine.disks))
+    count = f"{len(machine.disks)} disk" + ("" if len(machine.disks) == 1 else "s")
+    return summary(f"{machine.name}: {count}, {size} -> {repository}")

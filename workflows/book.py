@@ -1,0 +1,163 @@
+"""What a running session knows of itself: the source of its details, of its answers and of its result."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+from temporalio import workflow
+
+from holdfast.model.ids import DiskKey, MachineId, SessionId
+from holdfast.model.machine import Disk, Machine
+from holdfast.model.session import Figures, Outcome, Problem, Task
+from workflows.messages import SessionProgress, TaskProgress
+from workflows.report import Report, Row, render
+
+WAITING = "waiting"
+TRANSFERRING = "transferring"
+
+
+class Book:
+    """Phase, tasks, notes and figures. Every change shows up in the workflow's details at once."""
+
+    def __init__(self, title: str, session_id: SessionId, started: datetime) -> None:
+        self.session_id = session_id
+        self.started = started
+        self.outcome = Outcome.RUNNING
+        self.problem: Problem | None = None
+        self.children: list[str] = []
+        self.notes: list[str] = []
+        self._title = title
+        self._phase = "starting"
+        self._facts: dict[str, str] = {}
+        self._tasks: dict[tuple[MachineId, DiskKey], tuple[Task, str]] = {}
+
+    def enter(self, phase: str) -> None:
+        """Say what is being done now."""
+        self._phase = phase
+        self._show()
+
+    def tell(self, name: str, value: str) -> None:
+        """Put a fact above the table."""
+        self._facts[name] = value
+        self._show()
+
+    def note(self, texts: Iterable[str]) -> None:
+        """Add what the operator should see; a session with notes ends with a warning at best."""
+        self.notes += [text for text in dict.fromkeys(texts) if text not in self.notes]
+        self._show()
+
+    def expect(self, machine: Machine, disks: Iterable[Disk]) -> None:
+        """Add a waiting task for each disk."""
+        for disk in disks:
+            task = Task(
+                session_id=self.session_id,
+                machine_id=machine.machine_id,
+                machine_name=machine.name,
+                disk=disk.key,
+                outcome=Outcome.RUNNING,
+                figures=Figures(size_bytes=disk.size_bytes),
+            )
+            self._tasks[task.machine_id, task.disk] = (task, WAITING)
+        self._show()
+
+    def replace(self, machine_id: MachineId, tasks: Iterable[Task]) -> None:
+        """Put ``tasks`` in the place of all tasks of a machine."""
+        new = {(task.machine_id, task.disk): (task, _STATES[task.outcome]) for task in tasks}
+        entries: dict[tuple[MachineId, DiskKey], tuple[Task, str]] = {}
+        for key, entry in self._tasks.items():
+            entries |= new if key[0] == machine_id else {key: entry}
+        self._tasks = entries | new
+        self._show()
+
+    def set_state(self, machine_id: MachineId, state: str) -> None:
+        """Say in words where the unfinished disks of a machine stand."""
+        for key, (task, _) in self._tasks.items():
+            if key[0] == machine_id and task.outcome is Outcome.RUNNING:
+                self._tasks[key] = (task, state)
+        self._show()
+
+    def put(self, task: Task, state: str = "") -> None:
+        """Replace a task; its state is its outcome unless it says otherwise."""
+        self._tasks[task.machine_id, task.disk] = (task, state or _STATES[task.outcome])
+        self._show()
+
+    def task(self, machine_id: MachineId, disk: DiskKey) -> Task:
+        """Return a task that is expected."""
+        return self._tasks[machine_id, disk][0]
+
+    def tasks(self, machine_id: MachineId | None = None) -> tuple[Task, ...]:
+        """Return all tasks, or those of a machine."""
+        return tuple(task for task, _ in self._tasks.values() if machine_id in {None, task.machine_id})
+
+    def give_up(self, outcome: Outcome, problem: Problem, machine_id: MachineId | None = None) -> tuple[Task, ...]:
+        """End the unfinished tasks, all or those of a machine, and return them."""
+        ended = []
+        for task in self.tasks(machine_id):
+            if task.outcome is Outcome.RUNNING:
+                ended.append(msgspec.structs.replace(task, outcome=outcome, problem=problem))
+                self.put(ended[-1])
+        return tuple(ended)
+
+    def conclude(self, outcome: Outcome, problem: Problem | None) -> None:
+        """Write down how it ended."""
+        self.outcome = outcome
+        self.problem = problem
+        self.enter("")
+
+    @property
+    def figures(self) -> Figures:
+        """Return the sum over all tasks."""
+        return sum((task.figures for task in self.tasks()), Figures())
+
+    def progress(self) -> SessionProgress:
+        """Return the answer to the query ``progress``."""
+        tasks = tuple(
+            TaskProgress(
+                machine=task.machine_name,
+                disk=task.disk,
+                size_bytes=task.figures.size_bytes,
+                state=state,
+                detail=task.detail,
+            )
+            for task, state in self._tasks.values()
+        )
+        return SessionProgress(
+            session_id=self.session_id,
+            phase=self._phase or self.outcome.value,
+            started=self.started,
+            children=tuple(self.children),
+            tasks=tasks,
+            notes=tuple(self.notes),
+        )
+
+    def _show(self) -> None:
+        rows = tuple(
+            Row(
+                machine=task.machine_name,
+                disk=task.disk,
+                outcome=task.outcome,
+                state=state,
+                detail=task.problem.message if task.problem is not None else task.detail,
+                figures=task.figures,
+            )
+            for task, state in self._tasks.values()
+        )
+        report = Report(
+            title=self._title,
+            outcome=self.outcome,
+            phase=self._phase,
+            facts=(("Session", self.session_id), *self._facts.items()),
+            rows=rows,
+            notes=tuple(self.notes),
+            problem=self.problem,
+        )
+        workflow.set_current_details(render(report))
+
+
+_STATES = {
+    Outcome.RUNNING: TRANSFERRING,
+    Outcome.SUCCESS: "done",
+    Outcome.WARNING: "done",
+    Outcome.FAILED: "failed",
+    Outcome.CANCELLED: "cancelled",
+}

@@ -1,0 +1,238 @@
+"""The backup of one machine inside a session.
+
+Guarantee: when it ends, the machine has a complete restore point more and no snapshot, or no unfinished file and no
+snapshot; where that cannot be achieved, a note says what is left behind.
+"""
+
+import asyncio
+
+import msgspec
+from temporalio import workflow
+
+from activities.contracts import catalog, repository, snapshot, transfer
+from holdfast.errors import DataDamaged
+from holdfast.model.machine import Snapshot, SnapshotDisk
+from holdfast.model.points import OpenPoint, PointSummary
+from holdfast.model.session import Outcome, SessionKind, Task
+from workflows import options, queues, search_attributes
+from workflows.book import TRANSFERRING, Book
+from workflows.failures import failure_with, problem_of
+from workflows.messages import MachineBackupRequest, MachineBackupResult, SessionProgress
+from workflows.recording import Recorder
+from workflows.report import size_text, summary
+from workflows.session import CAUGHT, outcome_of_failure
+from workflows.steps import step, stop_if_cancelled
+from workflows.undo import UndoStack
+
+_SNAPSHOT = "the snapshot"
+_POINT = "the unfinished restore point"
+
+
+@workflow.defn(name="MachineBackup")
+class MachineBackup:
+    """Freeze, copy disk by disk, thaw, complete; take everything back when it cannot be completed."""
+
+    @workflow.init
+    def __init__(self, request: MachineBackupRequest) -> None:
+        """Take the request, so that questions can be answered from the first moment."""
+        self._request = request
+        self._machine = request.machine
+        self._book = Book(f"{SessionKind.BACKUP} of {self._machine.name}", request.session_id, workflow.now())
+        self._recorder = Recorder(self._book)
+        self._undo = UndoStack()
+        self._degraded: list[str] = []
+        self._point: PointSummary | None = None
+        self._proxy = queues.proxy_queue(request.proxy)
+        self._repository = queues.repository_queue(request.repository)
+
+    @workflow.query(name="progress", description="Where the disks of the machine stand")
+    def progress(self) -> SessionProgress:
+        """Return where the disks stand."""
+        return self._book.progress()
+
+    @workflow.run
+    async def run(self, request: MachineBackupRequest) -> MachineBackupResult:
+        """Make one restore point."""
+        self._book.tell("Repository", request.repository)
+        self._book.expect(self._machine, self._machine.disks)
+        try:
+            stop_if_cancelled()
+            await self._protect()
+        except CAUGHT as failure:
+            raise await self._failed(failure) from failure
+        outcome = Outcome.WARNING if self._book.notes else Outcome.SUCCESS
+        self._end(outcome)
+        return self._result(outcome)
+
+    async def _protect(self) -> None:
+        frozen = await self._freeze()
+        opened = await self._begin(frozen)
+        for disk in frozen.disks:
+            await self._copy(frozen, opened, disk)
+        self._book.enter("removing the snapshot")
+        self._book.note(await self._undo.settle(_SNAPSHOT))
+        point = await self._complete(opened)
+        # From here on there is a restore point, and a cancellation comes too late to take it away.
+        await self._record(point)
+        if self._request.options.verify:
+            await self._verify(point)
+
+    async def _freeze(self) -> Snapshot:
+        request, tag = self._request, queues.snapshot_tag(self._request.session_id)
+        self._book.enter("taking the snapshot")
+        remove = snapshot.RemoveSnapshot(provider=request.provider, machine_id=self._machine.machine_id, tag=tag)
+        config = options.undo(self._proxy, summary(self._machine.name))
+        self._undo.push(_SNAPSHOT, lambda: workflow.execute_activity(snapshot.remove_snapshot, remove, **config))
+        frozen = await step(
+            snapshot.create_snapshot,
+            snapshot.CreateSnapshot(provider=request.provider, machine_id=self._machine.machine_id, tag=tag),
+            options.change(self._proxy, summary(self._machine.name)),
+        )
+        self._book.replace(self._machine.machine_id, ())
+        self._book.expect(frozen.machine, frozen.machine.disks)
+        return frozen
+
+    async def _begin(self, frozen: Snapshot) -> OpenPoint:
+        request = self._request
+        self._book.enter("beginning the restore point")
+        abandon = repository.AbandonPoint(
+            repository=request.repository,
+            session_id=request.session_id,
+            snapshot=frozen,
+            credential=request.options.credential,
+        )
+        config = options.undo(self._repository, summary(self._machine.name))
+        self._undo.push(_POINT, lambda: workflow.execute_activity(repository.abandon_point, abandon, **config))
+        opened = await step(
+            repository.begin_point,
+            repository.BeginPoint(
+                repository=request.repository,
+                session_id=request.session_id,
+                snapshot=frozen,
+                unit_size=request.options.unit_size,
+                full=request.options.full,
+                credential=request.options.credential,
+            ),
+            options.change(self._repository, summary(self._machine.name)),
+        )
+        self._book.tell("Restore point", f"{opened.point_id[:12]}, {opened.kind}: {opened.reason}")
+        self._book.tell("File", f"{opened.chain}/{opened.file}")
+        if opened.removed:
+            self._book.tell("Removed", f"unfinished files of earlier sessions: {', '.join(opened.removed)}")
+        return opened
+
+    async def _copy(self, frozen: Snapshot, opened: OpenPoint, disk: SnapshotDisk) -> None:
+        """Copy one disk; one after the other, because a chain file has one writer."""
+        request = self._request
+        task = self._book.task(frozen.machine_id, disk.key)
+        self._book.enter(TRANSFERRING)
+        self._book.put(task)
+        await self._recorder.task(task)
+        stop_if_cancelled()
+        what = f"{frozen.machine.name}/{disk.key} {size_text(disk.size_bytes)} -> {request.repository}"
+        copied = await step(
+            transfer.copy_disk,
+            transfer.CopyDisk(
+                provider=request.provider,
+                machine_id=frozen.machine_id,
+                snapshot_id=frozen.snapshot_id,
+                disk=disk.key,
+                repository=request.repository,
+                point=opened,
+                compression=request.options.compression,
+                credential=request.options.credential,
+                distrust_changes=request.options.distrust_changes,
+            ),
+            options.transfer(queues.transfer_queue(request.proxy), summary(what), disk.size_bytes),
+        )
+        self._copied(task, copied)
+
+    def _copied(self, task: Task, copied: transfer.DiskCopied) -> None:
+        """Note the figures; the task ends only with the point, since an unfinished point is removed again."""
+        if copied.note:
+            self._book.note([f"{task.machine_name}/{task.disk}: {copied.note}"])
+            self._degraded.append(task.disk)
+        detail = f"{copied.decision.mode}: {copied.decision.reason}"
+        self._book.put(msgspec.structs.replace(task, detail=detail, figures=copied.figures), "copied")
+
+    async def _complete(self, opened: OpenPoint) -> PointSummary:
+        request = self._request
+        self._book.enter("completing the restore point")
+        stop_if_cancelled()
+        finish = repository.FinishPoint(
+            repository=request.repository, point=opened, credential=request.options.credential
+        )
+        config = options.change(self._repository, summary(self._machine.name))
+        point = await workflow.execute_activity(repository.finish_point, finish, **config)
+        self._undo.drop(_POINT)
+        self._point = point
+        return point
+
+    async def _record(self, point: PointSummary) -> None:
+        self._book.enter("recording the restore point")
+        for task in self._book.tasks():
+            outcome = Outcome.WARNING if task.disk in self._degraded else Outcome.SUCCESS
+            self._book.put(msgspec.structs.replace(task, outcome=outcome))
+            await self._recorder.task(self._book.task(task.machine_id, task.disk))
+        await self._recorder.point(
+            catalog.RecordPoint(
+                repository=self._request.repository,
+                session_id=self._request.session_id,
+                point=point,
+                stored_bytes=self._book.figures.stored_bytes,
+                completed=workflow.now(),
+            )
+        )
+
+    async def _verify(self, point: PointSummary) -> None:
+        request = self._request
+        self._book.enter("verifying the restore point")
+        report = await step(
+            repository.verify_points,
+            repository.VerifyPoints(
+                repository=request.repository,
+                chain=point.chain,
+                numbers=(point.number,),
+                credential=request.options.credential,
+            ),
+            options.verification(queues.upkeep_queue(request.repository), summary(f"{self._machine.name} new point")),
+        )
+        if not report.is_good:
+            first = f": {report.damages[0].reason}" if report.damages else ""
+            raise DataDamaged(f"the new point {point.point_id[:12]} of {self._machine.name} does not verify{first}")
+        self._book.tell("Verified", f"{size_text(report.stored_bytes)} read back")
+
+    async def _failed(self, failure: BaseException) -> BaseException:
+        """Take everything back, write it down, and return what to fail with."""
+        self._book.enter("cleaning up")
+        self._book.note(await self._undo.run())
+        outcome, problem = outcome_of_failure(), problem_of(failure)
+        for task in self._book.give_up(outcome, problem):
+            await self._recorder.task(task)
+        self._book.conclude(outcome, problem)
+        self._end(outcome)
+        if outcome is Outcome.CANCELLED:
+            return asyncio.CancelledError()
+        return failure_with(problem, self._result(outcome))
+
+    def _end(self, outcome: Outcome) -> None:
+        problem = self._book.problem
+        self._book.conclude(outcome, problem)
+        workflow.upsert_search_attributes(
+            search_attributes.ended(
+                outcome,
+                stored_bytes=self._book.figures.stored_bytes,
+                error_code=None if problem is None else problem.code,
+            )
+        )
+
+    def _result(self, outcome: Outcome) -> MachineBackupResult:
+        return MachineBackupResult(
+            machine_id=self._machine.machine_id,
+            machine_name=self._machine.name,
+            outcome=outcome,
+            tasks=self._book.tasks(),
+            point=self._point,
+            notes=tuple(self._book.notes),
+            problem=self._book.problem,
+        )

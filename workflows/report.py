@@ -1,0 +1,163 @@
+"""The report of a session as Markdown, for the details of a workflow in Temporal's web pages.
+
+Pure: values in, text out. Bounded, however many machines a session has.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from holdfast.model.session import Figures, Outcome, Problem
+
+ROWS_MAX: Final = 100
+BYTES_MAX: Final = 20_000
+"""Temporal's limit on the details of a workflow."""
+SUMMARY_BYTES_MAX: Final = 200
+"""Half of Temporal's limit on a summary; longer ones are unreadable in a list."""
+
+_NOTES_MAX: Final = 20
+_TEXT_MAX: Final = 120
+_NOTE_MAX: Final = 300
+_SPECIAL: Final = re.compile(r"([\\`*_\[\]<>|#~])")
+_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_STEP: Final = 1024
+_WHOLE_FROM: Final = 100
+_MINUTE_S: Final = 60
+_HEADER: Final = (
+    "| Machine | Disk | Size | Read | Transferred | Stored | Ratio | Rate | State |",
+    "|---|---|--:|--:|--:|--:|--:|--:|---|",
+)
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One disk."""
+
+    machine: str
+    disk: str
+    outcome: Outcome
+    state: str
+    """In words: waiting, transferring, done, failed."""
+    detail: str = ""
+    figures: Figures = Figures()
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session shows of itself."""
+
+    title: str
+    """What is done, such as ``backup nightly``."""
+    outcome: Outcome
+    phase: str
+    facts: tuple[tuple[str, str], ...] = ()
+    """Names and values above the table."""
+    rows: tuple[Row, ...] = ()
+    notes: tuple[str, ...] = ()
+    problem: Problem | None = None
+
+
+def render(report: Report) -> str:
+    """Return the report as Markdown of at most `BYTES_MAX` bytes.
+
+    Where rows must be left out, those of disks with trouble stay.
+    """
+    rows = sorted(report.rows, key=lambda row: _IMPORTANCE[row.outcome]) if len(report.rows) > ROWS_MAX else report.rows
+    shown = min(len(rows), ROWS_MAX)
+    while True:
+        text = "\n".join(_lines(report, rows[:shown]))
+        if len(text.encode()) <= BYTES_MAX:
+            return text
+        if shown == 0:
+            return text.encode()[:BYTES_MAX].decode(errors="ignore")
+        shown = shown * 3 // 4
+
+
+def size_text(size_bytes: float) -> str:
+    """Return a size as people read it: ``40 GiB``, ``1.5 MiB``."""
+    value = float(size_bytes)
+    for unit in _UNITS:
+        if value < _STEP or unit == _UNITS[-1]:
+            break
+        value /= _STEP
+    digits = 0 if value >= _WHOLE_FROM or value == int(value) else 1
+    return f"{value:.{digits}f} {unit}"
+
+
+def duration_text(seconds: float) -> str:
+    """Return a time span as people read it: ``42 s``, ``3 min 5 s``, ``2 h 1 min``."""
+    whole = round(seconds)
+    minutes, rest_s = divmod(whole, _MINUTE_S)
+    hours, rest_min = divmod(minutes, _MINUTE_S)
+    if hours:
+        return f"{hours} h {rest_min} min"
+    return f"{minutes} min {rest_s} s" if minutes else f"{rest_s} s"
+
+
+def summary(text: str) -> str:
+    """Return ``text`` as one line that Temporal accepts as a summary."""
+    line = " ".join(text.split())
+    if len(line.encode()) <= SUMMARY_BYTES_MAX:
+        return line
+    return line.encode()[: SUMMARY_BYTES_MAX - 3].decode(errors="ignore") + "…"
+
+
+_IMPORTANCE: Final = {
+    Outcome.FAILED: 0,
+    Outcome.CANCELLED: 1,
+    Outcome.WARNING: 2,
+    Outcome.RUNNING: 3,
+    Outcome.SUCCESS: 4,
+}
+
+
+def _lines(report: Report, rows: Sequence[Row]) -> list[str]:
+    phase = "" if report.phase in {report.outcome.value, ""} else f" · {_plain(report.phase, _NOTE_MAX)}"
+    lines = [f"**{_plain(report.title)}** · {report.outcome.value}{phase}", ""]
+    lines += [f"- {_plain(name)}: {_plain(value, _NOTE_MAX)}" for name, value in report.facts]
+    if report.rows:
+        lines += ["", *_HEADER, *(_row(row) for row in rows)]
+        if len(rows) < len(report.rows):
+            lines.append(f"| … | {len(report.rows) - len(rows)} more |" + " |" * 7)
+        lines.append(_total(report.rows))
+    if report.problem is not None:
+        problem = report.problem
+        lines += ["", "### Problem", "", f"**{_plain(problem.code)}**: {_plain(problem.message, _NOTE_MAX)}"]
+        lines += ["", _plain(problem.hint, _NOTE_MAX)] if problem.hint else []
+    if report.notes:
+        lines += ["", "### Notes", "", *(f"- {_plain(note, _NOTE_MAX)}" for note in report.notes[:_NOTES_MAX])]
+        if len(report.notes) > _NOTES_MAX:
+            lines.append(f"- … and {len(report.notes) - _NOTES_MAX} more")
+    return lines
+
+
+def _row(row: Row) -> str:
+    state = row.state if not row.detail else f"{row.state} · {row.detail}"
+    cells = [_plain(row.machine, 60), _plain(row.disk, 60), *_figures(row.figures, row.figures.duration_s)]
+    return f"| {' | '.join(cells)} | {_plain(state)} |"
+
+
+def _total(rows: Sequence[Row]) -> str:
+    total = sum((row.figures for row in rows), Figures())
+    count = f"{len(rows)} disk" + ("" if len(rows) == 1 else "s")
+    # Disks run beside each other, so their seconds do not add up to a rate.
+    return f"| **all** | {count} | {' | '.join(_figures(total, 0.0))} | |"
+
+
+def _figures(figures: Figures, duration_s: float) -> list[str]:
+    has_moved = figures.read_bytes > 0 or figures.processed_bytes > 0
+    if not has_moved:
+        return [size_text(figures.size_bytes), "", "", "", "", ""]
+    ratio = f"{figures.read_bytes / figures.transferred_bytes:.1f}:1" if figures.transferred_bytes else ""
+    pace = round(figures.read_bytes / duration_s) if duration_s > 0 else 0
+    rate = f"{size_text(pace)}/s" if pace else ""
+    moved = (figures.read_bytes, figures.transferred_bytes, figures.stored_bytes)
+    return [size_text(figures.size_bytes), *map(size_text, moved), ratio, rate]
+
+
+def _plain(text: str, length_max: int = _TEXT_MAX) -> str:
+    """Return ``text`` on one line, cut, and without meaning to Markdown."""
+    line = " ".join(text.split())
+    if len(line) > length_max:
+        line = line[: length_max - 1] + "…"
+    return _SPECIAL.sub(r"\\\1", line)

@@ -1,0 +1,157 @@
+"""The restore of a machine, or of some of its disks.
+
+Guarantee: the live machine is not touched before every disk is restored, durable and compared; a restore that does not
+get that far leaves nothing behind.
+"""
+
+from functools import partial
+
+import msgspec
+from temporalio import workflow
+
+from activities.contracts import repository, target, transfer
+from holdfast.errors import DiskNotFound
+from holdfast.model.machine import Disk, Machine, RestoreTarget
+from holdfast.model.points import FoundPoint
+from holdfast.model.session import Outcome, SessionKind
+from workflows import options, queues
+from workflows.book import TRANSFERRING
+from workflows.messages import RestoreRequest, SessionProgress, SessionResult
+from workflows.report import size_text, summary
+from workflows.session import SessionRun
+from workflows.steps import in_lanes, step, stop_if_cancelled
+
+_DISKS_AT_ONCE = 2
+"""Reading the repository and writing the target take turns in one disk; two keep both busy."""
+_TARGET = "the restore target"
+
+
+@workflow.defn(name="RestoreMachine")
+class RestoreMachine:
+    """Find the point and the place, prepare, write, compare, switch over."""
+
+    @workflow.init
+    def __init__(self, request: RestoreRequest) -> None:
+        """Take the request, so that questions can be answered from the first moment."""
+        self._request = request
+        self._run = SessionRun(
+            SessionKind.RESTORE, request.job, request.repository, request.session_id, request.provider
+        )
+        self._book = self._run.book
+        self._proxy = queues.proxy_queue(request.proxy)
+
+    @workflow.query(name="progress", description="Where the disks stand")
+    def progress(self) -> SessionProgress:
+        """Return where the session stands."""
+        return self._book.progress()
+
+    @workflow.run
+    async def run(self, request: RestoreRequest) -> SessionResult:
+        """Restore one machine."""
+        self._book.tell("Repository", request.repository)
+        return await self._run.carry_out(self._restore)
+
+    async def _restore(self) -> None:
+        point = await self._find_point()
+        disks = self._wanted_disks(point)
+        original = await self._find_original(point)
+        name = self._request.new_name if original is None else original.name
+        machine = msgspec.structs.replace(point.machine, name=name or point.machine.name)
+        self._book.tell("Machine", machine.name if original is not None else f"{machine.name} (new)")
+        self._book.expect(machine, disks)
+        place = await self._prepare(machine, disks, original)
+        self._book.enter(TRANSFERRING)
+        await in_lanes([partial(self._write, point, machine, place, disk) for disk in disks], _DISKS_AT_ONCE)
+        stop_if_cancelled()
+        await self._commit(place, machine)
+
+    async def _find_point(self) -> FoundPoint:
+        request = self._request
+        self._book.enter("looking for the restore point")
+        point = await step(
+            repository.find_point,
+            repository.FindPoint(
+                repository=request.repository,
+                reference=request.point,
+                machine=request.machine,
+                credential=request.credential,
+            ),
+            options.lookup(queues.repository_queue(request.repository), summary(f"point {request.point}")),
+        )
+        self._book.tell(
+            "Restore point", f"{point.point_id[:12]} of {point.machine.name}, {point.created:%Y-%m-%d %H:%M}"
+        )
+        return point
+
+    def _wanted_disks(self, point: FoundPoint) -> tuple[Disk, ...]:
+        wanted = self._request.disks
+        known = {disk.key: disk for disk in point.machine.disks}
+        for key in wanted:
+            if key not in known:
+                raise DiskNotFound(f"point {point.point_id[:12]} of {point.machine.name} has no disk {key}")
+        return tuple(known[key] for key in wanted) if wanted else point.machine.disks
+
+    async def _find_original(self, point: FoundPoint) -> Machine | None:
+        """Return the machine to restore over; None when a new one is to be made."""
+        if self._request.new_name is not None:
+            return None
+        self._book.enter("looking for the machine")
+        return await step(
+            target.find_machine,
+            target.FindMachine(provider=self._request.provider, reference=point.machine.machine_id),
+            options.lookup(self._proxy, summary(point.machine.name)),
+        )
+
+    async def _prepare(self, machine: Machine, disks: tuple[Disk, ...], original: Machine | None) -> RestoreTarget:
+        request = self._request
+        self._book.enter("preparing the target")
+        prepare = target.PrepareTarget(
+            provider=request.provider,
+            token=queues.snapshot_tag(self._run.session_id),
+            machine=machine,
+            disks=disks,
+            replaces=None if original is None else original.machine_id,
+        )
+        config = options.undo(self._proxy, summary(machine.name))
+        abandon = target.AbandonTarget(provider=request.provider, token=prepare.token, prepared=prepare)
+        self._run.undo.push(_TARGET, lambda: workflow.execute_activity(target.abandon_target, abandon, **config))
+        return await step(target.prepare_target, prepare, options.change(self._proxy, summary(machine.name)))
+
+    async def _write(self, point: FoundPoint, machine: Machine, place: RestoreTarget, disk: Disk) -> None:
+        request = self._request
+        task = self._book.task(machine.machine_id, disk.key)
+        self._book.put(task)
+        await self._run.recorder.task(task)
+        stop_if_cancelled()
+        what = f"{request.repository} -> {machine.name}/{disk.key} {size_text(disk.size_bytes)}"
+        written = await step(
+            transfer.restore_disk,
+            transfer.RestoreDisk(
+                provider=request.provider,
+                target_id=place.target_id,
+                disk=disk.key,
+                repository=request.repository,
+                chain=point.chain,
+                number=point.number,
+                credential=request.credential,
+                compare=request.compare,
+            ),
+            options.transfer(queues.transfer_queue(request.proxy), summary(what), disk.size_bytes),
+        )
+        detail = "written and compared" if written.compared else "written"
+        self._book.put(msgspec.structs.replace(task, detail=detail, figures=written.figures), "restored")
+
+    async def _commit(self, place: RestoreTarget, machine: Machine) -> None:
+        request = self._request
+        self._book.enter("switching over")
+        # A cancellation during the switch-over comes too late: it has happened or is about to.
+        self._run.machine = await workflow.execute_activity(
+            target.commit_target,
+            target.CommitTarget(provider=request.provider, target_id=place.target_id, power=request.power),
+            **options.change(self._proxy, summary(machine.name)),
+        )
+        self._run.undo.drop(_TARGET)
+        for task in self._book.tasks():
+            done = msgspec.structs.replace(task, outcome=Outcome.SUCCESS)
+            self._book.put(done)
+            await self._run.recorder.task(done)

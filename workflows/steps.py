@@ -1,0 +1,66 @@
+"""How a workflow makes one step, and many of them at once."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias, TypeVar
+
+from temporalio import workflow
+from temporalio.workflow import ActivityConfig
+
+from workflows.undo import shielded
+
+Work: TypeAlias = Callable[[], Awaitable[None]]
+
+_Request = TypeVar("_Request")
+_Reply = TypeVar("_Reply")
+
+
+async def step(contract: Callable[[_Request], _Reply], request: _Request, config: ActivityConfig) -> _Reply:
+    """Run an activity; stop behind it when the session was cancelled meanwhile."""
+    reply = await workflow.execute_activity(contract, request, **config)
+    stop_if_cancelled()
+    return reply
+
+
+def stop_if_cancelled() -> None:
+    """Raise the cancellation of the session if there was one.
+
+    An activity that ends well although it was asked to stop makes the SDK forget the request, so it is looked for
+    behind every step.
+    """
+    if workflow.cancellation_reason() is not None:
+        message = "the session was cancelled"
+        raise asyncio.CancelledError(message)
+
+
+async def in_lanes(work: Sequence[Work], lanes: int) -> None:
+    """Do all the work, at most ``lanes`` pieces at once and begun in order.
+
+    When one piece fails or the caller is cancelled, the others are cancelled, waited for, and the first error is
+    raised.
+    """
+    queue = deque(work)
+
+    async def lane() -> None:
+        while queue:
+            await queue.popleft()()
+
+    tasks = [asyncio.create_task(lane()) for _ in range(min(lanes, len(queue)))]
+    if not tasks:
+        return
+    first: list[asyncio.Task[None]] = []
+    try:
+        first, _ = await workflow.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        queue.clear()
+        for task in tasks:
+            task.cancel()
+        await shielded(_ended(tasks))
+    for task in (*first, *tasks):
+        if not task.cancelled():
+            task.result()
+
+
+async def _ended(tasks: list["asyncio.Task[None]"]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
