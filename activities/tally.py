@@ -4,7 +4,6 @@ The cursor in the heartbeat carries what earlier attempts did; where a run conti
 """
 
 from collections import deque
-from collections.abc import Callable
 
 import msgspec
 
@@ -16,18 +15,12 @@ from holdfast.pipeline.stages import PipeProgress, StageTimes
 _RATE_WINDOW_S = 5.0
 
 
-class StoredBytes(msgspec.Struct, frozen=True, kw_only=True):
-    """What the chain file says: its length now, and what an earlier attempt wrote in vain."""
-
-    file_end: Callable[[], int]
-    abandoned_bytes: int
-
-
 class Tally:
     """Turns the progress of one attempt into cursors that speak of all attempts.
 
     ``subject`` names machine, disk, size and target; ``previous`` is the last cursor of the attempt before, None when
-    there is none. ``committed_bytes`` is where this attempt goes on. ``stored`` is None when nothing is stored.
+    there is none. ``committed_bytes`` is where this attempt goes on. With ``counters_kept`` the chain file itself keeps
+    the counters over attempts; without it they are added up here.
     """
 
     def __init__(
@@ -36,22 +29,16 @@ class Tally:
         subject: TransferCursor,
         previous: TransferCursor | None,
         committed_bytes: int,
-        stored: StoredBytes | None = None,
+        *,
+        counters_kept: bool = False,
     ) -> None:
         self._clock = clock
         self._subject = subject
-        self._stored = stored
+        self._counters_kept = counters_kept
         if previous is None:
-            start_bytes = stored.file_end() if stored is not None else 0
-            previous = msgspec.structs.replace(subject, committed_bytes=committed_bytes, start_bytes=start_bytes)
-            again_bytes = 0
-        else:
-            again_bytes = max(0, previous.reached_bytes - committed_bytes)
-        if stored is not None:
-            # The file knows exactly what was lost; the last heartbeat of a dead process may be seconds old.
-            again_bytes = stored.abandoned_bytes
+            previous = msgspec.structs.replace(subject, committed_bytes=committed_bytes)
         self._previous = previous
-        self._again = Figures(resent_bytes=again_bytes)
+        self._again = Figures(resent_bytes=max(0, previous.reached_bytes - committed_bytes))
         self._marks: deque[tuple[float, int]] = deque([(clock.monotonic_s(), committed_bytes)])
 
     def cursor(self, progress: PipeProgress) -> TransferCursor:
@@ -63,18 +50,17 @@ class Tally:
             figures=self.figures(progress.figures),
             busy=self.busy(progress.stages),
             rate_bytes_s=self._rate(progress.reached_bytes),
-            start_bytes=self._previous.start_bytes,
         )
 
     def figures(self, attempt: Figures) -> Figures:
         """Return the figures of all attempts."""
         total = self._previous.figures + self._again + attempt
-        stored_bytes = total.stored_bytes
-        if self._stored is not None:
-            # What a dead attempt wrote behind its last commit is written over, so lengths tell more than sums.
-            stored_bytes = self._stored.file_end() - self._previous.start_bytes
+        kept = attempt if self._counters_kept else total
         return msgspec.structs.replace(
-            total, size_bytes=attempt.size_bytes, processed_bytes=attempt.processed_bytes, stored_bytes=stored_bytes
+            kept,
+            size_bytes=attempt.size_bytes,
+            processed_bytes=attempt.processed_bytes,
+            duration_s=total.duration_s,
         )
 
     def busy(self, stages: StageTimes) -> dict[str, float]:

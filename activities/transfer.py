@@ -17,7 +17,7 @@ from activities.contracts import transfer
 from activities.contracts.transfer import CopyDisk, DiskCopied, DiskRestored, RestoreDisk, TransferCursor
 from activities.openers import PassphraseLookup, ProviderOpener, RepositoryOpener
 from activities.pulse import STALL_S, Pulse
-from activities.tally import StoredBytes, Tally
+from activities.tally import Tally
 from holdfast.clock import Clock
 from holdfast.errors import ChangeTrackingLost, DiskChanged, DiskNotFound, PointNotFound
 from holdfast.formats.contents import PointDisk
@@ -30,7 +30,6 @@ from holdfast.pipeline.restore import DiskRestore, compare_target
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
 from holdfast.planning.read_plan import changed_steps, decide_mode, whole_disk_steps
 from holdfast.providers.ports import Provider
-from holdfast.storage.abandoned import abandoned_bytes
 from holdfast.storage.chain import Chain, StoredDisk
 from holdfast.storage.chain_writer import ChainWriter
 from holdfast.storage.point_writer import DiskPointWriter, open_disk
@@ -70,10 +69,7 @@ class TransferActivities:
                 _subject(writer, request),
                 previous,
                 min(sink.cursor * PIECE_SIZE, frozen.size),
-                StoredBytes(
-                    file_end=lambda: writer.end,
-                    abandoned_bytes=abandoned_bytes(writer.handle, writer.committed.end),
-                ),
+                counters_kept=True,
             )
             return self._run_copy(plan, sink, tally, pulse)
 

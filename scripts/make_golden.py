@@ -203,6 +203,7 @@ def _encrypted_lz4() -> Story:
     """Cut off the increment in the middle of the second disk."""
     left = Content(130 * PIECE_SIZE, {number: text(f"left {number}") for number in range(130) if number % 10})
     right = Content(200 * PIECE_SIZE, {number: text(f"right {number}") for number in range(3, 200, 30)})
+    odd = {number: text(f"odd {number}") for number in range(1, 200, 12)}
     return Story(
         name="encrypted-lz4",
         unit_size=4 << 20,
@@ -210,14 +211,10 @@ def _encrypted_lz4() -> Story:
         passphrase="pässword with ümlauts",  # noqa: S106 - it stands in the manifest
         points=[
             {"left": left, "right": right},
-            {"left": left.changed({2: text("left 2b"), 4: b""}), "right": right.changed(_odd_pieces())},
+            {"left": left.changed({2: text("left 2b"), 4: b""}), "right": right.changed(odd)},
         ],
         cut=9,
     )
-
-
-def _odd_pieces() -> dict[int, bytes]:
-    return {number: text(f"odd {number}") for number in range(1, 200, 12)}
 
 
 def _sparse() -> Story:

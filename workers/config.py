@@ -30,7 +30,7 @@ TASKS_MAX = 64
 
 _CRON_FIELDS = 5
 _CRON_FIELD = re.compile(r"[0-9A-Za-z*,/-]+")
-_UNKNOWN_KEY = re.compile(r"Object contains unknown field `(?P<key>.*)`(?: - at `\$(?P<place>.*)`)?")
+_UNKNOWN_KEY = re.compile(r"Object contains unknown field `(?P<key>.*?)`(?: - at `\$(?P<place>.*)`)?")
 _WRONG_VALUE = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<place>.*)`)?")
 
 
@@ -222,7 +222,7 @@ def _converted(raw: dict[str, Any], base: Path, where: str) -> Settings:
     def to_path(kind: type, value: object) -> object:
         if kind is Path and isinstance(value, str) and value:
             return (base / Path(value).expanduser()).absolute()
-        raise msgspec.ValidationError(f"Expected `path`, got {value!r}")
+        raise ValueError(f"Expected `path`, got {value!r}")  # msgspec adds where
 
     try:
         settings = msgspec.convert(raw, Settings, dec_hook=to_path)
@@ -282,7 +282,7 @@ def _keys_at(place: str) -> tuple[str, ...]:
     """Return the keys that may stand at ``place``."""
     kind: Any = Settings
     for word in re.findall(r"\w+", re.sub(r"\[\d+\]", "", place)):
-        kind = _struct_in(get_type_hints(kind)[word])
+        kind = _struct_in(get_type_hints(kind).get(word, Settings))
     return tuple(kind.__struct_fields__)
 
 

@@ -26,8 +26,6 @@ class TransferCursor(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds each stage was busy."""
     rate_bytes_s: float = 0.0
     """Of the disk, over the last seconds."""
-    start_bytes: int = 0
-    """Length of the chain file when the first attempt began the disk; what was added since is what the disk stored."""
     target_id: str = ""
     """Target of a restore: a cursor is only good for the target it was made with."""
 

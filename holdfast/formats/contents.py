@@ -97,6 +97,10 @@ class PointDisk(msgspec.Struct, frozen=True, kw_only=True):
     root: _Root | None = None
     done: _Count = 0
     detail: str = ""
+    read: _Count = 0
+    transferred: _Count = 0
+    resent: _Count = 0
+    begun_at: _Count = 0
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):

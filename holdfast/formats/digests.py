@@ -37,7 +37,7 @@ def disk_tag(machine_id: str, key_of_disk: str, key: bytes) -> bytes:
 
 def segment_digest(digests: bytes | bytearray, key: bytes) -> bytes:
     """Return the digest of one segment from its 1024 piece digests."""
-    if not any(digests):
+    if digests == bytes(len(digests)):
         return ZERO_DIGEST
     return blake3(digests, key=key).digest(length=DIGEST_SIZE)
 

@@ -31,9 +31,8 @@ DIRECTORY_ENTRIES = 512
 UNIT_SIZES = (256 << 10, 512 << 10, 1 << 20, 4 << 20)
 UNIT_SIZE_DEFAULT = 1 << 20
 PIECES_PER_UNIT_MAX = UNIT_SIZES[-1] // PIECE_SIZE
-PAYLOAD_SIZE_MAX = (4 << 20) + (64 << 10)
-"""Upper bound of a record's payload and of a decoded body; guards readers against absurd lengths."""
 CONTENTS_SIZE_MAX = 64 << 20
+"""Upper bound of a record's payload and of a decoded body; guards readers against absurd lengths."""
 PLACES_MAX = 1 << 32
 
 NEVER_WRITTEN = 0xFFFFFFFF

@@ -14,6 +14,7 @@ import msgspec
 from holdfast.errors import DataDamaged
 from holdfast.formats.magic import (
     DIGEST_SIZE,
+    DIGESTS_PER_PAGE,
     DIRECTORY_ENTRIES,
     NEVER_WRITTEN,
     PIECES_PER_PAGE,
@@ -71,6 +72,16 @@ def get_unit(page: bytes | bytearray, index: int) -> UnitEntry | None:
     """Return one entry of a units page."""
     offset, length, point = _UNIT.unpack_from(page, index * UNIT_ENTRY_SIZE)
     return UnitEntry(offset, length, point) if length else None
+
+
+def units_page(body: bytes) -> bytes:
+    """Return a units page as it is. Raises `DataDamaged` when it has not its full size."""
+    return _of_size(body, UNITS_PER_PAGE * UNIT_ENTRY_SIZE)
+
+
+def digests_page(body: bytes) -> bytes:
+    """Return a digests page as it is. Raises `DataDamaged` when it has not its full size."""
+    return _of_size(body, DIGESTS_PER_PAGE * DIGEST_SIZE)
 
 
 def empty_units_page() -> bytearray:
@@ -240,6 +251,12 @@ class MapRuns:
         if end != PIECES_PER_PAGE:
             raise DataDamaged(f"map page covers {end} pieces")
         return page
+
+
+def _of_size(body: bytes, size: int) -> bytes:
+    if len(body) != size:
+        raise DataDamaged(f"table page has {len(body)} bytes instead of {size}")
+    return body
 
 
 def _stated_count(body: bytes, at: int, run_size: int) -> int:

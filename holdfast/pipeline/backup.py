@@ -74,6 +74,10 @@ class DiskSink(Protocol):
     size_bytes: int
     pieces: int
     cursor: int
+    read_bytes: int
+    transferred_bytes: int
+    resent_bytes: int
+    begun_at: int
 
     def keep_until(self, piece: int) -> None:
         """Leave the pieces up to ``piece`` as at the parent point."""
@@ -150,8 +154,7 @@ class DiskCopy:
         self._pool = ThreadPoolExecutor(self._options.threads, thread_name_prefix="pipe")
         self._times = StageTimes()
         self._started_s = clock.monotonic_s()
-        self._first_end = units.end
-        self._read_bytes = self._transferred = self._new_bytes = self._committing_bytes = 0
+        self._new_bytes = self._committing_bytes = 0
         self._commit_s = self._started_s
         self._committed = self._committing = sink.cursor
 
@@ -195,9 +198,10 @@ class DiskCopy:
             figures=Figures(
                 size_bytes=size,
                 processed_bytes=reached,
-                read_bytes=self._read_bytes,
-                transferred_bytes=self._transferred,
-                stored_bytes=self._units.end - self._first_end,
+                read_bytes=self._sink.read_bytes,
+                transferred_bytes=self._sink.transferred_bytes,
+                stored_bytes=self._units.end - self._sink.begun_at,
+                resent_bytes=self._sink.resent_bytes,
                 duration_s=self._clock.monotonic_s() - self._started_s,
             ),
             stages=self._times,
@@ -241,7 +245,7 @@ class DiskCopy:
 
     def _pack(self, chunk: _Chunk) -> None:
         self._times.add(chunk.times)
-        self._read_bytes += chunk.count * PIECE_SIZE
+        self._sink.read_bytes += chunk.count * PIECE_SIZE
         offer, per_unit = self._sink.offer, self._units.pieces_per_unit
         unit = self._open
         place = self._units.next_unit * per_unit + len(unit.pieces)
@@ -301,7 +305,7 @@ class DiskCopy:
             assert unit.stamp is not None
             record, encode_s = unit.flight.result()
             started_s = self._clock.monotonic_s()
-            self._transferred += self._units.write_unit(unit.number, unit.stamp, unit.digests, record)
+            self._sink.transferred_bytes += self._units.write_unit(unit.number, unit.stamp, unit.digests, record)
             self._times.add(StageTimes(encode_s=encode_s, target_s=self._clock.monotonic_s() - started_s))
             self._new_bytes += len(unit.pieces) * PIECE_SIZE
             for chunk in unit.chunks:

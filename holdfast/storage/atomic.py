@@ -283,6 +283,8 @@ def _sync_folder(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
+        if error.errno in _FULL:
+            raise
         raise SyncFailed(f"sync of folder {path} failed: {error.strerror}") from error
     finally:
         os.close(descriptor)

@@ -3,6 +3,7 @@
 Opening reads two superblocks and one page; everything else is read when it is asked for.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,16 +20,20 @@ from holdfast.errors import (
 from holdfast.formats.contents import Contents, decode_contents
 from holdfast.formats.keys import ChainKeys, open_keys
 from holdfast.formats.magic import (
+    ALIGNMENT,
+    CONTENTS_SIZE_MAX,
     DIGEST_SIZE,
     DIGESTS_PER_PAGE,
     PIECE_SIZE,
     PIECES_PER_PAGE,
+    RECORDS_START,
     SUPERBLOCK_SIZE,
     UNITS_PER_PAGE,
     FileState,
+    RecordKind,
 )
-from holdfast.formats.pages import MapRuns, PieceRuns, UnitEntry, get_unit
-from holdfast.formats.record import PieceEntry, RecordOpener
+from holdfast.formats.pages import MapRuns, PieceRuns, UnitEntry, digests_page, get_unit, units_page
+from holdfast.formats.record import HEADER_SIZE, PieceEntry, RecordOpener, unpack_header
 from holdfast.formats.superblock import Superblock, is_sealed, unpack_superblock
 from holdfast.storage.atomic import FileHandle, Files
 from holdfast.storage.tables import PageStore, TableReader
@@ -50,8 +55,8 @@ class ChainFile:
         self.opener = RecordOpener(keys.cipher, keys.record_key)
         self.store = PageStore(handle, self.opener, keys.digest_key)
         self.contents: Contents = decode_contents(self.store.body(superblock.root))
-        self._units = TableReader(self.store, self.contents.units.table, bytes)
-        self._digests = TableReader(self.store, self.contents.digests, bytes)
+        self._units = TableReader(self.store, self.contents.units.table, units_page)
+        self._digests = TableReader(self.store, self.contents.digests, digests_page)
         self._pieces = [TableReader(self.store, d.pieces, PieceRuns.decode) for d in self.contents.disks]
         self.pieces_per_unit = superblock.unit_size // PIECE_SIZE
         self._check_identity()
@@ -211,22 +216,39 @@ def read_states(
 def is_never_committed(files: Files, path: Path) -> bool:
     """Return whether a file was made and its first commit never came about, so that it holds nothing.
 
-    The first commit goes to slot 1, and slot 0 is written for the first time by the second: a file that a crash left
-    without superblock has an empty slot 0 and at most a torn slot 1.
+    The first commit is one contents page and goes to slot 1; slot 0 is written for the first time by the second. So a
+    crash leaves an empty slot 0, at most a torn slot 1, and no record but that page. A file that lost its superblocks
+    later has more records, and is damaged.
     """
     handle = files.open(path)
     try:
-        if any(handle.read(0, SUPERBLOCK_SIZE)):
+        if any(handle.read(0, SUPERBLOCK_SIZE)) or handle.size() > RECORDS_START + CONTENTS_SIZE_MAX:
             return False
-        unpack_superblock(handle.read(SUPERBLOCK_SIZE, SUPERBLOCK_SIZE))
-    except (FormatUnknown, FileDamaged):
-        return True
-    except FormatTooNew:
-        return False
-    else:
-        return False
+        slot = handle.read(SUPERBLOCK_SIZE, SUPERBLOCK_SIZE)
+        return not _is_superblock(slot) and not any(_later_records(handle))
     finally:
         handle.close()
+
+
+def _is_superblock(data: bytes) -> bool:
+    try:
+        unpack_superblock(data)
+    except (FormatUnknown, FileDamaged):
+        return False
+    except FormatTooNew:
+        return True
+    return True
+
+
+def _later_records(handle: FileHandle) -> Iterator[bool]:
+    """Yield, for each place of a record, whether one stands there that the first commit did not write."""
+    for offset in range(RECORDS_START, handle.size(), ALIGNMENT):
+        try:
+            header = unpack_header(handle.read(offset, HEADER_SIZE))
+        except (FormatUnknown, DataDamaged):
+            yield False
+        else:
+            yield (offset, header.kind, header.stamp.generation) != (RECORDS_START, RecordKind.PAGE, 1)
 
 
 def is_file_encrypted(files: Files, path: Path) -> bool | None:

@@ -5,6 +5,7 @@ by a scan from record to record, which needs no passphrase. docs/formats/chain-f
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -39,6 +40,7 @@ PROBLEMS_MAX = 100
 """How many problems of one table are named; more are counted."""
 HEX_BYTES_MAX = 1 << 20
 
+_KIND_NAMES: dict[int, str] = {kind: kind.name.lower() for kind in RecordKind}
 _DEPTH_MAX = 3
 """No disk of the largest size needs a deeper table."""
 _RECORD_SIZE_MAX = HEADER_SIZE + CONTENTS_SIZE_MAX
@@ -49,6 +51,8 @@ class SlotReport(msgspec.Struct, frozen=True, kw_only=True):
 
     slot: int
     is_valid: bool
+    is_locked: bool = False
+    """Whether only the passphrase is missing that would tell if the slot counts."""
     problem: str = ""
     """Why the slot does not count."""
     generation: int = 0
@@ -122,6 +126,11 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
     """Why the reading stopped early."""
 
     @property
+    def is_locked(self) -> bool:
+        """Return whether the passphrase is missing without which nothing but superblocks and headers can be read."""
+        return self.newest_slot is None and any(slot.is_locked for slot in self.slots)
+
+    @property
     def is_sound(self) -> bool:
         """Return whether nothing that was read is damaged."""
         tables_ok = not any(table.problems or table.unnamed_problems for table in self.tables)
@@ -136,11 +145,8 @@ def inspect_file(
 
     Raises `FormatUnknown` when neither slot begins as a superblock does, and the errors of opening a file.
     """
-    handle = files.open(path)
-    try:
+    with closing(files.open(path)) as handle:
         return _inspect(handle, passphrase, records_listed)
-    finally:
-        handle.close()
 
 
 def hex_lines(files: Files, path: Path, offset: int, length: int) -> Iterator[str]:
@@ -150,11 +156,8 @@ def hex_lines(files: Files, path: Path, offset: int, length: int) -> Iterator[st
     """
     if offset < 0 or not 0 < length <= HEX_BYTES_MAX:
         raise RequestInvalid(f"{length} bytes from {offset} cannot be shown", hint="Give up to 1048576 bytes.")
-    handle = files.open(path)
-    try:
+    with closing(files.open(path)) as handle:
         data = handle.read(offset, length)
-    finally:
-        handle.close()
     for at in range(0, len(data), 16):
         row = data[at : at + 16]
         text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in row)  # noqa: PLR2004 - printable ASCII
@@ -173,9 +176,10 @@ def _inspect(handle: FileHandle, passphrase: str | None, records_listed: int | N
     if all(slot.problem.startswith("no superblock") for slot in slots):
         raise FormatUnknown(f"{handle.path} is not a chain file: {slots[0].problem}")
     report = FileReport(path=str(handle.path), size_bytes=size, slots=tuple(slots))
-    end = max((slot.end for slot in slots if slot.is_valid), default=size)
+    end = max((slot.end for slot in slots if slot.is_valid or slot.is_locked), default=size)
     if newest is None:
-        report = msgspec.structs.replace(report, problem="no superblock counts, so nothing else was read")
+        reason = "the passphrase is missing" if report.is_locked else "no superblock counts"
+        report = msgspec.structs.replace(report, problem=f"{reason}, so nothing else was read")
     else:
         report = msgspec.structs.replace(report, newest_slot=newest[0].generation % 2)
         report = _with_tables(report, handle, *newest)
@@ -204,6 +208,7 @@ def _slot(
     report = SlotReport(
         slot=slot,
         is_valid=not problem,
+        is_locked=keys is None,
         problem=problem,
         generation=block.generation,
         state=block.state.name.lower(),
@@ -300,12 +305,10 @@ class _Walker:
             tally.problem(error.message)
             return
         tally.stored_bytes += ref.length
-        if not is_directory:
-            tally.pages += 1
-            return
-        tally.directories += 1
-        for entry in range(DIRECTORY_ENTRIES):
-            below = get_ref(body, entry)
+        tally.pages += not is_directory
+        tally.directories += is_directory
+        refs = [get_ref(body, entry) for entry in range(DIRECTORY_ENTRIES)] if is_directory else []
+        for below in refs:
             if below is not None:
                 self._walk(below, depth - 1, tally, count, kind)
 
@@ -349,7 +352,7 @@ def _scan(handle: FileHandle, size: int, end: int, listed_max: int) -> ScanRepor
         if offset >= end:
             behind += 1
             continue
-        name = _kind_name(header.kind)
+        name = _KIND_NAMES.get(header.kind, f"kind {header.kind}")
         by_kind[name] = by_kind.get(name, 0) + 1
         stored += header.length
         if len(listed) < listed_max:
@@ -378,10 +381,6 @@ def _headers(handle: FileHandle, size: int) -> Iterator[tuple[int, RecordHeader 
             yield offset, header
             step = max(ALIGNMENT, -(-header.length // ALIGNMENT) * ALIGNMENT)
         offset += step
-
-
-def _kind_name(kind: int) -> str:
-    return RecordKind(kind).name.lower() if kind in RecordKind._value2member_map_ else f"kind {kind}"
 
 
 def _record(offset: int, header: RecordHeader, name: str) -> RecordReport:

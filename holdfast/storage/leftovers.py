@@ -40,7 +40,7 @@ def _leftovers(files: Files, folder: Path, passphrase: str | None, session: Sess
     aside = [folder / name for name in files.names(folder) if name.endswith(FILE_SUFFIX + SUSPECT_SUFFIX)]
     with Chain.open(files, folder, passphrase) as chain:
         unfinished = [file for file in chain.files if not file.is_complete and _is_of(file, session)]
-        if unfinished:
+        if chain.files and (unfinished or chain.empty):
             _check_unneeded(files, chain, unfinished)
         return [*(file.path for file in unfinished), *chain.empty, *aside]
 
@@ -52,11 +52,12 @@ def _is_of(file: ChainFile, session: SessionId | None) -> bool:
 def _check_unneeded(files: Files, chain: Chain, unfinished: list[ChainFile]) -> None:
     chain.check_whole()
     metadata = read_metadata(files, chain.folder, chain.files[0].keys)
-    needed = {listed.file for listed in (metadata.files if metadata else ()) if listed.complete}
+    complete = [listed for listed in (metadata.files if metadata else ()) if listed.complete]
+    needed = {listed.file for listed in complete}
     needed |= {file.contents.parent.file for file in chain.files if file.contents.parent is not None}
-    for file in unfinished:
-        if file.contents.file in needed:
-            raise ChainBroken(
-                f"file {file.path.name} of chain {chain.folder.name} was complete and says that it is not: "
-                "it was rolled back"
-            )
+    suspicious = [file.path.name for file in unfinished if file.contents.file in needed]
+    suspicious += sorted({path.name for path in chain.empty} & {listed.name for listed in complete})
+    if suspicious:
+        raise ChainBroken(
+            f"file {suspicious[0]} of chain {chain.folder.name} was complete and is not any more: it was rolled back"
+        )

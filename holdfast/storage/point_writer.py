@@ -24,6 +24,7 @@ from holdfast.formats.magic import (
 )
 from holdfast.formats.pages import MapRuns
 from holdfast.formats.record import Note
+from holdfast.storage.abandoned import abandoned_bytes
 from holdfast.storage.chain import StoredDisk
 from holdfast.storage.chain_writer import ChainWriter
 from holdfast.storage.known_pieces import KnownPieces
@@ -43,6 +44,15 @@ class DiskPointWriter:
         self.pieces = -(-disk.size // PIECE_SIZE)
         self.point_number = point.number
         self.disk_index = disk.disk
+        self.read_bytes = disk.read
+        """Read from the source over all attempts; the pipe counts on."""
+        self.transferred_bytes = disk.transferred
+        """Written as units over all attempts; the pipe counts on."""
+        self.resent_bytes = disk.resent
+        """Written again because an earlier attempt died after its last commit."""
+        self.begun_at = disk.begun_at or writer.end
+        """End of the file when the disk was begun."""
+        self.resent_bytes += abandoned_bytes(writer.handle, writer.committed.end)
         self.disk_tag = disk_tag(point.machine.machine_id, disk.key, self.digest_key)
         self.cursor = disk.done
         """The next piece to be dealt with."""
@@ -244,7 +254,15 @@ class DiskPointWriter:
         table = self._map.flush()
         if page is not None:
             page.truncate(self._segment * PIECES_PER_SEGMENT % PIECES_PER_PAGE)
-        self._disk = msgspec.structs.replace(self._disk, map=table, done=self.cursor)
+        self._disk = msgspec.structs.replace(
+            self._disk,
+            map=table,
+            done=self.cursor,
+            read=self.read_bytes,
+            transferred=self.transferred_bytes,
+            resent=self.resent_bytes,
+            begun_at=self.begun_at,
+        )
         self.writer.contents = with_disk(self.writer.contents, self.point_number, self._disk)
 
     def _rebuild(self) -> None:

@@ -102,6 +102,11 @@ class ProtectedMachine:
         self._before = {key: disk.copy() for key, disk in self.disks.items()}
         self.kept.append(KeptPoint(summary, dict(self._before)))
 
+    def rewind(self, points: int) -> None:
+        """Forget all points but the first ones; the disks stay as they are."""
+        del self.kept[points:]
+        self._before = dict(self.kept[-1].disks) if self.kept else {}
+
     def differences(self, repository: Repository | None = None) -> list[str]:
         """Return in words where finished points do not read as they must."""
         found = repository if repository is not None else self.repository

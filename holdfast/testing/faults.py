@@ -12,10 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import cast
 from unittest import mock
 
 import msgspec
+from typing_extensions import override
 
 
 class HitCounter:
@@ -39,6 +41,7 @@ class KillAt(HitCounter):
         self._name = name
         self._hit = hit
 
+    @override
     def __call__(self, name: str) -> None:
         """Count a point, and die if it is the one."""
         super().__call__(name)
@@ -71,7 +74,7 @@ class FailingSystem:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Stand between the process and the system inside a block."""
-        wrapped: list[tuple[Any, str, str]] = [
+        wrapped: list[tuple[ModuleType, str, str]] = [
             (os, "pwritev", "write"),
             (os, "fdatasync", "sync"),
             (os, "fsync", "sync"),
@@ -90,26 +93,23 @@ class FailingSystem:
             for patch in patches:
                 patch.stop()
 
-    def _wrapper(self, owner: Any, name: str, kind: str) -> Callable[..., Any]:
-        real: Callable[..., Any] = getattr(owner, name)
+    def _wrapper(self, owner: ModuleType, name: str, kind: str) -> Callable[..., object]:
+        real: Callable[..., object] = getattr(owner, name)
 
-        def call(target: Any, *arguments: Any, **options: Any) -> Any:
-            if not self._is_ours(target):
-                return real(target, *arguments, **options)
-            error = self._error(kind)
+        def call(target: int | str | Path, *arguments: object, **options: object) -> object:
+            error = self._error(kind) if self._is_ours(target) else None
             if error is None:
                 return real(target, *arguments, **options)
             if error == 0:
-                buffers, offset = arguments
-                return real(target, [memoryview(buffers[0])[: len(buffers[0]) // 2]], offset)
+                buffers, offset = cast("tuple[list[memoryview], int]", arguments)
+                return real(target, [buffers[0][: len(buffers[0]) // 2]], offset)
             raise OSError(error, os.strerror(error))
 
         return call
 
-    def _is_ours(self, target: Any) -> bool:
-        if isinstance(target, int):
-            target = Path(f"/proc/self/fd/{target}").readlink()
-        return str(target).startswith(self._root)
+    def _is_ours(self, target: int | str | Path) -> bool:
+        path = Path(f"/proc/self/fd/{target}").readlink() if isinstance(target, int) else target
+        return str(path).startswith(self._root)
 
     def _error(self, kind: str) -> int | None:
         with self._guard:

@@ -6,6 +6,7 @@ machine with one disk: the same calls into `holdfast.storage` and `holdfast.pipe
 
 import mmap
 import os
+import random
 import resource
 import struct
 import sys
@@ -61,6 +62,8 @@ class Request(msgspec.Struct, kw_only=True):
     """File that is kept at the progress reached, whatever kills the process."""
     from_memory: bool = False
     """Read the blocks from memory instead of from the image."""
+    count: int = 0
+    """How many increments a chain is grown by."""
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -178,11 +181,32 @@ def open_newest(request: Request) -> Result:
     return Result(seconds=parts["first"], parts=parts)
 
 
+def grow(request: Request) -> Result:
+    """Make a full and then small increments; the time is that of the increments."""
+    rng = random.Random(1)
+    image = Path(request.image)
+    pieces = image.stat().st_size // PIECE_SIZE
+    spans_file = image.with_suffix(".json")
+    backup(msgspec.structs.replace(request, session="full"))
+    started_s = _CLOCK.monotonic_s()
+    for number in range(request.count):
+        spans = [Span(piece * PIECE_SIZE, PIECE_SIZE) for piece in sorted(rng.sample(range(pieces), 4))]
+        with image.open("r+b") as disk:
+            for span in spans:
+                disk.seek(span.start)
+                disk.write(rng.randbytes(span.length))
+        spans_file.write_bytes(msgspec.json.encode(spans))
+        backup(msgspec.structs.replace(request, session=f"increment-{number}", spans=str(spans_file)))
+    spans_file.unlink()
+    return Result(seconds=_CLOCK.monotonic_s() - started_s)
+
+
 OPERATIONS: dict[str, Callable[[Request], Result]] = {
     "backup": backup,
     "restore": restore,
     "verify": verify,
     "open": open_newest,
+    "grow": grow,
 }
 
 

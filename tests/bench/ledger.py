@@ -1,4 +1,4 @@
-"""What the sections of a run share: the folders, the images, and the figures collected so far."""
+"""What the parts of a run share: the work folder, the image, and the figures collected so far."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ class Ledger:
         self.work = work
         self.reference = reference
         self.runs = runs
-        self._values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-        self._goals: dict[tuple[str, str, str], float] = {}
+        self._values: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self._units: dict[tuple[str, str], str] = {}
+        self._goals: dict[tuple[str, str], float] = {}
 
-    def add(self, section: str, name: str, value: float, unit: str, goal: float | None = None) -> None:
+    def add(self, section: str, name: str, value: float, unit: str) -> None:
         """Note one figure of one run."""
-        self._values[section, name, unit].append(value)
-        if goal is not None:
-            self._goals[section, name, unit] = goal
+        self._values[section, name].append(value)
+        self._units[section, name] = unit
 
     def add_run(self, section: str, who: str, measured: Measured, stored_bytes: int | None = None) -> None:
         """Note the figures of one process."""
@@ -34,11 +34,23 @@ class Ledger:
         if stored_bytes is not None:
             self.add(section, f"{who}: stored", stored_bytes / MIB, "MiB")
 
+    def set_goal(self, section: str, name: str, limit: float) -> None:
+        """Say what the median of a figure should not exceed."""
+        self._goals[section, name] = limit
+
     def series(self) -> list[Series]:
-        """Return everything noted so far."""
+        """Return everything noted so far, section by section."""
+        order = {section: at for at, section in reversed(list(enumerate(key[0] for key in self._values)))}
+        keys = sorted(self._values, key=lambda key: order[key[0]])
         return [
-            Series(section=key[0], name=key[1], unit=key[2], values=tuple(values), goal=self._goals.get(key))
-            for key, values in self._values.items()
+            Series(
+                section=key[0],
+                name=key[1],
+                unit=self._units[key],
+                values=tuple(self._values[key]),
+                goal=self._goals.get(key),
+            )
+            for key in keys
         ]
 
 
@@ -52,12 +64,14 @@ def markdown(series: Sequence[Series]) -> str:
             lines += ["", f"### {section}", "", "| Figure | Median | Min - max | Goal | |", "|---|---|---|---|---|"]
         spread = f"{_number(min(one.values))} - {_number(max(one.values))}" if len(one.values) > 1 else ""
         goal = "" if one.goal is None else f"<= {_number(one.goal)}"
-        verdict = "" if one.goal is None else ("reached" if one.is_reached else "missed")
+        verdict = "" if one.goal is None else ("reached" if one.is_reached else "**missed**")
         lines.append(f"| {one.name} | {_number(one.median)} {one.unit} | {spread} | {goal} | {verdict} |")
     return "\n".join(lines[1:]) + "\n"
 
 
 def _number(value: float) -> str:
-    if value == int(value) and abs(value) < 1e6:
+    if value == int(value) and abs(value) < 1_000_000:
         return str(int(value))
-    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
+    if abs(value) < 10:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"

@@ -65,7 +65,9 @@ def run(
     variables = {"PATH": _PATH, "LC_ALL": "C", "HOME": "/nonexistent", **(environment or {})}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started_s = clock.monotonic_s()
-    with subprocess.Popen(command, cwd=folder, env=variables, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as child:
+    with subprocess.Popen(
+        command, cwd=folder, env=variables, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+    ) as child:
         peak_kib, killed = _follow(child.pid, watch)
         output = child.communicate()[0]
     wall_s = clock.monotonic_s() - started_s

@@ -37,9 +37,9 @@ def test_every_command_of_a_page_is_one_of_the_program(page: str, line: str) -> 
     while isinstance(command, TyperGroup) and words and words[0] in command.commands:
         path.append(words.pop(0))
         command = command.commands[path[-1]]  # type: ignore[assignment] # a group holds nothing else
-    if isinstance(command, TyperGroup) or is_name_only(page, line):
-        assert not words or words[0].startswith("--"), f"{' '.join(path)} has no command {words}"
-    if not is_name_only(page, line):
+    if isinstance(command, TyperGroup):
+        assert not words or words[0].startswith("--"), f"{' '.join(path)} has no command {words[0]}"
+    if words or is_after_prompt(page, line):
         command.make_context(" ".join(path), words)
 
 
@@ -58,6 +58,6 @@ def program() -> TyperGroup:
     return found
 
 
-def is_name_only(page: str, line: str) -> bool:
-    """Tell whether a code span just names a command, without what it needs to run."""
-    return "--" not in line and f"$ {line}\n" not in tree.text(page)
+def is_after_prompt(page: str, line: str) -> bool:
+    """Tell whether a command is shown as it is run; in running text it may lack what it needs."""
+    return f"$ {line}\n" in tree.text(page)

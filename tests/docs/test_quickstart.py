@@ -4,6 +4,7 @@ import json
 import random
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ class Reader:
         self.folder = home / "protect"
         self.disk = home / "web.raw"
         [port] = free_ports(1)
-        path = f"{tree.ROOT / '.venv' / 'bin'}:{environment['PATH']}"
+        path = f"{Path(sys.executable).parent}:{environment['PATH']}"
         self._environment = environment | {"HOME": str(home), "PATH": path, "TEMPORAL_ADDRESS": f"{LOOPBACK}:{port}"}
         self.write(seed)
 
@@ -86,6 +87,7 @@ def reader(tmp_path: Path, child_environment: dict[str, str], seed: int) -> Iter
 
 @pytest.mark.slow
 @pytest.mark.temporal
+@pytest.mark.timeout(600)
 def test_the_quickstart_leads_to_identical_disks(reader: Reader, seed: int) -> None:
     before, after = parts()
     for language, text in before:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+from typing_extensions import override
 
 from holdfast.clock import SystemClock
 from holdfast.faults import set_hook
@@ -70,6 +71,7 @@ class CountingUnits(ChainWriter):
 
     shared: mmap.mmap
 
+    @override
     def write_unit(self, number: int, stamp: Stamp, digests: Sequence[bytes], record: Sequence[Buffer]) -> int:
         packed, finished = PROGRESS.unpack_from(self.shared)
         PROGRESS.pack_into(self.shared, 0, packed + len(digests) * PIECE_SIZE, finished)
@@ -129,15 +131,16 @@ def in_child(request: Request, told: int) -> None:
     set_hook(counter)
     if request.kill_after_s:
         signal.setitimer(signal.ITIMER_REAL, request.kill_after_s)
-    status = 0
+    status = 1
     try:
         carry_on(request)
-    except BaseException:
-        traceback.print_exc()
-        status = 1
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    os.write(told, msgspec.json.encode(dict(counter.hits)))
-    os._exit(status)
+        status = 0
+    finally:
+        if status:
+            traceback.print_exc()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        os.write(told, msgspec.json.encode(dict(counter.hits)))
+        os._exit(status)
 
 
 def serve() -> None:

@@ -131,7 +131,7 @@ def test_a_process_killed_at_any_fault_point_is_followed_by_one_that_goes_on(
 
 def test_a_killed_process_sends_at_most_64_mib_again(driver: Driver, tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
-    request = msgspec.structs.replace(new_request(tmp_path / "large", seed, 160 << 20, 1), commit_new_bytes=24 << 20)
+    request = msgspec.structs.replace(new_request(tmp_path / "large", seed, 128 << 20, 1), commit_new_bytes=24 << 20)
     kills = 0
     for unit in (rng.randrange(100, 250), rng.randrange(100, 250)):
         dead = driver.run(msgspec.structs.replace(request, kill_name="pipe.unit_written", kill_hit=unit))

@@ -32,7 +32,7 @@ from holdfast.storage.verifier import verify_chain
 from tests.second_reader import reader
 
 ROOT = Path(__file__).parent / "v1"
-MANIFEST_DIGEST = "7be3744b01774ea50bfcdc40032e03ed61ae214d6a246a9557120a78a9dd5cd9"
+MANIFEST_DIGEST = "91e3d8f251e543be01a677a3457425179ac0f244944526fe2277c8522488ba6e"
 MANIFEST: dict[str, Any] = json.loads((ROOT / "manifest.json").read_text())
 FILES = HostFiles()
 Spans = list[list[int | str]]

@@ -13,7 +13,6 @@ from holdfast.errors import (
     CatalogUnavailable,
     DataDamaged,
     DiskReadFailed,
-    RepositoryUnavailable,
     SnapshotFailed,
     SnapshotNotFound,
 )
@@ -26,7 +25,6 @@ from tests.workflows.stubs import World, a_machine, then, until_cancelled
 from workflows.failures import result_in
 from workflows.machine_backup import MachineBackup
 from workflows.messages import BackupOptions, MachineBackupRequest, MachineBackupResult
-from workflows.options import QUEUE_WAIT
 
 pytestmark = pytest.mark.temporal
 
@@ -155,20 +153,6 @@ async def test_a_degraded_choice_is_a_warning(stage: Stage) -> None:
     assert result.notes == ("web/disk1: read in full",)
     assert [task.outcome for task in result.tasks] == [Outcome.SUCCESS, Outcome.WARNING]
     assert result.tasks[1].detail == "compared: change tracking was lost"
-
-
-async def test_a_retryable_error_is_retried_until_the_bound_and_then_named(stage: Stage) -> None:
-    world = World()
-    world.fail("transfer.copy_disk", RepositoryUnavailable("repository r1 is not mounted"))
-    async with stage.playing(world):
-        handle = await stage.start(MachineBackup.run, request_for(stage, world))
-        with pytest.raises(WorkflowFailureError) as caught:
-            await handle.result()
-        description = await handle.describe()
-    assert isinstance(error_from_failure(caught.value), RepositoryUnavailable)
-    assert description.close_time is not None
-    assert description.close_time - description.start_time > QUEUE_WAIT
-    assert world.names()[-2:] == UNDONE
 
 
 async def test_a_hiccup_is_survived(stage: Stage) -> None:

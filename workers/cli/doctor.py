@@ -33,7 +33,10 @@ def register(app: typer.Typer) -> None:
         app,
         "doctor",
         panel=LOOK,
-        examples=(("doctor", "check everything"), ("doctor --json | jq '.findings[] | select(.level != \"ok\")'", "")),
+        examples=(
+            ("doctor", "check everything"),
+            ("doctor --json | jq '.findings[] | select(.level != \"ok\")'", "only what needs attention"),
+        ),
     )(doctor)
 
 

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from holdfast.errors import FileDamaged, RequestInvalid
+from holdfast.errors import FileDamaged, PassphraseWrong, RequestInvalid
 from holdfast.formats.contents import Contents
 from holdfast.model.ids import CredentialName
 from holdfast.storage.inspector import FileReport, ScanReport, SlotReport, TableReport, hex_lines, inspect_file
@@ -64,13 +64,19 @@ def inspect(
     passphrase = run.settings.credentials.passphrase(CredentialName(credential)) if credential else None
     report = inspect_file(run.files, file, passphrase, records_listed=records)
     document: dict[str, object] = {"report": report, "is_sound": report.is_sound}
-    if report.is_sound:
+    if report.is_sound or (report.is_locked and passphrase is None):
         run.show(document, *_page(report))
         return
     if not run.flags.json:
         run.show(None, *_page(report))
+    if report.is_locked:
+        raise CommandFailed(_wrong_passphrase(file), document | error_document(_wrong_passphrase(file)))
     error = FileDamaged(f"{file} is not sound: {_first_problem(report)}")
     raise CommandFailed(error, document | error_document(error))
+
+
+def _wrong_passphrase(file: Path) -> PassphraseWrong:
+    return PassphraseWrong(f"the passphrase does not open {file}")
 
 
 def _first_problem(report: FileReport) -> str:

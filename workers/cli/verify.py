@@ -177,6 +177,9 @@ def _rebuild(run: Invocation, settings: RepositorySettings, wanted: _Wanted, cre
     repository = run.repository(settings)
     passphrases = passphrases_for(run, settings, credential)
     chains, _ = _chosen(run, settings, repository, wanted, credential)
+    if wanted.machine is not None and wanted.point is None:
+        points, _ = read_points(run, settings, credential, wanted.machine)
+        chains = sorted({point.chain for point in points})
     for chain in chains:
         folder = repository.chain_folder(chain)
         lock = acquire_chain_lock(repository.files, folder)

@@ -163,7 +163,7 @@ def test_a_file_of_any_other_length_is_refused(cipher: Cipher) -> None:
         with pytest.raises((FileDamaged, FormatUnknown)):
             read(data[:length], KEYS[cipher])
     with pytest.raises(FileDamaged):
-        read(data + b"\0", KEYS[cipher])
+        metadata_envelope(data + b"\0")
 
 
 @pytest.mark.parametrize("data", [b"", b"HFMETA0", bytes(400), b"HFMETA02" + bytes(400), b"HFCHAIN1" + bytes(4088)])
@@ -217,7 +217,7 @@ def test_lists_may_be_missing() -> None:
     assert found == ChainMetadata(chain="c", sequence=1, files=(), points=())
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"chain":"\xff","sequence":1}', b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"chain":"\xff","sequence":1}', b'{"x":' * 5000])
 def test_a_body_that_is_no_metadata_is_damage(body: bytes) -> None:
     with pytest.raises(FileDamaged, match=r"^chain metadata cannot be read: "):
         read(with_body(body), KEYS[Cipher.NONE])

@@ -3,7 +3,7 @@
 import random
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby, product
 
 import pytest
@@ -19,11 +19,13 @@ from holdfast.formats.pages import (
     PieceRuns,
     Ref,
     UnitEntry,
+    digests_page,
     empty_units_page,
     get_ref,
     get_unit,
     put_ref,
     put_unit,
+    units_page,
 )
 
 # ------------------------------------------------------------------------------------------------------ directories
@@ -130,6 +132,7 @@ def test_every_tiny_piece_table_can_be_cut_anywhere() -> None:
             runs = piece_runs(places)
             runs.truncate(cut)
             assert all_places(runs) == {piece: place for piece, place in places.items() if piece < cut}
+            assert list(PieceRuns.decode(runs.encode())) == list(runs)
             runs.append(cut, 77)
             assert runs.find(cut) == 77
 
@@ -273,6 +276,7 @@ def test_every_tiny_map_can_be_cut_anywhere() -> None:
             page = map_runs(writers)
             page.truncate(cut)
             assert list(page.runs(0, 9)) == runs_of(writers[:cut], 0, 9)
+            assert page.covered == min(cut, len(writers))
             page.append(3, 2)
             assert list(page.runs(0, 11)) == runs_of([*writers[:cut], 3, 3], 0, 11)
 
@@ -385,3 +389,12 @@ def swapped(column: bytes, code: str) -> bytes:
     numbers = array(code, column)
     numbers.byteswap()
     return numbers.tobytes()
+
+
+@pytest.mark.parametrize("check", [units_page, digests_page])
+def test_a_page_of_a_fixed_size_is_refused_at_any_other(check: Callable[[bytes], bytes]) -> None:
+    whole = bytes(16384)
+    assert check(whole) == whole
+    for size in (0, 16383, 16385):
+        with pytest.raises(DataDamaged, match="instead of 16384"):
+            check(bytes(size))

@@ -1,0 +1,178 @@
+"""What is measured beside the rounds: death and resume, cost of maps, long chains, huge disks, cost of Python."""
+
+import os
+import random
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from holdfast.formats.magic import PIECE_SIZE
+from holdfast.model.compression import Compression
+from holdfast.model.spans import Span
+from holdfast.providers.local.disks import FrozenDisk
+from holdfast.storage.atomic import HostFiles
+from holdfast.storage.repository import Repository
+from tests.bench.child import Progress, read_progress
+from tests.bench.ledger import MIB, Ledger
+from tests.bench.measure import run, run_child, settle, warm_up
+from tests.bench.ours import Ours
+from tests.bench.peers import PASSPHRASE
+from tests.bench.reference import GIB, Reference
+from tests.bench.rounds import PEAK_MIB_MAX
+
+RESUME = "Killed (SIGKILL) in the middle of a full, and resumed"
+MAPS = "What an increment costs beside its data"
+OPENING = "Opening the newest point of a chain of 100 increments"
+HUGE = "The same data on larger disks"
+PYTHON = "Cost of the pipe itself: blocks from memory, no compression, no encryption"
+
+_KILLS = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
+_INCREMENTS = 100
+_SMALL_DISK = 256 * MIB
+_HUGE_DISKS = (64 * GIB, 1024 * GIB)
+_HUGE_CHANGES = 128
+_MEMORY_DISK = GIB
+_RESENT_MIB_MAX = 64
+
+
+def run_resume(ledger: Ledger) -> None:
+    """Kill one full again and again; note what each kill costs, and compare the result with the image."""
+    ours = Ours(ledger.work)
+    image = ledger.reference.path
+    ours.clean()
+    warm_up(image)
+    for name in ("source bytes dealt with and lost", "bytes written and lost"):
+        ledger.set_goal(RESUME, f"one kill: {name}", _RESENT_MIB_MAX)
+    record = ledger.work / "progress"
+    request = msgspec.structs.replace(ours.request("backup", "full", image), progress=str(record))
+    for fraction in _KILLS:
+        record.unlink(missing_ok=True)
+        limit = int(fraction * ledger.reference.size_bytes)
+        measured, _ = run_child(request, watch=lambda limit=limit: read_progress(record).reached_bytes >= limit)
+        assert measured.killed, "the full was over before it could be killed"
+        _add_loss(ledger, ours, read_progress(record))
+    measured, result = run_child(request)
+    ledger.add(RESUME, "last part: wall", measured.wall_s, "s")
+    ledger.add(RESUME, "last part: begin, with the tables read again", result.parts["begin"], "s")
+    ours.restore()
+    run(["cmp", str(image), str(ours.target)])
+    ledger.add(RESUME, "bytes that differ after the restore", 0, "")
+    ledger.set_goal(RESUME, "bytes that differ after the restore", 0)
+    ours.clean()
+    record.unlink()
+
+
+def _add_loss(ledger: Ledger, ours: Ours, died_at: Progress) -> None:
+    repository = Repository.open(ours.repository, HostFiles())
+    with repository.open_chain(repository.relative(repository.chain_folders()[-1]), PASSPHRASE) as chain:
+        [file] = chain.files
+        [point] = file.contents.points
+        committed = point.disks[0].done * PIECE_SIZE
+        unused = file.handle.size() - file.superblock.end
+    ledger.add(RESUME, "one kill: source bytes dealt with and lost", (died_at.reached_bytes - committed) / MIB, "MiB")
+    ledger.add(RESUME, "one kill: bytes written and lost", unused / MIB, "MiB")
+
+
+def run_opening(ledger: Ledger) -> None:
+    """Grow a chain of small increments, then open its newest point."""
+    ours = Ours(ledger.work)
+    ours.clean()
+    image = ledger.work / "small.raw"
+    rng = random.Random(100)
+    image.write_bytes(rng.randbytes(16 * MIB))
+    os.truncate(image, _SMALL_DISK)
+    request = msgspec.structs.replace(ours.request("grow", image=image), count=_INCREMENTS)
+    _, grown = run_child(request)
+    ledger.add(OPENING, "one small increment, begun, written and finished", grown.seconds / _INCREMENTS * 1000, "ms")
+    for _ in range(ledger.runs):
+        _, result = run_child(ours.request("open"))
+        ledger.add(OPENING, "files opened", result.parts["files"], "")
+        ledger.add(OPENING, "runs of pieces found", result.parts["runs"], "")
+        ledger.add(OPENING, "with the passphrase derived", result.parts["first"] * 1000, "ms")
+        ledger.add(OPENING, "with the keys known", result.parts["again"] * 1000, "ms")
+    ours.clean()
+    image.unlink()
+
+
+def run_huge(ledger: Ledger) -> None:
+    """Spread one set of data over ever larger sparse disks; memory must stay flat, and maps small."""
+    for size in (ledger.reference.size_bytes, *_HUGE_DISKS):
+        image = ledger.work / "huge.raw"
+        spans = _spread(ledger.reference, image, size)
+        name = f"{size / GIB:g} GiB"
+        ours = Ours(ledger.work)
+        measured, _ = ours.full(image)
+        ledger.add(HUGE, f"{name}: full, wall", measured.wall_s, "s")
+        ledger.add(HUGE, f"{name}: full, peak memory", measured.peak_mib, "MiB")
+        spans_file = _touch(image, spans)
+        measured, result = ours.increment("touched", image, str(spans_file))
+        ledger.add(HUGE, f"{name}: increment of {_HUGE_CHANGES} pieces, wall", measured.wall_s, "s")
+        ledger.add(HUGE, f"{name}: increment of {_HUGE_CHANGES} pieces, peak memory", measured.peak_mib, "MiB")
+        beside = result.file_bytes - result.figures.transferred_bytes
+        ledger.add(MAPS, f"{_HUGE_CHANGES} scattered pieces of a {name} disk", beside / 1024, "KiB")
+        measured, _ = ours.restore()
+        ledger.add(HUGE, f"{name}: restore, wall", measured.wall_s, "s")
+        ledger.add(HUGE, f"{name}: restore, peak memory", measured.peak_mib, "MiB")
+        for what in ("full", f"increment of {_HUGE_CHANGES} pieces", "restore"):
+            ledger.set_goal(HUGE, f"{name}: {what}, peak memory", PEAK_MIB_MAX)
+        ours.clean()
+        image.unlink()
+        spans_file.unlink()
+
+
+def _spread(reference: Reference, image: Path, size: int) -> list[Span]:
+    """Write a tenth of the reference's data, in blocks of 1 MiB, evenly over a new sparse disk."""
+    image.unlink(missing_ok=True)
+    image.touch(mode=0o600)
+    os.truncate(image, size)
+    with FrozenDisk(reference.path) as disk, image.open("r+b") as target:
+        blocks = [at for span in disk.allocated_spans() for at in range(span.start, span.end - MIB, MIB)][::10]
+        step = size // len(blocks) // PIECE_SIZE * PIECE_SIZE
+        buffer = bytearray(MIB)
+        for index, at in enumerate(blocks):
+            disk.read_into(at, memoryview(buffer))
+            target.seek(index * step)
+            target.write(buffer)
+    return [Span(index * step, MIB) for index in range(len(blocks))]
+
+
+def _touch(image: Path, spans: list[Span]) -> Path:
+    """Rewrite scattered pieces; return the file with their spans."""
+    rng = random.Random(64)
+    chosen = sorted(rng.sample(range(len(spans)), min(_HUGE_CHANGES, len(spans))))
+    touched = [Span(spans[index].start, PIECE_SIZE) for index in chosen]
+    with image.open("r+b") as disk:
+        for span in touched:
+            disk.seek(span.start)
+            disk.write(rng.randbytes(span.length))
+    spans_file = image.with_suffix(".json")
+    spans_file.write_bytes(msgspec.json.encode(touched))
+    return spans_file
+
+
+def run_python(ledger: Ledger) -> None:
+    """Move blocks that cost nothing to make through the whole pipe into memory."""
+    memory = Path("/dev/shm")
+    work = memory / f"holdfast-bench-{os.getpid()}" if memory.is_dir() else ledger.work / "memory"
+    work.mkdir()
+    image = ledger.work / "memory.raw"
+    image.write_bytes(random.Random(1).randbytes(MIB))
+    os.truncate(image, _MEMORY_DISK)
+    try:
+        for _ in range(ledger.runs):
+            ours = Ours(work)
+            ours.clean()
+            settle()
+            request = msgspec.structs.replace(
+                ours.request("backup", "full", image), from_memory=True, compression=Compression.NONE, passphrase=None
+            )
+            measured, result = run_child(request)
+            blocks = _MEMORY_DISK // MIB
+            ledger.add(PYTHON, "rate", blocks / result.seconds, "MiB/s")
+            ledger.add(PYTHON, "processor for 1 MiB, all threads", measured.cpu_s / blocks * 1000, "ms")
+            main_ms = result.main_thread_s / blocks * 1000
+            ledger.add(PYTHON, "processor for 1 MiB, the thread that packs and writes", main_ms, "ms")
+    finally:
+        shutil.rmtree(work)
+        image.unlink()

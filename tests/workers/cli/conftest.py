@@ -1,0 +1,57 @@
+"""A place without Temporal, and a lab with server and workers for those that need it."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.workers.cli.place import Place
+from workers.config import Settings
+from workers.devserver import DevServerAddress
+from workers.run import duties_of, make_tools, serve
+
+LAB_SEED = 7
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """An installation whose server cannot be reached."""
+    return Place(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def lab(dev_server: DevServerAddress, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """An installation with a server, all workers, and one machine called web."""
+    place = Place(tmp_path_factory.mktemp("lab"), dev_server.grpc)
+    place.add_machine("web", LAB_SEED, 4 << 20)
+    with workers(place.settings, "all"):
+        yield place
+
+
+@contextmanager
+def workers(settings: Settings, *roles: str) -> Iterator[None]:
+    """Serve roles in a thread of this process while the block runs."""
+    ready = settings.home / f"ready-{'-'.join(roles)}"
+    started = threading.Event()
+    stop: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def serving() -> None:
+        stop.append((asyncio.get_running_loop(), asyncio.Event()))
+        started.set()
+        async with AsyncExitStack() as stack:
+            duties = [duty for role in roles for duty in duties_of(settings, role)]
+            await serve(settings.temporal, duties, make_tools(settings, stack), stop=stop[0][1], ready=ready)
+
+    thread = threading.Thread(target=asyncio.run, args=(serving(),))
+    thread.start()
+    try:
+        assert started.wait(30)
+        yield
+    finally:
+        loop, event = stop[0]
+        loop.call_soon_threadsafe(event.set)
+        thread.join(60)
+        assert not thread.is_alive()

@@ -1,0 +1,92 @@
+"""An installation in a folder, and the program called in this process."""
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from typer.testing import CliRunner, Result
+
+from holdfast.clock import SystemClock
+from holdfast.model.ids import DiskKey
+from holdfast.providers.local.hypervisor import LocalProvider
+from holdfast.storage.atomic import HostFiles
+from holdfast.storage.repository import Repository
+from workers.cli.main import app
+from workers.config import Settings, load_settings
+
+CONFIGURATION = """
+home = "home"
+[temporal]
+address = "{address}"
+connect_timeout_s = 0.5
+[[providers]]
+name = "lab"
+path = "lab"
+[[repositories]]
+name = "main"
+path = "repository"
+[[proxies]]
+name = "p1"
+[[jobs]]
+name = "nightly"
+provider = "lab"
+repository = "main"
+proxy = "p1"
+machines = ["web"]
+schedule = "0 22 * * *"
+"""
+NOWHERE = "127.0.0.1:1"
+"""An address where no server can be."""
+PASSPHRASE = "correct horse"
+CLEAN = dict.fromkeys(("HOLDFAST_HOME", "HOLDFAST_CONFIG", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"))
+
+
+class Place:
+    """A folder with a configuration, a provider, a repository and a credential called ``night``."""
+
+    def __init__(self, root: Path, address: str = NOWHERE) -> None:
+        self.root = root
+        self.config = root / "holdfast.toml"
+        self.config.write_text(CONFIGURATION.format(address=address))
+        folder = root / "home" / "credentials"
+        folder.mkdir(parents=True)
+        credential = folder / "night"
+        credential.touch(0o600)
+        credential.write_text(PASSPHRASE + "\n")
+        self.clock = SystemClock()
+        self.provider = LocalProvider.create(root / "lab", self.clock)
+        self.repository = Repository.create(root / "repository", HostFiles(), "ab" * 16, self.clock.now())
+
+    @property
+    def settings(self) -> Settings:
+        """Return the settings as the program reads them."""
+        return load_settings(self.config, {})
+
+    def add_machine(self, name: str, seed: int, size_bytes: int = 1 << 20) -> bytes:
+        """Register a machine with one disk called boot and return the disk's content."""
+        content = random.Random(seed).randbytes(size_bytes)
+        disk = self.root / f"{name}.raw"
+        disk.write_bytes(content)
+        self.provider.add_machine(name, {DiskKey("boot"): disk})
+        return content
+
+    def run(self, *words: str, environment: Mapping[str, str | None] | None = None) -> Result:
+        """Call the program."""
+        return call(*words, "--config", str(self.config), environment=environment)
+
+    def json(self, *words: str, status: int = 0) -> Any:
+        """Call the program with ``--json`` and return the one document it writes."""
+        return one_document(self.run(*words, "--json"), status)
+
+
+def call(*words: str, environment: Mapping[str, str | None] | None = None) -> Result:
+    """Call the program without any configuration."""
+    return CliRunner(env={**CLEAN, **(environment or {})}).invoke(app, list(words), catch_exceptions=False)
+
+
+def one_document(result: Result, status: int = 0) -> Any:
+    """Return the document on standard output; there is exactly one."""
+    assert result.exit_code == status, result.output
+    return msgspec.json.decode(result.stdout)

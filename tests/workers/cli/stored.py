@@ -1,0 +1,18 @@
+"""Points in the repository of a place, made by the engine alone."""
+
+from holdfast.model.points import PointSummary
+from tests.holdfast.storage import driving
+from tests.workers.cli.place import PASSPHRASE, Place
+
+
+def back_up(place: Place, number: int, content: bytes, *, encrypted: bool = False) -> PointSummary:
+    """Make a point of the machine ``web 01``."""
+    return driving.back_up(place.repository, content, number, PASSPHRASE if encrypted else None)
+
+
+def damage(place: Place, point: PointSummary, offset: int) -> None:
+    """Turn one byte of a point's file over."""
+    path = place.repository.chain_folder(point.chain) / point.file
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 0xFF
+    path.write_bytes(content)

@@ -1,0 +1,99 @@
+"""Sessions are told from the catalog."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from holdfast.catalog.database import Catalog
+from holdfast.errors import CatalogUnavailable, RequestInvalid, SessionNotFound
+from holdfast.model.ids import DiskKey, JobName, MachineId, RepositoryName, SessionId
+from holdfast.model.session import Figures, Outcome, Problem, Session, SessionKind, Task
+from tests.workers.cli.place import Place
+
+START = datetime(2025, 6, 1, 22, 0, tzinfo=UTC)
+
+
+def session(number: int) -> Session:
+    return Session(
+        session_id=SessionId(f"2025060{number}-aa"),
+        kind=SessionKind.BACKUP,
+        job=JobName("nightly"),
+        repository=RepositoryName("main"),
+        outcome=Outcome.RUNNING,
+        started=START + timedelta(days=number),
+    )
+
+
+@pytest.fixture
+def told(place: Place) -> Place:
+    """A place whose catalog knows two sessions: one that succeeded and a newer one that failed."""
+    with Catalog.open(place.settings.catalog_url, place.clock) as catalog:
+        for number, outcome in ((1, Outcome.SUCCESS), (2, Outcome.FAILED)):
+            running = session(number)
+            catalog.sessions.begin(running)
+            problem = Problem(code="repository-full", message="no space", hint="Free some.")
+            catalog.sessions.record_task(
+                Task(
+                    session_id=running.session_id,
+                    machine_id=MachineId("m1"),
+                    machine_name="web",
+                    disk=DiskKey("boot"),
+                    outcome=outcome,
+                    detail="full: no earlier point",
+                    figures=Figures(size_bytes=1 << 30, read_bytes=1 << 29, duration_s=2.0),
+                    problem=problem if outcome is Outcome.FAILED else None,
+                )
+            )
+            ended = msgspec.structs.replace(
+                running,
+                outcome=outcome,
+                ended=running.started + timedelta(minutes=5),
+                figures=Figures(read_bytes=1 << 29, stored_bytes=1 << 28),
+                problem=problem if outcome is Outcome.FAILED else None,
+                notes=("read in full",),
+            )
+            catalog.sessions.finish(ended)
+    return place
+
+
+def test_without_a_catalog_it_is_said(place: Place) -> None:
+    error = place.json("sessions", status=CatalogUnavailable.exit_status)["error"]
+    assert "no catalog" in error["message"]
+
+
+def test_the_newest_session_comes_first(told: Place) -> None:
+    assert [s["session_id"] for s in told.json("sessions")["sessions"]] == ["20250602-aa", "20250601-aa"]
+    shown = told.run("sessions").stdout
+    assert "5 min 00 s" in shown
+    assert "no space" in shown
+
+
+@pytest.mark.parametrize(
+    "words, count",
+    [
+        (("--outcome", "failed"), 1),
+        (("--job", "weekly"), 0),
+        (("--kind", "backup"), 2),
+        (("--machine", "web"), 2),
+        (("--days", "1"), 0),
+        (("--limit", "1"), 1),
+    ],
+)
+def test_sessions_can_be_chosen(told: Place, words: tuple[str, ...], count: int) -> None:
+    assert len(told.json("sessions", *words)["sessions"]) == count
+
+
+def test_a_session_is_shown_with_everything(told: Place) -> None:
+    document = told.json("sessions", "show", "latest")
+    assert document["session"]["problem"]["code"] == "repository-full"
+    assert document["tasks"][0]["disk"] == "boot"
+    assert document["events"][0]["text"] == "read in full"
+    shown = told.run("sessions", "show", "20250602").stdout
+    for word in ("no space (repository-full)", "Free some.", "web", "256 MiB/s", "read in full"):
+        assert word in shown
+
+
+def test_the_beginning_of_an_id_has_to_be_one_sessions(told: Place) -> None:
+    assert told.json("sessions", "show", "2025", status=RequestInvalid.exit_status)["error"]
+    assert told.json("sessions", "show", "2026", status=SessionNotFound.exit_status)["error"]

@@ -1,0 +1,193 @@
+"""The configuration: every mistake is named with file, key and the nearest right one."""
+
+from pathlib import Path
+
+import pytest
+
+from holdfast.errors import ConfigurationInvalid, HoldfastError, RepositoryNotFound, RequestInvalid
+from holdfast.model.compression import Compression
+from scripts import configuration_page
+from workers.config import Settings, find_file, load_settings
+
+BASE = """
+home = "home"
+[[providers]]
+name = "lab"
+path = "lab"
+[[repositories]]
+name = "main"
+path = "/srv/repository"
+[[proxies]]
+name = "proxy-1"
+"""
+JOB = """
+[[jobs]]
+name = "nightly"
+provider = "lab"
+repository = "main"
+proxy = "proxy-1"
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "holdfast.toml"
+    file.write_text(text)
+    return file
+
+
+def load(folder: Path, text: str, **environment: str) -> Settings:
+    return load_settings(write(folder, text), environment)
+
+
+def test_a_whole_file_is_read(tmp_path: Path) -> None:
+    settings = load(tmp_path, BASE + JOB + 'compression = "lz4"\nschedule = "0 22 * * 1-5"\ntimezone = "Europe/Zurich"')
+    assert settings.home == tmp_path / "home"
+    assert settings.provider("lab").path == tmp_path / "lab"
+    assert settings.repository("main").path == Path("/srv/repository")
+    assert settings.proxy("proxy-1").tasks == 2
+    assert settings.job("nightly").compression is Compression.LZ4
+    assert settings.catalog_url == f"sqlite:///{tmp_path}/home/catalog.sqlite"
+    assert settings.credentials.folder == tmp_path / "home" / "credentials"
+    assert settings.dev_server_folder == tmp_path / "home" / "temporal"
+
+
+def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings(None, {"HOLDFAST_HOME": str(tmp_path / "place")})
+    assert settings == Settings(home=tmp_path / "place")
+
+
+def test_paths_of_temporal_and_catalog_are_relative_to_the_file(tmp_path: Path) -> None:
+    settings = load(
+        tmp_path,
+        """
+        catalog_url = "sqlite:///history.sqlite"
+        [temporal]
+        api_key_file = "token"
+        [temporal.tls]
+        server_ca = "/etc/ca.pem"
+        certificate = "cert.pem"
+        [[temporal.payload_keys]]
+        key_id = "k1"
+        file = "k1.key"
+        """,
+    )
+    assert settings.catalog_url == f"sqlite:///{tmp_path}/history.sqlite"
+    assert settings.temporal.api_key_file == str(tmp_path / "token")
+    assert settings.temporal.tls is not None
+    assert settings.temporal.tls.server_ca == "/etc/ca.pem"
+    assert settings.temporal.tls.certificate == str(tmp_path / "cert.pem")
+    assert settings.temporal.payload_keys[0].file == str(tmp_path / "k1.key")
+
+
+def test_another_database_is_left_as_it_is(tmp_path: Path) -> None:
+    assert load(tmp_path, 'catalog_url = "postgresql://h/db"').catalog_url == "postgresql://h/db"
+
+
+def test_the_environment_says_where_temporal_is(tmp_path: Path) -> None:
+    text = '[temporal]\naddress = "a:1"\nnamespace = "x"'
+    settings = load(tmp_path, text, TEMPORAL_ADDRESS="b:2", TEMPORAL_NAMESPACE="")
+    assert (settings.temporal.address, settings.temporal.namespace) == ("b:2", "x")
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ('hom = "x"', "unknown key 'hom' (did: home)"),
+        ('[temporal]\nadress = "x"', "unknown key 'adress' at temporal (did: address)"),
+        ('[temporal.tls]\nserver_cert = "x"', "unknown key 'server_cert' at temporal.tls (did: server_ca)"),
+        (BASE + "task = 3", "unknown key 'task' at proxies[0] (proxy-1) (did: tasks)"),
+        (BASE + JOB + 'exclude = ["x"]', "unknown key 'exclude' at jobs[0] (nightly) (did: excluded)"),
+        (BASE + "tasks = 'two'", "expected `int`, got `str` at proxies[0].tasks (proxy-1)"),
+        (BASE + JOB + "verify = 1", "expected `bool`, got `int` at jobs[0].verify (nightly)"),
+        (BASE + JOB + 'compression = "zip"', "invalid enum value 'zip' at jobs[0].compression (nightly)"),
+        (BASE + JOB + "machines = [1]", "expected `str`, got `int` at jobs[0].machines[0] (nightly)"),
+        ("providers = 3", "expected `array`, got `int` at providers"),
+        ("home = 3", "expected `path`, got 3 at home"),
+        ("temporal = 3", "expected `object`, got `int` at temporal"),
+        ("[[proxies]]\n tasks = 1", "missing key `name` at proxies[0]"),
+        ('[[providers]]\nname = "a"\nkind = "vm"\npath = "x"', "invalid enum value 'vm' at providers[0].kind (a)"),
+        (BASE + BASE.partition("home")[2].partition("\n")[2], "two provider tables are called lab"),
+        ('[[proxies]]\nname = "a b"', "'a b' cannot be the name of a proxy"),
+        (BASE + '[[repositories]]\nname = "b"\npath = "/srv/repository"', "main and b have the same path"),
+        (BASE.replace("proxy-1", "p") + JOB, "job nightly: the configuration has no proxy proxy-1 (did: none)"),
+        (BASE.replace('"main"', '"mane"') + JOB, "job nightly: the configuration has no repository main (did: mane)"),
+        (BASE + "tasks = 0", "tasks of proxy proxy-1 is 0"),
+        (BASE + JOB + "machines_at_once = 65", "machines_at_once of job nightly is 65"),
+        (BASE + JOB + 'machines = ["a", "b"]\nexcluded = ["b"]', "both names and excludes machine b"),
+        (BASE + JOB + "unit_size = 1000", "unit_size of job nightly is 1000"),
+        (BASE + JOB + 'credential = "../x"', "'../x' cannot be the name of a credential"),
+        (BASE + JOB + 'schedule = "daily"', "schedule of job nightly is 'daily'"),
+        (BASE + JOB + 'schedule = "0 22 * * ; rm"', "schedule of job nightly is"),
+        (BASE + JOB + 'timezone = "Mars/Olympus"', "no time zone 'Mars/Olympus'"),
+        (BASE + JOB + 'timezone = "../../etc/passwd"', "no time zone '../../etc/passwd'"),
+        ("a = 1\na = 2", "is not TOML: "),
+        ("[", "is not TOML: "),
+    ],
+)
+def test_every_mistake_is_named(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigurationInvalid) as caught:
+        load(tmp_path, text)
+    told, _, right = told.removesuffix(")" if " (did: " in told else "").partition(" (did: ")
+    assert told in caught.value.message
+    assert str(tmp_path / "holdfast.toml") in caught.value.message
+    if right and right != "none":
+        assert caught.value.hint == f"Did you mean `{right}`?"
+
+
+def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "holdfast.toml"
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationInvalid, match="is not TOML"):
+        load_settings(file, {})
+
+
+@pytest.mark.parametrize(
+    "ask, error",
+    [
+        ("provider", ConfigurationInvalid),
+        ("repository", RepositoryNotFound),
+        ("proxy", ConfigurationInvalid),
+        ("job", RequestInvalid),
+    ],
+)
+def test_what_is_not_there_is_an_error_that_names_what_is(tmp_path: Path, ask: str, error: type[HoldfastError]) -> None:
+    settings = load(tmp_path, BASE + JOB)
+    with pytest.raises(error, match=f"no {ask} nothing") as caught:
+        getattr(settings, ask)("nothing")
+    known = {"provider": "lab", "repository": "main", "proxy": "proxy-1", "job": "nightly"}[ask]
+    assert known in caught.value.hint
+
+
+def test_the_file_is_looked_for_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, home, named, chosen = (tmp_path / name for name in ("here", "home", "named.toml", "chosen.toml"))
+    here.mkdir()
+    home.mkdir()
+    monkeypatch.chdir(here)
+    environment = {"HOLDFAST_HOME": str(home)}
+    assert find_file(None, environment) is None
+    (home / "holdfast.toml").touch()
+    assert find_file(None, environment) == home / "holdfast.toml"
+    (here / "holdfast.toml").touch()
+    assert find_file(None, environment) == here / "holdfast.toml"
+    named.touch()
+    environment["HOLDFAST_CONFIG"] = str(named)
+    assert find_file(None, environment) == named
+    chosen.touch()
+    assert find_file(chosen, environment) == chosen
+
+
+def test_a_file_asked_for_by_name_has_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationInvalid, match="is not there"):
+        find_file(tmp_path / "nothing.toml", {})
+    with pytest.raises(ConfigurationInvalid, match="which HOLDFAST_CONFIG names"):
+        find_file(None, {"HOLDFAST_CONFIG": str(tmp_path / "nothing.toml")})
+
+
+def test_the_sample_is_right() -> None:
+    sample = configuration_page.PAGE.parents[2] / "temporal-dev" / "holdfast.toml"
+    assert [job.name for job in load_settings(sample, {}).jobs] == ["nightly", "weekly-encrypted"]
+
+
+def test_the_reference_page_is_what_the_structs_say() -> None:
+    assert configuration_page.PAGE.read_text() == configuration_page.page()
