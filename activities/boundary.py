@@ -32,10 +32,14 @@ from holdfast.errors import (
     HoldfastError,
     OperationCancelled,
     OperationInterrupted,
+    RepositoryFull,
     error_class,
 )
 
 _BEAT_INTERVAL_S = 1.0
+_FULL_ATTEMPTS_MAX = 20
+"""Attempts against a full repository, about five minutes: space that is being freed is waited for, but a snapshot that
+grows meanwhile must not be kept for long."""
 _CAUSES_MAX = 64
 """Longest failure chain that is followed; a longer one is not ours."""
 
@@ -65,7 +69,8 @@ def boundary() -> Iterator[None]:
 def application_error(error: HoldfastError) -> ApplicationError:
     """Return ``error`` as Temporal's failure: type is the code, the class decides on a retry."""
     details = FailureDetails(hint=error.hint, ids=_place())
-    return ApplicationError(error.message, details, type=error.code, non_retryable=not error.retryable)
+    is_final = not error.retryable or (isinstance(error, RepositoryFull) and _attempt() >= _FULL_ATTEMPTS_MAX)
+    return ApplicationError(error.message, details, type=error.code, non_retryable=is_final)
 
 
 def reason_of(error: BaseException) -> BaseException | None:
@@ -201,6 +206,10 @@ def _failure_of(error: HoldfastError) -> FailureError:
     ):
         return CancelledError(error.message)
     return application_error(error)
+
+
+def _attempt() -> int:
+    return activity.info().attempt if activity.in_activity() else 1
 
 
 def _place() -> dict[str, str]:

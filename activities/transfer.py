@@ -75,6 +75,7 @@ class TransferActivities:
 
     def _run_copy(self, plan: "_ReadPlan", sink: DiskPointWriter, tally: Tally, pulse: Pulse) -> DiskCopied:
         options = msgspec.structs.replace(self._options, compression=plan.request.compression)
+        sink.detail = f"{plan.decision.mode}: {plan.decision.reason}"
         copy = DiskCopy(plan.reader, sink, sink.writer, self._clock, options)
         figures = copy.run(plan.steps, lambda progress: pulse.beat(tally.cursor(progress)))
         return DiskCopied(
@@ -90,7 +91,7 @@ class TransferActivities:
         repository = self._repositories(request.repository)
         passphrase = self._passphrases(request.credential)
         folder = repository.chain_folder(request.point.chain)
-        path = folder / request.point.file
+        path = repository.chain_file(request.point.chain, request.point.file)
         if not repository.files.exists(path):
             self._repositories(request.repository)  # gone with its mount is another matter than gone
             raise PointNotFound(

@@ -261,7 +261,7 @@ class RepositoryFull(RepositoryError):
 
     code = "repository-full"
     exit_status = 42
-    default_hint = "Free space in the repository; everything committed so far is kept."
+    default_hint = "Free space in the repository and run the job again; finished restore points are kept."
 
 
 class ChainBusy(RepositoryError):

@@ -101,7 +101,9 @@ def field_docs(struct: type[msgspec.Struct]) -> dict[str, str]:
             continue
         if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
             text = " ".join(str(below.value.value).split())
-            found[statement.target.id] = text.replace("``", "`").replace("; None:", "; without:").replace("None:", "Without:")
+            found[statement.target.id] = (
+                text.replace("``", "`").replace("; None:", "; without:").replace("None:", "Without:")
+            )
     return found
 
 

@@ -20,14 +20,20 @@ SUMMARY_BYTES_MAX: Final = 200
 _NOTES_MAX: Final = 20
 _TEXT_MAX: Final = 120
 _NOTE_MAX: Final = 300
-_SPECIAL: Final = re.compile(r"([\\`*_\[\]<>|#~])")
+_SPECIAL: Final = re.compile(r"[\\`*_\[\]<>|#~]|--+|\.{3,}|\((?=(?:c|r|tm)\))|(?<=\d)/(?=\d)|&", re.IGNORECASE)
+"""What Markdown or the typesetting of Temporal's pages would make something else of: ``--`` a dash, ``1/2`` a half."""
+_ENTITIES: Final = {"&": "&#38;", "/": "&#47;"}
+"""Of characters that the pages know no backslash for; they know entities by number only."""
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _STEP: Final = 1024
 _WHOLE_FROM: Final = 100
 _MINUTE_S: Final = 60
+_WIDE: Final = "\u00a0" * 5
+"""Keeps columns as wide as their numbers: the pages leave no space between columns and break lines inside of sizes."""
+_NUMBERS: Final = " | ".join(f"{_WIDE}{name}" for name in ("Size", "Read", "Transferred", "Stored", "Ratio", "Rate"))
 _HEADER: Final = (
-    "| Machine | Disk | Size | Read | Transferred | Stored | Ratio | Rate | State |",
-    "|---|---|--:|--:|--:|--:|--:|--:|---|",
+    f"| Machine | Disk | {_NUMBERS}{_WIDE} | State |",
+    "|---|---|--:|--:|--:|--:|--:|:-:|---|",
 )
 
 
@@ -160,4 +166,4 @@ def _plain(text: str, length_max: int = _TEXT_MAX) -> str:
     line = " ".join(text.split())
     if len(line) > length_max:
         line = line[: length_max - 1] + "…"
-    return _SPECIAL.sub(r"\\\1", line)
+    return _SPECIAL.sub(lambda found: "".join(_ENTITIES.get(char, f"\\{char}") for char in found[0]), line)

@@ -28,6 +28,8 @@ _BLOCK_PIECES = 16
 _UNITS_IN_FLIGHT = 16
 _UNITS_KEPT = 32
 _FLUSH_BYTES = 256 << 20
+_ZEROS = bytes(_BLOCK_PIECES * PIECE_SIZE)
+_ZERO_DIGESTS = bytes(_BLOCK_PIECES * DIGEST_SIZE)
 
 
 class UnitFile(Protocol):
@@ -246,6 +248,8 @@ def compare_target(
         buffer = bytearray(min(block, (source.pieces - first) * PIECE_SIZE))
         target.read_into(offset, memoryview(buffer)[: source.size_bytes - offset])
         expected = source.piece_digests(first, first + len(buffer) // PIECE_SIZE)
+        if expected == _ZERO_DIGESTS[: len(expected)] and buffer == _ZEROS[: len(buffer)]:
+            return first, None  # most of a sparse disk: comparing memory is ten times faster than digesting it
         for slot, digest in enumerate(piece_digests(buffer, key)):
             if digest != expected[slot * DIGEST_SIZE : (slot + 1) * DIGEST_SIZE]:
                 return first, first + slot

@@ -30,7 +30,7 @@ from holdfast.formats.magic import (
 from holdfast.storage.atomic import Files
 from holdfast.storage.chain_file import FILE_SUFFIX, ChainFile, is_never_committed
 
-_FILE_NAME = re.compile(r"^\d{8}-(full|increment|rollback)\.hfc$")
+_FILE_NAME = re.compile(r"[0-9]{8}-(full|increment|rollback)\.hfc")
 
 
 class PieceRun(msgspec.Struct, frozen=True):
@@ -252,9 +252,14 @@ class StoredDisk:
 
 def chain_file_names(files: Files, folder: Path) -> list[str]:
     """Return the names of the chain files in a folder, in the order of their points."""
-    return [name for name in files.names(folder) if _FILE_NAME.match(name)]
+    return [name for name in files.names(folder) if is_chain_file_name(name)]
 
 
 def chain_file_name(point_number: int, kind: str) -> str:
     """Return the name of the file whose first point has this number."""
     return f"{point_number:08d}-{kind}{FILE_SUFFIX}"
+
+
+def is_chain_file_name(name: str) -> bool:
+    """Return whether a file of this name is a chain file."""
+    return _FILE_NAME.fullmatch(name) is not None

@@ -100,7 +100,7 @@ def finish_point(repository: Repository, opened: OpenPoint, passphrase: str | No
     """
     repository.check_present()
     files, folder = repository.files, repository.chain_folder(opened.chain)
-    path = folder / opened.file
+    path = repository.chain_file(opened.chain, opened.file)
     if not files.exists(path):
         raise PointNotFound(f"file {opened.file} of chain {opened.chain} is gone")
     with Chain.open(files, folder, passphrase) as chain:

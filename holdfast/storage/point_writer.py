@@ -50,6 +50,8 @@ class DiskPointWriter:
         """Written as units over all attempts; the pipe counts on."""
         self.resent_bytes = disk.resent
         """Written again because an earlier attempt died after its last commit."""
+        self.detail = disk.detail
+        """In words, how the disk is read and why."""
         self.begun_at = disk.begun_at or writer.end
         """End of the file when the disk was begun."""
         self.resent_bytes += abandoned_bytes(writer.handle, writer.committed.end)
@@ -262,6 +264,7 @@ class DiskPointWriter:
             transferred=self.transferred_bytes,
             resent=self.resent_bytes,
             begun_at=self.begun_at,
+            detail=self.detail,
         )
         self.writer.contents = with_disk(self.writer.contents, self.point_number, self._disk)
 
@@ -271,6 +274,8 @@ class DiskPointWriter:
         base = first % PIECES_PER_PAGE
         if self.cursor > first:
             self._load()
+        if self._map.table.ref(self._segment // SEGMENTS_PER_PAGE) is None:
+            return  # nothing is known of this page yet; it may stay absent
         page = self._map.at(self._segment // SEGMENTS_PER_PAGE)
         for piece, count, writer in list(page.runs(base, base + self.cursor - first)):
             for at in range(piece - base, piece - base + count):

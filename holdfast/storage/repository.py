@@ -26,7 +26,7 @@ from holdfast.errors import (
 from holdfast.formats.contents import Point
 from holdfast.model.ids import MachineId, folder_name
 from holdfast.storage.atomic import Files
-from holdfast.storage.chain import Chain, chain_file_names
+from holdfast.storage.chain import Chain, chain_file_names, is_chain_file_name
 from holdfast.storage.chain_file import ChainFile
 
 MARKER_NAME = "repository.json"
@@ -118,6 +118,12 @@ class Repository:
         if path.is_absolute() or ".." in path.parts or len(path.parts) != 3:  # noqa: PLR2004 - machines/machine/chain
             raise RequestInvalid(f"chain {chain!r} is not a folder of the repository")
         return self.root / path
+
+    def chain_file(self, chain: str, name: str) -> Path:
+        """Return where a chain file is. Raises `RequestInvalid` for a name that no chain file has."""
+        if not is_chain_file_name(name):
+            raise RequestInvalid(f"{name!r} is not the name of a chain file")
+        return self.chain_folder(chain) / name
 
     def relative(self, folder: Path) -> str:
         """Return the name of a chain relative to the repository."""

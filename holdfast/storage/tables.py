@@ -193,6 +193,7 @@ class PageCursor(Generic[T]):
         self._encode = encode
         self._index = -1
         self._page: T | None = None
+        self._peeked: tuple[Ref, T] | None = None
         self._is_dirty = False
 
     def at(self, index: int) -> T:
@@ -210,7 +211,11 @@ class PageCursor(Generic[T]):
         if index == self._index:
             return self._page
         ref = self.table.ref(index)
-        return None if ref is None else self._load(ref)
+        if ref is None:
+            return None
+        if self._peeked is None or self._peeked[0] != ref:
+            self._peeked = (ref, self._load(ref))
+        return self._peeked[1]
 
     def flush(self) -> Table:
         """Write the page as it is now, and return the table. The page stays open."""

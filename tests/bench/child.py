@@ -12,6 +12,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -107,7 +108,7 @@ class MemoryDisk:
     def close(self) -> None:
         pass
 
-    def __enter__(self) -> "MemoryDisk":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *ended: object) -> None:

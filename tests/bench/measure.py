@@ -12,10 +12,12 @@ from pathlib import Path
 import msgspec
 
 from holdfast.clock import SystemClock
+from holdfast.providers.local.disks import data_spans
 from tests.bench.child import Request, Result
 
 ROOT = Path(__file__).resolve().parents[2]
 _LOOK_EVERY_MS = 10
+_WARM_UP_BYTES = 4 << 20
 _PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 
@@ -97,12 +99,13 @@ def settle() -> None:
 
 
 def warm_up(path: Path) -> None:
-    """Read a file into the page cache, and let nothing wait to be written."""
+    """Read what is allocated of a file into the page cache, and let nothing wait to be written."""
     settle()
+    buffer = memoryview(bytearray(_WARM_UP_BYTES))
     with path.open("rb", buffering=0) as file:
-        buffer = bytearray(4 << 20)
-        while file.readinto(buffer):
-            pass
+        for span in data_spans(file.fileno(), path.stat().st_size):
+            for offset in range(span.start, span.end, _WARM_UP_BYTES):
+                os.preadv(file.fileno(), [buffer[: span.end - offset]], offset)
 
 
 def _follow(pid: int, watch: Callable[[], bool] | None) -> tuple[int, bool]:

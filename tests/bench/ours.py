@@ -15,9 +15,10 @@ class Ours:
 
     name = "holdfast"
 
-    def __init__(self, work: Path, label: str = "ours") -> None:
-        self.repository = work / label
-        self.target = work / f"{label}.raw"
+    def __init__(self, work: Path, passphrase: str | None = PASSPHRASE) -> None:
+        self.repository = work / "ours"
+        self.target = work / "ours.raw"
+        self._passphrase = passphrase
 
     def request(self, operation: str, session: str = "", image: Path | None = None) -> Request:
         """Return what to ask of a child process."""
@@ -27,7 +28,7 @@ class Ours:
             session=session,
             image="" if image is None else str(image),
             target=str(self.target),
-            passphrase=PASSPHRASE,
+            passphrase=self._passphrase,
         )
 
     def full(self, image: Path) -> tuple[Measured, Result]:

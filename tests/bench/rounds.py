@@ -59,7 +59,7 @@ def _set_goals(ledger: Ledger, changes: list[Change]) -> None:
     ledger.set_goal(FULL, f"holdfast / {Zstd.name}, wall", 1.0)
     ledger.set_goal(FULL, f"holdfast / {Borg.name}, wall", 0.6)
     ledger.set_goal(RESTORE, "holdfast, restore / full, wall", 1.0)
-    ledger.set_goal(INCREMENT, f"{KNOWN}: wall", 2.0 * changes[0].changed_bytes / (256 * MIB))
+    ledger.set_goal(INCREMENT, f"{KNOWN}: wall", max(1.0, 2.0 * changes[0].changed_bytes / (256 * MIB)))
     for who in (KNOWN, COMPARED):
         ledger.set_goal(INCREMENT, f"{who}: stored / ideal", 1.5)
     for section, who in ((FULL, Ours.name), (RESTORE, Ours.name), (INCREMENT, KNOWN), (INCREMENT, COMPARED)):

@@ -305,7 +305,7 @@ def test_a_damaged_chain_is_not_continued_but_a_full_may_begin(made: SmallChain)
     assert opened.reason.startswith("a full was asked for")
 
 
-# -- the metadata file --------------------------------------------------------------------------------------
+# -- the metadata file --------------------------------------------------
 
 
 def test_a_flipped_bit_in_the_metadata_is_found_and_hides_no_point(chain: SmallChain) -> None:
@@ -353,7 +353,7 @@ def test_a_chain_without_metadata_is_read_and_continued() -> None:
     chain.back_up_begun(9)
 
 
-# -- bytes that come from the wrong place -------------------------------------------------------------------
+# -- bytes that come from the wrong place --------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["unit body", "map", "pieces", "digests", "units"])
@@ -379,7 +379,7 @@ def expected_behind(chain: SmallChain, region: Region, ordinal: int) -> tuple[se
         chain.files.overlay = overlay
 
 
-# -- anything at all ----------------------------------------------------------------------------------------
+# -- anything at all --------------------------------------------------
 
 
 def mutations(data: bytes, rng: random.Random) -> Callable[[], bytes]:

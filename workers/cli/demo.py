@@ -12,9 +12,9 @@ from workers.cli.commands import RUN, command
 from workers.cli.invocation import Invocation
 from workers.cli.tables import plain_table
 from workers.demo.crew import ROLES, Command, Crew
-from workers.demo.disks import make_disks
+from workers.demo.disks import SCALES, DemoScale, make_disks
 from workers.demo.place import REPOSITORY, prepare_place, register_machines, write_configuration
-from workers.demo.story import Act, Story
+from workers.demo.story import Act, DemoMachines, Story
 from workers.devserver import DevServer
 
 
@@ -34,27 +34,29 @@ def demo(
         Path | None, typer.Option("--folder", metavar="FOLDER", help="New folder to work in; needs about 4 GiB.")
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the folder and the Temporal server when done.")] = False,
+    small: Annotated[bool, typer.Option("--small", help="Use a quarter of the data.")] = False,
 ) -> None:
     """Protect two machines, kill the proxy and the Temporal server in the middle, restore, and compare every byte.
 
     Everything is real: file systems in disk images, a Temporal server with its web pages, worker processes.
     """
+    scale = SCALES["small" if small else "normal"]
     if folder is not None:
-        _play(run, folder.absolute(), keep=keep)
+        _play(run, folder.absolute(), scale, keep=keep)
         return
     if keep:
-        _play(run, Path(tempfile.mkdtemp(prefix="holdfast-demo-")), keep=True)
+        _play(run, Path(tempfile.mkdtemp(prefix="holdfast-demo-")), scale, keep=True)
         return
     with tempfile.TemporaryDirectory(prefix="holdfast-demo-") as temporary:
-        _play(run, Path(temporary), keep=False)
+        _play(run, Path(temporary), scale, keep=False)
 
 
-def _play(run: Invocation, root: Path, *, keep: bool) -> None:
+def _play(run: Invocation, root: Path, scale: DemoScale, *, keep: bool) -> None:
     started_s = run.clock.monotonic_s()
     place = prepare_place(root)
     run.say(f"working in {root}")
     run.say("1/7 making two machines with three disks")
-    disks = make_disks(place.disks)
+    disks = make_disks(place.disks, scale)
     register_machines(place, disks, run.clock)
     for disk in disks:
         size = wording.size(disk.size_bytes)
@@ -69,7 +71,7 @@ def _play(run: Invocation, root: Path, *, keep: bool) -> None:
             for role in ROLES:
                 crew.start(role)
             run.say(f"  web pages: {address.ui}/namespaces/{address.namespace}/workflows")
-            story = Story(place, disks, server, crew, run.clock)
+            story = Story(place, DemoMachines(disks=disks, scale=scale), server, crew, run.clock)
             _act_out(run, story)
         seconds = run.clock.monotonic_s() - started_s
         _show(run, story.acts, seconds)

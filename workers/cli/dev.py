@@ -94,7 +94,7 @@ def _server(run: Invocation, ui_port: int, *, headless: bool) -> DevServer:
         # Whoever asks for no web port in particular takes the server as it is.
         ui_port, headless = 0, running.address.ui is None
     settings = DevServerSettings(
-        namespace=temporal.namespace, grpc_port=int(port), ui_port=ui_port, is_headless=headless
+        namespace=temporal.namespace, grpc_port=int(port), ui_port=0 if headless else ui_port, is_headless=headless
     )
     return DevServer(folder, settings, clock=run.clock)
 

@@ -23,11 +23,8 @@ from workers.cli.sights import RPC_TIMEOUT, Watcher
 from workflows.failures import result_in
 from workflows.messages import SessionResult
 
-LOOK_INTERVAL_S = 1.0
-_LOOK_TIMEOUT_S = 6.0
-"""The client itself would try for longer before it says anything."""
 PATIENCE_S = 600.0
-"""How long a server that is away is waited for."""
+_STOP_INTERVAL_S = 1.0
 
 _AWAY = frozenset(
     {
@@ -40,6 +37,16 @@ _AWAY = frozenset(
     }
 )
 """Answers of a server, or of what stands before it, that may be better a moment later."""
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a session is looked at, and how long for."""
+
+    look_interval_s: float = 1.0
+    look_timeout_s: float = 6.0
+    """When a look counts as unanswered; the client itself would try for longer before it says anything."""
+    patience_s: float = PATIENCE_S
+    """How long a server that is away is waited for."""
 
 
 class Followed(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +93,7 @@ class Follower:
     """Follows one session; `run` returns its result."""
 
     def __init__(
-        self, client: Client, followed: Followed, display: Display, clock: Clock, *, patience_s: float = PATIENCE_S
+        self, client: Client, followed: Followed, display: Display, clock: Clock, pace: Pace | None = None
     ) -> None:
         self._handle: WorkflowHandle[object, SessionResult] = client.get_workflow_handle(
             followed.workflow_id, run_id=followed.run_id, result_type=SessionResult
@@ -95,7 +102,7 @@ class Follower:
         self._followed = followed
         self._display = display
         self._clock = clock
-        self._patience_s = patience_s
+        self._pace = pace if pace is not None else Pace()
         self._leave = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
 
@@ -117,6 +124,7 @@ class Follower:
                 raise self._left()
             finally:
                 await _ended(watching, leaving, self._stopping)
+                await self._watcher.close()
 
     def _interrupted(self, count: int) -> None:
         if count > 1:
@@ -134,7 +142,7 @@ class Follower:
         away_since_s: float | None = None
         while True:
             try:
-                async with asyncio.timeout(_LOOK_TIMEOUT_S):
+                async with asyncio.timeout(self._pace.look_timeout_s):
                     sight = await self._watcher.look()
                 self._display.update(sight)
                 if sight.is_closed:
@@ -145,7 +153,7 @@ class Follower:
                 if away_since_s is not None:
                     self._display.tell("the Temporal server is back")
                 away_since_s = None
-            await asyncio.sleep(LOOK_INTERVAL_S)
+            await asyncio.sleep(self._pace.look_interval_s)
 
     def _away(self, error: RPCError | TimeoutError, since_s: float | None) -> float:
         """Return since when the server is away. Raises when it does not help to wait any longer."""
@@ -154,20 +162,19 @@ class Follower:
         if isinstance(error, RPCError) and error.status not in _AWAY:
             raise ServerUnavailable(f"Temporal refuses to tell of the session: {error.message}") from error
         now_s = self._clock.monotonic_s()
+        away_s = 0.0 if since_s is None else now_s - since_s
+        if away_s >= self._pace.patience_s:
+            raise ServerUnavailable(
+                f"the Temporal server has been away for {wording.duration(away_s)}",
+                hint=f"The session continues when it is back; `holdfast watch {self._followed.workflow_id}` shows it.",
+            ) from error
         if since_s is None:
-            patience = wording.duration(self._patience_s)
             reason = error.message if isinstance(error, RPCError) else "nothing came back"
             self._display.tell(
                 f"the Temporal server does not answer ({reason}); the session goes on where its workers are, "
-                f"trying again for {patience}"
+                f"trying again for {wording.duration(self._pace.patience_s)}"
             )
-            return now_s
-        if now_s - since_s >= self._patience_s:
-            raise ServerUnavailable(
-                f"the Temporal server has been away for {wording.duration(now_s - since_s)}",
-                hint=f"The session continues when it is back; `holdfast watch {self._followed.workflow_id}` shows it.",
-            ) from error
-        return since_s
+        return now_s - away_s
 
     async def _result(self) -> SessionResult:
         try:
@@ -194,7 +201,7 @@ class Follower:
                     return  # it has ended by itself, which the next look shows
             else:
                 return
-            await asyncio.sleep(LOOK_INTERVAL_S)
+            await asyncio.sleep(_STOP_INTERVAL_S)
 
 
 async def _ended(*tasks: "asyncio.Future[Any] | None") -> None:

@@ -76,7 +76,8 @@ def find_listed(points: Sequence[ListedPoint], reference: str) -> ListedPoint:
         if len(machines) > 1:
             hint = "Add `--machine NAME`."
             raise RequestInvalid(f"latest could be a point of any of {', '.join(machines)}", hint=hint)
-        matching = complete[-1:]
+        # By number, as the repository does it: clocks may have been wrong.
+        matching = sorted(complete, key=lambda listed: (listed.chain, listed.point.number))[-1:]
     else:
         matching = [listed for listed in complete if listed.point.id.startswith(reference.lower())]
     if not matching:

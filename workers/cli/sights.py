@@ -6,6 +6,7 @@ the workflow and of its children, say how far each disk is. Neither needs the ca
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -19,7 +20,7 @@ from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowQueryFailedError,
 )
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from activities.binding import contract_name
 from activities.boundary import error_from_failure
@@ -30,6 +31,8 @@ from workflows.messages import SessionProgress, TaskProgress
 
 RPC_TIMEOUT: Final = timedelta(seconds=5)
 _QUERY_TIMEOUT: Final = timedelta(seconds=3)
+_ANSWER_S: Final = 0.5
+"""How long a look waits for the workflow's own answer; a later one is for the next look."""
 _CHILDREN_MAX = 64
 """How many children are looked at; a session works on fewer machines at once."""
 _TRANSFERS = frozenset({contract_name(transfer.copy_disk), contract_name(transfer.restore_disk)})
@@ -120,29 +123,36 @@ class Watcher:
         self._client = client
         self._handle = client.get_workflow_handle(workflow_id, run_id=run_id)
         self._progress: SessionProgress | None = None
+        self._asking: asyncio.Future[None] | None = None
         self._attempts: dict[tuple[str, str], _Attempt] = {}
 
     async def look(self) -> Sight:
         """Return how the session stands. Raises `RPCError` when the server does not answer."""
-        described, _ = await asyncio.gather(self._handle.describe(rpc_timeout=RPC_TIMEOUT), self._ask())
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.ensure_future(self._ask())
+        described = await self._handle.describe(rpc_timeout=RPC_TIMEOUT)
+        await asyncio.wait([self._asking], timeout=_ANSWER_S)
         if described.status is not WorkflowExecutionStatus.RUNNING:
             return self._sight([], is_closed=True)
         everyone = [described, *await self._children(described)]
         found = [await self._live(one.id, info) for one in everyone for info in one.raw_description.pending_activities]
         return self._sight(found, is_closed=False)
 
+    async def close(self) -> None:
+        """Stop asking. Call once, at the end."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
+
     async def _ask(self) -> None:
-        """Ask the workflow itself. Without a worker it cannot answer; what it said last is kept."""
-        try:
+        """Ask the workflow itself. Without a worker it cannot answer; what it said last is kept.
+
+        A server that is away, or refuses, is told by the description, which is asked for at the same time.
+        """
+        with suppress(WorkflowQueryFailedError, RPCError):
             self._progress = await self._handle.query(
                 "progress", result_type=SessionProgress, rpc_timeout=_QUERY_TIMEOUT
             )
-        except WorkflowQueryFailedError:
-            return
-        except RPCError as error:
-            # A server that is away is told by the description, which runs at the same time.
-            if error.status not in _NO_ANSWER:
-                raise
 
     async def _children(self, parent: WorkflowExecutionDescription) -> Sequence[WorkflowExecutionDescription]:
         pending = [child.workflow_id for child in parent.raw_description.pending_children][:_CHILDREN_MAX]
@@ -266,16 +276,3 @@ def _steps(found: Iterable[_Live]) -> Iterable[Step]:
                 attempt=live.info.attempt,
                 problem=live.problem,
             )
-
-
-_NO_ANSWER = frozenset(
-    {
-        RPCStatusCode.DEADLINE_EXCEEDED,
-        RPCStatusCode.CANCELLED,
-        RPCStatusCode.FAILED_PRECONDITION,
-        RPCStatusCode.NOT_FOUND,
-        RPCStatusCode.RESOURCE_EXHAUSTED,
-        RPCStatusCode.UNAVAILABLE,
-    }
-)
-"""How a query fails when no worker can answer it."""

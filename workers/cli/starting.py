@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 from holdfast.errors import ChainBusy, ServerUnavailable
 from holdfast.model.ids import CredentialName, SessionId
 from workers.cli import session_end
-from workers.cli.following import PATIENCE_S, Followed, Follower, Interrupts
+from workers.cli.following import PATIENCE_S, Followed, Follower, Interrupts, Pace
 from workers.cli.invocation import Invocation
 from workers.cli.progress import display_for
 from workers.cli.starts import Start
@@ -71,7 +71,7 @@ def run_session(run: Invocation, new: NewSession, *, detach: bool, patience_s: f
                 run.show(ids, f"session {new.session_id}, workflow {handle.id}")
                 return None
             followed = Followed(workflow_id=handle.id, run_id=handle.first_execution_run_id, if_stopped=new.if_stopped)
-            follower = Follower(client, followed, display_for(run), run.clock, patience_s=patience_s)
+            follower = Follower(client, followed, display_for(run), run.clock, Pace(patience_s=patience_s))
             return await follower.run(interrupts)
 
     result = with_client(run, begin_and_follow)

@@ -9,7 +9,7 @@ from holdfast.errors import CatalogUnavailable, SessionNotFound
 from holdfast.model.ids import JobName, SessionId
 from workers.cli import session_end
 from workers.cli.commands import LOOK, command
-from workers.cli.following import Followed, Follower, Interrupts
+from workers.cli.following import Followed, Follower, Interrupts, Pace
 from workers.cli.invocation import Invocation
 from workers.cli.progress import display_for
 from workers.cli.starting import PATIENCE_DEFAULT, PatienceOption, with_client
@@ -43,7 +43,7 @@ def watch(
 
     async def follow(client: Client) -> SessionResult:
         followed = Followed(workflow_id=workflow_id, if_stopped=IF_STOPPED)
-        follower = Follower(client, followed, display_for(run), run.clock, patience_s=patience)
+        follower = Follower(client, followed, display_for(run), run.clock, Pace(patience_s=patience))
         with Interrupts() as interrupts:
             return await follower.run(interrupts)
 

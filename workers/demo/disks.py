@@ -15,8 +15,39 @@ from holdfast.testing.images import (
     write_files,
 )
 
-_SYSTEM_BYTES = 320 * MIB
 _SEED = 20
+
+
+class DemoScale(msgspec.Struct, frozen=True, kw_only=True):
+    """How much data the demonstration works with."""
+
+    system_bytes: int
+    """Files of the host's own system that the system disk gets."""
+    upload_bytes: int
+    """What a guest writes between two backups."""
+    records_bytes: int
+    kill_at_bytes: int
+    """How much of a disk is stored when the proxy or the server dies."""
+    disk_sizes: tuple[int, int, int]
+    """Of system, swap and data disk."""
+
+
+SCALES = {
+    "normal": DemoScale(
+        system_bytes=320 * MIB,
+        upload_bytes=256 * MIB,
+        records_bytes=160 * MIB,
+        kill_at_bytes=96 * MIB,
+        disk_sizes=(1536 * MIB, 2048 * MIB, 768 * MIB),
+    ),
+    "small": DemoScale(
+        system_bytes=64 * MIB,
+        upload_bytes=128 * MIB,
+        records_bytes=16 * MIB,
+        kill_at_bytes=40 * MIB,
+        disk_sizes=(640 * MIB, 512 * MIB, 320 * MIB),
+    ),
+}
 
 
 class DemoDisk(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +61,7 @@ class DemoDisk(msgspec.Struct, frozen=True, kw_only=True):
     describes: str
 
 
-def make_disks(folder: Path) -> list[DemoDisk]:
+def make_disks(folder: Path, scale: DemoScale) -> list[DemoDisk]:
     """Make three disks of two machines: a system disk, a nearly empty one with swap, and a data disk.
 
     The data disk is NTFS, else XFS, else ext4, as the host's programs allow. Raises `ToolMissing` without e2fsprogs.
@@ -41,25 +72,25 @@ def make_disks(folder: Path) -> list[DemoDisk]:
     )
     blank = FileSystem.SWAP if FileSystem.SWAP in there else FileSystem.EXT4
     plan = [
-        ("web01", "system", FileSystem.EXT4, 2048 * MIB, "a system tree"),
-        ("web01", "swap", blank, 4096 * MIB, "nearly empty"),
-        ("db01", "data", data, 768 * MIB, "incompressible records and logs"),
+        ("web01", "system", FileSystem.EXT4, "a system tree"),
+        ("web01", "swap", blank, "nearly empty"),
+        ("db01", "data", data, "incompressible records and logs"),
     ]
     disks = []
-    for machine, key, kind, size, text in plan:
+    for (machine, key, kind, text), size in zip(plan, scale.disk_sizes, strict=True):
         path = folder / f"{machine}-{key}.raw"
-        make_image(path, kind, size, _first_files(key), seed=_SEED)
+        make_image(path, kind, size, _first_files(key, scale), seed=_SEED)
         disks.append(DemoDisk(machine=machine, key=key, path=path, file_system=kind, size_bytes=size, describes=text))
     return disks
 
 
-def change_disks(disks: list[DemoDisk], generation: int) -> int:
+def change_disks(disks: list[DemoDisk], generation: int, scale: DemoScale) -> int:
     """Write new files inside the guests' file systems and replace old ones; return the bytes written."""
     written = 0
     for disk in disks:
         if disk.file_system in {FileSystem.XFS, FileSystem.SWAP}:
             continue
-        size = (320 if disk.key == "system" else 24) * MIB
+        size = scale.upload_bytes if disk.key == "system" else scale.records_bytes // 8
         files = {f"upload-{generation}.bin": _noise(f"{disk.key} {generation}", size), "changed.log": _log(generation)}
         write_files(disk.path, disk.file_system, files)
         written += sum(len(data) for data in files.values())
@@ -78,11 +109,11 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _first_files(key: str) -> dict[str, bytes | Path]:
+def _first_files(key: str, scale: DemoScale) -> dict[str, bytes | Path]:
     if key == "system":
-        return dict(system_tree(_SYSTEM_BYTES))
+        return dict(system_tree(scale.system_bytes))
     if key == "data":
-        return {"records.bin": _noise("records", 160 * MIB), "changed.log": _log(0)}
+        return {"records.bin": _noise("records", scale.records_bytes), "changed.log": _log(0)}
     return {}
 
 

@@ -10,12 +10,11 @@ from holdfast.errors import RestoredBytesDiffer, SessionFailed
 from holdfast.model.ids import DiskKey
 from holdfast.providers.local.hypervisor import LocalProvider
 from workers.demo.crew import Command, Crew, chain_files, wait_until_written
-from workers.demo.disks import DemoDisk, change_disks, problems_of, sha256_of
+from workers.demo.disks import DemoDisk, DemoScale, change_disks, problems_of, sha256_of
 from workers.demo.place import JOB, DemoPlace
 from workers.devserver import DevServer
 
 RESENT_MAX = 64 << 20
-_KILL_AT = 96 << 20
 Tell = Callable[[str], None]
 
 
@@ -29,12 +28,20 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
     shown: str
 
 
+class DemoMachines(msgspec.Struct, frozen=True, kw_only=True):
+    """The disks of the machines, and how large everything is."""
+
+    disks: list[DemoDisk]
+    scale: DemoScale
+
+
 class Story:
     """The demonstration over a running server and crew."""
 
-    def __init__(self, place: DemoPlace, disks: list[DemoDisk], server: DevServer, crew: Crew, clock: Clock) -> None:
+    def __init__(self, place: DemoPlace, machines: DemoMachines, server: DevServer, crew: Crew, clock: Clock) -> None:
         self._place = place
-        self._disks = disks
+        self._disks = machines.disks
+        self._scale = machines.scale
         self._server = server
         self._crew = crew
         self._clock = clock
@@ -46,7 +53,7 @@ class Story:
 
     def backup_with_killed_proxy(self) -> None:
         """Change files in the guests, back up, and kill the proxy in the middle of a disk."""
-        written = change_disks(self._disks, 1)
+        written = change_disks(self._disks, 1, self._scale)
 
         def kill(command: Command) -> str:
             self._wait_mid_disk(command)
@@ -58,7 +65,7 @@ class Story:
 
     def backup_with_killed_server(self) -> None:
         """Change files again, back up, and kill the Temporal server in the middle."""
-        change_disks(self._disks, 2)
+        change_disks(self._disks, 2, self._scale)
 
         def kill(command: Command) -> str:
             self._wait_mid_disk(command)
@@ -109,8 +116,9 @@ class Story:
         return f"{disk.key} identical ({found[:8]}), {disk.file_system} clean"
 
     def _wait_mid_disk(self, command: Command) -> None:
-        if not wait_until_written(self._place.repository, self._known, _KILL_AT, command):
-            raise SessionFailed(f"the backup ended before {_KILL_AT >> 20} MiB of a disk were written")
+        wanted = self._scale.kill_at_bytes
+        if not wait_until_written(self._place.repository, self._known, wanted, command):
+            raise SessionFailed(f"the backup ended before {wanted >> 20} MiB of a disk were written")
 
     def _backup(self, what: str, meanwhile: Callable[[Command], str], *, is_resumed: bool = False) -> None:
         self._known = chain_files(self._place.repository)

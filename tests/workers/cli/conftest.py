@@ -11,7 +11,9 @@ import pytest
 from tests.workers.cli.place import Place
 from workers.config import Settings
 from workers.devserver import DevServerAddress
+from workers.health import pollers
 from workers.run import duties_of, make_tools, serve
+from workers.temporal import connect
 
 LAB_SEED = 7
 
@@ -28,13 +30,13 @@ def lab(dev_server: DevServerAddress, tmp_path_factory: pytest.TempPathFactory) 
     place = Place(tmp_path_factory.mktemp("lab"), dev_server.grpc)
     place.add_machine("web", LAB_SEED, 4 << 20)
     with workers(place.settings, "all"):
+        wait_until_polled(place.settings, "all")
         yield place
 
 
 @contextmanager
 def workers(settings: Settings, *roles: str) -> Iterator[None]:
     """Serve roles in a thread of this process while the block runs."""
-    ready = settings.home / f"ready-{'-'.join(roles)}"
     started = threading.Event()
     stop: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
@@ -43,7 +45,7 @@ def workers(settings: Settings, *roles: str) -> Iterator[None]:
         started.set()
         async with AsyncExitStack() as stack:
             duties = [duty for role in roles for duty in duties_of(settings, role)]
-            await serve(settings.temporal, duties, make_tools(settings, stack), stop=stop[0][1], ready=ready)
+            await serve(settings.temporal, duties, make_tools(settings, stack), stop=stop[0][1])
 
     thread = threading.Thread(target=asyncio.run, args=(serving(),))
     thread.start()
@@ -55,3 +57,17 @@ def workers(settings: Settings, *roles: str) -> Iterator[None]:
         loop.call_soon_threadsafe(event.set)
         thread.join(60)
         assert not thread.is_alive()
+
+
+def wait_until_polled(settings: Settings, *roles: str) -> None:
+    """Return once the server has heard of the workers, as the doctor needs."""
+
+    async def heard() -> None:
+        client = await connect(settings.temporal)
+        async with asyncio.timeout(30):
+            for role in roles:
+                for duty in duties_of(settings, role):
+                    while not await pollers(client, duty.queue):  # noqa: ASYNC110 - the server tells nobody
+                        await asyncio.sleep(0.05)
+
+    asyncio.run(heard())

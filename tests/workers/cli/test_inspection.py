@@ -15,7 +15,7 @@ def file_of(place: Place, point: PointSummary) -> str:
 
 
 def test_a_sound_file_is_shown(place: Place) -> None:
-    point = back_up(place, 1, b"a" * 200_000 + bytes(312))
+    point = back_up(place, 1, b"a" * 200_000 + bytes(704))
     document = place.json("inspect", file_of(place, point), "--records", "2")
     assert document["is_sound"] is True
     assert document["report"]["contents"]["points"][0]["id"] == point.point_id

@@ -13,13 +13,13 @@ def test_a_repository_without_points(place: Place) -> None:
 
 
 def test_points_are_listed_with_their_disks(place: Place) -> None:
-    first = back_up(place, 1, b"a" * 200_000 + bytes(312))
-    second = back_up(place, 2, b"b" * 200_000 + bytes(312))
+    first = back_up(place, 1, b"a" * 200_000 + bytes(704))
+    second = back_up(place, 2, b"b" * 200_000 + bytes(704))
     listed = place.json("points")["points"]
     assert [entry["id"] for entry in listed] == [first.point_id, second.point_id]
     assert listed[1]["kind"] == "increment"
     assert listed[1]["machine"] == {"id": "m1", "name": "web 01"}
-    assert listed[1]["disks"] == [{"key": "disk0", "size_bytes": 200_312, "detail": ""}]
+    assert listed[1]["disks"] == [{"key": "disk0", "size_bytes": 200_704, "detail": ""}]
     shown = place.run("points", "--disks").stdout
     assert second.point_id[:12] in shown
     assert "disk0" in shown

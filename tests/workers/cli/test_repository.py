@@ -14,7 +14,7 @@ def test_a_repository_is_made_once(place: Place) -> None:
 
 
 def test_a_folder_with_other_things_is_not_taken(place: Place) -> None:
-    (place.root / "repository" / "repository.json").unlink()
+    (place.root / "repository" / "repository.json").rename(place.root / "repository" / "mine.txt")
     assert place.json("repository", "create", "main", status=RequestInvalid.exit_status)["error"]
 
 

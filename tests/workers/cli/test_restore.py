@@ -1,0 +1,39 @@
+"""A restore needs to know where to, and brings back every byte."""
+
+import random
+
+import pytest
+
+from holdfast.errors import PointNotFound, RequestInvalid
+from tests.workers.cli.conftest import LAB_SEED
+from tests.workers.cli.place import Place
+
+
+@pytest.mark.parametrize("words", [(), ("--as", "x", "--original")])
+def test_it_has_to_be_clear_where_to(place: Place, words: tuple[str, ...]) -> None:
+    error = place.json("restore", "latest", *words, status=RequestInvalid.exit_status)["error"]
+    assert "--original" in error["hint"]
+
+
+@pytest.mark.temporal
+def test_a_machine_is_restored_under_a_new_name(lab: Place) -> None:
+    lab.json("backup", "nightly", "--full")
+    document = lab.json("restore", "latest", "--machine", "web", "--as", "copy", "--on")
+    assert (document["machine"]["name"], document["machine"]["power"]) == ("copy", "on")
+    content = random.Random(LAB_SEED).randbytes(4 << 20)
+    (disk,) = (lab.root / "lab" / "machines").glob("copy-*/*.raw")
+    assert disk.read_bytes() == content
+
+
+@pytest.mark.temporal
+def test_a_single_disk_is_restored_over_the_original(lab: Place) -> None:
+    lab.json("backup", "nightly", "--full")
+    result = lab.run("restore", "latest", "--machine", "web", "--original", "--disk", "boot")
+    assert result.exit_code == 0, result.output
+    assert "written and compared" in result.stdout
+
+
+@pytest.mark.temporal
+def test_a_point_that_is_not_there_is_said(lab: Place) -> None:
+    document = lab.json("restore", "ffffffffffff", "--as", "x", status=PointNotFound.exit_status)
+    assert document["error"]["code"] == "point-not-found"

@@ -1,0 +1,44 @@
+"""Schedules follow the configuration, and keep what an operator decided."""
+
+import asyncio
+
+import pytest
+
+from tests.workers.cli.place import Place
+from workers.cli.schedule import CATCH_UP, schedule_of
+from workers.devserver import DevServerAddress
+from workers.temporal import connect
+
+
+def test_a_schedule_is_what_the_job_says(place: Place) -> None:
+    schedule = schedule_of(place.settings.job("nightly"))
+    assert schedule.spec.cron_expressions == ["0 22 * * *"]
+    assert schedule.spec.time_zone_name == "UTC"
+    assert (schedule.policy.overlap.name, schedule.policy.catchup_window) == ("SKIP", CATCH_UP)
+
+
+@pytest.mark.temporal
+def test_applying_twice_changes_nothing_more_and_pruning_is_asked_for(
+    dev_server: DevServerAddress, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    place = Place(tmp_path_factory.mktemp("schedules"), dev_server.grpc)
+    text = place.config.read_text().replace("nightly", "scheduled")
+    place.config.write_text(text)
+    assert place.json("schedule", "apply")["created"] == ["scheduled"]
+    asyncio.run(pause(place))
+    assert place.json("schedule", "apply")["updated"] == ["scheduled"]
+    (listed,) = [entry for entry in place.json("schedule")["schedules"] if entry["job"] == "scheduled"]
+    assert (listed["is_paused"], listed["is_configured"], len(listed["next_runs"])) == (True, True, 3)
+    assert "paused" in place.run("schedule", "list").stdout
+    place.config.write_text(text.replace('schedule = "0 22 * * *"\n', ""))
+    stale = place.run("schedule", "apply")
+    assert "stale: scheduled" in stale.stdout
+    assert "--prune" in stale.stderr
+    assert "not in the configuration" in place.run("schedule").stdout
+    assert "scheduled" in place.json("schedule", "apply", "--prune")["deleted"]
+    assert place.json("schedule", "apply")["stale"] == []
+
+
+async def pause(place: Place) -> None:
+    client = await connect(place.settings.temporal)
+    await client.get_schedule_handle("job/scheduled").pause(note="by hand")

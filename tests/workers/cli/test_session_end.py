@@ -1,0 +1,123 @@
+"""How a session ended decides the exit status and what stands beside it."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from holdfast.model.ids import ChainId, DiskKey, FileId, JobName, MachineId, PointId, RepositoryName, SessionId
+from holdfast.model.machine import Machine, PowerState
+from holdfast.model.points import Damage, PointSummary, VerifyReport
+from holdfast.model.session import Figures, Outcome, Problem, Session, SessionKind, Task
+from tests.workers.cli.place import Place
+from workers.cli import session_end
+from workers.cli.failure import CommandFailed
+from workers.cli.invocation import Flags, Invocation
+from workflows.messages import SessionResult
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+SESSION = Session(
+    session_id=SessionId("s1"),
+    kind=SessionKind.BACKUP,
+    job=JobName("nightly"),
+    repository=RepositoryName("main"),
+    outcome=Outcome.SUCCESS,
+    started=START,
+    ended=START + timedelta(seconds=90),
+    figures=Figures(size_bytes=1 << 30, read_bytes=1 << 20, stored_bytes=1 << 19),
+    notes=("read in full",),
+)
+DAMAGE = Damage(
+    chain="c", point=3, machine="web", disk=DiskKey("boot"), offset=65536, length=4096, file="f.hfc", reason="bad"
+)
+
+
+def run_of(place: Place, *, json: bool = False) -> Invocation:
+    return Invocation(Flags(config=place.config, json=json))
+
+
+def ended(outcome: Outcome, problem: Problem | None = None) -> SessionResult:
+    return SessionResult(session=msgspec.structs.replace(SESSION, outcome=outcome, problem=problem))
+
+
+def test_a_success_shows_everything(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    task = Task(
+        session_id=SESSION.session_id,
+        machine_id=MachineId("m"),
+        machine_name="web",
+        disk=DiskKey("boot"),
+        outcome=Outcome.SUCCESS,
+        detail="full: first",
+        figures=Figures(size_bytes=1 << 30, read_bytes=1 << 20, duration_s=1.0),
+    )
+    point = PointSummary(
+        chain="c",
+        chain_id=ChainId("c" * 32),
+        file="f",
+        file_id=FileId("f" * 32),
+        number=1,
+        point_id=PointId("ab" * 16),
+        kind="full",
+        machine_id=MachineId("m"),
+        machine_name="web",
+        created=START,
+        root="r",
+        size_bytes=1 << 30,
+        file_bytes=1 << 20,
+        generation=1,
+    )
+    machine = Machine(machine_id=MachineId("m2"), name="copy", power=PowerState.OFF, disks=())
+    result = SessionResult(
+        session=SESSION, tasks=(task,), points=(point,), machine=machine, report=VerifyReport(points=1)
+    )
+    session_end.finish(run_of(place), result)
+    shown = capsys.readouterr().out
+    for word in (
+        "success after 1 min 30 s",
+        "1.0 GiB",
+        "full: first",
+        "point abababababab of web",
+        "copy",
+        "note",
+        "good",
+    ):
+        assert word in shown
+
+
+@pytest.mark.parametrize(
+    "outcome, problem, status",
+    [
+        (Outcome.CANCELLED, None, 64),
+        (Outcome.FAILED, None, 66),
+        (Outcome.FAILED, Problem(code="repository-full", message="no space", hint="Free some."), 42),
+        (Outcome.FAILED, Problem(code="of-a-later-version", message="strange"), 66),
+    ],
+)
+def test_no_success_ends_with_the_status_of_its_problem(
+    place: Place, outcome: Outcome, problem: Problem | None, status: int
+) -> None:
+    with pytest.raises(CommandFailed) as caught:
+        session_end.finish(run_of(place), ended(outcome, problem))
+    assert caught.value.error.exit_status == status
+    assert {"session", "tasks", "points", "report", "machine", "error"} == set(caught.value.document)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.SUCCESS, Outcome.WARNING])
+def test_a_warning_is_no_failure(place: Place, outcome: Outcome, capsys: pytest.CaptureFixture[str]) -> None:
+    session_end.finish(run_of(place, json=True), ended(outcome))
+    assert msgspec.json.decode(capsys.readouterr().out)["session"]["outcome"] == outcome.value
+
+
+def test_damage_is_listed_and_fails(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    report = VerifyReport(damages=(DAMAGE,) * 60, unnamed_damages=7)
+    with pytest.raises(CommandFailed) as caught:
+        session_end.finish_verification(run_of(place), report, "repository main")
+    assert caught.value.error.message == "67 damaged spans in repository main"
+    shown = capsys.readouterr().out
+    assert "web" in shown
+    assert "and 17 more" in shown
+
+
+def test_no_damage_is_good(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    session_end.finish_verification(run_of(place), VerifyReport(points=2, units=3), "x")
+    assert capsys.readouterr().out == "good: 2 points in 1 chain, 3 units, 0 B read\n"

@@ -1,0 +1,83 @@
+"""Verification finds damage, with and without a server."""
+
+import pytest
+
+from holdfast.errors import ChainBusy, DataDamaged, RequestInvalid
+from holdfast.model.points import PointSummary
+from holdfast.storage.chain_lock import acquire_chain_lock
+from holdfast.storage.inspector import inspect_file
+from tests.workers.cli.place import Place
+from tests.workers.cli.stored import back_up, damage
+
+
+@pytest.mark.parametrize("words", [(), ("--all", "--machine", "web"), ("--all", "7f"), ("--offline",)])
+def test_it_has_to_be_clear_what(place: Place, words: tuple[str, ...]) -> None:
+    assert place.json("verify", *words, status=RequestInvalid.exit_status)["error"]
+
+
+def test_sound_points_are_good_offline(place: Place) -> None:
+    first = back_up(place, 1, b"a" * 200_704)
+    back_up(place, 2, b"b" * 200_704)
+    assert place.json("verify", "--all", "--offline")["report"]["points"] == 2
+    assert place.json("verify", "latest", "--offline")["report"]["points"] == 1
+    assert place.json("verify", first.point_id[:8], "--offline")["report"]["points"] == 1
+    assert place.json("verify", "--machine", "web 01", "--offline")["report"]["points"] == 2
+    assert place.run("verify", "--all", "--offline").stdout.startswith("good: 2 points in 1 chain")
+
+
+def test_damage_is_named_offline(place: Place) -> None:
+    point = back_up(place, 1, bytes(range(256)) * 784)
+    damage(place, point, first_unit(place, point) + 300)
+    document = place.json("verify", "--all", "--offline", status=DataDamaged.exit_status)
+    assert document["report"]["damages"][0]["machine"] == "web 01"
+    assert document["error"]["code"] == "data-damaged"
+    result = place.run("verify", "--all", "--offline")
+    assert "damaged" in result.stdout
+    assert "disk0" in result.stdout
+
+
+def first_unit(place: Place, point: PointSummary) -> int:
+    """Return where the first unit of a point's file is."""
+    path = place.repository.chain_folder(point.chain) / point.file
+    scan = inspect_file(place.repository.files, path, records_listed=100).scan
+    assert scan is not None
+    return next(record.offset for record in scan.listed if record.kind == "unit")
+
+
+def test_encrypted_and_plain_chains_are_verified_together(place: Place) -> None:
+    back_up(place, 1, b"a" * 512)
+    back_up(place, 2, b"a" * 512, encrypted=True)
+    assert place.json("verify", "--all", "--offline", "--credential", "night")["report"]["chains"] == 2
+    assert place.json("verify", "--all", "--offline", status=56)["error"]["code"] == "passphrase-wrong"
+
+
+def test_lost_metadata_is_made_again(place: Place) -> None:
+    point = back_up(place, 1, b"a" * 512, encrypted=True)
+    metadata = place.repository.chain_folder(point.chain) / "chain.hfm"
+    metadata.write_bytes(b"nothing")
+    words = ("verify", "--rebuild-metadata", "--offline", "--credential", "night")
+    result = place.run(*words, "--machine", "web 01")
+    assert result.exit_code == 0, result.output
+    assert f"metadata of chain {point.chain} written" in result.stderr
+    assert metadata.stat().st_size > 100
+    metadata.unlink()
+    assert place.run(*words).exit_code == 0
+    assert metadata.exists()
+
+
+def test_metadata_is_not_touched_under_a_running_session(place: Place) -> None:
+    point = back_up(place, 1, b"a" * 512)
+    lock = acquire_chain_lock(place.repository.files, place.repository.chain_folder(point.chain))
+    try:
+        document = place.json("verify", "--rebuild-metadata", "--offline", status=ChainBusy.exit_status)
+    finally:
+        lock.close()
+    assert document["error"]["code"] == "chain-busy"
+
+
+@pytest.mark.temporal
+def test_a_repository_is_verified_by_its_worker(lab: Place) -> None:
+    lab.json("backup", "nightly", "--full")
+    document = lab.json("verify", "latest", "--machine", "web")
+    assert document["session"]["kind"] == "verify"
+    assert document["report"]["points"] == 1

@@ -1,0 +1,45 @@
+"""Commands and waits of the demonstration."""
+
+from pathlib import Path
+
+import pytest
+
+from holdfast.errors import SessionFailed
+from workers.demo.crew import Command, chain_files, wait_until_written
+from workers.demo.place import DemoPlace, prepare_place, write_configuration
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> DemoPlace:
+    made = prepare_place(tmp_path / "demo")
+    write_configuration(made, "127.0.0.1:1", "holdfast")
+    return made
+
+
+def test_a_command_gives_its_document(place: DemoPlace) -> None:
+    found = Command(place, "repository", "create", "vault").result()
+    assert found
+    assert (place.repository / "repository.json").exists()
+
+
+def test_a_failed_command_says_what_it_said(place: DemoPlace) -> None:
+    with pytest.raises(SessionFailed, match="repository-not-found"):
+        Command(place, "repository", "create", "nowhere").result()
+
+
+def test_the_wait_ends_when_a_new_file_is_large_enough(place: DemoPlace) -> None:
+    folder = place.repository / "machines" / "web" / "chain"
+    folder.mkdir(parents=True)
+    (folder / "00000001-full.hfc").write_bytes(bytes(2000))
+    known = chain_files(place.repository)
+    command = Command(place, "machines")
+    assert not wait_until_written(place.repository, known, 1000, command)
+    with pytest.raises(SessionFailed, match="provider-unavailable"):
+        command.result()
+    running = Command(place, "dev", "start")
+    (folder / "00000002-increment.hfc").write_bytes(bytes(1000))
+    try:
+        assert wait_until_written(place.repository, known, 1000, running)
+    finally:
+        running.result()
+        Command(place, "dev", "stop").result()

@@ -1,0 +1,313 @@
+"""A session of a job: every machine gets its chance, and the session says how each ended."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+
+from activities.boundary import error_from_failure
+from activities.contracts import extents, snapshot
+from holdfast.errors import (
+    ChangeTrackingLost,
+    DiskReadFailed,
+    MachineNotFound,
+    ProviderUnavailable,
+    RepositoryFull,
+    RepositoryUnavailable,
+    SessionFailed,
+    SnapshotNotFound,
+)
+from holdfast.model.extents import ExtentFacts
+from holdfast.model.session import Outcome
+from tests.workflows.conftest import Stage, details, happens
+from tests.workflows.stubs import GIB, World, a_machine, then, until_cancelled
+from workflows import search_attributes
+from workflows.backup_job import BackupJob
+from workflows.failures import result_in
+from workflows.messages import BackupOptions, SessionProgress, SessionResult
+from workflows.options import OUTAGE
+
+pytestmark = pytest.mark.temporal
+
+
+def result_of(failure: WorkflowFailureError) -> SessionResult:
+    result = result_in(failure, SessionResult)
+    assert result is not None
+    return result
+
+
+def of_machine(name: str) -> Any:
+    return lambda request: request.machine_id == f"id-{name}"
+
+
+async def test_every_machine_gets_a_point(stage: Stage) -> None:
+    world = World([a_machine("db", disks=2), a_machine("web")])
+    async with stage.playing(world):
+        result = await stage.run_backup()
+    assert result.session.outcome is Outcome.SUCCESS
+    assert {point.machine_name for point in result.points} == {"db", "web"}
+    assert [(task.machine_name, task.disk) for task in result.tasks] == [
+        ("db", "disk0"),
+        ("db", "disk1"),
+        ("web", "disk0"),
+    ]
+    assert result.session.figures.size_bytes == 3 * GIB
+    assert world.sessions["s1"] == result.session
+    assert result.session.provider == "lab"
+
+
+async def test_one_failed_machine_does_not_stop_the_others(stage: Stage) -> None:
+    world = World([a_machine("db"), a_machine("web"), a_machine("mail")])
+    world.fail("snapshot.create", SnapshotNotFound("snapshot of web is gone"), where=of_machine("web"))
+    async with stage.playing(world):
+        failure = await stage.failure(BackupJob.run, stage.backup(options=BackupOptions(machines_at_once=1)))
+    result = result_of(failure)
+    assert {point.machine_name for point in result.points} == {"db", "mail"}
+    assert [task.outcome for task in result.tasks] == [Outcome.SUCCESS, Outcome.FAILED, Outcome.SUCCESS]
+    assert isinstance(error_from_failure(failure), SnapshotNotFound)
+    assert world.sessions["s1"].outcome is Outcome.FAILED
+
+
+async def test_a_session_fails_with_our_code_after_it_was_written_down(stage: Stage) -> None:
+    world = World([a_machine("db"), a_machine("web")])
+    world.fail("snapshot.create", SnapshotNotFound("the snapshot is gone"))
+    async with stage.playing(world):
+        failure = await stage.failure(BackupJob.run, stage.backup())
+    error = error_from_failure(failure)
+    assert isinstance(error, SessionFailed)
+    assert "2 of 2 machines failed: db (snapshot-not-found), web (snapshot-not-found)" in error.message
+    assert world.names("catalog")[-1] == "catalog.finish_session"
+    ended = world.sessions["s1"]
+    assert ended.ended is not None
+    assert ended.problem is not None
+    assert ended.problem.code == "session-failed"
+
+
+async def test_a_reference_that_matches_nothing_is_a_warning(stage: Stage) -> None:
+    world = World()
+    world.answers["snapshot.find_machines"] = lambda _: snapshot.MachinesFound(
+        machines=world.machines, missing=("mial: no machine has the name",), problems=("machine.json is not JSON",)
+    )
+    async with stage.playing(world):
+        result = await stage.run_backup()
+    assert result.session.outcome is Outcome.WARNING
+    assert result.session.notes == (
+        "not protected: mial: no machine has the name",
+        "not protected: machine.json is not JSON",
+    )
+
+
+async def test_a_note_of_a_machine_names_it_and_warns(stage: Stage) -> None:
+    world = World()
+    world.fail("snapshot.remove", ChangeTrackingLost("snapshot is held"))
+    async with stage.playing(world):
+        result = await stage.run_backup()
+    assert result.session.outcome is Outcome.WARNING
+    assert result.session.notes == ("web: the snapshot is left behind: snapshot is held",)
+
+
+async def test_a_job_that_protects_nothing_is_not_a_success(stage: Stage) -> None:
+    world = World()
+    world.answers["snapshot.find_machines"] = lambda _: snapshot.MachinesFound(machines=(), missing=("web: none",))
+    async with stage.playing(world):
+        failure = await stage.failure(BackupJob.run, stage.backup())
+    assert isinstance(error_from_failure(failure), MachineNotFound)
+    assert result_of(failure).session.notes == ("not protected: web: none",)
+
+
+async def test_no_more_machines_at_once_than_asked_for(stage: Stage) -> None:
+    world = World([a_machine(f"m{n}") for n in range(5)])
+    running = most = 0
+
+    async def count() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.05)
+        running -= 1
+
+    world.answers["transfer.copy_disk"] = then(count, world.answers["transfer.copy_disk"])
+    async with stage.playing(world):
+        await stage.run_backup(options=BackupOptions(machines_at_once=2))
+    assert most == 2
+
+
+async def test_a_cancelled_session_cleans_up_every_machine_and_ends_cancelled(stage: Stage) -> None:
+    world = World([a_machine("db"), a_machine("web"), a_machine("mail")])
+    usual = world.answers["transfer.copy_disk"]
+    hanging = then(until_cancelled, usual)
+    world.answers["transfer.copy_disk"] = lambda request: (
+        usual(request) if request.machine_id == "id-db" else hanging(request)
+    )
+    async with stage.playing(world):
+        handle = await stage.start(BackupJob.run, stage.backup(options=BackupOptions(machines_at_once=1)))
+        await happens(lambda: world.count("transfer.copy_disk") == 2)
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        assert (await handle.describe()).status is WorkflowExecutionStatus.CANCELED
+    assert world.names()[-2:] == ["repository.abandon_point", "snapshot.remove"]
+    assert world.sessions["s1"].outcome is Outcome.CANCELLED
+    outcomes = {name: task.outcome for (name, _), task in world.tasks.items()}
+    assert outcomes == {"db": Outcome.SUCCESS, "web": Outcome.CANCELLED, "mail": Outcome.CANCELLED}
+
+
+async def test_a_scheduled_start_takes_its_session_id_from_the_run(stage: Stage) -> None:
+    world = World()
+    async with stage.playing(world):
+        handle = await stage.start(BackupJob.run, stage.backup(session_id=""))
+        result = await handle.result()
+    assert result.session.session_id == handle.first_execution_run_id
+    assert world.requests("snapshot.create")[0].tag == f"holdfast-{handle.first_execution_run_id}"
+
+
+async def test_a_repository_that_comes_back_is_waited_for(stage: Stage) -> None:
+    world = World()
+    usual = world.answers["extents.gather_facts"]
+    away = ExtentFacts(name="r", reachable=False, problem="not mounted")
+
+    def facts(request: extents.GatherExtentFacts) -> Any:
+        return extents.ExtentFactsFound(extents=(away,)) if world.count("extents.gather_facts") < 5 else usual(request)
+
+    world.answers["extents.gather_facts"] = facts
+    async with stage.playing(world):
+        result = await stage.run_backup()
+    assert result.session.outcome is Outcome.SUCCESS
+
+
+async def test_a_repository_that_stays_away_fails_the_session_before_any_snapshot(stage: Stage) -> None:
+    world = World()
+    away = ExtentFacts(name="r", reachable=False, problem="not mounted")
+    world.answers["extents.gather_facts"] = lambda _: extents.ExtentFactsFound(extents=(away,))
+    async with stage.playing(world):
+        failure = await stage.failure(BackupJob.run, stage.backup())
+    assert isinstance(error_from_failure(failure), RepositoryUnavailable)
+    assert world.names("snapshot") == ["snapshot.find_machines"]
+
+
+async def test_a_full_repository_fails_the_session_at_once(stage: Stage) -> None:
+    world = World()
+    full = ExtentFacts(name="r", reachable=True, free_bytes=1)
+    world.answers["extents.gather_facts"] = lambda _: extents.ExtentFactsFound(extents=(full,))
+    async with stage.playing(world):
+        failure = await stage.failure(BackupJob.run, stage.backup())
+    assert isinstance(error_from_failure(failure), RepositoryFull)
+    assert world.count("extents.gather_facts") == 1
+
+
+async def test_a_lasting_outage_ends_the_session_after_half_an_hour_with_its_cause(stage: Stage) -> None:
+    world = World()
+    world.fail("snapshot.find_machines", ProviderUnavailable("lab does not answer"))
+    async with stage.playing(world):
+        handle = await stage.start(BackupJob.run, stage.backup())
+        with pytest.raises(WorkflowFailureError) as caught:
+            await handle.result()
+        description = await handle.describe()
+    assert isinstance(error_from_failure(caught.value), ProviderUnavailable)
+    assert description.close_time is not None
+    assert OUTAGE <= description.close_time - description.start_time <= 2 * OUTAGE
+
+
+async def test_a_machine_that_another_session_protects_fails_alone(stage: Stage) -> None:
+    world = World([a_machine("db"), a_machine("web")])
+    usual = world.answers["transfer.copy_disk"]
+    hanging = then(until_cancelled, usual)
+    world.answers["transfer.copy_disk"] = lambda request: (
+        usual(request) if request.machine_id == "id-db" else hanging(request)
+    )
+    async with stage.playing(world):
+        first = await stage.start(BackupJob.run, stage.backup(machines=("web",)))
+        await happens(lambda: any(r.machine_id == "id-web" for r in world.requests("transfer.copy_disk")))
+        failure = await stage.failure(
+            BackupJob.run, stage.backup(session_id="s2", options=BackupOptions(machines_at_once=1))
+        )
+        await first.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await first.result()
+    result = result_of(failure)
+    assert [point.machine_name for point in result.points] == []
+    problem = world.sessions["s2"].problem
+    assert problem is not None
+    assert problem.code in {"chain-busy", "session-failed"}
+
+
+async def test_a_terminated_machine_is_named_and_the_others_go_on(stage: Stage) -> None:
+    world = World([a_machine("db"), a_machine("web")])
+    usual = world.answers["transfer.copy_disk"]
+    hanging = then(until_cancelled, usual)
+    world.answers["transfer.copy_disk"] = lambda request: (
+        usual(request) if request.machine_id == "id-db" else hanging(request)
+    )
+    async with stage.playing(world):
+        handle = await stage.start(BackupJob.run, stage.backup())
+        await happens(lambda: world.count("transfer.copy_disk") == 2)
+        progress: SessionProgress = await handle.query(BackupJob.progress)
+        (child,) = [child for child in progress.children if "web" in child]
+        await stage.client.get_workflow_handle(child).terminate("by hand")
+        with pytest.raises(WorkflowFailureError) as caught:
+            await handle.result()
+    result = result_of(caught.value)
+    assert [point.machine_name for point in result.points] == ["db"]
+    assert world.tasks["web", "disk0"].problem is not None
+    assert "terminated" in world.tasks["web", "disk0"].problem.message
+
+
+async def test_result_and_bytes_can_be_searched_for(stage: Stage) -> None:
+    world = World([a_machine("db"), a_machine("web")])
+    world.fail("transfer.copy_disk", SnapshotNotFound("snapshot of web is gone"), where=of_machine("web"))
+    async with stage.playing(world):
+        handle = await stage.start(BackupJob.run, stage.backup())
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        found = (await handle.describe()).typed_search_attributes
+        progress: SessionProgress = await handle.query(BackupJob.progress)
+        children = [stage.client.get_workflow_handle(child) for child in progress.children]
+        of_children = [(await child.describe()).typed_search_attributes for child in children]
+    assert found[search_attributes.RESULT] == "failed"
+    assert found[search_attributes.ERROR_CODE] == "snapshot-not-found"
+    assert found[search_attributes.STORED_BYTES] == GIB // 2
+    assert {(of[search_attributes.MACHINE], of[search_attributes.RESULT]) for of in of_children} == {
+        ("db", "success"),
+        ("web", "failed"),
+    }
+
+
+async def test_the_details_read_like_a_report(stage: Stage) -> None:
+    world = World([a_machine("db"), a_machine("web")])
+    world.fail("snapshot.create", SnapshotNotFound("snapshot of web is gone"), where=of_machine("web"))
+    async with stage.playing(world):
+        handle = await stage.start(BackupJob.run, stage.backup())
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        text = await details(handle)
+    assert "| db | disk0 | 1 GiB | 1 GiB |" in text
+    assert "failed · snapshot of web is gone" in text
+    assert "**snapshot-not-found**" in text
+    assert "Somebody removed the snapshot" in text
+
+
+async def test_disks_that_appear_between_search_and_snapshot_are_protected(stage: Stage) -> None:
+    world = World([a_machine("web", disks=2)])
+    before = a_machine("web", disks=1)
+    world.answers["snapshot.find_machines"] = lambda _: snapshot.MachinesFound(machines=(before,))
+    async with stage.playing(world):
+        result = await stage.run_backup()
+    assert [task.disk for task in result.tasks] == ["disk0", "disk1"]
+
+
+async def test_a_machine_without_disks_is_protected_too(stage: Stage) -> None:
+    world = World([msgspec.structs.replace(a_machine("web"), disks=())])
+    async with stage.playing(world):
+        result = await stage.run_backup()
+    assert len(result.points) == 1
+
+
+async def test_a_source_that_fails_for_good_names_the_disk(stage: Stage) -> None:
+    world = World()
+    error = DiskReadFailed("disk0 of web: sector 7 cannot be read")
+    world.fail("transfer.copy_disk", error, where=lambda _: world.count("transfer.copy_disk") < 3)
+    async with stage.playing(world):
+        result = await stage.run_backup()
+    assert result.session.outcome is Outcome.SUCCESS

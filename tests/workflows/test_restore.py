@@ -1,0 +1,148 @@
+"""A restore: nothing live changes before everything is written, and nothing is left of one that fails."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowFailureError
+
+from activities.boundary import error_from_failure
+from holdfast.errors import (
+    DiskNotFound,
+    MachineNotFound,
+    MachineRunning,
+    PointNotFound,
+    RestoredBytesDiffer,
+    TargetExists,
+)
+from holdfast.model.ids import DiskKey
+from holdfast.model.machine import PowerState
+from holdfast.model.session import Outcome
+from tests.workflows.conftest import Stage, happens
+from tests.workflows.stubs import World, a_machine, then, until_cancelled
+from workflows.messages import SessionProgress
+from workflows.restore import RestoreMachine
+
+pytestmark = pytest.mark.temporal
+
+WRITTEN = ["repository.find_point", "target.prepare", "transfer.restore_disk"]
+
+
+async def test_a_new_machine_is_made_from_the_point(stage: Stage) -> None:
+    world = World([a_machine("web", disks=3)])
+    async with stage.playing(world):
+        result = await stage.run(RestoreMachine.run, stage.restore(power=PowerState.ON))
+    writes = ["transfer.restore_disk"] * 3
+    assert world.names() == ["repository.find_point", "target.prepare", *writes, "target.commit"]
+    (prepared,) = world.requests("target.prepare")
+    assert (prepared.machine.name, prepared.replaces) == ("copy", None)
+    assert world.requests("target.commit")[0].power is PowerState.ON
+    assert result.session.outcome is Outcome.SUCCESS
+    assert result.machine == world.machines[0]
+    assert {task.detail for task in result.tasks} == {"written and compared"}
+
+
+async def test_the_original_is_replaced_under_its_present_name(stage: Stage) -> None:
+    world = World()
+    world.answers["target.find_machine"] = lambda _: a_machine("web-renamed")
+    async with stage.playing(world):
+        await stage.run(RestoreMachine.run, stage.restore(new_name=None))
+    (prepared,) = world.requests("target.prepare")
+    assert (prepared.machine.name, prepared.replaces) == ("web-renamed", "id-web-renamed")
+
+
+async def test_only_the_named_disks_are_restored(stage: Stage) -> None:
+    world = World([a_machine("web", disks=3)])
+    async with stage.playing(world):
+        await stage.run(RestoreMachine.run, stage.restore(disks=(DiskKey("disk2"),)))
+    assert [disk.key for disk in world.requests("target.prepare")[0].disks] == ["disk2"]
+    assert [request.disk for request in world.requests("transfer.restore_disk")] == ["disk2"]
+
+
+async def test_a_disk_that_the_point_has_not_is_refused_before_anything_is_made(stage: Stage) -> None:
+    world = World()
+    async with stage.playing(world):
+        failure = await stage.failure(RestoreMachine.run, stage.restore(disks=(DiskKey("disk9"),)))
+    assert isinstance(error_from_failure(failure), DiskNotFound)
+    assert world.names() == ["repository.find_point"]
+
+
+@pytest.mark.parametrize(
+    "step, error, asked",
+    [
+        ("repository.find_point", PointNotFound("no point ab"), ["repository.find_point"]),
+        ("target.prepare", TargetExists("a machine is called copy"), [*WRITTEN[:2], "target.abandon"]),
+        ("transfer.restore_disk", RestoredBytesDiffer("offset 0 differs"), [*WRITTEN, "target.abandon"]),
+        ("target.commit", MachineRunning("web is on"), [*WRITTEN, "target.commit", "target.abandon"]),
+    ],
+)
+async def test_a_failed_restore_leaves_nothing(stage: Stage, step: str, error: Any, asked: list[str]) -> None:
+    world = World()
+    world.fail(step, error)
+    async with stage.playing(world):
+        failure = await stage.failure(RestoreMachine.run, stage.restore())
+    assert world.names() == asked
+    assert type(error_from_failure(failure)) is type(error)
+
+
+async def test_what_was_asked_for_travels_with_the_undo(stage: Stage) -> None:
+    world = World()
+    world.fail("target.prepare", TargetExists("a machine is called copy"))
+    async with stage.playing(world):
+        await stage.failure(RestoreMachine.run, stage.restore())
+    (abandon,) = world.requests("target.abandon")
+    assert abandon.prepared == world.requests("target.prepare")[0]
+    assert abandon.token == abandon.prepared.token
+
+
+async def test_an_original_that_is_gone_is_not_recreated_silently(stage: Stage) -> None:
+    world = World()
+    world.fail("target.find_machine", MachineNotFound("no machine id-web"))
+    async with stage.playing(world):
+        failure = await stage.failure(RestoreMachine.run, stage.restore(new_name=None))
+    assert isinstance(error_from_failure(failure), MachineNotFound)
+    assert world.count("target.prepare") == 0
+
+
+async def test_one_failed_disk_stops_the_other_before_the_target_goes(stage: Stage) -> None:
+    world = World([a_machine("web", disks=4)])
+    ended: list[str] = []
+    started = asyncio.Event()
+
+    async def write(request: Any) -> Any:
+        if request.disk == "disk0":
+            await started.wait()
+            raise RestoredBytesDiffer("disk0 differs")
+        started.set()
+        try:
+            await until_cancelled()
+        finally:
+            ended.append(request.disk)
+
+    world.answers["transfer.restore_disk"] = write
+    world.answers["target.abandon"] = lambda request, usual=world.answers["target.abandon"]: (
+        ended.append("target"),
+        usual(request),
+    )[1]
+    async with stage.playing(world):
+        failure = await stage.failure(RestoreMachine.run, stage.restore())
+    assert isinstance(error_from_failure(failure), RestoredBytesDiffer)
+    assert ended == ["disk1", "target"]
+    assert world.count("transfer.restore_disk") == 2
+
+
+async def test_a_cancelled_restore_leaves_nothing(stage: Stage) -> None:
+    world = World([a_machine("web", disks=2)])
+    world.answers["transfer.restore_disk"] = then(until_cancelled, world.answers["transfer.restore_disk"])
+    async with stage.playing(world):
+        handle = await stage.start(RestoreMachine.run, stage.restore())
+        await happens(lambda: world.count("transfer.restore_disk") == 2)
+        progress: SessionProgress = await handle.query(RestoreMachine.progress)
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+    assert progress.phase == "transferring"
+    assert world.names()[-1] == "target.abandon"
+    assert world.count("target.commit") == 0
+    assert {session.outcome for session in world.sessions.values()} == {Outcome.CANCELLED}
+    assert {task.outcome for task in world.tasks.values()} == {Outcome.CANCELLED}
