@@ -7,7 +7,7 @@ from activities.contracts import snapshot
 from activities.openers import ProviderOpener
 from activities.pulse import Pulse
 from holdfast.clock import Clock
-from holdfast.errors import HoldfastError, LimitExceeded, MachineNotFound, RequestInvalid
+from holdfast.errors import HoldfastError, LimitExceeded, MachineNotFound, ProviderUnavailable
 from holdfast.model.machine import Machine, Snapshot
 from holdfast.providers.ports import Provider
 
@@ -61,10 +61,13 @@ class SnapshotActivities:
 
 
 def _named(provider: Provider, references: tuple[str, ...], missing: list[str]) -> Iterator[Machine]:
+    """Yield the machines that are meant; one that cannot be described hides nothing but itself."""
     for reference in references:
         try:
             yield provider.machine(reference)
-        except (MachineNotFound, RequestInvalid) as error:
+        except ProviderUnavailable:
+            raise
+        except HoldfastError as error:
             missing.append(f"{reference}: {error.message}")
 
 
@@ -72,7 +75,7 @@ def _all(provider: Provider, problems: list[str]) -> Iterator[Machine]:
     """Yield every machine; one that cannot be described hides nothing but itself."""
     try:
         yield from provider.machines()
+    except ProviderUnavailable:
+        raise
     except HoldfastError as error:
-        if error.retryable:
-            raise
         problems.append(error.message)

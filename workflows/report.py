@@ -28,11 +28,10 @@ _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _STEP: Final = 1024
 _WHOLE_FROM: Final = 100
 _MINUTE_S: Final = 60
-_WIDE: Final = "\u00a0" * 5
-"""Keeps columns as wide as their numbers: the pages leave no space between columns and break lines inside of sizes."""
-_NUMBERS: Final = " | ".join(f"{_WIDE}{name}" for name in ("Size", "Read", "Transferred", "Stored", "Ratio", "Rate"))
+_GAP: Final = "\u00a0" * 3
+"""Keeps numbers apart: the pages leave no space between columns, and ``32 MiB`` beside ``3 MiB`` read ``323 MiB``."""
 _HEADER: Final = (
-    f"| Machine | Disk | {_NUMBERS}{_WIDE} | State |",
+    f"| Machine | Disk | {_GAP}Size | {_GAP}Read | Transferred | {_GAP}Stored | Ratio | {_GAP}Rate{_GAP} | State |",
     "|---|---|--:|--:|--:|--:|--:|:-:|---|",
 )
 

@@ -16,7 +16,7 @@ from holdfast.model.ids import DiskKey
 from holdfast.model.points import Damage, VerifyReport
 from holdfast.storage.atomic import Files
 from holdfast.storage.chain import Chain, chain_file_names
-from holdfast.storage.chain_file import ChainFile
+from holdfast.storage.chain_file import ChainFile, is_never_committed
 from holdfast.storage.metadata import METADATA_NAME, check_against_metadata, check_links, read_metadata
 from holdfast.storage.salvage import SalvageReport, salvage_file
 from holdfast.storage.verifier import verify_chain
@@ -32,7 +32,7 @@ class FileProblem(msgspec.Struct, frozen=True):
 def open_readable(files: Files, folder: Path, passphrase: str | None) -> tuple[Chain, list[FileProblem]]:
     """Open the chain files of a folder that can be opened; return them and what is wrong with the others.
 
-    Raises `PassphraseWrong` when the passphrase opens none, and errors of access such as `RepositoryUnavailable`.
+    A file that a crash left without its first commit holds nothing, and nothing is wrong with that. Raises `PassphraseWrong` when the passphrase opens none, and errors of access such as `RepositoryUnavailable`.
     """
     opened: list[ChainFile] = []
     problems: list[FileProblem] = []
@@ -42,7 +42,9 @@ def open_readable(files: Files, folder: Path, passphrase: str | None) -> tuple[C
                 keys = opened[0].keys if opened else None
                 opened.append(ChainFile.open(files, folder / name, passphrase, keys))
             except DataError as error:
-                problems.append(FileProblem(name, error))
+                is_wrong_key = isinstance(error, PassphraseWrong)
+                if is_wrong_key or not is_never_committed(files, folder / name):
+                    problems.append(FileProblem(name, error))
     except BaseException:
         for file in opened:
             file.close()

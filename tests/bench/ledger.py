@@ -28,6 +28,7 @@ class Ledger:
 
     def add_run(self, section: str, who: str, measured: Measured, stored_bytes: int | None = None) -> None:
         """Note the figures of one process."""
+        print(f"  {section}, {who}: {measured.wall_s:.1f} s, processor {measured.cpu_s:.1f} s", flush=True)
         self.add(section, f"{who}: wall", measured.wall_s, "s")
         self.add(section, f"{who}: processor", measured.cpu_s, "s")
         self.add(section, f"{who}: peak memory", measured.peak_mib, "MiB")

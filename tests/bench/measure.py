@@ -6,8 +6,10 @@ import select
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -67,15 +69,17 @@ def run(
     variables = {"PATH": _PATH, "LC_ALL": "C", "HOME": "/nonexistent", **(environment or {})}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started_s = clock.monotonic_s()
-    with subprocess.Popen(
-        command, cwd=folder, env=variables, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
-    ) as child:
-        peak_kib, killed = _follow(child.pid, watch)
-        output = child.communicate()[0]
-    wall_s = clock.monotonic_s() - started_s
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as words:
+        with subprocess.Popen(
+            command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=out, stderr=words
+        ) as child:
+            peak_kib, killed = _follow(child.pid, watch)
+        wall_s = clock.monotonic_s() - started_s
+        output, complaints = _content(out), _content(words)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if child.returncode and not killed:
-        raise subprocess.CalledProcessError(child.returncode, command, output)
+        print(complaints.decode(errors="replace"))
+        raise subprocess.CalledProcessError(child.returncode, command, output, complaints)
     return Measured(
         wall_s=wall_s,
         cpu_s=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
@@ -106,6 +110,11 @@ def warm_up(path: Path) -> None:
         for span in data_spans(file.fileno(), path.stat().st_size):
             for offset in range(span.start, span.end, _WARM_UP_BYTES):
                 os.preadv(file.fileno(), [buffer[: span.end - offset]], offset)
+
+
+def _content(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
 
 
 def _follow(pid: int, watch: Callable[[], bool] | None) -> tuple[int, bool]:

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from selenium import webdriver
-from selenium.common.exceptions import NoSuchElementException, NoSuchFrameException, StaleElementReferenceException
+from selenium.common.exceptions import (
+    JavascriptException,
+    NoSuchFrameException,
+    StaleElementReferenceException,
+)
 from selenium.common.exceptions import TimeoutException as WaitExpired
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
@@ -22,15 +26,22 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--force-prefers-reduced-motion",
     "--window-size=1600,1200",
 )
 VISITS = 4
 PATIENCE_S = 7.0
-POLL_S = 0.1
+POLL_S = 0.2
 # The pages draw themselves again whenever news arrives.
-REDRAWN = (StaleElementReferenceException, NoSuchElementException, NoSuchFrameException)
+REDRAWN = (JavascriptException, NoSuchFrameException, StaleElementReferenceException)
 # Quotes are typeset.
 PLAIN_QUOTES = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
+# What is displayed, in one round trip.
+TEXT = "return document.body.innerText"
+TABLES = """
+const cells = (row) => Array.from(row.cells, (cell) => cell.innerText);
+return Array.from(document.querySelectorAll("table"), (table) => Array.from(table.rows, cells));
+"""
 
 Found = TypeVar("Found")
 
@@ -71,33 +82,28 @@ class Browser:
         return self._see(url, look, f"link with {part}", shot)
 
     def _see(self, url: str, look: Callable[[], Found | None], what: str, shot: str) -> Found:
-        """Visit the page, some seconds each time, until ``look`` returns something."""
-        for _ in range(VISITS):
-            import time; t0=time.monotonic()
-            self._driver.get(url)
-            print('GET', time.monotonic()-t0, url)
+        """Visit the page, unless it is open, until ``look`` returns something; visit it again every few seconds."""
+        for visit in range(VISITS):
+            if self._driver.current_url != url or visit > 0:
+                self._driver.get(url)
             try:
                 found = WebDriverWait(self._driver, PATIENCE_S, POLL_S, REDRAWN).until(lambda _: look())
-                print('SEEN', time.monotonic()-t0)
             except WaitExpired:
                 continue
             finally:
                 self._driver.switch_to.default_content()
                 assert self._driver.save_screenshot(str(self._screenshots / f"{shot}.png"))
-            print('SHOT', time.monotonic()-t0)
             assert found is not None, "what is falsy is waited for"
             return found
         raise AssertionError(f"no {what} at {url}, see {shot}.png in {self._screenshots}:\n{self._text()}")
 
     def _text(self) -> str:
-        shown = [self._driver.find_element(By.TAG_NAME, "body").text for _ in self._frames()]
+        shown = [str(self._driver.execute_script(TEXT)) for _ in self._frames()]
         return "\n".join(shown).translate(PLAIN_QUOTES)
 
-    def _tables(self) -> Iterator[list[list[str]]]:
-        for table in self._driver.find_elements(By.TAG_NAME, "table"):
-            rows = table.find_elements(By.TAG_NAME, "tr")
-            cells = [row.find_elements(By.CSS_SELECTOR, "th, td") for row in rows]
-            yield [[" ".join(cell.text.split()) for cell in row] for row in cells]
+    def _tables(self) -> list[list[list[str]]]:
+        found: list[list[list[str]]] = self._driver.execute_script(TABLES)
+        return [[[" ".join(cell.split()) for cell in row] for row in rows] for rows in found]
 
     def _frames(self) -> Iterator[None]:
         """Enter the page itself and then each of its frames."""

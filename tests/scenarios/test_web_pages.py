@@ -143,6 +143,12 @@ def office(site: Site) -> Tabs:
     return site.begin("office")
 
 
+@pytest.fixture(scope="module")
+def office_machine(office: Tabs, driver: webdriver.Chrome, tmp_path_factory: pytest.TempPathFactory) -> Tabs:
+    """Pages of the session's only machine."""
+    return pages_of_machine(office, Browser(driver, tmp_path_factory.mktemp("relationships")))
+
+
 def test_a_finished_session_shows_a_row_for_every_disk_and_the_sums(office: Tabs, browser: Browser) -> None:
     expect_finished_table(browser.read_table(office("user-metadata"), DONE, shot="session-details"))
     text = browser.read(office("user-metadata"), "office: Büro 1/ö", "· success", shot="session-metadata")
@@ -157,8 +163,8 @@ def test_a_finished_session_is_found_by_its_attributes(office: Tabs, browser: Br
     assert re.search(r'"HoldfastStoredBytes": 9\d{6}\b', text)
 
 
-def test_a_finished_machine_shows_its_own_report(site: Site, office: Tabs, browser: Browser) -> None:
-    machine = pages_of_machine(office, browser)
+def test_a_finished_machine_shows_its_own_report(office_machine: Tabs, browser: Browser) -> None:
+    machine = office_machine
     expect_finished_table(browser.read_table(machine("user-metadata"), DONE, shot="machine-details"))
     text = browser.read(machine("user-metadata"), "2 disks, 38 MiB -> vault", "· success", shot="machine-metadata")
     assert f"backup of {OFFICE} · success" in text
@@ -169,7 +175,7 @@ def test_a_finished_machine_shows_its_own_report(site: Site, office: Tabs, brows
     )
 
 
-def test_the_timelines_say_what_was_done_with_what(office: Tabs, browser: Browser) -> None:
+def test_the_timelines_say_what_was_done_with_what(office: Tabs, office_machine: Tabs, browser: Browser) -> None:
     browser.read(
         office("timeline"),
         "snapshot.find_machines • office at lab",
@@ -178,7 +184,7 @@ def test_the_timelines_say_what_was_done_with_what(office: Tabs, browser: Browse
         shot="session-timeline",
     )
     browser.read(
-        pages_of_machine(office, browser)("timeline"),
+        office_machine("timeline"),
         f"snapshot.create • {OFFICE}",
         f"transfer.copy_disk • {OFFICE}/system 6 MiB -> vault",
         f"transfer.copy_disk • {OFFICE}/data|1 32 MiB -> vault",

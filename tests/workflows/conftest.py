@@ -20,8 +20,9 @@ from temporalio.worker import Worker
 
 from holdfast.model.ids import JobName, ProviderName, RepositoryName, SessionId
 from tests.workflows.stubs import World
+from workers.devserver import DevServer, DevServerSettings
 from workers.roles import WORKFLOWS
-from workers.temporal import project_plugin
+from workers.temporal import TemporalSettings, connect, project_plugin
 from workflows import queues
 from workflows.backup_job import BackupJob
 from workflows.messages import BackupRequest, RestoreRequest, SessionResult, VerifyRequest
@@ -40,6 +41,17 @@ async def skipping() -> AsyncIterator[WorkflowEnvironment]:
             AddSearchAttributesRequest(namespace=environment.client.namespace, search_attributes=types)
         )
         yield environment
+
+
+@pytest.fixture(scope="session")
+async def dev_client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
+    """Client of a real development server, for what the time-skipping one does not do."""
+    server = DevServer(tmp_path_factory.mktemp("temporal"), DevServerSettings(is_headless=True))
+    try:
+        address = server.start()
+        yield await connect(TemporalSettings(address=address.grpc, namespace=address.namespace))
+    finally:
+        server.kill()
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -126,6 +138,12 @@ class Stage(msgspec.Struct, frozen=True):
 def stage(skipping: WorkflowEnvironment) -> Stage:
     token = secrets.token_hex(4)
     return Stage(skipping.client, f"p{token}", RepositoryName(f"r{token}"))
+
+
+@pytest.fixture
+def dev_stage(dev_client: Client) -> Stage:
+    token = secrets.token_hex(4)
+    return Stage(dev_client, f"p{token}", RepositoryName(f"r{token}"))
 
 
 async def details(handle: WorkflowHandle[Any, Any]) -> str:

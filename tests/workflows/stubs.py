@@ -1,5 +1,6 @@
 """A world of stub activities: every contract answers from plain values, and a test changes what it is about."""
 
+import asyncio
 import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
@@ -95,7 +96,7 @@ class World:
 
         def answer(request: Any) -> Any:
             if where(request):
-                raise error
+                raise type(error)(error.message, hint=error.hint)  # a fresh one: tracebacks pile up on the same
             return usual(request)
 
         self.answers[name] = answer
@@ -217,10 +218,8 @@ def _restored(request: transfer.RestoreDisk) -> transfer.DiskRestored:
 
 
 async def until_cancelled() -> None:
-    """Work, with heartbeats, until somebody asks for a stop."""
-    import asyncio
-
-    while True:
+    """Work, with heartbeats, until somebody asks for a stop or the test is over."""
+    while not activity.is_worker_shutdown():
         activity.heartbeat()
         await asyncio.sleep(0.02)
 

@@ -207,7 +207,8 @@ async def test_a_lasting_outage_ends_the_session_after_half_an_hour_with_its_cau
         description = await handle.describe()
     assert isinstance(error_from_failure(caught.value), ProviderUnavailable)
     assert description.close_time is not None
-    assert OUTAGE <= description.close_time - description.start_time <= 2 * OUTAGE
+    # No attempt begins that could not end in time.
+    assert 0.9 * OUTAGE <= description.close_time - description.start_time <= OUTAGE
 
 
 async def test_a_machine_that_another_session_protects_fails_alone(stage: Stage) -> None:
@@ -233,19 +234,19 @@ async def test_a_machine_that_another_session_protects_fails_alone(stage: Stage)
     assert problem.code in {"chain-busy", "session-failed"}
 
 
-async def test_a_terminated_machine_is_named_and_the_others_go_on(stage: Stage) -> None:
+async def test_a_terminated_machine_is_named_and_the_others_go_on(dev_stage: Stage) -> None:
     world = World([a_machine("db"), a_machine("web")])
     usual = world.answers["transfer.copy_disk"]
     hanging = then(until_cancelled, usual)
     world.answers["transfer.copy_disk"] = lambda request: (
         usual(request) if request.machine_id == "id-db" else hanging(request)
     )
-    async with stage.playing(world):
-        handle = await stage.start(BackupJob.run, stage.backup())
+    async with dev_stage.playing(world):
+        handle = await dev_stage.start(BackupJob.run, dev_stage.backup())
         await happens(lambda: world.count("transfer.copy_disk") == 2)
         progress: SessionProgress = await handle.query(BackupJob.progress)
         (child,) = [child for child in progress.children if "web" in child]
-        await stage.client.get_workflow_handle(child).terminate("by hand")
+        await dev_stage.client.get_workflow_handle(child).terminate("by hand")
         with pytest.raises(WorkflowFailureError) as caught:
             await handle.result()
     result = result_of(caught.value)

@@ -20,7 +20,9 @@ from holdfast.testing.memory import MemoryDisk
 from tests.holdfast.storage.driving import CLOCK, KEY, snapshot_of
 
 UNIT = 256 << 10
-NEVER = PipeOptions(commit_new_bytes=1 << 40, uncommitted_bytes_max=1 << 40, commit_interval_s=1e9)
+NEVER = PipeOptions(
+    in_flight_bytes=2 * UNIT, commit_new_bytes=1 << 40, uncommitted_bytes_max=1 << 40, commit_interval_s=1e9
+)
 
 
 class Died(Exception):

@@ -8,6 +8,7 @@ from holdfast.errors import ChainBroken, DiskNotFound, FormatUnknown, PointNotFo
 from holdfast.formats.magic import NEVER_WRITTEN, PIECE_SIZE, SUPERBLOCK_SIZE
 from holdfast.model.spans import Span
 from holdfast.storage.chain import Chain, chain_file_name, chain_file_names
+from holdfast.storage.health import verify_folder
 from holdfast.testing.chains import ProtectedMachine
 from holdfast.testing.crashfs import CrashFiles
 
@@ -141,3 +142,8 @@ def test_only_chain_files_are_taken_for_chain_files(files: CrashFiles, folder: P
         files.set_content(folder / name, b"?")
     assert len(chain_file_names(files, folder)) == 3
     assert chain_file_name(7, "increment") == "00000007-increment.hfc"
+
+
+def test_a_file_that_holds_nothing_is_no_damage(files: CrashFiles, folder: Path) -> None:
+    files.set_content(folder / "00000004-increment.hfc", bytes(8192))
+    assert verify_folder(files, folder, None, lambda _: None).is_good
