@@ -1,10 +1,9 @@
 """What a running session knows of itself: the source of its details, of its answers and of its result."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 import msgspec
-from temporalio import workflow
 
 from holdfast.model.ids import DiskKey, MachineId, SessionId
 from holdfast.model.machine import Disk, Machine
@@ -17,9 +16,9 @@ TRANSFERRING = "transferring"
 
 
 class Book:
-    """Phase, tasks, notes and figures. Every change shows up in the workflow's details at once."""
+    """Phase, tasks, notes and figures. ``show`` gets the whole report, as Markdown, after every change."""
 
-    def __init__(self, title: str, session_id: SessionId, started: datetime) -> None:
+    def __init__(self, title: str, session_id: SessionId, started: datetime, show: Callable[[str], None]) -> None:
         self.session_id = session_id
         self.started = started
         self.outcome = Outcome.RUNNING
@@ -27,6 +26,7 @@ class Book:
         self.children: list[str] = []
         self.notes: list[str] = []
         self._title = title
+        self._show_text = show
         self._phase = "starting"
         self._facts: dict[str, str] = {}
         self._tasks: dict[tuple[MachineId, DiskKey], tuple[Task, str]] = {}
@@ -151,7 +151,7 @@ class Book:
             notes=tuple(self.notes),
             problem=self.problem,
         )
-        workflow.set_current_details(render(report))
+        self._show_text(render(report))
 
 
 _STATES = {

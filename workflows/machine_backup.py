@@ -37,7 +37,9 @@ class MachineBackup:
         """Take the request, so that questions can be answered from the first moment."""
         self._request = request
         self._machine = request.machine
-        self._book = Book(f"{SessionKind.BACKUP} of {self._machine.name}", request.session_id, workflow.now())
+        title = f"{SessionKind.BACKUP} of {self._machine.name}"
+        started = workflow.info().start_time
+        self._book = Book(title, request.session_id, started, workflow.set_current_details)
         self._recorder = Recorder(self._book)
         self._undo = UndoStack()
         self._degraded: list[str] = []

@@ -27,7 +27,8 @@ CAUGHT: Final = (FailureError, HoldfastError, asyncio.CancelledError)
 """What ends a session. Anything else is a defect: it stops the workflow until a corrected worker replays it."""
 
 LISTED_MAX: Final = 200
-"""Tasks and points that a result lists; the catalog lists all."""
+"""Tasks and points that a result lists, the catalog lists all; and tasks that end with their session, not by themselves,
+and are still written down one by one."""
 
 
 class SessionRun:
@@ -52,7 +53,7 @@ class SessionRun:
             started=info.start_time,
             workflow_id=info.workflow_id,
         )
-        self.book = Book(f"{kind} {job}", self.session_id, info.start_time)
+        self.book = Book(f"{kind} {job}", self.session_id, info.start_time, workflow.set_current_details)
         self.recorder = Recorder(self.book)
         self.undo = UndoStack()
         self.points: list[PointSummary] = []
@@ -92,7 +93,7 @@ class SessionRun:
             self.book.conclude(Outcome.WARNING if self.book.notes else Outcome.SUCCESS, None)
             return
         problem, outcome = problem_of(failure), outcome_of_failure()
-        for task in self.book.give_up(outcome, problem):
+        for task in self.book.give_up(outcome, problem)[:LISTED_MAX]:
             await self.recorder.task(task)
         self.book.conclude(outcome, problem)
 

@@ -32,7 +32,7 @@ class FileProblem(msgspec.Struct, frozen=True):
 def open_readable(files: Files, folder: Path, passphrase: str | None) -> tuple[Chain, list[FileProblem]]:
     """Open the chain files of a folder that can be opened; return them and what is wrong with the others.
 
-    A file that a crash left without its first commit holds nothing, and nothing is wrong with that. Raises `PassphraseWrong` when the passphrase opens none, and errors of access such as `RepositoryUnavailable`.
+    Raises `PassphraseWrong` when the passphrase opens none, and errors of access such as `RepositoryUnavailable`.
     """
     opened: list[ChainFile] = []
     problems: list[FileProblem] = []
@@ -42,9 +42,7 @@ def open_readable(files: Files, folder: Path, passphrase: str | None) -> tuple[C
                 keys = opened[0].keys if opened else None
                 opened.append(ChainFile.open(files, folder / name, passphrase, keys))
             except DataError as error:
-                is_wrong_key = isinstance(error, PassphraseWrong)
-                if is_wrong_key or not is_never_committed(files, folder / name):
-                    problems.append(FileProblem(name, error))
+                problems.append(FileProblem(name, error))
     except BaseException:
         for file in opened:
             file.close()
@@ -73,6 +71,9 @@ def verify_folder(
     with chain:
         found = verify_chain(chain, report, numbers=wanted)
         metadata, damages = _metadata_of(files, chain, passphrase)
+        listed = {file.name for file in (metadata.files if metadata else ())}
+        # A file that a crash left without its first commit holds nothing, and nothing is wrong with that.
+        problems = [p for p in problems if p.name in listed or not is_never_committed(files, folder / p.name)]
         damages += _lost_points(chain, problems, metadata)
         damages += _broken_links(chain, problems, metadata)
     kept = [damage for damage in damages if wanted is None or damage.point in {0, *wanted}]

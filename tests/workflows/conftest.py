@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.enums.v1 import EventType, IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
@@ -152,8 +152,9 @@ async def details(handle: WorkflowHandle[Any, Any]) -> str:
     return metadata.current_details
 
 
-async def happens(condition: Callable[[], bool]) -> None:
-    """Return when ``condition`` holds."""
+async def happens(handle: WorkflowHandle[Any, Any], kind: "EventType.ValueType") -> None:
+    """Return when an event of this kind is in the workflow's history."""
     async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
+        async for event in handle.fetch_history_events(wait_new_event=True):
+            if event.event_type == kind:
+                return

@@ -62,6 +62,7 @@ class World:
     def __init__(self, machines: Iterable[Machine] = ()) -> None:
         self.machines = tuple(machines) or (a_machine("web"),)
         self.asked: list[tuple[str, Any]] = []
+        self._changed = asyncio.Event()
         self.tasks: dict[tuple[str, str], Task] = {}
         self.sessions: dict[str, Session] = {}
         self.answers: dict[str, Answer] = {
@@ -113,11 +114,19 @@ class World:
     def count(self, name: str) -> int:
         return Counter(asked for asked, _ in self.asked)[name]
 
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return when ``condition``, which looks at what was asked, holds."""
+        async with asyncio.timeout(20):
+            while not condition():
+                await self._changed.wait()
+                self._changed.clear()
+
     def _stub(self, contract: Callable[..., Any]) -> Callable[..., Any]:
         name = contract_name(contract)
 
         async def stub(request: Any) -> Any:
             self.asked.append((name, request))
+            self._changed.set()
             with boundary():
                 answer = self.answers[name](request)
                 return await answer if inspect.isawaitable(answer) else answer

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import CancelledError
 
@@ -171,7 +172,7 @@ async def test_a_cancelled_machine_leaves_nothing(stage: Stage) -> None:
     world.answers["transfer.copy_disk"] = then(until_cancelled, world.answers["transfer.copy_disk"])
     async with stage.playing(world):
         handle = await stage.start(MachineBackup.run, request_for(stage, world))
-        await happens(lambda: world.count("transfer.copy_disk") == 1)
+        await world.until(lambda: world.count("transfer.copy_disk") == 1)
         await handle.cancel()
         await cancelled(handle)
         assert "cancelled" in await details(handle)
@@ -194,10 +195,10 @@ async def test_a_cancellation_that_a_step_ignores_still_counts(stage: Stage, ste
     world.answers[step] = then(ignore_cancellation, world.answers[step])
     async with stage.playing(world):
         handle = await stage.start(MachineBackup.run, request_for(stage, world))
-        await happens(lambda: world.count(step) == 1)
+        await world.until(lambda: world.count(step) == 1)
         await handle.cancel()
         # Else both reach the server at once, which the time-skipping one does not bear.
-        await happens_in_history(handle, "ACTIVITY_TASK_CANCEL_REQUESTED")
+        await happens(handle, EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED)
         release.set()
         await cancelled(handle)
     assert world.names()[STEPS.index(step) + 1 :] == [name for name in UNDONE if step != STEPS[0] or name != UNDONE[0]]
@@ -214,9 +215,9 @@ async def test_a_cancellation_during_cleaning_up_does_not_stop_it(stage: Stage) 
     world.answers["repository.abandon_point"] = then(wait, world.answers["repository.abandon_point"])
     async with stage.playing(world):
         handle = await stage.start(MachineBackup.run, request_for(stage, world))
-        await happens(lambda: world.count("repository.abandon_point") == 1)
+        await world.until(lambda: world.count("repository.abandon_point") == 1)
         await handle.cancel()
-        await happens_in_history(handle, "WORKFLOW_EXECUTION_CANCEL_REQUESTED")
+        await happens(handle, EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED)
         release.set()
         await cancelled(handle)
     assert world.names()[-2:] == UNDONE
@@ -232,10 +233,10 @@ async def test_a_cancellation_during_completion_comes_too_late(stage: Stage) -> 
     world.answers["repository.finish_point"] = then(wait, world.answers["repository.finish_point"])
     async with stage.playing(world):
         handle = await stage.start(MachineBackup.run, request_for(stage, world))
-        await happens(lambda: world.count("repository.finish_point") == 1)
+        await world.until(lambda: world.count("repository.finish_point") == 1)
         await handle.cancel()
         # Else both reach the server at once, which the time-skipping one does not bear.
-        await happens_in_history(handle, "ACTIVITY_TASK_CANCEL_REQUESTED")
+        await happens(handle, EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED)
         release.set()
         result = await handle.result()
     assert result.point is not None
@@ -282,10 +283,3 @@ async def test_the_point_and_the_disks_can_be_read_in_the_details(stage: Stage) 
         text = await details(handle)
     assert "| web | disk0 | 1 GiB | 1 GiB |" in text
     assert "no chain of this machine yet" in text
-
-
-async def happens_in_history(handle: WorkflowHandle[Any, Any], name: str) -> None:
-    async with asyncio.timeout(20):
-        while name not in str(await handle.fetch_history()):
-            await asyncio.sleep(0.02)
-

@@ -18,9 +18,8 @@ from holdfast.errors import (
 from holdfast.model.ids import DiskKey
 from holdfast.model.machine import PowerState
 from holdfast.model.session import Outcome
-from tests.workflows.conftest import Stage, happens
+from tests.workflows.conftest import Stage
 from tests.workflows.stubs import World, a_machine, then, until_cancelled
-from workflows.messages import SessionProgress
 from workflows.restore import RestoreMachine
 
 pytestmark = pytest.mark.temporal
@@ -136,8 +135,8 @@ async def test_a_cancelled_restore_leaves_nothing(stage: Stage) -> None:
     world.answers["transfer.restore_disk"] = then(until_cancelled, world.answers["transfer.restore_disk"])
     async with stage.playing(world):
         handle = await stage.start(RestoreMachine.run, stage.restore())
-        await happens(lambda: world.count("transfer.restore_disk") == 2)
-        progress: SessionProgress = await handle.query(RestoreMachine.progress)
+        await world.until(lambda: world.count("transfer.restore_disk") == 2)
+        progress = await handle.query(RestoreMachine.progress)
         await handle.cancel()
         with pytest.raises(WorkflowFailureError):
             await handle.result()

@@ -1,15 +1,20 @@
 """``holdfast repository``: the folders that hold restore points."""
 
 import secrets
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, PassphraseWrong
+from holdfast.storage import health
+from holdfast.storage.metadata import refresh_metadata
 from holdfast.storage.repository import Repository
+from holdfast.storage.salvage import SalvageReport
 from workers.cli import wording
 from workers.cli.commands import RUN, alone, command, family
 from workers.cli.invocation import Invocation, error_document
+from workers.cli.reading import passphrases_for
 from workers.cli.tables import plain_table
 
 _ID_BYTES = 16
@@ -20,6 +25,16 @@ def register(app: typer.Typer) -> None:
     members = family(app, "repository", panel=RUN, help_line="Repositories: the folders that hold restore points.")
     alone(members, examples=(("repository", "every repository and how it stands"),))(repositories)
     command(members, "create", examples=(("repository create main", "make the folder and its marker"),))(create)
+    command(
+        members,
+        "rebuild-file",
+        examples=(
+            (
+                "repository rebuild-file machines/web-1a2b3c4d/000001-9f8e7d6c 00000002-increment.hfc",
+                "make a chain file anew that `verify` calls damaged",
+            ),
+        ),
+    )(rebuild_file)
 
 
 def repositories(run: Invocation) -> None:
@@ -47,3 +62,44 @@ def create(run: Invocation, name: Annotated[str, typer.Argument(help="Repository
     run.show(
         {"repository": name, "path": settings.path, "id": made.marker.id}, f"repository {name} is in {settings.path}"
     )
+
+
+def rebuild_file(
+    run: Invocation,
+    chain: Annotated[str, typer.Argument(help="Chain, as `verify` and `points --json` name it.")],
+    file: Annotated[str, typer.Argument(help="Name of the chain file.")],
+    *,
+    repository: Annotated[
+        str | None, typer.Option("--repository", "-r", metavar="NAME", help="Needed when there are several.")
+    ] = None,
+    credential: Annotated[
+        str | None, typer.Option("--credential", metavar="NAME", help="Credential that opens the chain.")
+    ] = None,
+) -> None:
+    """Rebuild a chain file whose superblocks or tables are damaged from the records inside it.
+
+    A rebuilt point counts only when its root is the one that was recorded; the damaged file is kept under another
+    name. Data that is damaged itself does not come back.
+    """
+    settings = run.repository_settings(repository)
+    opened = run.repository(settings)
+    path = opened.chain_file(chain, file)
+    folder = path.parent
+    report = _rebuilt(run, folder, file, passphrases_for(run, settings, credential))
+    document = {"chain": chain, "rebuilt": report}
+    points = ", ".join(str(number) for number in report.points)
+    run.show(document, f"{file} is rebuilt with point {points}; the damaged file is kept as {report.kept_as}")
+
+
+def _rebuilt(run: Invocation, folder: Path, file: str, passphrases: list[str]) -> SalvageReport:
+    """Rebuild with the first passphrase that opens the chain, or without one."""
+    for passphrase in passphrases:
+        try:
+            report = health.rebuild_file(run.files, folder, file, passphrase)
+        except PassphraseWrong:
+            continue  # another one may open it
+        refresh_metadata(run.files, folder, passphrase)
+        return report
+    report = health.rebuild_file(run.files, folder, file, None)
+    refresh_metadata(run.files, folder, None)
+    return report

@@ -1,9 +1,12 @@
 """Repositories are made once and shown as they stand."""
 
+import random
 import shutil
 
 from holdfast.errors import RequestInvalid
-from tests.workers.cli.place import Place
+from holdfast.formats.magic import PIECE_SIZE
+from tests.holdfast.storage.driving import back_up, restored
+from tests.workers.cli.place import PASSPHRASE, Place
 
 
 def test_a_repository_is_made_once(place: Place) -> None:
@@ -26,3 +29,23 @@ def test_repositories_are_listed_as_they_stand(place: Place) -> None:
     shutil.rmtree(place.root / "repository")
     assert place.json("repository")["repositories"][0]["error"]["code"] == "repository-unavailable"
     assert "repository-unavailable" in place.run("repository").stdout
+
+
+def test_a_damaged_chain_file_is_rebuilt(place: Place) -> None:
+    content = random.Random(4).randbytes(6 * PIECE_SIZE)
+    point = back_up(place.repository, content, 0, PASSPHRASE)
+    path = place.repository.chain_folder(point.chain) / point.file
+    with path.open("r+b") as file:
+        file.write(bytes(8192))
+    words = ("repository", "rebuild-file", point.chain, point.file, "--credential", "night")
+    rebuilt = place.json(*words)["rebuilt"]
+    assert rebuilt["points"] == [point.number]
+    assert (path.parent / rebuilt["kept_as"]).exists()
+    assert restored(place.repository, point, PASSPHRASE) == content
+    listed = place.json("points", "--credential", "night")["points"]
+    assert [entry["complete"] for entry in listed] == [True]
+
+
+def test_only_chain_files_of_the_repository_are_rebuilt(place: Place) -> None:
+    words = ("repository", "rebuild-file", "machines/a/b", "../../holdfast.toml")
+    assert place.json(*words, status=RequestInvalid.exit_status)["error"]["code"] == "request-invalid"

@@ -1,0 +1,332 @@
+"""Record histories: what Temporal keeps of sessions that ended in every way, for later versions to replay.
+
+Usage: .venv/bin/python -m scripts.record_histories tests/histories
+
+Histories are only added. A file that is there is never written again: it stands for a session that an earlier version
+began and a later one has to go on with. The sessions are real: a development server, all workers in this process, and
+the engine on a folder that is gone afterwards.
+"""
+
+import asyncio
+import base64
+import json
+import random
+import sys
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+
+from holdfast.clock import SystemClock
+from holdfast.faults import set_hook
+from holdfast.model.ids import CredentialName, DiskKey, JobName, ProviderName, RepositoryName, SessionId
+from holdfast.model.machine import PowerState
+from holdfast.model.session import Outcome
+from holdfast.providers.local.hypervisor import LocalProvider
+from holdfast.storage.atomic import HostFiles
+from holdfast.storage.repository import Repository
+from workers.cli.starts import Start, backup_start, restore_start, verify_start
+from workers.config import ProviderSettings, ProxySettings, RepositorySettings, Settings
+from workers.devserver import DevServer, DevServerSettings
+from workers.roles import Role, enter_workers
+from workers.run import ALL, duties_of, make_tools
+from workers.temporal import project_plugin
+from workflows.messages import BackupOptions, BackupRequest, RestoreRequest, SessionProgress, VerifyRequest
+
+PROXY: Final = "proxy-a"
+PROVIDER: Final = ProviderName("lab")
+REPOSITORY: Final = RepositoryName("vault")
+CREDENTIAL: Final = CredentialName("night")
+DISK: Final = DiskKey("data")
+NEUTRAL_ROOT: Final = "/srv/holdfast"
+_DISK_BYTES: Final = 3 << 20
+_MACHINES: Final = ("web", "db")
+_IDENTITY: Final = "recorder"
+_LOOK_INTERVAL_S: Final = 0.05
+_DEADLINE_S: Final = 60
+_BEATS: Final = 2
+"""Reports after which a worker has heard of a cancellation."""
+
+
+class Recorder:
+    """Runs sessions and writes down their histories."""
+
+    def __init__(self, client: Client, root: Path, folder: Path) -> None:
+        self._client = client
+        self._root = root
+        self._folder = folder
+        self._sessions = 0
+
+    def session_id(self) -> SessionId:
+        """Return the id of the next session."""
+        self._sessions += 1
+        return SessionId(f"s{self._sessions:04}")
+
+    async def start(self, start: Start) -> WorkflowHandle[Any, Any]:
+        """Start a session."""
+        return await self._client.start_workflow(
+            start.workflow,
+            start.request,
+            id=start.workflow_id,
+            task_queue=start.task_queue,
+            search_attributes=start.search_attributes,
+            static_summary=start.summary,
+        )
+
+    async def record(self, state: str, start: Start, expected: Outcome) -> None:
+        """Run a session to its end and keep its histories as ``state``."""
+        await self.keep(state, await self.start(start), expected)
+
+    async def record_cancelled(self, state: str, start: Start, activity: str, point: str) -> None:
+        """Cancel a session while ``activity`` stands still at the fault point ``point``, and keep its histories."""
+        with gate_at(point) as gate:
+            handle = await self.start(start)
+            busy = await self._who_runs(handle, activity)
+            await asyncio.wait_for(asyncio.to_thread(gate.reached.wait), _DEADLINE_S)
+            await handle.cancel()
+            await self._until_told(busy, activity)
+        await self.keep(state, handle, Outcome.CANCELLED)
+
+    async def record_unserved(self, state: str, start: Start, activity: str) -> None:
+        """Cancel a session whose ``activity`` nobody serves, and keep its histories."""
+        handle = await self.start(start)
+        await self._who_runs(handle, activity)
+        await handle.cancel()
+        await self.keep(state, handle, Outcome.CANCELLED)
+
+    async def keep(self, state: str, handle: WorkflowHandle[Any, Any], expected: Outcome) -> None:
+        """Wait for a session and write the histories of its workflow and of its machines' workflows."""
+        try:
+            ended = (await handle.result()).session.outcome
+        except WorkflowFailureError as failure:
+            is_cancelled = type(failure.cause).__name__ == "CancelledError"
+            ended = Outcome.CANCELLED if is_cancelled else Outcome.FAILED
+        if ended is not expected:
+            message = f"{state} ended with {ended}, not with {expected}"
+            raise AssertionError(message)
+        await self._write(state, handle)
+        progress = await handle.query("progress", result_type=SessionProgress)
+        for child in progress.children:
+            machine = child.rpartition("/")[2].rpartition("-")[0]
+            await self._write(f"{state}-{machine}", self._client.get_workflow_handle(child))
+
+    async def _write(self, state: str, handle: WorkflowHandle[Any, Any]) -> None:
+        description = await handle.describe()
+        path = self._folder / f"{description.workflow_type}-{state}.json"
+        if path.exists():
+            print(f"kept    {path.name}")
+            return
+        document = json.loads((await handle.fetch_history()).to_json())
+        text = json.dumps(neutral(document, str(self._root)), indent=1, sort_keys=True, ensure_ascii=False)
+        path.write_text(text + "\n", encoding="utf-8")
+        print(f"written {path.name}")
+
+    async def _who_runs(self, handle: WorkflowHandle[Any, Any], activity: str) -> WorkflowHandle[Any, Any]:
+        """Return the workflow, the session's or that of its machine, once ``activity`` is among its pending ones."""
+        async with asyncio.timeout(_DEADLINE_S):
+            while True:
+                progress = await handle.query("progress", result_type=SessionProgress)
+                known = [handle, *(self._client.get_workflow_handle(child) for child in progress.children)]
+                for candidate in known:
+                    if await _pending(candidate, activity) is not None:
+                        return candidate
+                await asyncio.sleep(_LOOK_INTERVAL_S)
+
+    async def _until_told(self, handle: WorkflowHandle[Any, Any], activity: str) -> None:
+        """Return once the activity has reported so often that its worker knows of the cancellation."""
+        beats: set[tuple[int, int]] = set()
+        async with asyncio.timeout(_DEADLINE_S):
+            while len(beats) <= _BEATS:
+                pending = await _pending(handle, activity)
+                if pending is None:
+                    return
+                if pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED:
+                    beats.add((pending.last_heartbeat_time.seconds, pending.last_heartbeat_time.nanos))
+                await asyncio.sleep(_LOOK_INTERVAL_S)
+
+
+class Gate:
+    """A fault point at which threads wait."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+
+
+@contextmanager
+def gate_at(point: str) -> Iterator[Gate]:
+    """Let whoever passes the fault point ``point`` wait until the block ends."""
+    gate = Gate()
+
+    def wait(name: str) -> None:
+        if name == point:
+            gate.reached.set()
+            gate.opened.wait(_DEADLINE_S)
+
+    set_hook(wait)
+    try:
+        yield gate
+    finally:
+        set_hook(None)
+        gate.opened.set()
+
+
+def neutral(value: Any, root: str) -> Any:  # noqa: ANN401 - a JSON document
+    """Return a history without paths of this machine and without stack traces, which no replay looks at."""
+    match value:
+        case dict():
+            kept = {key: neutral(inner, root) for key, inner in value.items() if key != "stackTrace"}
+            if isinstance(value.get("data"), str):
+                data = base64.b64decode(value["data"]).replace(root.encode(), NEUTRAL_ROOT.encode())
+                kept["data"] = base64.b64encode(data).decode()
+            return kept
+        case list():
+            return [neutral(inner, root) for inner in value]
+        case str():
+            return value.replace(root, NEUTRAL_ROOT)
+        case _:
+            return value
+
+
+def settings_in(root: Path) -> Settings:
+    """Make a provider with two machines and a repository below ``root``, and return their configuration."""
+    settings = Settings(
+        home=root / "home",
+        providers=(ProviderSettings(name=PROVIDER, path=root / "hypervisor"),),
+        repositories=(RepositorySettings(name=REPOSITORY, path=root / "repository"),),
+        proxies=(ProxySettings(name=PROXY),),
+    )
+    settings.credentials.folder.mkdir(parents=True)
+    credential = settings.credentials.folder / CREDENTIAL
+    credential.touch(0o600)
+    credential.write_text("correct horse\n")
+    provider = LocalProvider.create(root / "hypervisor", SystemClock())
+    for number, name in enumerate(_MACHINES):
+        disk = root / f"{name}.raw"
+        disk.write_bytes(random.Random(number).randbytes(_DISK_BYTES))
+        provider.add_machine(name, {DISK: disk})
+    Repository.create(root / "repository", HostFiles(), "ab" * 16, SystemClock().now())
+    return settings
+
+
+@asynccontextmanager
+async def serving(client: Client, settings: Settings, role: str) -> AsyncIterator[None]:
+    """Serve a role, or all, in this process."""
+    async with AsyncExitStack() as stack:
+        await enter_workers(stack, client, duties_of(settings, role), make_tools(settings, stack))
+        yield
+
+
+async def record_all(client: Client, settings: Settings, folder: Path) -> None:
+    """Record every workflow in every state it may end in."""
+    recorder = Recorder(client, settings.home.parent, folder)
+    async with serving(client, settings, ALL):
+        await _record_backups(recorder)
+        await _record_restores(recorder, settings)
+        await recorder.record("success", _verify(recorder), Outcome.SUCCESS)
+        await _record_damage(recorder, settings)
+    async with serving(client, settings, Role.CONTROL.value):
+        await recorder.record_unserved("cancelled", _verify(recorder), "repository.verify")
+
+
+async def _record_backups(recorder: Recorder) -> None:
+    verified = BackupOptions(verify=True, credential=CREDENTIAL)
+    await recorder.record("success", _backup(recorder, *_MACHINES, options=verified), Outcome.SUCCESS)
+    await recorder.record("increment", _backup(recorder, "web", options=verified), Outcome.SUCCESS)
+    await recorder.record("warning", _backup(recorder, "web", "nobody", options=verified), Outcome.WARNING)
+    await recorder.record("nothing-found", _backup(recorder, "nobody"), Outcome.FAILED)
+    cancelled = _backup(recorder, *_MACHINES, options=BackupOptions(credential=CREDENTIAL, full=True))
+    await recorder.record_cancelled("cancelled", cancelled, "transfer.copy_disk", "pipe.unit_written")
+
+
+async def _record_restores(recorder: Recorder, settings: Settings) -> None:
+    await recorder.record("success", _restore(recorder, "web", "web-2"), Outcome.SUCCESS)
+    await recorder.record("over-the-original", _restore(recorder, "web", None), Outcome.SUCCESS)
+    cancelled = _restore(recorder, "web", "web-3")
+    await recorder.record_cancelled("cancelled", cancelled, "transfer.restore_disk", "restore.block_written")
+    provider = LocalProvider(settings.providers[0].path, SystemClock())
+    machine_id = provider.machine("web").machine_id
+    provider.set_power(machine_id, PowerState.ON)
+    await recorder.record("machine-is-on", _restore(recorder, "web", None), Outcome.FAILED)
+    provider.set_power(machine_id, PowerState.OFF)
+
+
+async def _record_damage(recorder: Recorder, settings: Settings) -> None:
+    [file] = settings.repositories[0].path.glob("machines/db-*/*/*.hfc")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(content)
+    await recorder.record("damaged", _verify(recorder), Outcome.FAILED)
+    await recorder.record("damaged", _restore(recorder, "db", "db-2"), Outcome.FAILED)
+    file.write_bytes(bytes(len(content)))
+    options = BackupOptions(credential=CREDENTIAL)
+    await recorder.record("failed-machine", _backup(recorder, *_MACHINES, options=options), Outcome.FAILED)
+
+
+def _backup(recorder: Recorder, *machines: str, options: BackupOptions | None = None) -> Start:
+    return backup_start(
+        BackupRequest(
+            job=JobName("nightly"),
+            provider=PROVIDER,
+            proxy=PROXY,
+            repository=REPOSITORY,
+            machines=machines,
+            options=options if options is not None else BackupOptions(),
+            session_id=recorder.session_id(),
+        )
+    )
+
+
+def _restore(recorder: Recorder, machine: str, new_name: str | None) -> Start:
+    return restore_start(
+        RestoreRequest(
+            session_id=recorder.session_id(),
+            repository=REPOSITORY,
+            provider=PROVIDER,
+            proxy=PROXY,
+            machine=machine,
+            new_name=new_name,
+            credential=CREDENTIAL,
+        )
+    )
+
+
+def _verify(recorder: Recorder) -> Start:
+    return verify_start(VerifyRequest(session_id=recorder.session_id(), repository=REPOSITORY, credential=CREDENTIAL))
+
+
+async def _pending(handle: WorkflowHandle[Any, Any], activity: str) -> Any:  # noqa: ANN401 - a message of Temporal
+    """Return what Temporal knows of an activity that has not ended, None when there is none."""
+    found = (await handle.describe()).raw_description.pending_activities
+    return next((pending for pending in found if pending.activity_type.name == activity), None)
+
+
+async def main(folder: Path) -> None:
+    """Record into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        settings = settings_in(root)
+        server = DevServer(root / "temporal", DevServerSettings(is_headless=True))
+        try:
+            address = await asyncio.to_thread(server.start)
+            settings = msgspec.structs.replace(
+                settings, temporal=msgspec.structs.replace(settings.temporal, address=address.grpc)
+            )
+            # Not `connect`: the identity must not tell which host this was.
+            client = await Client.connect(
+                address.grpc, namespace=address.namespace, identity=_IDENTITY, plugins=[project_plugin()]
+            )
+            await record_all(client, settings, folder)
+        finally:
+            await asyncio.to_thread(server.kill)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

@@ -1,0 +1,100 @@
+"""Places a restore writes to."""
+
+import msgspec
+
+from activities.contracts.target import AbandonTarget, CommitTarget, FindMachine, TargetAbandoned
+from holdfast.errors import MachineNotFound, MachineRunning, RequestInvalid, TargetExists
+from holdfast.model.ids import TargetId
+from holdfast.model.machine import PowerState
+from tests.activities.lab import KEY, PROVIDER, Lab, failure, run, run_twice
+
+REMOVED, NOTHING = TargetAbandoned(removed=True), TargetAbandoned(removed=False)
+
+
+def test_a_machine_is_found_by_id_and_by_name(lab: Lab) -> None:
+    machine = lab.add_machine("web")
+    for reference in ("web", machine.machine_id):
+        assert run_twice(lab.targets.find_machine, FindMachine(provider=PROVIDER, reference=reference)) == machine
+    failure(MachineNotFound, lab.targets.find_machine, FindMachine(provider=PROVIDER, reference="ghost"))
+
+
+def test_a_target_is_prepared_once_for_its_token(lab: Lab) -> None:
+    machine = lab.add_machine()
+    target = run_twice(lab.targets.prepare_target, lab.prepare_request(machine))
+    assert lab.provider.targets() == [target]
+    assert target.disks == machine.disks
+
+
+def test_a_commit_makes_the_machine_once_with_the_power_asked_for(lab: Lab) -> None:
+    target = lab.prepare(lab.add_machine("web"))
+    request = CommitTarget(provider=PROVIDER, target_id=target.target_id, power=PowerState.ON)
+    machine = run_twice(lab.targets.commit_target, request)
+    assert (machine.name, machine.power) == ("web t1", PowerState.ON)
+    assert [found.name for found in lab.provider.machines()].count("web t1") == 1
+    assert lab.provider.targets() == []
+
+
+def test_a_commit_without_power_leaves_the_machine_off(lab: Lab) -> None:
+    target = lab.prepare(lab.add_machine())
+    request = CommitTarget(provider=PROVIDER, target_id=target.target_id)
+    assert run_twice(lab.targets.commit_target, request).power is PowerState.OFF
+
+
+def test_a_commit_puts_the_disks_in_place_of_those_of_the_machine(lab: Lab) -> None:
+    machine = lab.add_machine()
+    target = lab.prepare(machine, replaces=machine.machine_id)
+    committed = lab.commit(target)
+    assert committed.machine_id == machine.machine_id
+    assert not any(lab.content(committed)), "nothing was written to the target"
+
+
+def test_a_target_that_is_gone_cannot_be_committed(lab: Lab) -> None:
+    request = CommitTarget(provider=PROVIDER, target_id=TargetId("0" * 32))
+    failure(RequestInvalid, lab.targets.commit_target, request)
+
+
+def test_a_running_machine_is_not_replaced(lab: Lab) -> None:
+    machine = lab.add_machine()
+    lab.provider.set_power(machine.machine_id, PowerState.ON)
+    request = lab.prepare_request(machine, replaces=machine.machine_id)
+    failure(MachineRunning, lab.targets.prepare_target, request)
+    abandon = AbandonTarget(provider=PROVIDER, token=request.token, prepared=request)
+    assert run_twice(lab.targets.abandon_target, abandon) == NOTHING
+
+
+def test_an_abandoned_target_is_gone_with_its_disks(lab: Lab) -> None:
+    target = lab.prepare(lab.add_machine())
+    disk = lab.target_disk()
+    request = AbandonTarget(provider=PROVIDER, token="t1", target_id=target.target_id)
+    assert run(lab.targets.abandon_target, request) == REMOVED
+    assert not disk.exists()
+    assert lab.provider.targets() == []
+    assert run_twice(lab.targets.abandon_target, request) == NOTHING
+
+
+def test_a_committed_target_is_not_abandoned(lab: Lab) -> None:
+    target = lab.prepare(lab.add_machine())
+    machine = lab.commit(target)
+    request = AbandonTarget(provider=PROVIDER, token="t1", target_id=target.target_id)
+    assert run(lab.targets.abandon_target, request) == NOTHING
+    assert lab.provider.disk_paths(machine.machine_id)[KEY].exists()
+
+
+def test_a_target_whose_preparation_was_never_confirmed_is_removed_too(lab: Lab) -> None:
+    prepared = lab.prepare_request(lab.add_machine())
+    run(lab.targets.prepare_target, prepared)
+    request = AbandonTarget(provider=PROVIDER, token="t1", prepared=prepared)
+    assert run(lab.targets.abandon_target, request) == REMOVED
+    assert lab.provider.targets() == []
+
+
+def test_a_target_that_was_refused_leaves_nothing_to_remove(lab: Lab) -> None:
+    machine = lab.add_machine("web")
+    prepared = msgspec.structs.replace(lab.prepare_request(machine), machine=machine)
+    failure(TargetExists, lab.targets.prepare_target, prepared)
+    request = AbandonTarget(provider=PROVIDER, token="t1", prepared=prepared)
+    assert run_twice(lab.targets.abandon_target, request) == NOTHING
+
+
+def test_a_target_nobody_asked_for_leaves_nothing_to_remove(lab: Lab) -> None:
+    assert run(lab.targets.abandon_target, AbandonTarget(provider=PROVIDER, token="t1")) == NOTHING

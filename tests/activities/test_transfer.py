@@ -1,0 +1,405 @@
+"""Moving the bytes of one disk: what is read and why, resuming, and what is refused."""
+
+import shutil
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from temporalio.exceptions import CancelledError
+from temporalio.testing import ActivityEnvironment
+
+from activities.contracts.repository import AbandonPoint
+from activities.contracts.transfer import DiskCopied, DiskRestored, TransferCursor
+from holdfast.errors import (
+    ChainBroken,
+    CredentialMissing,
+    DiskChanged,
+    DiskNotFound,
+    OperationInterrupted,
+    PointNotFound,
+    RepositoryUnavailable,
+    RequestInvalid,
+    RestoredBytesDiffer,
+    SnapshotNotFound,
+)
+from holdfast.model.ids import CredentialName, DiskKey, SessionId, SnapshotId
+from holdfast.model.machine import Disk, Machine
+from holdfast.model.plan import ReadMode
+from holdfast.providers.local.hypervisor import LocalProvider
+from tests.activities.lab import CREDENTIAL, KEY, PIECE, STORE, UNIT, Attempt, Lab, failure, run, write_disk
+
+SIZE = 48 * PIECE + 512
+ABSENT = CredentialName("absent")
+
+
+def without_times(reply: DiskCopied | DiskRestored) -> DiskCopied | DiskRestored:
+    """Return the reply without what every attempt adds to: seconds, and the page that its last commit takes."""
+    figures = msgspec.structs.replace(reply.figures, duration_s=0, stored_bytes=0)
+    return msgspec.structs.replace(reply, figures=figures, busy={})
+
+
+def cursors(attempt: Attempt) -> list[TransferCursor]:
+    assert all(isinstance(beat, TransferCursor) for beat in attempt.beats)
+    return [beat for beat in attempt.beats if isinstance(beat, TransferCursor)]
+
+
+def stopping(stop: Callable[[ActivityEnvironment], None], units: int = 2) -> Attempt:
+    """Return an attempt that is told to stop once this many units are committed."""
+    attempt = Attempt()
+
+    def stop_at(cursor: object) -> None:
+        assert isinstance(cursor, TransferCursor)
+        if cursor.committed_bytes >= units * UNIT:
+            stop(attempt.environment)
+
+    attempt.on_beat = stop_at
+    return attempt
+
+
+# -- how a disk is read ------------------------------------------------------------------------------------------------
+
+
+def test_a_first_point_is_read_in_full_without_its_holes(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    copied, point = lab.back_up(machine)
+    assert (copied.decision.mode, copied.note) == (ReadMode.FULL, "")
+    assert copied.figures.size_bytes == copied.figures.processed_bytes == SIZE
+    assert copied.figures.read_bytes < 40 * PIECE
+    assert lab.restored(machine, point) == lab.content(machine)
+
+
+def test_an_increment_reads_only_what_changed(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    lab.overwrite(machine, 5 * PIECE + 100, 2 * PIECE)
+    copied, point = lab.back_up(machine, "s2")
+    assert (copied.decision.mode, copied.note, point.kind) == (ReadMode.CHANGED, "", "increment")
+    assert copied.figures.read_bytes == 3 * PIECE
+    assert lab.restored(machine, point) == lab.content(machine)
+
+
+def test_lost_change_tracking_becomes_a_comparison_that_says_so(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    lab.overwrite(machine, 5 * PIECE, PIECE)
+    shutil.rmtree(lab.root / "provider" / "tracking" / machine.machine_id)
+    copied, point = lab.back_up(machine, "s2")
+    assert copied.decision.mode is ReadMode.COMPARED
+    assert "change tracking was lost" in copied.decision.reason
+    assert copied.note == f"read in full and compared instead of only what changed: {copied.decision.reason}"
+    assert copied.figures.transferred_bytes < 2 * PIECE, "only what differs is stored"
+    assert lab.restored(machine, point) == lab.content(machine)
+
+
+def test_tracking_that_was_switched_off_is_noted(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    lab.provider = LocalProvider(lab.root / "provider", lab.clock, change_tracking=False)
+    copied, _ = lab.back_up(machine, "s2")
+    assert copied.decision.mode is ReadMode.COMPARED
+    assert "does not track changes" in copied.note
+
+
+def test_a_provider_that_never_tracked_is_no_news(lab: Lab) -> None:
+    lab.provider = LocalProvider(lab.root / "provider", lab.clock, change_tracking=False)
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    copied, _ = lab.back_up(machine, "s2")
+    assert (copied.decision.mode, copied.note) == (ReadMode.COMPARED, "")
+
+
+def test_a_comparison_that_was_asked_for_is_no_news(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    request = msgspec.structs.replace(lab.begun(machine, "s2"), distrust_changes=True)
+    copied = run(lab.transfers.copy_disk, request)
+    assert (copied.decision.mode, copied.note) == (ReadMode.COMPARED, "")
+    assert copied.figures.transferred_bytes == 0
+
+
+def test_a_disk_the_parent_did_not_have_is_read_in_full(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    _, first = lab.back_up(machine)
+    added = write_disk(lab.root / "added.raw", lab.chance, 4 * PIECE)
+    other = lab.provider.add_machine("other", {DiskKey("disk1"): added})
+    snapshot = lab.freeze(other, "s2")
+    renamed = msgspec.structs.replace(snapshot.machine, machine_id=machine.machine_id, name=machine.name)
+    opened = lab.begin(msgspec.structs.replace(snapshot, machine_id=machine.machine_id, machine=renamed))
+    assert (opened.chain, opened.parent_number) == (first.chain, first.number)
+    request = msgspec.structs.replace(lab.copy_request(snapshot, opened), disk=DiskKey("disk1"))
+    assert run(lab.transfers.copy_disk, request).decision.mode is ReadMode.FULL
+
+
+# -- resuming ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_call_gives_the_same_reply(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    request = lab.begun(machine)
+    first, second = (run(lab.transfers.copy_disk, request) for _ in range(2))
+    assert without_times(second) == without_times(first)
+    point = lab.finish(request.point)
+    assert lab.restored(machine, point) == lab.content(machine)
+
+
+def test_a_worker_that_shuts_down_leaves_committed_work_for_the_next_attempt(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    request = lab.begun(machine)
+    attempt = stopping(ActivityEnvironment.worker_shutdown)
+    failed = failure(OperationInterrupted, lab.transfers.copy_disk, request, attempt)
+    assert not failed.non_retryable
+    last = cursors(attempt)[-1]
+    assert 0 < last.committed_bytes < SIZE
+
+    again = Attempt(last)
+    copied = again.run(lab.transfers.copy_disk, request)
+    beats = cursors(again)
+    assert beats[0].committed_bytes >= last.committed_bytes
+    assert beats[0].reached_bytes > last.committed_bytes
+    assert len(beats) < SIZE // UNIT, "what was committed is not dealt with again"
+    assert copied.figures.processed_bytes == SIZE
+    assert lab.restored(machine, lab.finish(request.point)) == lab.content(machine)
+
+
+def test_a_cancelled_copy_stops_and_keeps_what_is_committed(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    request = lab.begun(machine)
+    attempt = stopping(ActivityEnvironment.cancel)
+    with pytest.raises(CancelledError):
+        attempt.run(lab.transfers.copy_disk, request)
+    committed = lab.committed_bytes(request)
+    assert cursors(attempt)[-1].committed_bytes <= committed < SIZE
+    run(lab.transfers.copy_disk, request)
+    assert lab.restored(machine, lab.finish(request.point)) == lab.content(machine)
+
+
+def test_an_increment_resumes_too(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    lab.overwrite(machine, PIECE, SIZE - 2 * PIECE)
+    request = lab.begun(machine, "s2")
+    attempt = stopping(ActivityEnvironment.worker_shutdown)
+    failure(OperationInterrupted, lab.transfers.copy_disk, request, attempt)
+    copied = Attempt(cursors(attempt)[-1]).run(lab.transfers.copy_disk, request)
+    assert copied.decision.mode is ReadMode.CHANGED
+    assert lab.restored(machine, lab.finish(request.point)) == lab.content(machine)
+
+
+def test_the_chain_file_and_not_a_heartbeat_says_where_a_copy_goes_on(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    request = lab.begun(machine)
+    boast = TransferCursor(machine=machine.name, disk=KEY, size_bytes=SIZE, committed_bytes=SIZE, reached_bytes=SIZE)
+    Attempt(boast).run(lab.transfers.copy_disk, request)
+    assert lab.restored(machine, lab.finish(request.point)) == lab.content(machine)
+
+
+def test_a_reported_cursor_speaks_of_what_the_file_holds_already(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    request = lab.begun(machine)
+    attempt, held = Attempt(), list[int]()
+    attempt.on_beat = lambda _: held.append(lab.committed_bytes(request))
+    attempt.run(lab.transfers.copy_disk, request)
+    reported = [cursor.committed_bytes for cursor in cursors(attempt)]
+    assert all(said <= there for said, there in zip(reported, held, strict=True))
+    assert reported == sorted(reported)
+    assert 0 < reported[-1]
+    assert {(c.machine, c.disk, c.size_bytes) for c in cursors(attempt)} == {(machine.name, KEY, SIZE)}
+
+
+# -- what a copy refuses -----------------------------------------------------------------------------------------------
+
+
+def test_a_disk_of_another_size_than_the_points_is_refused(lab: Lab) -> None:
+    snapshot = lab.freeze(lab.add_machine(size_bytes=SIZE))
+    disks = tuple(msgspec.structs.replace(disk, size_bytes=SIZE + 512) for disk in snapshot.disks)
+    opened = lab.begin(msgspec.structs.replace(snapshot, disks=disks))
+    failed = failure(DiskChanged, lab.transfers.copy_disk, lab.copy_request(snapshot, opened))
+    assert f"{SIZE} bytes" in failed.message
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"file": "../00000001-full.hfc"},
+        {"file": "../../../repository.json"},
+        {"file": "/etc/passwd"},
+        {"file": "chain.hfm"},
+        {"chain": "../.."},
+        {"chain": "machines/../.."},
+        {"chain": "/etc/a/b"},
+    ],
+)
+def test_a_name_that_leads_elsewhere_is_refused(lab: Lab, changes: dict[str, str]) -> None:
+    request = lab.begun(lab.add_machine(size_bytes=SIZE))
+    point = msgspec.structs.replace(request.point, **changes)
+    failed = failure(RequestInvalid, lab.transfers.copy_disk, msgspec.structs.replace(request, point=point))
+    assert failed.non_retryable
+
+
+def test_a_file_that_is_gone_is_said_and_a_lost_mount_is_another_matter(lab: Lab) -> None:
+    request = lab.begun(lab.add_machine(size_bytes=SIZE))
+    lab.chain_file(request.point).unlink()
+    failed = failure(PointNotFound, lab.transfers.copy_disk, request)
+    assert failed.non_retryable
+    shutil.rmtree(lab.repository.root)
+    failed = failure(RepositoryUnavailable, lab.transfers.copy_disk, request)
+    assert not failed.non_retryable
+
+
+def test_a_point_that_was_abandoned_cannot_be_copied_into(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    snapshot = lab.freeze(machine)
+    request = lab.copy_request(snapshot, lab.begin(snapshot))
+    run(lab.transfers.copy_disk, request)
+    abandon = AbandonPoint(repository=STORE, session_id=SessionId("s1"), snapshot=snapshot)
+    run(lab.points.abandon_point, abandon)
+    failure(PointNotFound, lab.transfers.copy_disk, request)
+    assert lab.chain_files() == []
+
+
+def test_a_snapshot_or_disk_that_is_not_there_is_said(lab: Lab) -> None:
+    request = lab.begun(lab.add_machine(size_bytes=SIZE))
+    unknown = msgspec.structs.replace(request, snapshot_id=SnapshotId("0" * 32))
+    failure(SnapshotNotFound, lab.transfers.copy_disk, unknown)
+    failure(DiskNotFound, lab.transfers.copy_disk, msgspec.structs.replace(request, disk=DiskKey("disk9")))
+
+
+def test_a_missing_credential_ends_both_directions(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    copied = lab.begun(machine)
+    failed = failure(CredentialMissing, lab.transfers.copy_disk, msgspec.structs.replace(copied, credential=ABSENT))
+    assert failed.non_retryable
+    run(lab.transfers.copy_disk, copied)
+    restored = lab.restore_request(lab.prepare(machine), lab.finish(copied.point))
+    failure(CredentialMissing, lab.transfers.restore_disk, msgspec.structs.replace(restored, credential=ABSENT))
+
+
+def test_an_encrypted_point_is_copied_and_restored_with_its_credential(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=4 * PIECE)
+    snapshot = lab.freeze(machine)
+    opened = run(lab.points.begin_point, lab.begin_request(snapshot, CREDENTIAL))
+    request = msgspec.structs.replace(lab.copy_request(snapshot, opened), credential=CREDENTIAL)
+    run(lab.transfers.copy_disk, request)
+    assert lab.content(machine)[:PIECE] not in lab.chain_file(opened).read_bytes()
+    point = lab.finish(opened, CREDENTIAL)
+    target = lab.prepare(machine)
+    restore = msgspec.structs.replace(lab.restore_request(target, point), credential=CREDENTIAL)
+    assert run(lab.transfers.restore_disk, restore).compared
+    assert lab.content(lab.commit(target)) == lab.content(machine)
+
+
+# -- restore -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_restore_writes_the_point_and_compares_it(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    content = lab.content(machine)
+    _, point = lab.back_up(machine)
+    lab.overwrite(machine, 0, SIZE)
+    target = lab.prepare(machine)
+    attempt = Attempt()
+    restored = attempt.run(lab.transfers.restore_disk, lab.restore_request(target, point))
+    assert restored.compared
+    assert restored.figures.processed_bytes == SIZE
+    assert cursors(attempt)[-1].committed_bytes == SIZE
+    assert {cursor.target_id for cursor in cursors(attempt)} == {target.target_id}
+    assert lab.content(lab.commit(target)) == content
+
+
+def test_a_second_restore_gives_the_same_reply(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    _, point = lab.back_up(machine)
+    target = lab.prepare(machine)
+    request = lab.restore_request(target, point)
+    first, second = (run(lab.transfers.restore_disk, request) for _ in range(2))
+    assert without_times(second) == without_times(first)
+    assert lab.content(lab.commit(target)) == lab.content(machine)
+
+
+@pytest.mark.parametrize("compare", [True, False])
+def test_only_a_comparison_finds_a_target_that_does_not_keep_what_was_written(lab: Lab, *, compare: bool) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    _, point = lab.back_up(machine)
+    target = lab.prepare(machine)
+    attempt = Attempt()
+
+    def spoil(cursor: object) -> None:
+        assert isinstance(cursor, TransferCursor)
+        if cursor.reached_bytes > PIECE:
+            with lab.target_disk().open("r+b") as disk:
+                disk.write(b"spoilt")
+
+    attempt.on_beat = spoil
+    request = lab.restore_request(target, point, compare=compare)
+    if compare:
+        failed = failure(RestoredBytesDiffer, lab.transfers.restore_disk, request, attempt)
+        assert failed.message.endswith("offset 0")
+        assert failed.non_retryable
+    else:
+        assert not attempt.run(lab.transfers.restore_disk, request).compared
+
+
+def test_a_restore_that_was_interrupted_is_finished_by_the_next_attempt(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    _, point = lab.back_up(machine)
+    target = lab.prepare(machine)
+    request = lab.restore_request(target, point)
+    attempt = stopping(ActivityEnvironment.worker_shutdown, units=0)
+    failure(OperationInterrupted, lab.transfers.restore_disk, request, attempt)
+    last = cursors(attempt)[-1]
+    assert last.committed_bytes == 0, "nothing was flushed yet"
+    restored = Attempt(last).run(lab.transfers.restore_disk, request)
+    assert restored.figures.resent_bytes == last.reached_bytes
+    assert lab.content(lab.commit(target)) == lab.content(machine)
+
+
+def half_done(machine: Machine, target_id: str) -> TransferCursor:
+    done = 8 * PIECE
+    return TransferCursor(
+        machine=machine.name,
+        disk=KEY,
+        size_bytes=SIZE,
+        committed_bytes=done,
+        reached_bytes=done,
+        target_id=target_id,
+    )
+
+
+def test_a_restore_goes_on_behind_what_its_target_has_flushed(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    _, point = lab.back_up(machine)
+    target = lab.prepare(machine)
+    previous = half_done(machine, target.target_id)
+    Attempt(previous).run(lab.transfers.restore_disk, lab.restore_request(target, point, compare=False))
+    content = lab.content(lab.commit(target))
+    assert content[8 * PIECE :] == lab.content(machine)[8 * PIECE :]
+    assert not any(content[: 8 * PIECE]), "the part that was done is not written again"
+
+
+def test_a_cursor_of_another_target_is_not_gone_by(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    _, point = lab.back_up(machine)
+    target = lab.prepare(machine)
+    previous = half_done(machine, "another")
+    Attempt(previous).run(lab.transfers.restore_disk, lab.restore_request(target, point))
+    assert lab.content(lab.commit(target)) == lab.content(machine)
+
+
+def test_a_target_of_another_size_is_refused(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    _, point = lab.back_up(machine)
+    larger = msgspec.structs.replace(machine, disks=(Disk(key=KEY, size_bytes=SIZE + 512),))
+    request = lab.restore_request(lab.prepare(larger), point)
+    failure(DiskChanged, lab.transfers.restore_disk, request)
+
+
+def test_only_a_complete_point_of_a_chain_of_the_repository_is_restored(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    _, point = lab.back_up(machine)
+    unfinished = lab.begun(machine, "s2").point
+    request = lab.restore_request(lab.prepare(machine), point)
+    failure(PointNotFound, lab.transfers.restore_disk, msgspec.structs.replace(request, number=unfinished.number))
+    outside = msgspec.structs.replace(request, chain="../../..")
+    failure(RequestInvalid, lab.transfers.restore_disk, outside)
+    gone = msgspec.structs.replace(request, chain="machines/a-00000000/000001-00000000")
+    failure(ChainBroken, lab.transfers.restore_disk, gone)

@@ -1,0 +1,147 @@
+"""Checking the chains of a repository one after the other."""
+
+import pytest
+
+from activities.verification import DAMAGES_NAMED_MAX, ChainCheck, chains_to_verify, joined
+from holdfast.errors import ChainBroken, OperationInterrupted, RequestInvalid
+from holdfast.model.ids import DiskKey
+from holdfast.model.points import Damage, VerifyReport
+from tests.activities.lab import KEY, PIECE, Lab
+
+
+def ignore(_: int) -> None: ...
+
+
+def check(lab: Lab, chain: str, machine: str | None = None, numbers: tuple[int, ...] = ()) -> VerifyReport:
+    return ChainCheck(lab.repository, chain, None, machine, numbers).run(ignore)
+
+
+def damage_at(offset: int) -> Damage:
+    return Damage(
+        chain="c", point=1, machine="m", disk=DiskKey("d"), offset=offset, length=1, file="f", reason="bad"
+    )
+
+
+def damaged(count: int, unnamed: int = 0) -> VerifyReport:
+    return VerifyReport(
+        points=1,
+        units=2,
+        stored_bytes=3,
+        damages=tuple(damage_at(offset) for offset in range(count)),
+        unnamed_damages=unnamed,
+    )
+
+
+def test_reports_add_up_and_name_no_more_damage_than_travels_well() -> None:
+    both = joined(damaged(DAMAGES_NAMED_MAX - 1), damaged(3, unnamed=4))
+    assert (both.chains, both.points, both.units, both.stored_bytes) == (2, 2, 4, 6)
+    assert both.damages == (*damaged(DAMAGES_NAMED_MAX - 1).damages, damage_at(0))
+    assert both.unnamed_damages == 6
+    assert joined(VerifyReport(chains=0), damaged(2)) == damaged(2)
+
+
+def test_chains_without_any_file_are_passed_over(lab: Lab) -> None:
+    _, web = lab.back_up(lab.add_machine("web"))
+    request = lab.begun(lab.add_machine("mail"))
+    assert chains_to_verify(lab.repository, None) == sorted([web.chain, request.point.chain])
+    lab.chain_file(request.point).unlink()
+    assert chains_to_verify(lab.repository, None) == [web.chain]
+    assert chains_to_verify(lab.repository, "machines/any/chain") == ["machines/any/chain"]
+    with pytest.raises(RequestInvalid):
+        chains_to_verify(lab.repository, "../../..")
+
+
+def test_a_good_chain_is_reported_with_what_was_read(lab: Lab) -> None:
+    _, point = lab.back_up(lab.add_machine())
+    seen = list[int]()
+    report = ChainCheck(lab.repository, point.chain, None).run(seen.append)
+    assert report.is_good
+    assert (report.chains, report.points) == (1, 1)
+    assert seen == sorted(seen)
+    assert seen[-1] == report.stored_bytes
+
+
+def test_damage_is_named_by_chain_point_disk_and_offset(lab: Lab) -> None:
+    machine = lab.add_machine()
+    _, point = lab.back_up(machine)
+    content = lab.chain_file(point).read_bytes()
+    at = content.index(lab.content(machine)[100:200])
+    lab.chain_file(point).write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    (found, *more) = check(lab, point.chain).damages
+    assert not more
+    assert (found.chain, found.point, found.machine, found.disk) == (point.chain, point.number, machine.name, KEY)
+    assert (found.offset, found.file) == (0, point.file)
+
+
+def test_a_chain_none_of_whose_files_opens_is_damage_and_no_end(lab: Lab) -> None:
+    _, point = lab.back_up(lab.add_machine())
+    lab.chain_file(point).write_bytes(b"\xff" * PIECE)
+    for machine in (None, "web 01"):
+        (found,) = check(lab, point.chain, machine).damages
+        assert (found.chain, found.machine, found.length) == (point.chain, machine or "", 0)
+
+
+def test_a_missing_file_is_named_through_the_metadata(lab: Lab) -> None:
+    machine = lab.add_machine()
+    lab.back_up(machine)
+    _, newest = lab.back_up(machine, "s2")
+    lab.chain_file(newest).unlink()
+    report = check(lab, newest.chain)
+    assert [found.file for found in report.damages] == ["chain.hfm"]
+    assert report.points == 1
+
+
+def test_a_missing_parent_is_named_also_without_metadata(lab: Lab) -> None:
+    machine = lab.add_machine()
+    _, first = lab.back_up(machine)
+    lab.back_up(machine, "s2")
+    lab.chain_file(first).unlink()
+    (lab.repository.chain_folder(first.chain) / "chain.hfm").unlink()
+    assert not check(lab, first.chain).is_good
+
+
+def test_a_file_that_cannot_be_opened_hides_no_other(lab: Lab) -> None:
+    machine = lab.add_machine()
+    _, first = lab.back_up(machine)
+    lab.overwrite(machine, 0, PIECE)
+    _, second = lab.back_up(machine, "s2")
+    lab.chain_file(second).write_bytes(b"\xff" * PIECE)
+    report = check(lab, first.chain, machine.name)
+    assert report.points == 1
+    assert [(found.chain, found.file, found.point) for found in report.damages] == [
+        (first.chain, second.file, second.number)
+    ]
+
+
+def test_an_unfinished_point_is_no_damage(lab: Lab) -> None:
+    machine = lab.add_machine()
+    request = lab.begun(machine)
+    assert check(lab, request.point.chain) == VerifyReport(chains=1)
+
+
+def test_points_of_another_machine_or_number_are_not_counted(lab: Lab) -> None:
+    machine = lab.add_machine()
+    _, point = lab.back_up(machine)
+    assert check(lab, point.chain, "ghost") == VerifyReport(chains=0)
+    assert check(lab, point.chain, machine.name, (point.number + 1,)) == VerifyReport(chains=0)
+    for reference in (machine.name, machine.machine_id):
+        assert check(lab, point.chain, reference, (point.number,)).points == 1
+
+
+def test_a_chain_that_is_gone_is_damage(lab: Lab) -> None:
+    chain = "machines/web-00000000/000001-00000000"
+    with pytest.raises(ChainBroken) as caught:
+        lab.repository.open_chain(chain, None)
+    (found,) = check(lab, chain).damages
+    assert found.reason == caught.value.message
+
+
+def test_a_check_ends_with_what_its_report_raises(lab: Lab) -> None:
+    _, point = lab.back_up(lab.add_machine())
+
+    def stop(_: int) -> None:
+        message = "going down"
+        raise OperationInterrupted(message)
+
+    with pytest.raises(OperationInterrupted):
+        ChainCheck(lab.repository, point.chain, None).run(stop)

@@ -1,0 +1,164 @@
+"""Processes die in the middle of a disk: a real server, real workers, SIGKILL, and the bytes compared afterwards."""
+
+import random
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from holdfast.clock import SystemClock
+from holdfast.errors import SessionFailed
+from holdfast.model.ids import DiskKey
+from holdfast.providers.local.hypervisor import LocalProvider
+from holdfast.storage.atomic import HostFiles
+from holdfast.storage.repository import Repository
+from workers.demo.crew import ROLES, Command, Crew, chain_files, wait_until_written
+from workers.demo.disks import sha256_of
+from workers.demo.place import JOB, DemoPlace, prepare_place, write_configuration
+from workers.devserver import DevServer, DevServerSettings
+
+# The first test also pays for the start of everything.
+pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(120)]
+
+MIB = 1 << 20
+DISK_BYTES = 200 * MIB
+MID_DISK_BYTES = 56 * MIB
+"""More than two commits of 24 MiB, and far from the end."""
+RESENT_MAX = 64 * MIB
+SEED = 20
+MACHINE = "web01"
+DISK = DiskKey("data")
+# The strongest level is the slowest, so that there is a middle to die in.
+BACKUP = ("backup", JOB, "--full", "--compression", "zstd-9")
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A backup in the middle of its disk."""
+
+    command: Command
+    file: Path
+
+
+class Stage:
+    """A server, a worker process of each role, and a machine with one disk that does not compress."""
+
+    def __init__(self, place: DemoPlace, server: DevServer, crew: Crew) -> None:
+        self.server = server
+        self.crew = crew
+        self._place = place
+        self._provider = LocalProvider(place.provider, SystemClock())
+
+    def begin(self) -> Running:
+        """Start a full backup and return in the middle of its disk."""
+        known = self.files()
+        command = Command(self._place, *BACKUP)
+        assert wait_until_written(self._place.repository, known, MID_DISK_BYTES, command), command.result()
+        [file] = self.files() - known
+        return Running(command, file)
+
+    def back_up(self) -> dict[str, Any]:
+        """Back up without any harm."""
+        return Command(self._place, *BACKUP).result()
+
+    def files(self) -> set[Path]:
+        """Return the chain files that are there."""
+        return chain_files(self._place.repository)
+
+    def tags(self) -> list[str]:
+        """Return the tags of the machine's snapshots."""
+        machine_id = self._provider.machine(MACHINE).machine_id
+        return [snapshot.tag for snapshot in self._provider.snapshots(machine_id)]
+
+    def expect_identical(self, point: dict[str, Any]) -> None:
+        """Restore a point and compare every byte with the machine's disk."""
+        name = f"restored-{point['point_id'][:12]}"
+        Command(self._place, "restore", point["point_id"], "--as", name).result()
+        restored = self._provider.disk_paths(name)[DISK]
+        assert sha256_of(restored) == sha256_of(self._provider.disk_paths(MACHINE)[DISK])
+        restored.unlink()
+
+    def expect_success(self, running: Running) -> dict[str, Any]:
+        """Wait for a backup: it succeeds in the file it began with, and leaves no snapshot. Return its figures."""
+        known = self.files()
+        document = running.command.result()
+        assert document["session"]["outcome"] == "success", document
+        assert self.files() == known
+        assert self.tags() == []
+        [point] = document["points"]
+        self.expect_identical(point)
+        figures: dict[str, Any] = document["session"]["figures"]
+        return figures
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    place = prepare_place(tmp_path_factory.mktemp("kill"))
+    server = DevServer(place.home / "temporal", DevServerSettings(is_headless=True))
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("HOLDFAST_CONFIG", "HOLDFAST_HOME", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"):
+                patch.delenv(name, raising=False)
+            address = server.start()
+            write_configuration(place, address.grpc, address.namespace)
+            place.config.write_text(place.config.read_text("utf-8").replace('"web01", "db01"', f'"{MACHINE}"'))
+            make_machine(place)
+            with Crew(place, SystemClock()) as crew:
+                for role in ROLES:
+                    crew.start(role)
+                yield Stage(place, server, crew)
+    finally:
+        server.kill()
+        shutil.rmtree(place.root)
+
+
+def make_machine(place: DemoPlace) -> None:
+    disk = place.disks / "data.raw"
+    disk.write_bytes(random.Random(SEED).randbytes(DISK_BYTES))
+    LocalProvider.create(place.provider, SystemClock()).add_machine(MACHINE, {DISK: disk})
+    Repository.create(place.repository, HostFiles(), "ab" * 16, SystemClock().now())
+
+
+def test_a_killed_proxy_goes_on_at_its_last_commit(stage: Stage) -> None:
+    running = stage.begin()
+    stage.crew.kill("proxy")
+    assert running.file.stat().st_size < DISK_BYTES
+    stage.crew.start("proxy")
+    figures = stage.expect_success(running)
+    assert figures["resent_bytes"] <= RESENT_MAX
+    # Whatever was reported: a file that had been begun anew would have grown by all that was there.
+    assert DISK_BYTES < running.file.stat().st_size < DISK_BYTES + RESENT_MAX
+
+
+def test_a_killed_server_finds_the_session_where_it_was(stage: Stage) -> None:
+    running = stage.begin()
+    assert stage.server.kill()
+    assert running.file.stat().st_size < DISK_BYTES
+    stage.server.start()
+    stage.expect_success(running)
+
+
+def test_a_killed_repository_worker_completes_the_point_when_it_is_back(stage: Stage) -> None:
+    running = stage.begin()
+    stage.crew.kill("repository")
+    assert running.file.stat().st_size < DISK_BYTES
+    stage.crew.start("repository")
+    stage.expect_success(running)
+
+
+def test_an_interrupted_backup_leaves_nothing_behind_and_the_next_one_succeeds(stage: Stage) -> None:
+    known = stage.files()
+    running = stage.begin()
+    assert len(stage.tags()) == 1
+    running.command._process.send_signal(signal.SIGINT)
+    with pytest.raises(SessionFailed, match=r'"outcome": ?"cancelled"'):
+        running.command.result()
+    assert stage.tags() == []
+    assert stage.files() == known
+    document = stage.back_up()
+    assert document["session"]["outcome"] == "success", document
+    assert stage.tags() == []
+    assert len(stage.files() - known) == 1

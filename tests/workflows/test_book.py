@@ -1,0 +1,92 @@
+"""The book of a session: order, states and sums."""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from holdfast.model.ids import SessionId
+from holdfast.model.session import Figures, Outcome, Problem
+from tests.workflows.stubs import GIB, a_machine
+from workflows.book import Book
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+PROBLEM = Problem(code="disk-read-failed", message="disk0 of db cannot be read", hint="Look.")
+
+
+def a_book(shown: list[str] | None = None) -> Book:
+    texts: list[str] = [] if shown is None else shown
+    book = Book("backup nightly", SessionId("s1"), NOON, texts.append)
+    for machine in (a_machine("db", disks=2), a_machine("web")):
+        book.expect(machine, machine.disks)
+    return book
+
+
+def states(book: Book) -> list[tuple[str, str, str]]:
+    return [(task.machine, task.disk, task.state) for task in book.progress().tasks]
+
+
+def test_what_is_expected_waits_in_the_order_of_the_machines() -> None:
+    assert states(a_book()) == [("db", "disk0", "waiting"), ("db", "disk1", "waiting"), ("web", "disk0", "waiting")]
+
+
+def test_every_change_is_shown() -> None:
+    shown: list[str] = []
+    book = a_book(shown)
+    book.enter("looking around")
+    assert "looking around" in shown[-1]
+    book.tell("Repository", "vault")
+    assert "- Repository: vault" in shown[-1]
+    book.note(["web: odd"])
+    assert "- web: odd" in shown[-1]
+    book.conclude(Outcome.FAILED, PROBLEM)
+    assert "**disk-read-failed**" in shown[-1]
+
+
+def test_a_state_in_words_is_of_the_unfinished_disks_of_one_machine() -> None:
+    book = a_book()
+    done = msgspec.structs.replace(book.tasks()[0], outcome=Outcome.SUCCESS)
+    book.put(done)
+    book.set_state(done.machine_id, "running")
+    assert [state for *_, state in states(book)] == ["done", "running", "waiting"]
+
+
+def test_tasks_of_a_machine_are_replaced_in_place() -> None:
+    book = a_book()
+    first = book.tasks()[0]
+    book.replace(first.machine_id, [msgspec.structs.replace(first, outcome=Outcome.SUCCESS)])
+    assert states(book) == [("db", "disk0", "done"), ("web", "disk0", "waiting")]
+    stranger = msgspec.structs.replace(first, machine_id="id-new", machine_name="new")
+    book.replace(stranger.machine_id, [stranger])
+    assert states(book)[-1] == ("new", "disk0", "transferring")
+
+
+def test_giving_up_ends_only_what_is_unfinished() -> None:
+    book = a_book()
+    book.put(msgspec.structs.replace(book.tasks()[0], outcome=Outcome.SUCCESS))
+    ended = book.give_up(Outcome.FAILED, PROBLEM, book.tasks()[0].machine_id)
+    assert [task.disk for task in ended] == ["disk1"]
+    assert [state for *_, state in states(book)] == ["done", "failed", "waiting"]
+    assert len(book.give_up(Outcome.CANCELLED, PROBLEM)) == 1
+
+
+def test_a_note_stands_once() -> None:
+    book = a_book()
+    book.note(["a", "b", "a"])
+    book.note(["b", "c"])
+    assert book.notes == ["a", "b", "c"]
+
+
+def test_figures_add_up() -> None:
+    book = a_book()
+    book.put(msgspec.structs.replace(book.tasks()[0], figures=Figures(size_bytes=GIB, read_bytes=7)))
+    assert (book.figures.size_bytes, book.figures.read_bytes) == (3 * GIB, 7)
+
+
+def test_the_answer_names_phase_children_and_notes() -> None:
+    book = a_book()
+    book.children.append("backup-machine/r/web")
+    book.note(["odd"])
+    book.conclude(Outcome.WARNING, None)
+    progress = book.progress()
+    assert (progress.phase, progress.children, progress.notes) == ("warning", ("backup-machine/r/web",), ("odd",))
+    assert progress.started == NOON

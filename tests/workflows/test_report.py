@@ -1,0 +1,134 @@
+"""The report: readable, bounded, and without a meaning to Markdown that a name brings along."""
+
+import pytest
+
+from holdfast.model.session import Figures, Outcome, Problem
+from workflows.report import (
+    BYTES_MAX,
+    ROWS_MAX,
+    SUMMARY_BYTES_MAX,
+    Report,
+    Row,
+    duration_text,
+    render,
+    size_text,
+    summary,
+)
+
+MIB = 1 << 20
+
+
+def a_row(machine: str = "web", outcome: Outcome = Outcome.SUCCESS, detail: str = "") -> Row:
+    figures = Figures(
+        size_bytes=40 << 30,
+        processed_bytes=40 << 30,
+        read_bytes=20 * MIB,
+        transferred_bytes=10 * MIB,
+        stored_bytes=11 * MIB,
+        duration_s=2.0,
+    )
+    return Row(machine=machine, disk="disk0", outcome=outcome, state="done", detail=detail, figures=figures)
+
+
+def a_report(*rows: Row, notes: tuple[str, ...] = (), problem: Problem | None = None) -> str:
+    return render(
+        Report(title="backup nightly", outcome=Outcome.RUNNING, phase="x", rows=rows, notes=notes, problem=problem)
+    )
+
+
+def table(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("|")]
+
+
+def test_a_disk_is_a_row_with_its_figures() -> None:
+    lines = table(a_report(a_row(detail="full: no earlier point")))
+    assert lines[2] == (
+        "| web | disk0 | 40 GiB | 20 MiB | 10 MiB | 11 MiB | 2.0:1 | 10 MiB/s | done · full: no earlier point |"
+    )
+
+
+def test_a_disk_that_waits_shows_its_size_only() -> None:
+    row = Row(machine="web", disk="d", outcome=Outcome.RUNNING, state="waiting", figures=Figures(size_bytes=MIB))
+    assert table(a_report(row))[2] == "| web | d | 1 MiB |  |  |  |  |  | waiting |"
+
+
+def test_the_last_row_adds_everything_up() -> None:
+    assert table(a_report(a_row(), a_row("db")))[-1] == (
+        "| **all** | 2 disks | 80 GiB | 40 MiB | 20 MiB | 22 MiB | 2.0:1 |  | |"
+    )
+
+
+def test_an_unfinished_session_without_disks_has_no_table() -> None:
+    text = a_report()
+    assert table(text) == []
+    assert text.startswith("**backup nightly** · running · x")
+
+
+def test_problem_and_hint_follow_the_table() -> None:
+    text = a_report(a_row(), problem=Problem(code="repository-full", message="no space", hint="Free space."))
+    assert "**repository-full**: no space\n\nFree space." in text
+
+
+def test_a_problem_without_a_hint_ends_with_its_message() -> None:
+    assert a_report(problem=Problem(code="internal", message="odd")).endswith("**internal**: odd")
+
+
+@pytest.mark.parametrize("name", ["a|b", "a\nb", "*a*", "`a`", "<b>a</b>", "[a](b)", "a_b_", "# a"])
+def test_a_name_cannot_break_the_table(name: str) -> None:
+    lines = table(a_report(a_row(name)))
+    unescaped = lines[2].replace("\\|", "")
+    assert unescaped.count("|") == lines[0].count("|")
+    assert "<b>" not in lines[2].replace("\\<", "")
+
+
+def test_a_thousand_disks_fit_and_those_with_trouble_are_among_them() -> None:
+    rows = [a_row(f"machine-{n}") for n in range(1000)]
+    rows[777] = a_row("the-failed-one", Outcome.FAILED)
+    text = a_report(*rows)
+    assert len(text.encode()) <= BYTES_MAX
+    assert len(table(text)) <= ROWS_MAX + 4
+    assert "the-failed-one" in text
+    assert "900 more" in text
+    assert "1000 disks" in text
+
+
+def test_long_words_cannot_exceed_the_limit() -> None:
+    rows = [a_row("ä" * 500, detail="ß" * 5000) for _ in range(300)]
+    problem = Problem(code="c" * 500, message="m" * 9999, hint="h" * 9999)
+    text = a_report(*rows, notes=tuple("ö" * 9999 for _ in range(99)), problem=problem)
+    assert len(text.encode()) <= BYTES_MAX
+    assert "and 79 more" in text
+
+
+def test_even_a_monstrous_head_is_cut() -> None:
+    facts = tuple((f"{n}", "ü" * 300) for n in range(100))
+    text = render(Report(title="t", outcome=Outcome.FAILED, phase="failed", facts=facts))
+    assert len(text.encode()) <= BYTES_MAX
+
+
+@pytest.mark.parametrize(
+    "size, text",
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        (1536, "1.5 KiB"),
+        (40 << 30, "40 GiB"),
+        (123 * MIB + 5, "123 MiB"),
+        (2 << 60, "2048 PiB"),
+    ],
+)
+def test_sizes_are_short(size: int, text: str) -> None:
+    assert size_text(size) == text
+
+
+@pytest.mark.parametrize("seconds, text", [(0.4, "0 s"), (59.6, "1 min 0 s"), (185, "3 min 5 s"), (7290, "2 h 1 min")])
+def test_durations_are_short(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
+
+
+def test_a_summary_is_one_line_of_bounded_length() -> None:
+    assert summary("web\n db") == "web db"
+    long = summary("ä" * 1000)
+    assert len(long.encode()) <= SUMMARY_BYTES_MAX
+    assert long.endswith("ä…")
