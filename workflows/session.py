@@ -27,8 +27,8 @@ CAUGHT: Final = (FailureError, HoldfastError, asyncio.CancelledError)
 """What ends a session. Anything else is a defect: it stops the workflow until a corrected worker replays it."""
 
 LISTED_MAX: Final = 200
-"""Tasks and points that a result lists, the catalog lists all; and tasks that end with their session, not by themselves,
-and are still written down one by one."""
+"""Tasks and points that a result lists; the catalog lists all. Also the most tasks that are written down one by one
+when they end with their session and not by themselves."""
 
 
 class SessionRun:

@@ -101,9 +101,9 @@ class DiskSink(Protocol):
 
 
 class _Chunk:
-    """A run of pieces on its way through the pipe, with the buffer that holds it."""
+    """A run of pieces on its way to the packing, with the buffer that holds it."""
 
-    __slots__ = ("action", "buffer", "count", "digests", "first", "pending", "times")
+    __slots__ = ("action", "buffer", "count", "digests", "first", "times")
 
     def __init__(self, action: Action, first: int, count: int, buffer: bytearray | None) -> None:
         self.action = action
@@ -111,20 +111,18 @@ class _Chunk:
         self.count = count
         self.buffer = buffer
         self.digests: list[bytes] = []
-        self.pending = 0
         self.times = StageTimes()
 
 
 class _Unit:
-    """A unit being packed or encoded."""
+    """A unit being packed or encoded, with a buffer of its own."""
 
-    __slots__ = ("chunks", "digests", "flight", "number", "pieces", "slots", "stamp")
+    __slots__ = ("buffer", "digests", "flight", "number", "pieces", "stamp")
 
     def __init__(self) -> None:
+        self.buffer = bytearray()
         self.pieces: list[int] = []
         self.digests: list[bytes] = []
-        self.chunks: list[_Chunk] = []
-        self.slots: list[int] = []
         self.number = 0
         self.stamp: Stamp | None = None
         self.flight: Future[tuple[list[Buffer], float]] | None = None
@@ -246,29 +244,45 @@ class DiskCopy:
     def _pack(self, chunk: _Chunk) -> None:
         self._times.add(chunk.times)
         self._sink.read_bytes += chunk.count * PIECE_SIZE
-        offer, per_unit = self._sink.offer, self._units.pieces_per_unit
-        unit = self._open
-        place = self._units.next_unit * per_unit + len(unit.pieces)
+        offer = self._sink.offer
+        place = self._units.next_unit * self._units.pieces_per_unit + len(self._open.pieces)
+        slots = []
         for slot, digest in enumerate(chunk.digests):
-            if not offer(digest, place):
-                continue
-            unit.pieces.append(chunk.first + slot)
-            unit.digests.append(digest)
-            unit.chunks.append(chunk)
-            unit.slots.append(slot)
-            chunk.pending += 1
-            place += 1
-            if len(unit.pieces) == per_unit:
-                self._seal()
-                unit = self._open
-        self._release(chunk, 0)
-        self._write_ready(len(self._encoding) - self._window)
-
-    def _release(self, chunk: _Chunk, pieces: int) -> None:
-        chunk.pending -= pieces
-        if chunk.pending == 0 and chunk.buffer is not None and chunk.first + chunk.count <= self._sink.cursor:
+            if offer(digest, place):
+                slots.append(slot)
+                place += 1
+        self._store(chunk, slots)
+        if chunk.buffer is not None:
             self._buffers.give_back(chunk.buffer)
             chunk.buffer = None
+        self._write_ready(len(self._encoding) - self._window)
+
+    def _store(self, chunk: _Chunk, slots: list[int]) -> None:
+        """Put pieces of a chunk into the open unit, and into the next ones when it is full."""
+        per_unit = self._units.pieces_per_unit
+        while slots:
+            unit = self._open
+            room = per_unit - len(unit.pieces)
+            taken, slots = slots[:room], slots[room:]
+            self._move(chunk, taken, unit)
+            unit.pieces.extend(chunk.first + slot for slot in taken)
+            unit.digests.extend(chunk.digests[slot] for slot in taken)
+            if len(taken) == room:
+                self._seal()
+
+    def _move(self, chunk: _Chunk, slots: list[int], unit: _Unit) -> None:
+        """Bring the bytes of pieces into a unit. No chunk outlives its packing, so scattered pieces hold no memory."""
+        assert chunk.buffer is not None
+        if len(slots) == self._units.pieces_per_unit:
+            unit.buffer, chunk.buffer = chunk.buffer, None
+            return
+        if not unit.buffer:
+            unit.buffer = self._buffers.take()
+        source, target = memoryview(chunk.buffer), memoryview(unit.buffer)
+        at = len(unit.pieces) * PIECE_SIZE
+        for slot in slots:
+            target[at : at + PIECE_SIZE] = source[slot * PIECE_SIZE : (slot + 1) * PIECE_SIZE]
+            at += PIECE_SIZE
 
     def _seal(self) -> None:
         """Send the open unit to be encoded."""
@@ -282,7 +296,8 @@ class DiskCopy:
     def _encode(self, unit: _Unit) -> tuple[list[Buffer], float]:
         started_s = self._clock.monotonic_s()
         assert unit.stamp is not None
-        body = _body(unit)
+        size = len(unit.pieces) * PIECE_SIZE
+        body = unit.buffer if size == len(unit.buffer) else unit.buffer[:size]
         tag = self._sink.disk_tag
         pairs = zip(unit.pieces, unit.digests, strict=True)
         entries = [PieceEntry(tag, piece, digest) for piece, digest in pairs]
@@ -308,8 +323,7 @@ class DiskCopy:
             self._sink.transferred_bytes += self._units.write_unit(unit.number, unit.stamp, unit.digests, record)
             self._times.add(StageTimes(encode_s=encode_s, target_s=self._clock.monotonic_s() - started_s))
             self._new_bytes += len(unit.pieces) * PIECE_SIZE
-            for chunk in unit.chunks:
-                self._release(chunk, 1)
+            self._buffers.give_back(unit.buffer)
             reach("pipe.unit_written")
 
     def _drain(self) -> None:
@@ -340,17 +354,3 @@ class DiskCopy:
 
 def _is_done(unit: _Unit) -> bool:
     return unit.flight is not None and unit.flight.done()
-
-
-def _body(unit: _Unit) -> bytes | bytearray:
-    """Return the bytes of a unit: the chunk's own buffer when the unit is just that, else a joined copy."""
-    first = unit.chunks[0]
-    assert first.buffer is not None
-    is_whole = len(unit.pieces) * PIECE_SIZE == len(first.buffer)
-    if is_whole and first is unit.chunks[-1]:
-        return first.buffer
-    views = {id(chunk): memoryview(chunk.buffer or b"") for chunk in unit.chunks}
-    return b"".join(
-        views[id(chunk)][slot * PIECE_SIZE : (slot + 1) * PIECE_SIZE]
-        for chunk, slot in zip(unit.chunks, unit.slots, strict=True)
-    )

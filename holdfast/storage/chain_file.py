@@ -18,7 +18,7 @@ from holdfast.errors import (
     PassphraseWrong,
 )
 from holdfast.formats.contents import Contents, decode_contents
-from holdfast.formats.keys import ChainKeys, open_keys
+from holdfast.formats.keys import ChainKeys
 from holdfast.formats.magic import (
     ALIGNMENT,
     CONTENTS_SIZE_MAX,
@@ -37,6 +37,7 @@ from holdfast.formats.record import HEADER_SIZE, PieceEntry, RecordOpener, unpac
 from holdfast.formats.superblock import Superblock, is_sealed, unpack_superblock
 from holdfast.storage.atomic import FileHandle, Files
 from holdfast.storage.tables import PageStore, TableReader
+from holdfast.storage.unlocking import unlock
 
 FILE_SUFFIX = ".hfc"
 SUSPECT_SUFFIX = ".suspect"
@@ -268,7 +269,7 @@ def is_file_encrypted(files: Files, path: Path) -> bool | None:
 
 def _keys_for(handle: FileHandle, block: Superblock, passphrase: str | None, keys: ChainKeys | None) -> ChainKeys:
     if keys is None:
-        return open_keys(block.chain_id, block.envelope, passphrase)
+        return unlock(block.chain_id, block.envelope, passphrase)
     if keys.chain_id != block.chain_id or keys.cipher is not block.envelope.cipher:
         raise ChainBroken(f"{handle.path} belongs to chain {block.chain_id.hex()}, not {keys.chain_id.hex()}")
     return keys

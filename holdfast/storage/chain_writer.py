@@ -128,10 +128,17 @@ class ChainWriter:
             writer = cls(files, handles, *states[0])
             writer.complete_slots = sum(block.state is FileState.COMPLETE for _, block in states)
             writer._attach(decode_contents(writer.store.body(states[0][1].root)))
+            writer._settle([block for _, block in states])
         except BaseException:
             close_both(handles)
             raise
         return writer
+
+    def _settle(self, blocks: list[Superblock]) -> None:
+        """Make durable what the file was opened by: a process that died may have left it in the cache only."""
+        for block in blocks if self.complete_slots else blocks[:1]:
+            self.handle.write(block.slot_offset, [self.handle.read(block.slot_offset, SUPERBLOCK_SIZE)])
+            self._sync()
 
     def _attach(self, contents: Contents) -> None:
         self.contents = contents

@@ -11,7 +11,7 @@ import msgspec
 
 from holdfast.errors import ChainBroken, DataError, FileDamaged, HoldfastError, PassphraseWrong
 from holdfast.formats.chain_metadata import ChainMetadata, MetadataPoint, metadata_envelope
-from holdfast.formats.keys import ChainKeys, open_keys
+from holdfast.formats.keys import ChainKeys
 from holdfast.model.ids import DiskKey
 from holdfast.model.points import Damage, VerifyReport
 from holdfast.storage.atomic import Files
@@ -19,6 +19,7 @@ from holdfast.storage.chain import Chain, chain_file_names
 from holdfast.storage.chain_file import ChainFile, is_never_committed
 from holdfast.storage.metadata import METADATA_NAME, check_against_metadata, check_links, read_metadata
 from holdfast.storage.salvage import SalvageReport, salvage_file
+from holdfast.storage.unlocking import unlock
 from holdfast.storage.verifier import verify_chain
 
 
@@ -112,7 +113,7 @@ def _keys_of(files: Files, chain: Chain, passphrase: str | None) -> ChainKeys:
     if not files.exists(path):
         raise ChainBroken(f"chain {chain.folder.name} has no readable file and no metadata")
     chain_id, envelope = metadata_envelope(files.read(path))
-    return open_keys(chain_id, envelope, passphrase)
+    return unlock(chain_id, envelope, passphrase)
 
 
 def _lost_points(chain: Chain, problems: list[FileProblem], metadata: ChainMetadata | None) -> list[Damage]:

@@ -19,7 +19,7 @@ from holdfast.errors import (
     RequestInvalid,
 )
 from holdfast.formats.contents import Contents, Table, decode_contents
-from holdfast.formats.keys import ChainKeys, open_keys
+from holdfast.formats.keys import ChainKeys
 from holdfast.formats.magic import (
     ALIGNMENT,
     CONTENTS_SIZE_MAX,
@@ -34,6 +34,7 @@ from holdfast.formats.record import HEADER_SIZE, RecordHeader, RecordOpener, unp
 from holdfast.formats.superblock import Superblock, is_sealed, unpack_superblock
 from holdfast.storage.atomic import FileHandle, Files
 from holdfast.storage.tables import PageStore
+from holdfast.storage.unlocking import unlock
 
 RECORDS_LISTED_MAX = 100_000
 PROBLEMS_MAX = 100
@@ -198,7 +199,7 @@ def _slot(
         return SlotReport(slot=slot, is_valid=False, problem=error.message), None
     problem, keys = "", None
     try:
-        keys = open_keys(block.chain_id, block.envelope, passphrase)
+        keys = unlock(block.chain_id, block.envelope, passphrase)
     except PassphraseWrong as error:
         problem = error.message
     if keys is not None and not is_sealed(data, block.file_id, keys):

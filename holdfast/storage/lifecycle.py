@@ -12,7 +12,7 @@ import msgspec
 from holdfast.errors import ChainBroken, DataError, LimitExceeded, PassphraseWrong, PointNotFound, RequestInvalid
 from holdfast.faults import reach
 from holdfast.formats.contents import Contents, ParentPoint, Point, PointDisk, PointMachine
-from holdfast.formats.keys import ChainKeys, PassphraseCost, new_encrypted_keys, plain_keys
+from holdfast.formats.keys import ChainKeys, PassphraseCost, plain_keys
 from holdfast.formats.magic import FileKind
 from holdfast.model.ids import ChainId, FileId, MachineId, PointId, SessionId
 from holdfast.model.machine import DISK_SIZE_MAX, DISKS_PER_MACHINE_MAX, SECTOR_SIZE, Snapshot
@@ -24,6 +24,7 @@ from holdfast.storage.leftovers import remove_leftovers
 from holdfast.storage.metadata import check_against_metadata, check_chain, check_links, read_metadata, refresh_metadata
 from holdfast.storage.point_writer import complete_point, with_new_point
 from holdfast.storage.repository import Repository
+from holdfast.storage.unlocking import make_encrypted_keys
 
 
 class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -234,7 +235,7 @@ def _begin_full(  # noqa: PLR0913, PLR0917 - the facts of one decision
     if options.passphrase is None:
         keys = plain_keys(chain_id)
     else:
-        keys = new_encrypted_keys(chain_id, options.passphrase, os.urandom(60), options.passphrase_cost)
+        keys = make_encrypted_keys(chain_id, options.passphrase, options.passphrase_cost)
     return _begin(repository, folder, keys, None, (session, snapshot, options.unit_size), decision)
 
 

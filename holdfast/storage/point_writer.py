@@ -151,9 +151,11 @@ class DiskPointWriter:
         self.writer.start_commit()
 
     def finish(self) -> None:
-        """Make the finished disk durable."""
+        """Make the finished disk durable; one that was finished before is left as it is."""
         if not self.is_done:
             raise AssertionError(f"disk {self._disk.key} is at piece {self.cursor} of {self.pieces}")
+        if self.pieces and self._disk.done >= self.pieces:
+            return
         self._commit_map()
         self.writer.commit()
 

@@ -43,6 +43,8 @@ class CrashFiles:
         """Bytes that all files together may have; None for no bound."""
         self.fail_sync: Callable[[int, int], tuple[int, ...] | None] = lambda _number, _waiting: None
         """Gets the number of a flush and of the writes it should make durable; a tuple makes it fail and keep these."""
+        self.after_event: Callable[[int], None] = lambda _count: None
+        """Gets the number of events so far after each one; what it raises ends the operation there."""
         self.overlay: dict[tuple[Path, int], bytes] = {}
         """What reads of a sector return in place of its bytes, by path and number of the sector."""
         self.syncs = 0
@@ -69,9 +71,9 @@ class CrashFiles:
         with self._guard:
             if path in self.entries:
                 raise StoreFailed(f"{path}: File exists")
-            handle = self._handle(path, self._link_new(path))
+            inode = self._link_new(path)
             self._sync_folder(path.parent)
-            return handle
+            return self._handle(path, inode)
 
     def open_lock(self, path: Path) -> FileHandle:
         """Open a lock file, making it when it is not there."""
@@ -270,6 +272,7 @@ class CrashFiles:
 
     def _log(self, event: Event) -> None:
         self.events.append(event)
+        self.after_event(len(self.events))
 
 
 class CrashHandle:

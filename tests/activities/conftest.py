@@ -1,4 +1,4 @@
-"""The world of the activities."""
+"""A lab for each test."""
 
 from pathlib import Path
 

@@ -6,7 +6,7 @@ from activities.contracts.target import AbandonTarget, CommitTarget, FindMachine
 from holdfast.errors import MachineNotFound, MachineRunning, RequestInvalid, TargetExists
 from holdfast.model.ids import TargetId
 from holdfast.model.machine import PowerState
-from tests.activities.lab import KEY, PROVIDER, Lab, failure, run, run_twice
+from tests.activities.lab import KEY, PROVIDER, TOKEN, Lab, failure, run, run_twice
 
 REMOVED, NOTHING = TargetAbandoned(removed=True), TargetAbandoned(removed=False)
 
@@ -29,8 +29,8 @@ def test_a_commit_makes_the_machine_once_with_the_power_asked_for(lab: Lab) -> N
     target = lab.prepare(lab.add_machine("web"))
     request = CommitTarget(provider=PROVIDER, target_id=target.target_id, power=PowerState.ON)
     machine = run_twice(lab.targets.commit_target, request)
-    assert (machine.name, machine.power) == ("web t1", PowerState.ON)
-    assert [found.name for found in lab.provider.machines()].count("web t1") == 1
+    assert (machine.name, machine.power) == ("web copy", PowerState.ON)
+    assert [found.name for found in lab.provider.machines()].count("web copy") == 1
     assert lab.provider.targets() == []
 
 
@@ -65,7 +65,7 @@ def test_a_running_machine_is_not_replaced(lab: Lab) -> None:
 def test_an_abandoned_target_is_gone_with_its_disks(lab: Lab) -> None:
     target = lab.prepare(lab.add_machine())
     disk = lab.target_disk()
-    request = AbandonTarget(provider=PROVIDER, token="t1", target_id=target.target_id)
+    request = AbandonTarget(provider=PROVIDER, token=TOKEN, target_id=target.target_id)
     assert run(lab.targets.abandon_target, request) == REMOVED
     assert not disk.exists()
     assert lab.provider.targets() == []
@@ -75,7 +75,7 @@ def test_an_abandoned_target_is_gone_with_its_disks(lab: Lab) -> None:
 def test_a_committed_target_is_not_abandoned(lab: Lab) -> None:
     target = lab.prepare(lab.add_machine())
     machine = lab.commit(target)
-    request = AbandonTarget(provider=PROVIDER, token="t1", target_id=target.target_id)
+    request = AbandonTarget(provider=PROVIDER, token=TOKEN, target_id=target.target_id)
     assert run(lab.targets.abandon_target, request) == NOTHING
     assert lab.provider.disk_paths(machine.machine_id)[KEY].exists()
 
@@ -83,7 +83,7 @@ def test_a_committed_target_is_not_abandoned(lab: Lab) -> None:
 def test_a_target_whose_preparation_was_never_confirmed_is_removed_too(lab: Lab) -> None:
     prepared = lab.prepare_request(lab.add_machine())
     run(lab.targets.prepare_target, prepared)
-    request = AbandonTarget(provider=PROVIDER, token="t1", prepared=prepared)
+    request = AbandonTarget(provider=PROVIDER, token=TOKEN, prepared=prepared)
     assert run(lab.targets.abandon_target, request) == REMOVED
     assert lab.provider.targets() == []
 
@@ -92,9 +92,9 @@ def test_a_target_that_was_refused_leaves_nothing_to_remove(lab: Lab) -> None:
     machine = lab.add_machine("web")
     prepared = msgspec.structs.replace(lab.prepare_request(machine), machine=machine)
     failure(TargetExists, lab.targets.prepare_target, prepared)
-    request = AbandonTarget(provider=PROVIDER, token="t1", prepared=prepared)
+    request = AbandonTarget(provider=PROVIDER, token=TOKEN, prepared=prepared)
     assert run_twice(lab.targets.abandon_target, request) == NOTHING
 
 
 def test_a_target_nobody_asked_for_leaves_nothing_to_remove(lab: Lab) -> None:
-    assert run(lab.targets.abandon_target, AbandonTarget(provider=PROVIDER, token="t1")) == NOTHING
+    assert run(lab.targets.abandon_target, AbandonTarget(provider=PROVIDER, token=TOKEN)) == NOTHING

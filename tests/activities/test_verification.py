@@ -17,9 +17,7 @@ def check(lab: Lab, chain: str, machine: str | None = None, numbers: tuple[int, 
 
 
 def damage_at(offset: int) -> Damage:
-    return Damage(
-        chain="c", point=1, machine="m", disk=DiskKey("d"), offset=offset, length=1, file="f", reason="bad"
-    )
+    return Damage(chain="c", point=1, machine="m", disk=DiskKey("d"), offset=offset, length=1, file="f", reason="bad")
 
 
 def damaged(count: int, unnamed: int = 0) -> VerifyReport:

@@ -6,6 +6,7 @@ written twice). What was not flushed may be lost, kept or torn, in any order; na
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -62,6 +63,45 @@ def test_no_crash_loses_a_finished_point_and_every_session_goes_on(seed: int) ->
 def test_a_second_crash_while_going_on_loses_nothing_either(seed: int) -> None:
     story = Story(seed % 1000, pieces=6, sessions=2)
     assert explore_twice(story, random.Random(seed), first=8, second=8) >= 60
+
+
+class Died(Exception):
+    """The process is gone; what it wrote is still shown by reads."""
+
+
+def die_at(number: int) -> Callable[[int], None]:
+    def die(count: int) -> None:
+        if count == number:
+            raise Died
+
+    return die
+
+
+def explore_deaths(story: Story, rng: random.Random, steps: int, samples: int) -> Judge:
+    """Let the process die after an event, another one go on, and then the power fail, mostly soon after."""
+    judge = Judge(story)
+    for number in range(1, len(story.events), steps):
+        files = story.base.copy()
+        files.after_event = die_at(number)
+        with suppress(Died):
+            go_on(story, files, 0)
+        assert not files.open_handles
+        files.after_event = lambda _count: None
+        go_on(story, files, sum(event.kind == "mark" for event in files.events))
+        states = list(crash_states(story.base, files.events, rng, samples=1))
+        before = sum(1 for _ in crash_states(story.base, files.events[:number], rng, samples=1))
+        soon = states[before : before + 60]
+        for state in [*rng.sample(soon, min(samples, len(soon))), states[-1]]:
+            words = f"the process died after event {number}; {state.description}"
+            assert judge.problems(CrashState(state.files, state.told, words)) == []
+    tell(f"{judge.states} states after a death and a power failure, {judge.resumed} different ones resumed")
+    return judge
+
+
+def test_a_power_failure_soon_after_a_process_died_loses_nothing(seed: int) -> None:
+    # What the first process left unflushed is read by the second as if it were durable.
+    judge = explore_deaths(Story(seed % 1000, pieces=5, sessions=2), random.Random(seed), steps=1, samples=2)
+    assert judge.states > 100
 
 
 Keep: TypeAlias = Callable[[int], tuple[int, ...]]
@@ -160,3 +200,9 @@ def test_no_crash_loses_a_finished_point_of_longer_stories(
 @pytest.mark.parametrize("repetition", range(5))
 def test_two_crashes_at_many_places_lose_nothing(seed: int, repetition: int) -> None:
     explore_twice(Story(seed % 1000, pieces=9, sessions=3), random.Random(seed + repetition), first=40, second=25)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("pieces, sessions", [(9, 2), (5, 3)])
+def test_power_failures_soon_after_deaths_of_longer_stories_lose_nothing(seed: int, pieces: int, sessions: int) -> None:
+    explore_deaths(Story(seed % 1000, pieces, sessions), random.Random(seed), steps=1, samples=40)

@@ -1,6 +1,5 @@
 """Files that are older than they were, gone, not the chain's, or damaged metadata: all of it is noticed."""
 
-
 import pytest
 
 from holdfast.errors import ChainBroken, FileDamaged, PointNotFound

@@ -1,7 +1,5 @@
 """What damage must be found where: the expected verdicts."""
 
-
-
 from holdfast.formats.magic import PIECE_SIZE, PIECES_PER_PAGE
 from holdfast.model.ids import SessionId
 from holdfast.model.points import VerifyReport

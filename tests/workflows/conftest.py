@@ -148,11 +148,11 @@ def dev_stage(dev_client: Client) -> Stage:
 
 async def details(handle: WorkflowHandle[Any, Any]) -> str:
     """Return the details that Temporal's web pages show of a workflow."""
-    metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    metadata: WorkflowMetadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
     return metadata.current_details
 
 
-async def happens(handle: WorkflowHandle[Any, Any], kind: "EventType.ValueType") -> None:
+async def happens(handle: WorkflowHandle[Any, Any], kind: EventType.ValueType) -> None:
     """Return when an event of this kind is in the workflow's history."""
     async with asyncio.timeout(20):
         async for event in handle.fetch_history_events(wait_new_event=True):

@@ -181,7 +181,7 @@ async def test_a_cancelled_machine_leaves_nothing(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("step", STEPS)
-async def test_a_cancellation_that_a_step_ignores_still_counts(stage: Stage, step: str) -> None:
+async def test_a_cancellation_that_a_step_ignores_still_counts(dev_stage: Stage, step: str) -> None:
     world = World()
     release = asyncio.Event()
 
@@ -193,18 +193,17 @@ async def test_a_cancellation_that_a_step_ignores_still_counts(stage: Stage, ste
                 continue
 
     world.answers[step] = then(ignore_cancellation, world.answers[step])
-    async with stage.playing(world):
-        handle = await stage.start(MachineBackup.run, request_for(stage, world))
+    async with dev_stage.playing(world):
+        handle = await dev_stage.start(MachineBackup.run, request_for(dev_stage, world))
         await world.until(lambda: world.count(step) == 1)
         await handle.cancel()
-        # Else both reach the server at once, which the time-skipping one does not bear.
         await happens(handle, EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED)
         release.set()
         await cancelled(handle)
     assert world.names()[STEPS.index(step) + 1 :] == [name for name in UNDONE if step != STEPS[0] or name != UNDONE[0]]
 
 
-async def test_a_cancellation_during_cleaning_up_does_not_stop_it(stage: Stage) -> None:
+async def test_a_cancellation_during_cleaning_up_does_not_stop_it(dev_stage: Stage) -> None:
     world = World()
     release = asyncio.Event()
     world.fail("transfer.copy_disk", SnapshotNotFound("snapshot of web is gone"))
@@ -213,8 +212,8 @@ async def test_a_cancellation_during_cleaning_up_does_not_stop_it(stage: Stage) 
         await release.wait()
 
     world.answers["repository.abandon_point"] = then(wait, world.answers["repository.abandon_point"])
-    async with stage.playing(world):
-        handle = await stage.start(MachineBackup.run, request_for(stage, world))
+    async with dev_stage.playing(world):
+        handle = await dev_stage.start(MachineBackup.run, request_for(dev_stage, world))
         await world.until(lambda: world.count("repository.abandon_point") == 1)
         await handle.cancel()
         await happens(handle, EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED)
@@ -223,7 +222,7 @@ async def test_a_cancellation_during_cleaning_up_does_not_stop_it(stage: Stage) 
     assert world.names()[-2:] == UNDONE
 
 
-async def test_a_cancellation_during_completion_comes_too_late(stage: Stage) -> None:
+async def test_a_cancellation_during_completion_comes_too_late(dev_stage: Stage) -> None:
     world = World()
     release = asyncio.Event()
 
@@ -231,11 +230,10 @@ async def test_a_cancellation_during_completion_comes_too_late(stage: Stage) -> 
         await asyncio.shield(release.wait())
 
     world.answers["repository.finish_point"] = then(wait, world.answers["repository.finish_point"])
-    async with stage.playing(world):
-        handle = await stage.start(MachineBackup.run, request_for(stage, world))
+    async with dev_stage.playing(world):
+        handle = await dev_stage.start(MachineBackup.run, request_for(dev_stage, world))
         await world.until(lambda: world.count("repository.finish_point") == 1)
         await handle.cancel()
-        # Else both reach the server at once, which the time-skipping one does not bear.
         await happens(handle, EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED)
         release.set()
         result = await handle.result()

@@ -119,10 +119,11 @@ async def test_one_failed_disk_stops_the_other_before_the_target_goes(stage: Sta
             ended.append(request.disk)
 
     world.answers["transfer.restore_disk"] = write
-    world.answers["target.abandon"] = lambda request, usual=world.answers["target.abandon"]: (
-        ended.append("target"),
-        usual(request),
-    )[1]
+
+    async def note_target() -> None:
+        ended.append("target")
+
+    world.answers["target.abandon"] = then(note_target, world.answers["target.abandon"])
     async with stage.playing(world):
         failure = await stage.failure(RestoreMachine.run, stage.restore())
     assert isinstance(error_from_failure(failure), RestoredBytesDiffer)

@@ -22,14 +22,12 @@ from holdfast.formats.magic import (
     FileKind,
     FileState,
 )
-from holdfast.formats.record import HEADER_SIZE, Buffer, PieceEntry, unpack_header
-from holdfast.storage.atomic import FileHandle, HostFiles
+from holdfast.formats.record import HEADER_SIZE, PieceEntry, unpack_header
 from holdfast.storage.chain_file import SUSPECT_SUFFIX, ChainFile, read_states
 from holdfast.storage.chain_lock import LOCK_NAME
 from holdfast.storage.chain_writer import ChainWriter, FileSpec
 from holdfast.testing.chains import CHEAP
 from holdfast.testing.crashfs import CrashFiles
-from holdfast.testing.faults import open_below
 
 UNIT = 256 << 10
 FOLDER = Path("/chain")
@@ -196,31 +194,38 @@ def test_an_unforeseen_error_in_the_background_ends_the_writer_too(files: CrashF
         assert file.superblock.generation == 1
 
 
-class Forgetful(HostFiles):
+class Forgetful(CrashFiles):
     """Storage that takes writes of superblocks and keeps something else."""
 
+    is_forgetful = False
+
     @override
-    def open(self, path: Path, *, write: bool = False) -> FileHandle:
-        handle = super().open(path, write=write)
-        real = handle.write
-
-        def write_wrongly(offset: int, buffers: list[Buffer]) -> None:
-            changed = bytes(len(buffers[0])) if offset < RECORDS_START else buffers[0]
-            real(offset, [changed, *buffers[1:]])
-
-        if write:
-            handle.write = write_wrongly  # type: ignore[method-assign, assignment] # storage that lies
-        return handle
+    def write_inode(self, inode: int, path: Path, offset: int, data: bytes) -> None:
+        lost = self.is_forgetful and offset < RECORDS_START
+        super().write_inode(inode, path, offset, bytes(len(data)) if lost else data)
 
 
-def test_a_commit_is_read_back_before_it_counts(tmp_path: Path) -> None:
-    path = tmp_path / PATH.name
-    ChainWriter.create(HostFiles(), path, spec(), plain_keys(CHAIN)).close()
-    with ChainWriter.resume(Forgetful(), path) as writer, pytest.raises(StoreFailed, match="does not read back"):
-        writer.commit()
-    with ChainFile.open(HostFiles(), path) as file:
+def test_a_commit_is_read_back_before_it_counts() -> None:
+    files = Forgetful([Path("/")])
+    with make(files) as writer:
+        files.is_forgetful = True
+        with pytest.raises(StoreFailed, match="the superblock does not read back"):
+            writer.commit()
+    with ChainFile.open(files, PATH) as file:
         assert file.superblock.generation == 1
-    assert open_below(tmp_path) == []
+
+
+def test_what_a_dead_process_left_in_the_cache_is_flushed_before_anything_is_built_on_it(files: CrashFiles) -> None:
+    make(files).close()
+    events = len(files.events)
+    ChainWriter.resume(files, PATH).close()
+    assert [event.kind for event in files.events[events:]] == ["write", "sync"]
+    with ChainWriter.resume(files, PATH) as writer:
+        writer.commit_complete()
+    before, events = files.content(PATH), len(files.events)
+    ChainWriter.resume(files, PATH).close()
+    assert [event.kind for event in files.events[events:]] == ["write", "sync", "write", "sync"]
+    assert files.content(PATH) == before
 
 
 def test_contents_that_no_reader_would_take_are_refused_before_they_count(files: CrashFiles) -> None:
