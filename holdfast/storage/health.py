@@ -10,16 +10,15 @@ from pathlib import Path
 import msgspec
 
 from holdfast.errors import ChainBroken, DataError, FileDamaged, HoldfastError, PassphraseWrong
-from holdfast.formats.chain_metadata import ChainMetadata, MetadataPoint, metadata_envelope
+from holdfast.formats.chain_metadata import ChainMetadata, MetadataPoint
 from holdfast.formats.keys import ChainKeys
 from holdfast.model.ids import DiskKey
 from holdfast.model.points import Damage, VerifyReport
 from holdfast.storage.atomic import Files
 from holdfast.storage.chain import Chain, chain_file_names
 from holdfast.storage.chain_file import ChainFile, is_never_committed
-from holdfast.storage.metadata import METADATA_NAME, check_against_metadata, check_links, read_metadata
+from holdfast.storage.metadata import METADATA_NAME, check_against_metadata, check_links, keys_of, read_metadata
 from holdfast.storage.salvage import SalvageReport, salvage_file
-from holdfast.storage.unlocking import unlock
 from holdfast.storage.verifier import verify_chain
 
 
@@ -86,7 +85,7 @@ def rebuild_file(files: Files, folder: Path, name: str, passphrase: str | None) 
     chain, _ = open_readable(files, folder, passphrase)
     with chain:
         siblings = Chain(folder, [file for file in chain.files if file.path.name != name])
-        keys = _keys_of(files, chain, passphrase)
+        keys = keys_of(files, chain, passphrase)
         return salvage_file(files, folder / name, keys, siblings, _known_roots(files, folder, keys))
 
 
@@ -100,20 +99,10 @@ def _known_roots(files: Files, folder: Path, keys: ChainKeys) -> dict[int, str]:
 
 def _metadata_of(files: Files, chain: Chain, passphrase: str | None) -> tuple[ChainMetadata | None, list[Damage]]:
     try:
-        keys = _keys_of(files, chain, passphrase)
+        keys = keys_of(files, chain, passphrase)
         return read_metadata(files, chain.folder, keys), []
     except DataError as error:
         return None, [_damage(chain, 0, "", METADATA_NAME, error.message)]
-
-
-def _keys_of(files: Files, chain: Chain, passphrase: str | None) -> ChainKeys:
-    if chain.files:
-        return chain.files[0].keys
-    path = chain.folder / METADATA_NAME
-    if not files.exists(path):
-        raise ChainBroken(f"chain {chain.folder.name} has no readable file and no metadata")
-    chain_id, envelope = metadata_envelope(files.read(path))
-    return unlock(chain_id, envelope, passphrase)
 
 
 def _lost_points(chain: Chain, problems: list[FileProblem], metadata: ChainMetadata | None) -> list[Damage]:

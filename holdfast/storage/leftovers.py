@@ -12,7 +12,7 @@ from holdfast.storage.atomic import Files
 from holdfast.storage.chain import Chain
 from holdfast.storage.chain_file import FILE_SUFFIX, SUSPECT_SUFFIX, ChainFile
 from holdfast.storage.chain_lock import acquire_chain_lock
-from holdfast.storage.metadata import read_metadata
+from holdfast.storage.metadata import METADATA_NAME, keys_of, read_metadata
 
 
 def remove_leftovers(
@@ -40,8 +40,8 @@ def _leftovers(files: Files, folder: Path, passphrase: str | None, session: Sess
     aside = [folder / name for name in files.names(folder) if name.endswith(FILE_SUFFIX + SUSPECT_SUFFIX)]
     with Chain.open(files, folder, passphrase) as chain:
         unfinished = [file for file in chain.files if not file.is_complete and _is_of(file, session)]
-        if chain.files and (unfinished or chain.empty):
-            _check_unneeded(files, chain, unfinished)
+        if (unfinished or chain.empty) and (chain.files or files.exists(folder / METADATA_NAME)):
+            _check_unneeded(files, chain, unfinished, passphrase)
         return [*(file.path for file in unfinished), *chain.empty, *aside]
 
 
@@ -49,9 +49,9 @@ def _is_of(file: ChainFile, session: SessionId | None) -> bool:
     return session is None or any(point.session == session for point in file.contents.points)
 
 
-def _check_unneeded(files: Files, chain: Chain, unfinished: list[ChainFile]) -> None:
+def _check_unneeded(files: Files, chain: Chain, unfinished: list[ChainFile], passphrase: str | None) -> None:
     chain.check_whole()
-    metadata = read_metadata(files, chain.folder, chain.files[0].keys)
+    metadata = read_metadata(files, chain.folder, keys_of(files, chain, passphrase))
     complete = [listed for listed in (metadata.files if metadata else ()) if listed.complete]
     needed = {listed.file for listed in complete}
     needed |= {file.contents.parent.file for file in chain.files if file.contents.parent is not None}

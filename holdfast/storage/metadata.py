@@ -16,6 +16,7 @@ from holdfast.formats.keys import ChainKeys
 from holdfast.storage.atomic import Files
 from holdfast.storage.chain import Chain
 from holdfast.storage.chain_file import ChainFile
+from holdfast.storage.unlocking import unlock
 
 METADATA_NAME = "chain.hfm"
 
@@ -125,6 +126,20 @@ def _check_file(chain: Chain, listed: MetadataFile, file: ChainFile | None) -> N
             f"file {listed.name} of chain {chain.folder.name} is at commit {file.superblock.generation}, "
             f"it was at {listed.generation}: it was rolled back"
         )
+
+
+def keys_of(files: Files, chain: Chain, passphrase: str | None) -> ChainKeys:
+    """Return the keys of a chain, from a file that can be read or else from the metadata.
+
+    Raises `ChainBroken` when there is neither, `FileDamaged` when the metadata cannot be read, and `PassphraseWrong`.
+    """
+    if chain.files:
+        return chain.files[0].keys
+    path = chain.folder / METADATA_NAME
+    if not files.exists(path):
+        raise ChainBroken(f"chain {chain.folder.name} has no readable file and no metadata")
+    chain_id, envelope = metadata_envelope(files.read(path))
+    return unlock(chain_id, envelope, passphrase)
 
 
 def check_links(chain: Chain) -> None:

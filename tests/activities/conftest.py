@@ -1,4 +1,4 @@
-"""A lab for each test."""
+"""The world of the activities."""
 
 from pathlib import Path
 

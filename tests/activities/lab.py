@@ -1,191 +1,305 @@
-"""A provider, a repository and a catalog in one folder, and attempts of activities on them."""
+"""A hypervisor, a repository and a catalog in one folder, and attempts at activities over them."""
 
 import dataclasses
 import random
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
+import msgspec
+import pytest
+from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.contracts import repository as repository_contract
-from activities.contracts import snapshot as snapshot_contract
-from activities.contracts.transfer import CopyDisk, DiskCopied, TransferCursor
+from activities.contracts import repository as points
+from activities.contracts import snapshot as snapshots
+from activities.contracts import target as targets
+from activities.contracts.transfer import CopyDisk, DiskCopied, DiskRestored, RestoreDisk, TransferCursor
 from activities.repository import RepositoryActivities, UpkeepActivities
 from activities.snapshot import SnapshotActivities
 from activities.target import TargetActivities
 from activities.transfer import TransferActivities
-from holdfast.clock import SystemClock
-from holdfast.errors import CredentialMissing, RepositoryNotFound
-from holdfast.faults import set_hook
-from holdfast.formats.keys import PassphraseCost
-from holdfast.model.ids import CredentialName, DiskKey, ProviderName, RepositoryName, SessionId
-from holdfast.model.machine import Machine, Snapshot
+from holdfast.catalog.database import Catalog
+from holdfast.errors import ConfigurationInvalid, HoldfastError, RepositoryNotFound
+from holdfast.model.ids import CredentialName, DiskKey, MachineId, ProviderName, RepositoryName, SessionId
+from holdfast.model.machine import Machine, PowerState, RestoreTarget, Snapshot
 from holdfast.model.points import OpenPoint, PointSummary
 from holdfast.pipeline.stages import PipeOptions
 from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
+from workers.credentials import Credentials
 
-LAB = ProviderName("lab")
-VAULT = RepositoryName("vault")
-MIB = 1 << 20
+KIB = 1 << 10
+PIECE = 64 * KIB
+UNIT = 256 * KIB
+KEY = DiskKey("disk0")
+PROVIDER = ProviderName("lab")
+STORE = RepositoryName("store")
+CREDENTIAL = CredentialName("vault")
+TOKEN = "t1"
+ANOTHER_TOKEN = "t2"
+EAGER = PipeOptions(
+    threads=1, in_flight_bytes=2 * UNIT, commit_new_bytes=UNIT, uncommitted_bytes_max=UNIT, commit_interval_s=0
+)
+"""A commit after every unit, and nothing is read far ahead."""
 
 _Request = TypeVar("_Request")
 _Reply = TypeVar("_Reply")
 
 
+class HurriedClock:
+    """Lets a second pass at every look, so that no report is held back."""
+
+    def __init__(self) -> None:
+        self._seconds = 1_700_000_000
+
+    def now(self) -> datetime:
+        return datetime(2024, 1, 1, tzinfo=UTC) + timedelta(seconds=self.monotonic_s())
+
+    def monotonic_s(self) -> float:
+        self._seconds += 1
+        return float(self._seconds)
+
+
+class StillClock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_700_000_000.0
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.seconds, UTC)
+
+    def monotonic_s(self) -> float:
+        return self.seconds
+
+
 class Attempt:
-    """One attempt of an activity. ``cursor`` is what the attempt before reported last."""
+    """One attempt at an activity; ``previous`` is the last report of the attempt before."""
 
-    def __init__(self, cursor: object = None) -> None:
+    def __init__(self, previous: object = None) -> None:
         self.environment = ActivityEnvironment()
-        details = [] if cursor is None else [cursor]
-        self.environment.info = dataclasses.replace(self.environment.info, heartbeat_details=details)
-        self.environment.on_heartbeat = lambda *reported: self.reports.extend(reported)
-        self.reports: list[Any] = []
+        self.beats: list[object] = []
+        self.on_beat: Callable[[object], None] = lambda _: None
+        if previous is not None:
+            details = [msgspec.to_builtins(previous)]
+            self.environment.info = dataclasses.replace(self.environment.info, attempt=2, heartbeat_details=details)
+        self.environment.on_heartbeat = self._beat
 
-    def run(self, method: Callable[[_Request], _Reply], request: _Request) -> _Reply:
-        return self.environment.run(method, request)
+    def run(self, serve: Callable[[_Request], _Reply], request: _Request) -> _Reply:
+        return self.environment.run(serve, request)
 
-    @property
-    def cursor(self) -> TransferCursor:
-        """Return what was reported last."""
-        assert isinstance(self.reports[-1], TransferCursor)
-        return self.reports[-1]
+    def _beat(self, *details: object) -> None:
+        for cursor in details:
+            self.beats.append(cursor)
+            self.on_beat(cursor)
+
+
+def run(serve: Callable[[_Request], _Reply], request: _Request) -> _Reply:
+    """Return the reply of a first attempt."""
+    return Attempt().run(serve, request)
+
+
+def run_twice(serve: Callable[[_Request], _Reply], request: _Request) -> _Reply:
+    """Return the reply, which a second attempt gives too."""
+    reply = run(serve, request)
+    assert run(serve, request) == reply
+    return reply
+
+
+def failure(
+    expected: type[HoldfastError],
+    serve: Callable[[_Request], _Reply],
+    request: _Request,
+    attempt: Attempt | None = None,
+) -> ApplicationError:
+    """Return how an attempt fails, as workflows see it."""
+    with pytest.raises(ApplicationError) as caught:
+        (attempt or Attempt()).run(serve, request)
+    assert caught.value.type == expected.code, caught.value
+    return caught.value
+
+
+def without_times(reply: DiskCopied | DiskRestored) -> DiskCopied | DiskRestored:
+    """Return the reply without what every attempt adds to: seconds, and the page that its last commit takes."""
+    figures = msgspec.structs.replace(reply.figures, duration_s=0, stored_bytes=0)
+    return msgspec.structs.replace(reply, figures=figures, busy={})
+
+
+def cursors(attempt: Attempt) -> list[TransferCursor]:
+    assert all(isinstance(beat, TransferCursor) for beat in attempt.beats)
+    return [beat for beat in attempt.beats if isinstance(beat, TransferCursor)]
+
+
+def stopping(stop: Callable[[ActivityEnvironment], None], units: int = 2) -> Attempt:
+    """Return an attempt that is told to stop once this many units are committed."""
+    attempt = Attempt()
+
+    def stop_at(cursor: object) -> None:
+        assert isinstance(cursor, TransferCursor)
+        if cursor.committed_bytes >= units * UNIT:
+            stop(attempt.environment)
+
+    attempt.on_beat = stop_at
+    return attempt
+
+
+def write_disk(path: Path, chance: random.Random, size_bytes: int) -> Path:
+    """Fill a new disk with random bytes around a hole in the middle."""
+    third = size_bytes // PIECE // 3 * PIECE
+    with path.open("xb") as disk:
+        disk.write(chance.randbytes(third))
+        disk.seek(2 * third)
+        disk.write(chance.randbytes(size_bytes - 2 * third))
+    return path
 
 
 class Lab:
-    """What activities are given, over real folders."""
+    """The world of the activities; machines have one disk."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder = folder
-        self.clock = SystemClock()
-        self.random = random.Random(seed)
-        self.provider = LocalProvider.create(folder / "lab", self.clock)
-        self.vault = folder / "vault"
-        Repository.create(self.vault, HostFiles(), "r1", self.clock.now())
-        self.passphrases = {"secret": "correct horse"}
+    def __init__(self, root: Path, seed: int) -> None:
+        self.root = root
+        self.chance = random.Random(seed)
+        self.clock = HurriedClock()
+        self.provider = LocalProvider.create(root / "provider", self.clock)
+        self.repository = Repository.create(root / "repository", HostFiles(), "id", self.clock.now())
+        self.credentials = Credentials(root / "credentials")
+        self.credentials.folder.mkdir()
+        secret = self.credentials.folder / CREDENTIAL
+        secret.touch(mode=0o600)
+        secret.write_text("correct horse\n")
+        passphrases = self.credentials.passphrase
         self.snapshots = SnapshotActivities(self.open_provider, self.clock)
         self.targets = TargetActivities(self.open_provider, self.clock)
-        self.points = RepositoryActivities(self.open_repository, self.passphrase, self.clock)
-        self.upkeep = UpkeepActivities(self.open_repository, self.passphrase, self.clock)
-        small = PipeOptions(commit_new_bytes=2 * MIB, uncommitted_bytes_max=4 * MIB, commit_interval_s=0.01)
-        self.transfers = TransferActivities(
-            self.open_provider, self.open_repository, self.passphrase, self.clock, small
-        )
+        self.points = RepositoryActivities(self.open_repository, passphrases, self.clock)
+        self.upkeep = UpkeepActivities(self.open_repository, passphrases, self.clock)
+        self.transfers = TransferActivities(self.open_provider, self.open_repository, passphrases, self.clock, EAGER)
 
     def open_provider(self, name: ProviderName) -> LocalProvider:
-        assert name == LAB
+        if name != PROVIDER:
+            raise ConfigurationInvalid(f"no provider {name}")
         return self.provider
 
     def open_repository(self, name: RepositoryName) -> Repository:
-        if name != VAULT:
-            raise RepositoryNotFound(f"the configuration has no repository {name}")
-        return Repository.open(self.vault, HostFiles())
+        if name != STORE:
+            raise RepositoryNotFound(f"no repository {name}")
+        return Repository.open(self.root / "repository", HostFiles())
 
-    def passphrase(self, name: CredentialName | None) -> str | None:
-        if name is None:
-            return None
-        if name not in self.passphrases:
-            raise CredentialMissing(f"no credential {name}")
-        return self.passphrases[name]
+    def open_catalog(self) -> Catalog:
+        return Catalog.open(f"sqlite:///{self.root / 'catalog.db'}", self.clock)
 
-    def machine(self, name: str = "web", sizes: tuple[int, ...] = (8 * MIB,)) -> Machine:
-        """Add a machine whose disks hold half random bytes, half zeros."""
-        disks = {}
-        for number, size in enumerate(sizes):
-            path = self.folder / f"{name}-{number}.raw"
-            path.write_bytes(self.random.randbytes(size // 2) + bytes(size - size // 2))
-            disks[DiskKey(f"disk{number}")] = path
-        return self.provider.add_machine(name, disks)
+    # Machines
 
-    def disk(self, machine: Machine, number: int = 0) -> Path:
-        return self.folder / f"{machine.name}-{number}.raw"
+    def add_machine(self, name: str = "web 01", size_bytes: int = 20 * PIECE + 512) -> Machine:
+        path = write_disk(self.root / f"{name}.raw", self.chance, size_bytes)
+        return self.provider.add_machine(name, {KEY: path})
 
-    def change(self, machine: Machine, offset: int, length: int, number: int = 0) -> None:
-        """Write random bytes to a disk."""
-        with self.disk(machine, number).open("r+b") as file:
-            file.seek(offset)
-            file.write(self.random.randbytes(length))
+    def disk_path(self, machine: Machine) -> Path:
+        return self.provider.disk_paths(machine.machine_id)[KEY]
 
-    def freeze(self, machine: Machine, session: str) -> Snapshot:
-        request = snapshot_contract.CreateSnapshot(provider=LAB, machine_id=machine.machine_id, tag=f"t-{session}")
-        return Attempt().run(self.snapshots.create_snapshot, request)
+    def content(self, machine: Machine) -> bytes:
+        return self.disk_path(machine).read_bytes()
 
-    def begin(self, frozen: Snapshot, session: str, **options: Any) -> OpenPoint:
-        request = repository_contract.BeginPoint(
-            repository=VAULT, session_id=SessionId(session), snapshot=frozen, **options
+    def overwrite(self, machine: Machine, offset: int, length: int) -> None:
+        with self.disk_path(machine).open("r+b") as disk:
+            disk.seek(offset)
+            disk.write(self.chance.randbytes(length))
+
+    # The steps of a backup and of a restore, by their activities
+
+    def freeze(self, machine: Machine, tag: str = "s1") -> Snapshot:
+        request = snapshots.CreateSnapshot(provider=PROVIDER, machine_id=machine.machine_id, tag=tag)
+        return run(self.snapshots.create_snapshot, request)
+
+    def begin_request(self, snapshot: Snapshot, credential: CredentialName | None = None) -> points.BeginPoint:
+        return points.BeginPoint(
+            repository=STORE,
+            session_id=SessionId(snapshot.tag),
+            snapshot=snapshot,
+            unit_size=UNIT,
+            credential=credential,
         )
-        return Attempt().run(self.points.begin_point, request)
 
-    def finish(self, opened: OpenPoint, credential: str | None = None) -> PointSummary:
-        name = None if credential is None else CredentialName(credential)
-        request = repository_contract.FinishPoint(repository=VAULT, point=opened, credential=name)
-        return Attempt().run(self.points.finish_point, request)
+    def begin(self, snapshot: Snapshot) -> OpenPoint:
+        return run(self.points.begin_point, self.begin_request(snapshot))
 
-    def abandon(self, frozen: Snapshot, session: str) -> tuple[str, ...]:
-        request = repository_contract.AbandonPoint(repository=VAULT, session_id=SessionId(session), snapshot=frozen)
-        return Attempt().run(self.points.abandon_point, request).removed
+    def copy_request(self, snapshot: Snapshot, point: OpenPoint) -> CopyDisk:
+        return CopyDisk(
+            provider=PROVIDER,
+            machine_id=snapshot.machine_id,
+            snapshot_id=snapshot.snapshot_id,
+            disk=KEY,
+            repository=STORE,
+            point=point,
+        )
 
-    def back_up(self, machine: Machine, session: str, **options: Any) -> tuple[PointSummary, list[DiskCopied]]:
-        """Make a point of a machine."""
-        frozen = self.freeze(machine, session)
-        opened = self.begin(frozen, session, **options)
-        credential = options.get("credential")
-        copied = [
-            Attempt().run(self.transfers.copy_disk, copy_request(frozen, opened, disk.key, credential=credential))
-            for disk in frozen.disks
-        ]
-        point = self.finish(opened, credential)
-        self.provider.remove_snapshot(machine.machine_id, frozen.snapshot_id)
-        return point, copied
+    def begun(self, machine: Machine, tag: str = "s1") -> CopyDisk:
+        """Return the request for the disk of a point that has just been begun."""
+        snapshot = self.freeze(machine, tag)
+        return self.copy_request(snapshot, self.begin(snapshot))
 
+    def finish(self, point: OpenPoint, credential: CredentialName | None = None) -> PointSummary:
+        request = points.FinishPoint(repository=STORE, point=point, credential=credential)
+        return run(self.points.finish_point, request)
 
-def copy_request(frozen: Snapshot, opened: OpenPoint, disk: str = "disk0", **more: Any) -> CopyDisk:
-    return CopyDisk(
-        provider=LAB,
-        machine_id=frozen.machine_id,
-        snapshot_id=frozen.snapshot_id,
-        disk=DiskKey(disk),
-        repository=VAULT,
-        point=opened,
-        **more,
-    )
+    def back_up(self, machine: Machine, tag: str = "s1") -> tuple[DiskCopied, PointSummary]:
+        request = self.begun(machine, tag)
+        copied = run(self.transfers.copy_disk, request)
+        return copied, self.finish(request.point)
 
+    def prepare(self, machine: Machine, token: str = TOKEN, replaces: MachineId | None = None) -> RestoreTarget:
+        return run(self.targets.prepare_target, self.prepare_request(machine, token, replaces))
 
-class Fault:
-    """Does something when a fault point is reached for the ``nth`` time; a context manager."""
+    def prepare_request(
+        self, machine: Machine, token: str = TOKEN, replaces: MachineId | None = None
+    ) -> targets.PrepareTarget:
+        name = machine.name if replaces is not None else f"{machine.name} copy"
+        wanted = msgspec.structs.replace(machine, name=name)
+        return targets.PrepareTarget(
+            provider=PROVIDER, token=token, machine=wanted, disks=machine.disks, replaces=replaces
+        )
 
-    def __init__(self, name: str, nth: int, action: Callable[[], None]) -> None:
-        self._name = name
-        self._left = nth
-        self._action = action
+    def restore_request(self, target: RestoreTarget, point: PointSummary, *, compare: bool = True) -> RestoreDisk:
+        return RestoreDisk(
+            provider=PROVIDER,
+            target_id=target.target_id,
+            disk=KEY,
+            repository=STORE,
+            chain=point.chain,
+            number=point.number,
+            compare=compare,
+        )
 
-    def __enter__(self) -> "Fault":
-        set_hook(self._reached)
-        return self
+    def commit(self, target: RestoreTarget, power: PowerState = PowerState.OFF) -> Machine:
+        request = targets.CommitTarget(provider=PROVIDER, target_id=target.target_id, power=power)
+        return run(self.targets.commit_target, request)
 
-    def __exit__(self, *_: object) -> None:
-        set_hook(None)
+    def restored(self, machine: Machine, point: PointSummary, token: str = ANOTHER_TOKEN) -> bytes:
+        """Return the content of a new machine restored from a point."""
+        target = self.prepare(machine, token)
+        run(self.transfers.restore_disk, self.restore_request(target, point))
+        return self.content(self.commit(target))
 
-    @property
-    def is_reached(self) -> bool:
-        return self._left <= 0
+    def target_disk(self) -> Path:
+        """Return the file of the only prepared disk."""
+        (path,) = (self.root / "provider" / "targets").glob("*/machine/*.raw")
+        return path
 
-    def _reached(self, name: str) -> None:
-        if name == self._name:
-            self._left -= 1
-            if self._left == 0:
-                self._action()
+    # Looking into the repository
 
+    def committed_bytes(self, request: CopyDisk) -> int:
+        """Return how much of a disk the chain file on storage holds now."""
+        with self.repository.open_chain(request.point.chain, None) as chain:
+            for _, point in chain.points():
+                disk = point.disk(request.disk)
+                if point.number == request.point.number and disk is not None:
+                    return min(disk.done * PIECE, disk.size)
+        return 0
 
-class Killed(BaseException):
-    """Stands for a process that dies: nothing catches it."""
+    def chain_file(self, point: OpenPoint | PointSummary) -> Path:
+        return self.repository.chain_file(point.chain, point.file)
 
-
-def die() -> None:
-    raise Killed
-
-
-CHEAP = PassphraseCost(memory_kib=1024, iterations=1, lanes=1)
+    def chain_files(self) -> list[str]:
+        return sorted(path.name for path in (self.root / "repository").rglob("*.hfc*"))

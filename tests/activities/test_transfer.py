@@ -1,325 +1,274 @@
-"""Moving a disk: the same bytes come back, whatever interrupts, and every degraded choice is told."""
+"""Moving the bytes of one disk: what is read and why, resuming, and what is refused."""
 
-from pathlib import Path
-from typing import Any
+import shutil
 
+import msgspec
 import pytest
-from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.exceptions import CancelledError
+from temporalio.testing import ActivityEnvironment
 
-from activities.contracts import target as target_contract
-from activities.contracts.transfer import DiskRestored, RestoreDisk, TransferCursor
-from holdfast.errors import SyncFailed
-from holdfast.model.ids import CredentialName, DiskKey, TargetId
+from activities.contracts.repository import AbandonPoint
+from activities.contracts.transfer import TransferCursor
+from holdfast.errors import (
+    CredentialMissing,
+    DiskChanged,
+    DiskNotFound,
+    OperationInterrupted,
+    PointNotFound,
+    RepositoryUnavailable,
+    RequestInvalid,
+    SnapshotNotFound,
+)
+from holdfast.model.ids import CredentialName, DiskKey, SessionId, SnapshotId
 from holdfast.model.plan import ReadMode
-from holdfast.model.points import PointSummary
 from holdfast.providers.local.hypervisor import LocalProvider
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.chain_writer import ChainWriter
-from tests.activities.lab import LAB, MIB, VAULT, Attempt, Fault, Killed, Lab, copy_request, die
+from tests.activities.lab import (
+    CREDENTIAL,
+    KEY,
+    PIECE,
+    STORE,
+    UNIT,
+    Attempt,
+    Lab,
+    cursors,
+    failure,
+    run,
+    stopping,
+    without_times,
+    write_disk,
+)
+
+SIZE = 48 * PIECE + 512
+ABSENT = CredentialName("absent")
 
 
-def restored(lab: Lab, point: PointSummary, name: str, attempt: Attempt | None = None, **more: Any) -> DiskRestored:
-    """Restore the first disk of a point to a new machine."""
-    target_id = prepared(lab, point, name)
-    used = attempt if attempt is not None else Attempt()
-    reply = used.run(lab.transfers.restore_disk, restore_request(point, target_id, **more))
-    commit = target_contract.CommitTarget(provider=LAB, target_id=target_id)
-    Attempt().run(lab.targets.commit_target, commit)
-    return reply
+# -- how a disk is read ------------------------------------------------------------------------------------------------
 
 
-def prepared(lab: Lab, point: PointSummary, name: str) -> TargetId:
-    stored = lab.open_repository(VAULT).find_point(point.point_id, lab.passphrases["secret"])
-    machine = stored.point.captured_machine()
-    request = target_contract.PrepareTarget(
-        provider=LAB,
-        token=name,
-        machine=type(machine)(machine_id=machine.machine_id, name=name, power=machine.power, disks=machine.disks[:1]),
-        disks=machine.disks[:1],
-    )
-    return Attempt().run(lab.targets.prepare_target, request).target_id
+def test_a_first_point_is_read_in_full_without_its_holes(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    copied, point = lab.back_up(machine)
+    assert (copied.decision.mode, copied.note) == (ReadMode.FULL, "")
+    assert copied.figures.size_bytes == copied.figures.processed_bytes == SIZE
+    assert copied.figures.read_bytes < 40 * PIECE
+    assert lab.restored(machine, point) == lab.content(machine)
 
 
-def restore_request(point: PointSummary, target_id: TargetId, **more: Any) -> RestoreDisk:
-    return RestoreDisk(
-        provider=LAB,
-        target_id=target_id,
-        disk=DiskKey("disk0"),
-        repository=VAULT,
-        chain=point.chain,
-        number=point.number,
-        **more,
-    )
+def test_an_increment_reads_only_what_changed(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    lab.overwrite(machine, 5 * PIECE + 100, 2 * PIECE)
+    copied, point = lab.back_up(machine, "s2")
+    assert (copied.decision.mode, copied.note, point.kind) == (ReadMode.CHANGED, "", "increment")
+    assert copied.figures.read_bytes == 3 * PIECE
+    assert lab.restored(machine, point) == lab.content(machine)
 
 
-def restored_bytes(lab: Lab, name: str) -> bytes:
-    (folder,) = (lab.folder / "lab" / "machines").glob(f"{name}-*")
-    return (folder / "disk-0.raw").read_bytes()
-
-
-def code_of(caught: pytest.ExceptionInfo[ApplicationError]) -> tuple[str | None, bool]:
-    return caught.value.type, caught.value.non_retryable
-
-
-def test_what_is_copied_comes_back(lab: Lab) -> None:
-    machine = lab.machine()
-    point, (copied,) = lab.back_up(machine, "s1")
-    assert copied.decision.mode is ReadMode.FULL
-    assert copied.figures.processed_bytes == copied.figures.size_bytes == 8 * MIB
-    assert copied.figures.stored_bytes >= copied.figures.transferred_bytes >= 4 * MIB
-    assert copied.figures.resent_bytes == 0
-    assert copied.note == ""
-    reply = restored(lab, point, "copy")
-    assert restored_bytes(lab, "copy") == lab.disk(machine).read_bytes()
-    assert reply.compared
-    assert reply.figures.processed_bytes == 8 * MIB
-
-
-def test_a_second_point_reads_only_what_changed(lab: Lab) -> None:
-    machine = lab.machine()
-    lab.back_up(machine, "s1")
-    lab.change(machine, 3 * MIB, 100_000)
-    point, (copied,) = lab.back_up(machine, "s2")
-    assert copied.decision.mode is ReadMode.CHANGED
-    assert copied.figures.read_bytes < MIB
-    restored(lab, point, "copy")
-    assert restored_bytes(lab, "copy") == lab.disk(machine).read_bytes()
-
-
-def test_an_encrypted_point_needs_its_credential(lab: Lab) -> None:
-    machine = lab.machine(sizes=(MIB,))
-    point, _ = lab.back_up(machine, "s1", credential="secret")
-    reply = restored(lab, point, "copy", credential=CredentialName("secret"))
-    assert reply.figures.processed_bytes == MIB
-    target_id = prepared(lab, point, "other")
-    with pytest.raises(ApplicationError) as caught:
-        Attempt().run(lab.transfers.restore_disk, restore_request(point, target_id))
-    assert caught.value.type == "passphrase-wrong"
-    with pytest.raises(ApplicationError) as caught:
-        request = restore_request(point, target_id, credential=CredentialName("lost"))
-        Attempt().run(lab.transfers.restore_disk, request)
-    assert code_of(caught) == ("credential-missing", True)
-
-
-def test_an_interrupted_copy_goes_on_at_its_last_commit(lab: Lab) -> None:
-    machine = lab.machine(sizes=(32 * MIB,))
-    frozen = lab.freeze(machine, "s1")
-    opened = lab.begin(frozen, "s1")
-    first = Attempt()
-    with Fault("pipe.unit_written", 8, first.environment.worker_shutdown), pytest.raises(ApplicationError) as caught:
-        first.run(lab.transfers.copy_disk, copy_request(frozen, opened))
-    assert code_of(caught) == ("interrupted", False)
-    cursor = first.cursor
-    assert 0 < cursor.committed_bytes <= cursor.reached_bytes < cursor.size_bytes == 32 * MIB
-    second = Attempt(cursor)
-    copied = second.run(lab.transfers.copy_disk, copy_request(frozen, opened))
-    assert copied.figures.resent_bytes == cursor.reached_bytes - committed(second)
-    assert copied.figures.read_bytes == 16 * MIB + copied.figures.resent_bytes
-    assert copied.figures.duration_s > cursor.figures.duration_s
-    assert copied.busy["source"] >= cursor.busy["source"]
-    point = lab.finish(opened)
-    restored(lab, point, "copy")
-    assert restored_bytes(lab, "copy") == lab.disk(machine).read_bytes()
-
-
-def committed(attempt: Attempt) -> int:
-    """Return where an attempt went on: its figures are those of the first report, minus what it read by then."""
-    return min(
-        report.committed_bytes for report in attempt.reports if report.figures.resent_bytes or report.start_bytes
-    )
-
-
-def test_a_copy_killed_at_any_commit_step_goes_on_without_a_cursor(lab: Lab) -> None:
-    machine = lab.machine(sizes=(16 * MIB,))
-    frozen = lab.freeze(machine, "s1")
-    opened = lab.begin(frozen, "s1")
-    request = copy_request(frozen, opened)
-    for name in ("pipe.unit_written", "commit.before_sync", "commit.before_flip", "commit.flipped", "commit.done"):
-        with Fault(name, 2, die), pytest.raises(Killed):
-            Attempt().run(lab.transfers.copy_disk, request)
-    copied = Attempt().run(lab.transfers.copy_disk, request)
-    assert copied.figures.processed_bytes == 16 * MIB
-    point = lab.finish(opened)
-    restored(lab, point, "copy")
-    assert restored_bytes(lab, "copy") == lab.disk(machine).read_bytes()
-
-
-def test_a_copy_that_is_done_can_be_repeated(lab: Lab) -> None:
-    machine = lab.machine(sizes=(MIB,))
-    frozen = lab.freeze(machine, "s1")
-    opened = lab.begin(frozen, "s1")
-    first = Attempt()
-    first.run(lab.transfers.copy_disk, copy_request(frozen, opened))
-    again = Attempt(first.cursor).run(lab.transfers.copy_disk, copy_request(frozen, opened))
-    assert again.figures.processed_bytes == MIB
-    assert again.figures.read_bytes == first.cursor.figures.read_bytes
-    lab.finish(opened)
-
-
-def test_lost_change_tracking_is_told_and_nothing_is_missed(lab: Lab) -> None:
-    machine = lab.machine()
-    lab.back_up(machine, "s1")
-    for path in (lab.folder / "lab").rglob("*.map"):
-        path.unlink()
-    lab.change(machine, 5 * MIB, 4096)
-    point, (copied,) = lab.back_up(machine, "s2")
+def test_lost_change_tracking_becomes_a_comparison_that_says_so(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    lab.overwrite(machine, 5 * PIECE, PIECE)
+    shutil.rmtree(lab.root / "provider" / "tracking" / machine.machine_id)
+    copied, point = lab.back_up(machine, "s2")
     assert copied.decision.mode is ReadMode.COMPARED
     assert "change tracking was lost" in copied.decision.reason
-    assert copied.note.startswith("read in full and compared")
-    assert copied.figures.stored_bytes < MIB
-    restored(lab, point, "copy")
-    assert restored_bytes(lab, "copy") == lab.disk(machine).read_bytes()
+    assert copied.note == f"read in full and compared instead of only what changed: {copied.decision.reason}"
+    assert copied.figures.transferred_bytes < 2 * PIECE, "only what differs is stored"
+    assert lab.restored(machine, point) == lab.content(machine)
 
 
-def test_tracking_that_was_switched_off_is_told_once(lab: Lab) -> None:
-    machine = lab.machine()
-    lab.back_up(machine, "s1")
-    lab.provider = LocalProvider(lab.folder / "lab", lab.clock, change_tracking=False)
-    _, (first,) = lab.back_up(machine, "s2")
-    _, (second,) = lab.back_up(machine, "s3")
-    assert first.decision.mode is second.decision.mode is ReadMode.COMPARED
-    assert "does not track" in first.note
-    assert second.note == ""
-    assert "no change id" in second.decision.reason
-
-
-def test_a_comparison_that_was_asked_for_is_no_degraded_choice(lab: Lab) -> None:
-    machine = lab.machine()
-    lab.back_up(machine, "s1")
-    frozen = lab.freeze(machine, "s2")
-    opened = lab.begin(frozen, "s2")
-    copied = Attempt().run(lab.transfers.copy_disk, copy_request(frozen, opened, distrust_changes=True))
+def test_tracking_that_was_switched_off_is_noted(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    lab.provider = LocalProvider(lab.root / "provider", lab.clock, change_tracking=False)
+    copied, _ = lab.back_up(machine, "s2")
     assert copied.decision.mode is ReadMode.COMPARED
-    assert copied.note == ""
-    assert copied.figures.read_bytes >= 4 * MIB
+    assert "does not track changes" in copied.note
 
 
-def test_a_disk_that_is_new_in_a_chain_is_read_in_full(lab: Lab) -> None:
-    machine = lab.machine(sizes=(MIB,))
-    lab.back_up(machine, "s1")
-    extra = lab.folder / "web-1.raw"
-    extra.write_bytes(lab.random.randbytes(MIB))
-    (file,) = (lab.folder / "lab" / "machines").rglob("machine.json")
-    file.write_text(
-        file.read_text()
-        .replace('"disks":[', f'"disks":[{{"key":"disk1","path":"{extra}"}},')
-        .replace('"disks": [', f'"disks": [{{"key":"disk1","path":"{extra}"}},')
-    )
-    _, copied = lab.back_up(machine, "s2")
-    modes = {reply.disk: reply.decision.mode for reply in copied}
-    assert modes == {"disk0": ReadMode.CHANGED, "disk1": ReadMode.FULL}
+def test_a_provider_that_never_tracked_is_no_news(lab: Lab) -> None:
+    lab.provider = LocalProvider(lab.root / "provider", lab.clock, change_tracking=False)
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    copied, _ = lab.back_up(machine, "s2")
+    assert (copied.decision.mode, copied.note) == (ReadMode.COMPARED, "")
 
 
-def test_a_disk_of_another_size_than_the_point_was_begun_with_is_refused(lab: Lab) -> None:
-    machine = lab.machine(sizes=(MIB,))
-    opened = lab.begin(lab.freeze(machine, "s1"), "s1")
-    with lab.disk(machine).open("r+b") as file:
-        file.truncate(2 * MIB)
-    grown = lab.freeze(machine, "s2")
-    with pytest.raises(ApplicationError) as caught:
-        Attempt().run(lab.transfers.copy_disk, copy_request(grown, opened))
-    assert code_of(caught) == ("disk-changed", True)
+def test_a_comparison_that_was_asked_for_is_no_news(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    request = msgspec.structs.replace(lab.begun(machine, "s2"), distrust_changes=True)
+    copied = run(lab.transfers.copy_disk, request)
+    assert (copied.decision.mode, copied.note) == (ReadMode.COMPARED, "")
+    assert copied.figures.transferred_bytes == 0
 
 
-def test_a_file_that_is_gone_and_a_repository_that_is_gone_are_told_apart(lab: Lab) -> None:
-    machine = lab.machine(sizes=(MIB,))
-    frozen = lab.freeze(machine, "s1")
-    opened = lab.begin(frozen, "s1")
-    away = lab.vault.with_name("away")
-    lab.vault.rename(away)
-    with pytest.raises(ApplicationError) as caught:
-        Attempt().run(lab.transfers.copy_disk, copy_request(frozen, opened))
-    assert code_of(caught) == ("repository-unavailable", False)
-    away.rename(lab.vault)
-    (lab.vault / opened.chain / opened.file).unlink()
-    with pytest.raises(ApplicationError) as caught:
-        Attempt().run(lab.transfers.copy_disk, copy_request(frozen, opened))
-    assert code_of(caught) == ("point-not-found", True)
+def test_a_disk_the_parent_did_not_have_is_read_in_full(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    _, first = lab.back_up(machine)
+    added = write_disk(lab.root / "added.raw", lab.chance, 4 * PIECE)
+    other = lab.provider.add_machine("other", {DiskKey("disk1"): added})
+    snapshot = lab.freeze(other, "s2")
+    renamed = msgspec.structs.replace(snapshot.machine, machine_id=machine.machine_id, name=machine.name)
+    opened = lab.begin(msgspec.structs.replace(snapshot, machine_id=machine.machine_id, machine=renamed))
+    assert (opened.chain, opened.parent_number) == (first.chain, first.number)
+    request = msgspec.structs.replace(lab.copy_request(snapshot, opened), disk=DiskKey("disk1"))
+    assert run(lab.transfers.copy_disk, request).decision.mode is ReadMode.FULL
 
 
-def test_a_chain_with_another_writer_is_tried_again(lab: Lab) -> None:
-    machine = lab.machine(sizes=(MIB,))
-    frozen = lab.freeze(machine, "s1")
-    opened = lab.begin(frozen, "s1")
-    with ChainWriter.resume(HostFiles(), lab.vault / opened.chain / opened.file):
-        with pytest.raises(ApplicationError) as caught:
-            Attempt().run(lab.transfers.copy_disk, copy_request(frozen, opened))
-        assert code_of(caught) == ("chain-busy", False)
-    Attempt().run(lab.transfers.copy_disk, copy_request(frozen, opened))
+# -- resuming ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_cancelled_copy_stops_and_its_file_can_be_removed(lab: Lab) -> None:
-    machine = lab.machine(sizes=(32 * MIB,))
-    frozen = lab.freeze(machine, "s1")
-    opened = lab.begin(frozen, "s1")
-    attempt = Attempt()
-    with Fault("pipe.unit_written", 4, attempt.environment.cancel), pytest.raises(CancelledError):
-        attempt.run(lab.transfers.copy_disk, copy_request(frozen, opened))
-    assert lab.abandon(frozen, "s1") == (opened.file,)
-    assert list(lab.vault.rglob("*.hfc")) == []
+def test_a_second_call_gives_the_same_reply(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    request = lab.begun(machine)
+    first, second = (run(lab.transfers.copy_disk, request) for _ in range(2))
+    assert without_times(second) == without_times(first)
+    point = lab.finish(request.point)
+    assert lab.restored(machine, point) == lab.content(machine)
 
 
-def test_a_file_whose_flush_failed_is_never_continued(lab: Lab) -> None:
-    machine = lab.machine(sizes=(8 * MIB,))
-    frozen = lab.freeze(machine, "s1")
-    opened = lab.begin(frozen, "s1")
+def test_a_worker_that_shuts_down_leaves_committed_work_for_the_next_attempt(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    request = lab.begun(machine)
+    attempt = stopping(ActivityEnvironment.worker_shutdown)
+    failed = failure(OperationInterrupted, lab.transfers.copy_disk, request, attempt)
+    assert not failed.non_retryable
+    last = cursors(attempt)[-1]
+    assert 0 < last.committed_bytes < SIZE
 
-    def fail() -> None:
-        raise SyncFailed("sync of the file failed: input/output error")
-
-    with Fault("file.sync", 2, fail), pytest.raises(ApplicationError) as caught:
-        Attempt().run(lab.transfers.copy_disk, copy_request(frozen, opened))
-    assert code_of(caught) == ("sync-failed", True)
-    with pytest.raises(ApplicationError) as caught:
-        Attempt().run(lab.transfers.copy_disk, copy_request(frozen, opened))
-    assert code_of(caught) == ("point-not-found", True)
-    assert lab.abandon(frozen, "s1") == (f"{opened.file}.suspect",)
-    lab.back_up(machine, "s2")
-
-
-def test_an_interrupted_restore_goes_on_at_its_last_flush(lab: Lab) -> None:
-    machine = lab.machine(sizes=(32 * MIB,))
-    point, _ = lab.back_up(machine, "s1")
-    target_id = prepared(lab, point, "copy")
-    first = Attempt()
-    with Fault("restore.block_written", 6, first.environment.worker_shutdown), pytest.raises(ApplicationError):
-        first.run(lab.transfers.restore_disk, restore_request(point, target_id))
-    cursor = first.cursor
-    assert cursor.target_id == target_id
-    assert cursor.committed_bytes <= cursor.reached_bytes
-    reply = restored(lab, point, "copy", Attempt(cursor))
-    assert reply.figures.resent_bytes == cursor.reached_bytes - cursor.committed_bytes
-    assert restored_bytes(lab, "copy") == lab.disk(machine).read_bytes()
+    again = Attempt(last)
+    copied = again.run(lab.transfers.copy_disk, request)
+    beats = cursors(again)
+    assert beats[0].committed_bytes >= last.committed_bytes
+    assert beats[0].reached_bytes > last.committed_bytes
+    assert len(beats) < SIZE // UNIT, "what was committed is not dealt with again"
+    assert copied.figures.processed_bytes == SIZE
+    assert lab.restored(machine, lab.finish(request.point)) == lab.content(machine)
 
 
-@pytest.mark.parametrize("target_id", ["another", ""])
-def test_a_cursor_of_another_target_is_not_believed(lab: Lab, target_id: str) -> None:
-    machine = lab.machine(sizes=(4 * MIB,))
-    point, _ = lab.back_up(machine, "s1")
-    cursor = TransferCursor(
-        machine="web",
-        disk=DiskKey("disk0"),
-        size_bytes=4 * MIB,
-        committed_bytes=4 * MIB,
-        reached_bytes=4 * MIB,
-        target_id=target_id,
-    )
-    reply = restored(lab, point, "copy", Attempt(cursor), compare=False)
-    assert not reply.compared
-    assert reply.figures.resent_bytes == 0
-    assert restored_bytes(lab, "copy") == lab.disk(machine).read_bytes()
+def test_a_cancelled_copy_stops_and_keeps_what_is_committed(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    request = lab.begun(machine)
+    attempt = stopping(ActivityEnvironment.cancel)
+    with pytest.raises(CancelledError):
+        attempt.run(lab.transfers.copy_disk, request)
+    committed = lab.committed_bytes(request)
+    assert cursors(attempt)[-1].committed_bytes <= committed < SIZE
+    run(lab.transfers.copy_disk, request)
+    assert lab.restored(machine, lab.finish(request.point)) == lab.content(machine)
 
 
-def test_a_target_that_does_not_hold_what_was_written_is_found(lab: Lab) -> None:
-    machine = lab.machine(sizes=(4 * MIB,))
-    point, _ = lab.back_up(machine, "s1")
-    target_id = prepared(lab, point, "copy")
+def test_an_increment_resumes_too(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    lab.overwrite(machine, PIECE, SIZE - 2 * PIECE)
+    request = lab.begun(machine, "s2")
+    attempt = stopping(ActivityEnvironment.worker_shutdown)
+    failure(OperationInterrupted, lab.transfers.copy_disk, request, attempt)
+    copied = Attempt(cursors(attempt)[-1]).run(lab.transfers.copy_disk, request)
+    assert copied.decision.mode is ReadMode.CHANGED
+    assert lab.restored(machine, lab.finish(request.point)) == lab.content(machine)
 
-    def spoil() -> None:
-        path: Path = next((lab.folder / "lab" / "targets").rglob("disk-0.raw"))
-        with path.open("r+b") as file:
-            file.write(b"spoilt")
 
-    with Fault("restore.block_written", 3, spoil), pytest.raises(ApplicationError) as caught:
-        Attempt().run(lab.transfers.restore_disk, restore_request(point, target_id))
-    assert code_of(caught) == ("restored-bytes-differ", True)
+def test_the_chain_file_and_not_a_heartbeat_says_where_a_copy_goes_on(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    request = lab.begun(machine)
+    boast = TransferCursor(machine=machine.name, disk=KEY, size_bytes=SIZE, committed_bytes=SIZE, reached_bytes=SIZE)
+    Attempt(boast).run(lab.transfers.copy_disk, request)
+    assert lab.restored(machine, lab.finish(request.point)) == lab.content(machine)
+
+
+def test_a_reported_cursor_speaks_of_what_the_file_holds_already(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    request = lab.begun(machine)
+    attempt, held = Attempt(), list[int]()
+    attempt.on_beat = lambda _: held.append(lab.committed_bytes(request))
+    attempt.run(lab.transfers.copy_disk, request)
+    reported = [cursor.committed_bytes for cursor in cursors(attempt)]
+    assert all(said <= there for said, there in zip(reported, held, strict=True))
+    assert reported == sorted(reported)
+    assert reported[-1] > 0
+    assert {(c.machine, c.disk, c.size_bytes) for c in cursors(attempt)} == {(machine.name, KEY, SIZE)}
+
+
+# -- what a copy refuses -----------------------------------------------------------------------------------------------
+
+
+def test_a_disk_of_another_size_than_the_points_is_refused(lab: Lab) -> None:
+    snapshot = lab.freeze(lab.add_machine(size_bytes=SIZE))
+    disks = tuple(msgspec.structs.replace(disk, size_bytes=SIZE + 512) for disk in snapshot.disks)
+    opened = lab.begin(msgspec.structs.replace(snapshot, disks=disks))
+    failed = failure(DiskChanged, lab.transfers.copy_disk, lab.copy_request(snapshot, opened))
+    assert f"{SIZE} bytes" in failed.message
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"file": "../00000001-full.hfc"},
+        {"file": "../../../repository.json"},
+        {"file": "/etc/passwd"},
+        {"file": "chain.hfm"},
+        {"chain": "../.."},
+        {"chain": "machines/../.."},
+        {"chain": "/etc/a/b"},
+    ],
+)
+def test_a_name_that_leads_elsewhere_is_refused(lab: Lab, changes: dict[str, str]) -> None:
+    request = lab.begun(lab.add_machine(size_bytes=SIZE))
+    point = msgspec.structs.replace(request.point, **changes)
+    failed = failure(RequestInvalid, lab.transfers.copy_disk, msgspec.structs.replace(request, point=point))
+    assert failed.non_retryable
+
+
+def test_a_file_that_is_gone_is_said_and_a_lost_mount_is_another_matter(lab: Lab) -> None:
+    request = lab.begun(lab.add_machine(size_bytes=SIZE))
+    lab.chain_file(request.point).unlink()
+    failed = failure(PointNotFound, lab.transfers.copy_disk, request)
+    assert failed.non_retryable
+    shutil.rmtree(lab.repository.root)
+    failed = failure(RepositoryUnavailable, lab.transfers.copy_disk, request)
+    assert not failed.non_retryable
+
+
+def test_a_point_that_was_abandoned_cannot_be_copied_into(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    snapshot = lab.freeze(machine)
+    request = lab.copy_request(snapshot, lab.begin(snapshot))
+    run(lab.transfers.copy_disk, request)
+    abandon = AbandonPoint(repository=STORE, session_id=SessionId("s1"), snapshot=snapshot)
+    run(lab.points.abandon_point, abandon)
+    failure(PointNotFound, lab.transfers.copy_disk, request)
+    assert lab.chain_files() == []
+
+
+def test_a_snapshot_or_disk_that_is_not_there_is_said(lab: Lab) -> None:
+    request = lab.begun(lab.add_machine(size_bytes=SIZE))
+    unknown = msgspec.structs.replace(request, snapshot_id=SnapshotId("0" * 32))
+    failure(SnapshotNotFound, lab.transfers.copy_disk, unknown)
+    failure(DiskNotFound, lab.transfers.copy_disk, msgspec.structs.replace(request, disk=DiskKey("disk9")))
+
+
+def test_a_missing_credential_ends_both_directions(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    copied = lab.begun(machine)
+    failed = failure(CredentialMissing, lab.transfers.copy_disk, msgspec.structs.replace(copied, credential=ABSENT))
+    assert failed.non_retryable
+    run(lab.transfers.copy_disk, copied)
+    restored = lab.restore_request(lab.prepare(machine), lab.finish(copied.point))
+    failure(CredentialMissing, lab.transfers.restore_disk, msgspec.structs.replace(restored, credential=ABSENT))
+
+
+def test_an_encrypted_point_is_copied_and_restored_with_its_credential(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=4 * PIECE)
+    snapshot = lab.freeze(machine)
+    opened = run(lab.points.begin_point, lab.begin_request(snapshot, CREDENTIAL))
+    request = msgspec.structs.replace(lab.copy_request(snapshot, opened), credential=CREDENTIAL)
+    run(lab.transfers.copy_disk, request)
+    assert lab.content(machine)[:PIECE] not in lab.chain_file(opened).read_bytes()
+    point = lab.finish(opened, CREDENTIAL)
+    target = lab.prepare(machine)
+    restore = msgspec.structs.replace(lab.restore_request(target, point), credential=CREDENTIAL)
+    assert run(lab.transfers.restore_disk, restore).compared
+    assert lab.content(lab.commit(target)) == lab.content(machine)

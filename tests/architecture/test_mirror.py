@@ -8,7 +8,9 @@ import pytest
 from tests.architecture import tree
 
 # Sources tested from elsewhere, with the place.
-TESTED_ELSEWHERE: dict[str, str] = {}
+TESTED_ELSEWHERE: dict[str, str] = {
+    "workers/demo/story.py": "tests/workers/cli/test_demo.py plays it",
+}
 
 # Stubs whose bodies never run; the tests of the workers' roles prove that each is served.
 CONTRACTS = "activities/contracts/"

@@ -26,7 +26,7 @@ RESUME = "Killed (SIGKILL) in the middle of a full, and resumed"
 MAPS = "What an increment costs beside its data"
 OPENING = "Opening the newest point of a chain of 100 increments"
 HUGE = "The same data on larger disks"
-PYTHON = "Cost of the pipe itself: blocks from memory, no compression, no encryption"
+PYTHON = "From memory to memory, without compression and encryption"
 
 LOST_SOURCE = "one kill: data read from the source, packed and lost"
 LOST_STORED = "one kill: bytes written and lost"

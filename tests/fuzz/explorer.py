@@ -76,6 +76,7 @@ class Judge:
     def problems(self, state: CrashState) -> list[str]:
         """Return what is wrong with a state, read and resumed."""
         self.states += 1
+        state = msgspec.structs.replace(state, files=state.files.copy())
         signature = _signature(state)
         if signature in self._seen:
             return []

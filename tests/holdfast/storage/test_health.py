@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import PassphraseWrong
+from holdfast.errors import ChainBroken, PassphraseWrong
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.points import PointSummary, VerifyReport
 from holdfast.storage.atomic import HostFiles
@@ -109,3 +109,14 @@ def test_damaged_metadata_is_named_and_can_be_made_again(story: Story) -> None:
 def test_a_wrong_passphrase_is_not_damage(story: Story) -> None:
     with pytest.raises(PassphraseWrong):
         open_readable(story.repository.files, story.folder, "another secret")
+
+
+def test_a_finished_file_that_was_overwritten_is_never_taken_for_a_leftover(tmp_path: Path) -> None:
+    repository = Repository.create(tmp_path / "repository", HostFiles(), "id", CLOCK.now())
+    content = random.Random(2).randbytes(8 * PIECE_SIZE)
+    point = back_up(repository, content, 0, PASSPHRASE)
+    path = repository.chain_folder(point.chain) / point.file
+    path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(ChainBroken, match="was complete and is not any more"):
+        back_up(repository, content, 1, PASSPHRASE)
+    assert path.exists()
