@@ -47,9 +47,7 @@ def test_every_exception_for_long_modules_is_still_needed() -> None:
 
 def test_no_module_or_folder_has_a_name_that_says_nothing() -> None:
     nameless = [
-        path
-        for path in tree.python_files()
-        if NAMELESS.intersection(PurePosixPath(path).with_suffix("").parts)
+        path for path in tree.python_files() if NAMELESS.intersection(PurePosixPath(path).with_suffix("").parts)
     ]
     assert nameless == []
 

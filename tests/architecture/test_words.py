@@ -19,11 +19,7 @@ DATA = ("tests/golden/", "tests/histories/")
 
 
 def test_no_file_names_a_path_of_one_machine() -> None:
-    found = [
-        f"{path}: {match.group()}"
-        for path in words()
-        for match in MACHINE_PATH.finditer(tree.text(path))
-    ]
+    found = [f"{path}: {match.group()}" for path in words() for match in MACHINE_PATH.finditer(tree.text(path))]
     assert found == []
 
 
