@@ -97,7 +97,7 @@ def error_from_failure(failure: BaseException) -> HoldfastError | None:
             case CancelledError():
                 found = found or OperationCancelled(link.message.lower())
             case TerminatedError():
-                hint = "No undo step ran; the janitor removes what was left behind."
+                hint = "No undo step ran; docs/workflows.md says what is left behind and how to remove it."
                 found = found or OperationCancelled(f"terminated: {link.message}", hint=hint)
             case _:
                 continue

@@ -9,25 +9,11 @@ import msgspec
 
 from holdfast.clock import SystemClock
 from tests.bench.host import load_average, machine_facts
-from tests.bench.ledger import MIB, Ledger, markdown
-from tests.bench.measure import Series
-from tests.bench.reference import Reference, changed_image, reference_image
-from tests.bench.rounds import INCREMENT, run_rounds
+from tests.bench.ledger import MIB, Ledger
+from tests.bench.page import Report, rendered, write_into
+from tests.bench.reference import changed_image, reference_image
+from tests.bench.rounds import INCREMENT, installed_peers, run_rounds
 from tests.bench.singles import run_huge, run_opening, run_python, run_resume
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a run found."""
-
-    date: str
-    facts: dict[str, str]
-    image: Reference
-    series: list[Series]
-
-    @property
-    def goals_missed(self) -> list[str]:
-        """Return the figures above their goals."""
-        return [f"{one.section}: {one.name}" for one in self.series if not one.is_reached]
 
 
 def main() -> None:
@@ -46,7 +32,9 @@ def main() -> None:
             part(ledger)
     facts = machine_facts(work) | {"load before and after": f"{started_load:.1f} and {load_average():.1f}"}
     report = Report(date=date, facts=facts, image=reference, series=ledger.series())
-    print(_page(report))
+    print(rendered(report))
+    if options.page:
+        write_into(options.page, report)
     found = options.json or work / "figures.json"
     found.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
     print(f"figures: {found}")
@@ -60,20 +48,9 @@ def _parts(options: argparse.Namespace) -> dict[str, Callable[[Ledger], None]]:
         changes = [first, changed_image(first.path, 2)]
         ledger.add(INCREMENT, "changed", changes[0].changed_bytes / MIB, "MiB")
         ledger.add(INCREMENT, "ideal: changed pieces packed and compressed", changes[0].ideal_bytes / MIB, "MiB")
-        run_rounds(ledger, changes, restic=options.restic)
+        run_rounds(ledger, changes, installed_peers(ledger.work, restic=options.restic))
 
     return {"rounds": rounds, "resume": run_resume, "huge": run_huge, "opening": run_opening, "python": run_python}
-
-
-def _page(report: Report) -> str:
-    lines = ["", f"Date: {report.date}", ""]
-    lines += [f"- {name}: {value}" for name, value in report.facts.items()]
-    image = report.image
-    lines.append(
-        f"- image: {image.size_bytes / MIB:.0f} MiB virtual, {image.data_bytes / MIB:.0f} MiB data, "
-        f"{image.system_files} system files of {image.system_bytes / MIB:.0f} MiB"
-    )
-    return "\n".join(lines) + "\n" + markdown(report.series)
 
 
 def _options() -> argparse.Namespace:
@@ -85,6 +62,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="size of the image; 1 is 5 GiB with 3.2 GiB of data")
     parser.add_argument("--runs", type=int, default=3, help="how often each figure is taken")
     parser.add_argument("--restic", action="store_true", help="compare with restic too")
+    parser.add_argument("--page", type=Path, help="page to write goals and figures into: docs/performance.md")
     parser.add_argument("--json", type=Path, help="where the figures go; default: figures.json in the work folder")
     parser.add_argument(
         "--only", action="append", choices=["rounds", "resume", "huge", "opening", "python"], help="only this part"

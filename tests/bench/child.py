@@ -117,7 +117,8 @@ class MemoryDisk:
 
 def read_progress(path: Path) -> Progress:
     """Return what a process, alive or dead, wrote to its progress file."""
-    return Progress(*_RECORD.unpack(path.read_bytes()[: _RECORD.size])) if path.exists() else Progress()
+    record = path.read_bytes()[: _RECORD.size] if path.exists() else b""
+    return Progress(*_RECORD.unpack(record)) if len(record) == _RECORD.size else Progress()
 
 
 def backup(request: Request) -> Result:

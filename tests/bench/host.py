@@ -33,7 +33,7 @@ def machine_facts(work: Path) -> dict[str, str]:
     return {
         "processor": f"{os.cpu_count()} x {_field('/proc/cpuinfo', 'model name')}",
         "memory": f"{memory / 2**30:.0f} GiB",
-        "file system": _command("stat", ["-f", "-c", "%T", str(work)]),
+        "file system": _command("df", ["--output=fstype", str(work)]).split()[-1],
         "kernel": platform.release(),
         "Python": platform.python_version(),
         "libraries": ", ".join(f"{name} {version}" for name, version in LIBRARIES.items()),

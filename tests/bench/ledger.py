@@ -63,14 +63,15 @@ def markdown(series: Sequence[Series]) -> str:
         if one.section != section:
             section = one.section
             lines += ["", f"### {section}", "", "| Figure | Median | Min - max | Goal | |", "|---|---|---|---|---|"]
-        spread = f"{_number(min(one.values))} - {_number(max(one.values))}" if len(one.values) > 1 else ""
-        goal = "" if one.goal is None else f"<= {_number(one.goal)}"
+        spread = f"{number(min(one.values))} - {number(max(one.values))}" if len(one.values) > 1 else ""
+        goal = "" if one.goal is None else f"<= {number(one.goal)}"
         verdict = "" if one.goal is None else ("reached" if one.is_reached else "**missed**")
-        lines.append(f"| {one.name} | {_number(one.median)} {one.unit} | {spread} | {goal} | {verdict} |")
+        lines.append(f"| {one.name} | {number(one.median)} {one.unit} | {spread} | {goal} | {verdict} |")
     return "\n".join(lines[1:]) + "\n"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Return a figure with as many digits as mean something."""
     if value == int(value) and abs(value) < 1_000_000:
         return str(int(value))
     if abs(value) < 10:

@@ -1,5 +1,6 @@
 """The rounds: in each one every tool does the same work on the same images, so that ratios are fair."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -34,14 +35,19 @@ class Peer(Protocol):
     def clean(self) -> None: ...
 
 
-def run_rounds(ledger: Ledger, changes: list[Change], *, restic: bool) -> None:
-    """Measure fulls, increments, restores and verification of the engine and of the peers that are installed."""
-    work = ledger.work
+def installed_peers(work: Path, *, restic: bool) -> list[Peer]:
+    """Return the peers to compare with."""
     peers: list[Peer] = []
     if Borg.is_installed:
         peers.append(Borg(work))
     if restic and Restic.is_installed:
         peers.append(Restic(work))
+    return peers
+
+
+def run_rounds(ledger: Ledger, changes: list[Change], peers: Sequence[Peer]) -> None:
+    """Measure fulls, increments, restores and verification: of the engine, zstd where it is installed, and peers."""
+    work = ledger.work
     _set_goals(ledger, changes)
     for _ in range(ledger.runs):
         floor_s = _run_zstd(ledger, Zstd(work))

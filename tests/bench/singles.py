@@ -3,7 +3,7 @@
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -39,7 +39,7 @@ _MEMORY_DISK = GIB
 _RESENT_MIB_MAX = 64
 
 
-def run_resume(ledger: Ledger) -> None:
+def run_resume(ledger: Ledger, kills: Sequence[float] = _KILLS) -> None:
     """Kill one full again and again; note what each kill costs, and compare the result with the image."""
     ours = Ours(ledger.work)
     image = ledger.reference.path
@@ -49,7 +49,7 @@ def run_resume(ledger: Ledger) -> None:
         ledger.set_goal(RESUME, name, _RESENT_MIB_MAX)
     record = ledger.work / "progress"
     request = msgspec.structs.replace(ours.request("backup", "full", image), progress=str(record))
-    for fraction in _KILLS:
+    for fraction in kills:
         record.unlink(missing_ok=True)
         measured, _ = run_child(request, watch=_has_reached(record, int(fraction * ledger.reference.size_bytes)))
         assert measured.killed, "the full was over before it could be killed"

@@ -163,7 +163,9 @@ def fail_every_flush(story: Story, rng: random.Random, aside: bool, keeps: list[
         files = story.base.copy()
         files.__class__ = CrashFiles if aside else NoRename
         files.fail_sync = FailingSync(number, rng.choice(keeps))
-        assert tell_with_a_failing_sync(story, files) == ["SyncFailed"]
+        errors = tell_with_a_failing_sync(story, files)
+        # How many commits a run makes depends on how long they take.
+        assert errors == (["SyncFailed"] if files.syncs >= number else [])
         assert not files.open_handles
         states = list(crash_states(story.base, files.events, rng, samples=1))
         for state in [states[-1], *rng.sample(states, samples)]:
@@ -189,7 +191,7 @@ def test_failed_flushes_of_longer_stories_lose_no_finished_point(seed: int, keep
 
 @pytest.mark.soak
 @pytest.mark.parametrize("passphrase", [None, "correct horse"])
-@pytest.mark.parametrize("pieces, sessions, disks", [(9, 3, 1), (5, 2, 2), (2, 4, 1)])
+@pytest.mark.parametrize("pieces, sessions, disks", [(9, 3, 1), (5, 2, 2), (6, 4, 1)])
 def test_no_crash_loses_a_finished_point_of_longer_stories(
     seed: int, pieces: int, sessions: int, disks: int, passphrase: str | None
 ) -> None:

@@ -16,6 +16,7 @@ from workers.run import duties_of, make_tools, serve
 from workers.temporal import connect
 
 LAB_SEED = 7
+RUNNING = 'ExecutionStatus = "Running"'
 
 
 @pytest.fixture
@@ -32,6 +33,14 @@ def lab(dev_server: DevServerAddress, tmp_path_factory: pytest.TempPathFactory) 
     with workers(place.settings, "all"):
         wait_until_polled(place.settings, "all")
         yield place
+
+
+@pytest.fixture(autouse=True)
+def quiet_lab(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let sessions that a test stopped or left to themselves end before the next test starts its own."""
+    yield
+    if "lab" in request.fixturenames:
+        wait_until_quiet(request.getfixturevalue("lab").settings)
 
 
 @contextmanager
@@ -71,3 +80,15 @@ def wait_until_polled(settings: Settings, *roles: str) -> None:
                         await asyncio.sleep(0.05)
 
     asyncio.run(heard())
+
+
+def wait_until_quiet(settings: Settings) -> None:
+    """Return once no workflow runs any more."""
+
+    async def quiet() -> None:
+        client = await connect(settings.temporal)
+        async with asyncio.timeout(60):
+            while (await client.count_workflows(RUNNING)).count:  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.1)
+
+    asyncio.run(quiet())

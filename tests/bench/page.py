@@ -1,0 +1,57 @@
+"""What a run writes into docs/performance.md: goals, machine, figures. The rest of that page is written by hand."""
+
+from pathlib import Path
+
+import msgspec
+
+from tests.bench.ledger import MIB, markdown, number
+from tests.bench.measure import Series
+from tests.bench.reference import Reference
+
+BEGIN = "<!-- written by `make bench`: begin -->\n"
+END = "<!-- written by `make bench`: end -->\n"
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a run found."""
+
+    date: str
+    facts: dict[str, str]
+    image: Reference
+    series: list[Series]
+
+    @property
+    def goals_missed(self) -> list[str]:
+        """Return the figures above their goals."""
+        return [f"{one.section}: {one.name}" for one in self.series if not one.is_reached]
+
+
+def rendered(report: Report) -> str:
+    """Return goals, machine and figures as Markdown."""
+    image = report.image
+    facts = report.facts | {
+        "image": f"{image.size_bytes / MIB:.0f} MiB virtual, {image.data_bytes / MIB:.0f} MiB of data, "
+        f"{image.system_files} system files of {image.system_bytes / MIB:.0f} MiB"
+    }
+    lines = [
+        "",
+        f"## Goals and what was reached on {report.date}",
+        "",
+        "| Goal | Limit | Median | |",
+        "|---|---|---|---|",
+    ]
+    for one in report.series:
+        if one.goal is not None:
+            verdict = "reached" if one.is_reached else "**missed**"
+            name = f"{one.section} - {one.name}"
+            lines.append(f"| {name} | {number(one.goal)} {one.unit} | {number(one.median)} {one.unit} | {verdict} |")
+    lines += ["", "## Figures", "", "| Machine | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in facts.items()]
+    return "\n".join(lines) + "\n\n" + markdown(report.series) + "\n"
+
+
+def write_into(page: Path, report: Report) -> None:
+    """Put a report between the marks of a page."""
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    page.write_text(before + BEGIN + rendered(report) + END + after, encoding="utf-8")

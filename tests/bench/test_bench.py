@@ -1,0 +1,91 @@
+"""The bench measures what it says: the right change set, whole operations, dead processes."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from holdfast.formats.magic import PIECE_SIZE
+from holdfast.testing.images import MIB, FileSystem, check_image
+from tests.bench.child import Progress, read_progress
+from tests.bench.ledger import Ledger, markdown
+from tests.bench.measure import Series, run
+from tests.bench.ours import Ours
+from tests.bench.page import BEGIN, END, Report, write_into
+from tests.bench.reference import SIZE_BYTES, Reference, changed_image, changed_pieces, reference_image
+from tests.bench.rounds import run_rounds
+from tests.bench.singles import LOST_SOURCE, run_resume
+
+SCALE = 0.02
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    return reference_image(tmp_path_factory.mktemp("bench"), SCALE)
+
+
+def test_a_change_set_rewrites_five_per_cent_of_the_pieces() -> None:
+    pieces = SIZE_BYTES // PIECE_SIZE
+    numbers = changed_pieces(pieces, seed=1)
+    assert 0.05 * pieces <= len(numbers) < 0.051 * pieces
+    assert numbers == sorted(set(numbers)) == changed_pieces(pieces, seed=1)
+    assert numbers != changed_pieces(pieces, seed=2)
+
+
+@pytest.mark.tools("mke2fs", "debugfs", "e2fsck")
+def test_the_image_holds_a_clean_file_system_and_is_made_once(reference: Reference) -> None:
+    assert check_image(reference.path, FileSystem.EXT4).is_clean
+    made = reference.path.stat().st_mtime_ns
+    assert reference_image(reference.path.parent.parent, SCALE) == reference
+    assert reference.path.stat().st_mtime_ns == made
+
+
+@pytest.mark.slow
+@pytest.mark.tools("mke2fs", "debugfs")
+def test_a_round_measures_every_operation_and_restores_the_image(reference: Reference, tmp_path: Path) -> None:
+    first = changed_image(reference.path, 1)
+    changes = [first, changed_image(first.path, 2)]
+    ledger = Ledger(tmp_path, reference, runs=1)
+    run_rounds(ledger, changes, peers=[])
+    found = {f"{one.section}, {one.name}": one for one in ledger.series()}
+    assert found["Increment, 5 % changed, holdfast, changes known: stored / ideal"].median < 1.5
+    assert found["Full, holdfast: processor"].median > 0
+    assert found["Full, holdfast: peak memory"].median > 10
+    assert "| holdfast: wall |" in markdown(ledger.series())
+    ours = Ours(tmp_path)
+    ours.full(reference.path)
+    ours.restore()
+    run(["cmp", str(reference.path), str(ours.target)])
+
+
+@pytest.mark.slow
+@pytest.mark.tools("mke2fs", "debugfs")
+def test_what_a_kill_costs_is_found(reference: Reference, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, reference, runs=1)
+    run_resume(ledger, kills=(0.2,))
+    lost = {one.name: one.median for one in ledger.series()}
+    assert 0 < lost[LOST_SOURCE] <= reference.data_bytes / MIB
+
+
+def test_a_watched_process_is_killed_and_its_last_progress_is_known(tmp_path: Path) -> None:
+    record = tmp_path / "progress"
+    assert read_progress(record) == Progress()
+    script = f"import os; open({str(record)!r}, 'wb').write(bytes([7] + [0] * 31)); os.read(os.pipe()[0], 1)"
+    measured = run([sys.executable, "-c", script], watch=lambda: read_progress(record).reached_bytes == 7)
+    assert measured.killed
+    assert read_progress(record) == Progress(reached_bytes=7)
+
+
+def test_a_report_replaces_what_an_earlier_one_wrote_into_a_page(tmp_path: Path, reference: Reference) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}old{END}after\n", encoding="utf-8")
+    missed = Series(section="Full", name="wall", unit="s", values=(1.0, 3.0, 2.5), goal=2.0)
+    report = Report(date="2026-01-02", facts={"kernel": "6"}, image=reference, series=[missed])
+    write_into(page, report)
+    write_into(page, report)
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith(f"before\n{BEGIN}")
+    assert text.endswith(f"{END}after\n")
+    assert text.count("| Full - wall | 2 s | 2.50 s | **missed** |") == 1
+    assert text.count("| wall | 2.50 s | 1 - 3 | <= 2 | **missed** |") == 1
+    assert report.goals_missed == ["Full: wall"]
