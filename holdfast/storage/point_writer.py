@@ -155,6 +155,7 @@ class DiskPointWriter:
         if not self.is_done:
             raise AssertionError(f"disk {self._disk.key} is at piece {self.cursor} of {self.pieces}")
         if self.pieces and self._disk.done >= self.pieces:
+            self.writer.finish_commit()  # the commit that says so may still be on its way, or have failed
             return
         self._commit_map()
         self.writer.commit()

@@ -107,6 +107,25 @@ def test_a_commit_that_failed_is_never_reported_as_committed() -> None:
     assert scene.committed() == 0
 
 
+def test_a_last_commit_that_was_on_its_way_and_failed_is_no_success() -> None:
+    # The last chunk makes a commit due; nothing is left to commit behind it.
+    scene = Scene(pieces=16, pipe=msgspec.structs.replace(QUICK, commit_new_bytes=MIB))
+
+    def fail(name: str) -> None:
+        if name == "commit.before_flip":
+            raise StoreFailed("the storage is gone")
+
+    with scene.writer() as writer:
+        set_hook(fail)
+        try:
+            with pytest.raises(StoreFailed, match="storage is gone"):
+                scene.copy(writer)
+        finally:
+            set_hook(None)
+    assert scene.committed() == 0
+    scene.finish()
+
+
 def test_progress_never_says_more_than_is_durable() -> None:
     scene = Scene(pieces=200, pipe=msgspec.structs.replace(QUICK, commit_new_bytes=MIB))
 
