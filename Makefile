@@ -42,7 +42,7 @@ bench: ready-dev ## measure formats, pipeline and storage
 	$(BIN)/python -m tests.bench
 
 soak: ready-dev ## run the long tests with random faults
-	$(BIN)/python -m pytest -m soak --timeout 3600
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m soak --timeout 3600 -rP
 
 audit: ready-dev ## look for dead code and unused dependencies; before a release
 	$(BIN)/python -m vulture

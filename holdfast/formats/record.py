@@ -1,13 +1,13 @@
 """Records: the self-contained envelope of units and pages (docs/formats/chain-file.md section 4)."""
 
 import struct
-import zlib
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from isal.isal_zlib import crc32
 
 from holdfast.errors import DataDamaged, FormatUnknown
 from holdfast.formats.codec import compress, decompress
@@ -110,9 +110,9 @@ class RecordSealer:
             parts = [self._aead.encrypt(nonce, b"".join(parts), front)]
         crc = 0
         for part in parts:
-            crc = zlib.crc32(part, crc)
+            crc = crc32(part, crc)
         header = front + crc.to_bytes(4, "little") + bytes(4)
-        header += zlib.crc32(header).to_bytes(4, "little")
+        header += crc32(header).to_bytes(4, "little")
         return [header, *parts, bytes(-(HEADER_SIZE + stored) % ALIGNMENT)]
 
 
@@ -134,7 +134,7 @@ class RecordOpener:
 
     def _plain(self, header: RecordHeader, front: Buffer, stored: memoryview) -> memoryview:
         """Return the payload, checked and decrypted."""
-        if zlib.crc32(stored) != header.payload_crc:
+        if crc32(stored) != header.payload_crc:
             raise DataDamaged("record payload does not match its checksum")
         if header.cipher is not self._cipher_kind:
             raise DataDamaged(f"record states cipher {header.cipher} in a chain of cipher {self._cipher_kind}")
@@ -207,7 +207,7 @@ def unpack_header(data: Buffer) -> RecordHeader:
     """Return the header in the first 80 bytes. Raises `FormatUnknown` without the magic number, `DataDamaged` else."""
     if len(data) < HEADER_SIZE or bytes(data[:8]) != RECORD_MAGIC:
         raise FormatUnknown("no record: the magic number is missing")
-    if zlib.crc32(data[:76]) != int.from_bytes(data[76:80], "little"):
+    if crc32(data[:76]) != int.from_bytes(data[76:80], "little"):
         raise DataDamaged("record header does not match its checksum")
     (
         _,

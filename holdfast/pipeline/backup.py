@@ -10,7 +10,7 @@ run on the caller's thread, which moves references only. Memory is bounded by `P
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -87,8 +87,11 @@ class DiskSink(Protocol):
         """Make the pieces up to ``piece`` zeros."""
         ...
 
-    def offer(self, digest: bytes, place: int) -> bool:
-        """Deal with the piece at the cursor; True when its bytes must be stored at ``place``."""
+    def offer(self, digests: Sequence[bytes], place: int) -> list[int]:
+        """Deal with pieces of one unit of the disk, from the cursor on.
+
+        Returns the indexes of those whose bytes must be stored, one behind the other, from ``place`` on.
+        """
         ...
 
     def start_commit(self) -> None:
@@ -244,14 +247,8 @@ class DiskCopy:
     def _pack(self, chunk: _Chunk) -> None:
         self._times.add(chunk.times)
         self._sink.read_bytes += chunk.count * PIECE_SIZE
-        offer = self._sink.offer
         place = self._units.next_unit * self._units.pieces_per_unit + len(self._open.pieces)
-        slots = []
-        for slot, digest in enumerate(chunk.digests):
-            if offer(digest, place):
-                slots.append(slot)
-                place += 1
-        self._store(chunk, slots)
+        self._store(chunk, self._sink.offer(chunk.digests, place))
         if chunk.buffer is not None:
             self._buffers.give_back(chunk.buffer)
             chunk.buffer = None

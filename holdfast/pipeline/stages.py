@@ -17,8 +17,11 @@ class StageTimes(msgspec.Struct, kw_only=True):
 
     def add(self, other: "StageTimes") -> None:
         """Add another's seconds."""
-        for field in self.__struct_fields__:
-            setattr(self, field, getattr(self, field) + getattr(other, field))
+        self.source_s += other.source_s
+        self.digest_s += other.digest_s
+        self.encode_s += other.encode_s
+        self.target_s += other.target_s
+        self.commit_wait_s += other.commit_wait_s
 
 
 class PipeProgress(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ somebody else has committed since, which a lock lost over a network mount would 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -230,9 +230,11 @@ class ChainWriter:
         at = place % DIGESTS_PER_PAGE * DIGEST_SIZE
         return bytes(self.digests_page(place // DIGESTS_PER_PAGE)[at : at + DIGEST_SIZE])
 
-    def add_piece(self, disk: int, piece: int, place: int) -> None:
-        """Say that the file holds a piece at a place. Pieces of a disk come in ascending order."""
-        self._pieces[disk].at(piece // PIECES_PER_PAGE).append(piece % PIECES_PER_PAGE, place)
+    def add_pieces(self, disk: int, places: Iterable[tuple[int, int]]) -> None:
+        """Say at which places the file holds pieces. Pieces of a disk come in ascending order."""
+        pages = self._pieces[disk]
+        for piece, place in places:
+            pages.at(piece // PIECES_PER_PAGE).append(piece % PIECES_PER_PAGE, place)
 
     def add_note(self, note: Note) -> None:
         """Note pieces that are written without storing bytes, so that a scan of the records finds them too."""

@@ -6,6 +6,7 @@ into the middle of a segment: the map then speaks of the pieces so far, and a re
 tables.
 """
 
+from collections.abc import Sequence
 from itertools import groupby
 
 import msgspec
@@ -102,33 +103,46 @@ class DiskPointWriter:
             self._digests[low * DIGEST_SIZE : high * DIGEST_SIZE] = bytes((high - low) * DIGEST_SIZE)
             self._advance(stop)
 
-    def offer(self, digest: bytes, place: int) -> bool:
-        """Deal with the piece at the cursor, whose content has ``digest``.
+    def offer(self, digests: Sequence[bytes], place: int) -> list[int]:
+        """Deal with pieces of one segment, from the cursor on, whose contents have ``digests``.
 
-        Returns True when its bytes are new and the caller must store them at ``place``; False when the piece is zeros,
-        is as at the parent point, or is in the file already.
+        Returns the indexes of those whose bytes are new: the caller must store them, one behind the other, from
+        ``place`` on. The others are zeros, are as at the parent point, or are in the file already.
         """
-        if not self._is_loaded:
-            self._load()
-        at = self.cursor % PIECES_PER_SEGMENT
-        is_new = False
-        if digest == self._before[at * DIGEST_SIZE : (at + 1) * DIGEST_SIZE]:
-            self._set(at, self._before_writers[at], digest)
-        elif digest == ZERO_DIGEST:
-            self._note(self.cursor, digest)
-            self._set(at, NEVER_WRITTEN, digest)
-        else:
+        self._load()
+        at, count = self.cursor % PIECES_PER_SEGMENT, len(digests)
+        joined, before = b"".join(digests), self._before[at * DIGEST_SIZE : (at + count) * DIGEST_SIZE]
+        writers = self._before_writers[at : at + count]
+        new = [] if joined == before else self._lay_over(digests, before, writers, place)
+        self._writers[at : at + count] = writers
+        self._digests[at * DIGEST_SIZE : (at + count) * DIGEST_SIZE] = joined
+        self._advance(self.cursor + count)
+        return new
+
+    def _lay_over(
+        self, digests: Sequence[bytes], before: bytes | bytearray, writers: list[int], place: int
+    ) -> list[int]:
+        """Enter the pieces that differ from ``before`` in tables and notes, and in ``writers`` who wrote them."""
+        new: list[int] = []
+        held: list[tuple[int, int]] = []
+        for slot, digest in enumerate(digests):
+            if digest == before[slot * DIGEST_SIZE : (slot + 1) * DIGEST_SIZE]:
+                continue
+            if digest == ZERO_DIGEST:
+                self._note(self.cursor + slot, digest)
+                writers[slot] = NEVER_WRITTEN
+                continue
             known = self._known.find(digest)
-            is_new = known is None
             if known is None:
-                self._known.add(digest, place)
-                known = place
+                known = place + len(new)
+                new.append(slot)
+                self._known.add(digest, known)
             else:
-                self._note(self.cursor, digest)
-            self.writer.add_piece(self.disk_index, self.cursor, known)
-            self._set(at, self.point_number, digest)
-        self._advance(self.cursor + 1)
-        return is_new
+                self._note(self.cursor + slot, digest)
+            held.append((self.cursor + slot, known))
+            writers[slot] = self.point_number
+        self.writer.add_pieces(self.disk_index, held)
+        return new
 
     def adopt(self, digest: bytes, place: int) -> None:
         """Deal with the piece at the cursor, whose bytes the file holds at ``place`` already; zeros have no place."""
@@ -141,7 +155,7 @@ class DiskPointWriter:
             self._set(at, NEVER_WRITTEN, digest)
         else:
             self._note(self.cursor, digest)
-            self.writer.add_piece(self.disk_index, self.cursor, place)
+            self.writer.add_pieces(self.disk_index, [(self.cursor, place)])
             self._set(at, self.point_number, digest)
         self._advance(self.cursor + 1)
 

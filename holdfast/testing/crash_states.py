@@ -6,7 +6,7 @@ whatever came before or after it, and the newest write may also be torn.
 
 import itertools
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,13 +17,29 @@ PAGE = 4096
 _ALL_SUBSETS_UP_TO = 5
 
 
-class CrashState(msgspec.Struct, frozen=True):
-    """What a crash may leave."""
+class CrashState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a crash may leave. A state is small: its files are put together when they are asked for."""
 
-    files: CrashFiles
     told: tuple[str, ...]
     """Labels of the marks before the crash."""
     description: str
+    images: Mapping[int, bytes]
+    """What was durable for certain."""
+    names: Mapping[Path, int]
+    folders: frozenset[Path]
+    writes: Mapping[int, Sequence[Event]]
+    """What else came about, in this order."""
+    moves: Sequence[Event]
+
+    def files(self) -> CrashFiles:
+        """Return the file system as the crash leaves it; another one at each call."""
+        names, folders = dict(self.names), set(self.folders)
+        _moved(names, folders, self.moves)
+        files = CrashFiles(folders)
+        files.entries = names
+        for inode in {*names.values()}:
+            files.images[inode] = bytearray(_written(self.images.get(inode, b""), self.writes.get(inode, ())))
+        return files
 
 
 class _Storage:
@@ -59,13 +75,15 @@ class _Storage:
 
     def state(self, writes: dict[int, list[Event]], moves: list[Event], description: str) -> CrashState:
         """Return the state in which just these waiting writes and changes of names have come about."""
-        names, folders = dict(self.names), set(self.folders)
-        _moved(names, folders, moves)
-        files = CrashFiles(folders)
-        files.entries = names
-        for inode in {*names.values()}:
-            files.images[inode] = bytearray(_written(self.images.get(inode, b""), writes.get(inode, [])))
-        return CrashState(files, tuple(self.told), description)
+        return CrashState(
+            told=tuple(self.told),
+            description=description,
+            images=dict(self.images),
+            names=dict(self.names),
+            folders=frozenset(self.folders),
+            writes=writes,
+            moves=tuple(moves),
+        )
 
 
 def crash_states(

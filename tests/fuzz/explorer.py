@@ -76,25 +76,25 @@ class Judge:
     def problems(self, state: CrashState) -> list[str]:
         """Return what is wrong with a state, read and resumed."""
         self.states += 1
-        state = msgspec.structs.replace(state, files=state.files.copy())
-        signature = _signature(state)
+        files = state.files()
+        signature = _signature(state.told, files)
         if signature in self._seen:
             return []
         self._seen.add(signature)
         try:
-            found = list(self._read(state))
+            found = list(self._read(files, state.told))
             if not found:
                 self.resumed += 1
-                found = list(self._resumed(state))
+                found = list(self._resumed(files, len(state.told)))
         except (HoldfastError, AssertionError) as error:
             found = [f"{type(error).__name__}: {error}"]
         return [f"{state.description}, told {state.told}: {words}" for words in found]
 
-    def _read(self, state: CrashState) -> Iterator[str]:
+    def _read(self, files: CrashFiles, labels: tuple[str, ...]) -> Iterator[str]:
         """Every point that was finished reads its bytes; looking twice is looking once; looking changes nothing."""
-        repository = Repository.open(ROOT, state.files)
-        told = {int(label.split()[1]) for label in state.told}
-        yield from self._slots(state, told)
+        repository = Repository.open(ROOT, files)
+        told = {int(label.split()[1]) for label in labels}
+        yield from self._slots(files, told)
         listed = list(repository.points(self.story.store.passphrase))
         complete = {found.point.number for found in listed if found.point.complete}
         if told - complete:
@@ -103,17 +103,17 @@ class Judge:
             if kept.summary.number in complete:
                 there = KeptPoint(_in_its_chain(repository, kept.summary, self.story.store.passphrase), kept.disks)
                 yield from point_differences(repository, there, self.story.store.passphrase)
-        if list(Repository.open(ROOT, state.files).points(self.story.store.passphrase)) != listed:
+        if list(Repository.open(ROOT, files).points(self.story.store.passphrase)) != listed:
             yield "a second look shows something else"
-        if state.files.events or state.files.open_handles:
+        if files.events or files.open_handles:
             yield "a look left something behind"
 
-    def _slots(self, state: CrashState, told: set[int]) -> Iterator[str]:
+    def _slots(self, files: CrashFiles, told: set[int]) -> Iterator[str]:
         """Whatever superblocks count, all that they name is there; a finished file says so in both."""
-        for path in state.files.paths():
-            if path.suffix != FILE_SUFFIX or is_never_committed(state.files, path):
+        for path in files.paths():
+            if path.suffix != FILE_SUFFIX or is_never_committed(files, path):
                 continue
-            handle = state.files.open(path)
+            handle = files.open(path)
             states = read_states(handle, self.story.store.passphrase)
             for keys, block in states:
                 read_all_pages(ChainFile(handle, keys, block, 0))
@@ -122,10 +122,9 @@ class Judge:
             if self.both_slots and complete < 2 and int(path.name[:8]) in told:
                 yield f"{path.name} is complete in {complete} slots"
 
-    def _resumed(self, state: CrashState) -> Iterator[str]:
+    def _resumed(self, files: CrashFiles, finished: int) -> Iterator[str]:
         """The sessions that were not finished go on, end, and every point reads its bytes."""
-        repository = Repository.open(ROOT, state.files)
-        finished = len(state.told)
+        repository = Repository.open(ROOT, files)
         machine = self.story.machine
         summaries = [
             _in_its_chain(repository, kept.summary, self.story.store.passphrase) for kept in machine.kept[:finished]
@@ -139,8 +138,8 @@ class Judge:
                 report = verify_chain(chain, lambda _: None)
                 yield from (f"verify: {damage}" for damage in report.damages)
         yield from self._read_all(repository, summaries)
-        if state.files.open_handles:
-            yield f"left open: {[handle.path.name for handle in state.files.open_handles]}"
+        if files.open_handles:
+            yield f"left open: {[handle.path.name for handle in files.open_handles]}"
 
     def _read_all(self, repository: Repository, summaries: list[PointSummary]) -> Iterator[str]:
         for summary, kept in zip(summaries, self.story.machine.kept, strict=True):
@@ -201,9 +200,9 @@ def tell(words: str) -> None:
     sys.stdout.write(f"{words}\n")
 
 
-def _signature(state: CrashState) -> bytes:
-    hasher = blake3.blake3(repr(state.told).encode())
-    for path in state.files.paths():
-        hasher.update(repr(path).encode() + len(state.files.content(path)).to_bytes(8, "little"))
-        hasher.update(state.files.content(path))
+def _signature(told: tuple[str, ...], files: CrashFiles) -> bytes:
+    hasher = blake3.blake3(repr(told).encode())
+    for path in files.paths():
+        hasher.update(repr(path).encode() + len(files.content(path)).to_bytes(8, "little"))
+        hasher.update(files.content(path))
     return hasher.digest()

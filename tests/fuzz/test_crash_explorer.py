@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from holdfast.errors import RepositoryUnavailable, StoreFailed, SyncFailed
 from holdfast.storage.repository import Repository
-from holdfast.testing.crash_states import CrashState, crash_states
+from holdfast.testing.crash_states import crash_states
 from holdfast.testing.crashfs import CrashFiles
 from tests.fuzz.explorer import ROOT, Judge, Story, finish_session, tell
 
@@ -37,13 +37,13 @@ def explore_twice(story: Story, rng: random.Random, first: int, second: int) -> 
     judge = Judge(story)
     states = list(crash_states(story.base, story.events, rng, samples=2))
     for state in rng.sample(states, first):
-        base = state.files.copy()
-        go_on(story, state.files, len(state.told))
-        later = list(crash_states(base, state.files.events, rng, samples=2))
+        base, files = state.files(), state.files()
+        go_on(story, files, len(state.told))
+        later = list(crash_states(base, files.events, rng, samples=2))
         for crash in rng.sample(later, min(second, len(later))):
             told = state.told + crash.told
             words = f"{state.description}; then {crash.description}"
-            assert judge.problems(CrashState(crash.files, told, words)) == []
+            assert judge.problems(msgspec.structs.replace(crash, told=told, description=words)) == []
     tell(f"{judge.states} states after two crashes, {judge.resumed} different ones resumed")
     return judge.states
 
@@ -93,7 +93,7 @@ def explore_deaths(story: Story, rng: random.Random, steps: int, samples: int) -
         soon = states[before : before + 60]
         for state in [*rng.sample(soon, min(samples, len(soon))), states[-1]]:
             words = f"the process died after event {number}; {state.description}"
-            assert judge.problems(CrashState(state.files, state.told, words)) == []
+            assert judge.problems(msgspec.structs.replace(state, description=words)) == []
     tell(f"{judge.states} states after a death and a power failure, {judge.resumed} different ones resumed")
     return judge
 

@@ -80,7 +80,7 @@ class Feeder:
 
     def offer(self, digest: bytes) -> None:
         place = self.writer.next_unit * self.writer.pieces_per_unit + len(self._new)
-        if self.disk.offer(digest, place):
+        if self.disk.offer([digest], place):
             self._new.append(digest)
             if len(self._new) == self.writer.pieces_per_unit:
                 self.store()

@@ -1,6 +1,7 @@
 """Verification reads every stored byte and names what is damaged; the damage table in tests/fuzz tries every byte."""
 
 import errno
+from collections.abc import Iterable
 
 import pytest
 
@@ -9,7 +10,7 @@ from holdfast.formats.digests import segment_digest
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.spans import Span
 from holdfast.storage.chain_file import ChainFile
-from holdfast.storage.point_writer import DiskPointWriter
+from holdfast.storage.chain_writer import ChainWriter
 from holdfast.storage.verifier import verify_chain
 from holdfast.testing.chains import ProtectedMachine
 from holdfast.testing.crashfs import CrashFiles
@@ -85,13 +86,13 @@ def test_pieces_that_are_intact_and_not_those_of_the_point_are_found(
     machine: ProtectedMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A writer that enters a piece under a wrong number leaves every sum of every record right.
-    real = DiskPointWriter.offer
+    real = ChainWriter.add_pieces
 
-    def offer(self: DiskPointWriter, digest: bytes, place: int) -> bool:
-        return real(self, digest, place - 1 if self.cursor == 2 else place)
+    def add_pieces(self: ChainWriter, disk: int, places: Iterable[tuple[int, int]]) -> None:
+        real(self, disk, [(piece, place - (piece == 2)) for piece, place in places])
 
     machine.disks["disk0"].write(Span(0, 4 * PIECE_SIZE))
-    monkeypatch.setattr(DiskPointWriter, "offer", offer)
+    monkeypatch.setattr(ChainWriter, "add_pieces", add_pieces)
     machine.back_up()
     monkeypatch.undo()
     with machine.repository.open_chain(chain_of(machine), None) as chain:

@@ -25,7 +25,7 @@ def states_of(base: CrashFiles, files: CrashFiles) -> list[CrashState]:
 
 
 def contents(states: list[CrashState], path: Path = A) -> set[bytes]:
-    return {state.files.content(path) for state in states if state.files.exists(path)}
+    return {files.content(path) for files in (state.files() for state in states) if files.exists(path)}
 
 
 def test_writes_that_were_not_flushed_are_lost_or_kept_in_any_combination() -> None:
@@ -69,9 +69,9 @@ def test_a_name_counts_when_its_folder_was_flushed() -> None:
     files = base.copy()
     files.replace(FOLDER / "b", b"new")
     states = states_of(base, files)
-    assert {state.files.exists(FOLDER / "b") for state in states} == {True, False}
+    assert {state.files().exists(FOLDER / "b") for state in states} == {True, False}
     assert contents(states, FOLDER / "b") == {b"new"}
-    assert states[-1].files.exists(FOLDER / "b")
+    assert states[-1].files().exists(FOLDER / "b")
 
 
 def test_a_replaced_file_is_the_old_or_the_new_one() -> None:
@@ -86,8 +86,8 @@ def test_a_removed_file_may_come_back_until_the_folder_is_flushed() -> None:
     files = base.copy()
     files.remove(A)
     states = states_of(base, files)
-    assert {state.files.exists(A) for state in states} == {True, False}
-    assert not states[-1].files.exists(A)
+    assert {state.files().exists(A) for state in states} == {True, False}
+    assert not states[-1].files().exists(A)
 
 
 def test_what_a_failed_flush_dropped_is_gone_though_a_later_flush_succeeds() -> None:
@@ -106,7 +106,7 @@ def test_what_a_failed_flush_dropped_is_gone_though_a_later_flush_succeeds() -> 
     assert again.read(0, 1) == b"B", "until the crash reads go on showing it"
     again.sync()
     assert failures == 1
-    assert states_of(base, files)[-1].files.content(A) == b"." * SECTOR + b"C" * SECTOR
+    assert states_of(base, files)[-1].files().content(A) == b"." * SECTOR + b"C" * SECTOR
 
 
 def test_a_crashed_file_system_holds_no_locks_and_no_handles() -> None:
@@ -114,8 +114,8 @@ def test_a_crashed_file_system_holds_no_locks_and_no_handles() -> None:
     files = base.copy()
     assert files.open_lock(FOLDER / "lock").lock()
     for state in states_of(base, files):
-        assert not state.files.open_handles
-        assert state.files.open_lock(FOLDER / "lock").lock()
+        assert not state.files().open_handles
+        assert state.files().open_lock(FOLDER / "lock").lock()
 
 
 def test_more_writes_than_can_be_combined_are_sampled() -> None:
