@@ -20,6 +20,7 @@ from activities.catalog import CatalogActivities
 from activities.extents import ExtentActivities
 from activities.openers import CatalogOpener, PassphraseLookup, ProviderOpener, RepositoryOpener
 from activities.repository import RepositoryActivities, UpkeepActivities
+from activities.sessions import SessionActivities
 from activities.snapshot import SnapshotActivities
 from activities.target import TargetActivities
 from activities.transfer import TransferActivities
@@ -127,7 +128,7 @@ def _activities(shift: _Shift, tools: Tools) -> dict[str, Callable[..., Any]]:
 def _shifts(duty: Duty) -> tuple[_Shift, ...]:
     match duty.role:
         case Role.CONTROL:
-            return (_Shift(queue=queues.CONTROL, tasks=SHORT_TASKS, serves=(_catalog,), workflows=WORKFLOWS),)
+            return (_Shift(queue=queues.CONTROL, tasks=SHORT_TASKS, serves=(_catalog, _sessions), workflows=WORKFLOWS),)
         case Role.PROXY:
             return (
                 _Shift(queue=queues.proxy_queue(duty.name), tasks=SHORT_TASKS, serves=(_snapshots, _targets)),
@@ -143,6 +144,10 @@ def _shifts(duty: Duty) -> tuple[_Shift, ...]:
 
 def _catalog(tools: Tools) -> object:
     return CatalogActivities(tools.catalog, tools.clock)
+
+
+def _sessions(_: Tools) -> object:
+    return SessionActivities()
 
 
 def _snapshots(tools: Tools) -> object:

@@ -9,10 +9,10 @@ from datetime import timedelta
 from functools import partial
 
 from temporalio import workflow
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
-from activities.contracts import extents, snapshot
+from activities.contracts import extents, sessions, snapshot
 from holdfast.errors import MachineNotFound, RepositoryUnavailable, SessionFailed
 from holdfast.model.machine import Machine
 from holdfast.model.session import Outcome, Problem, SessionKind
@@ -112,12 +112,24 @@ class BackupJob:
 
     async def _protect(self, machine: Machine) -> None:
         """Protect one machine; what happens to it ends this machine only."""
-        request = self._request
         self._book.set_state(machine.machine_id, "running")
-        child_id = queues.machine_backup_id(request.repository, machine.machine_id, machine.name)
+        child_id = queues.machine_backup_id(self._request.repository, machine.machine_id, machine.name)
         self._book.children.append(child_id)
         try:
-            result = await workflow.execute_child_workflow(
+            result = await self._run_child(machine, child_id)
+        except asyncio.CancelledError as failure:
+            await self._lost(machine, failure)
+            raise
+        except FailureError as failure:
+            await self._lost(machine, failure)
+            stop_if_cancelled()
+        else:
+            self._take(result)
+
+    async def _run_child(self, machine: Machine, child_id: str) -> MachineBackupResult:
+        request = self._request
+        try:
+            return await workflow.execute_child_workflow(
                 MachineBackup.run,
                 MachineBackupRequest(
                     session_id=self._run.session_id,
@@ -141,14 +153,27 @@ class BackupJob:
                 ),
                 static_summary=machine_summary(machine, request.repository),
             )
-        except asyncio.CancelledError as failure:
-            await self._lost(machine, failure)
-            raise
-        except FailureError as failure:
-            await self._lost(machine, failure)
-            stop_if_cancelled()
-        else:
-            self._take(result)
+        except WorkflowAlreadyStartedError:
+            if not await self._is_ours(child_id):
+                raise
+        return await self._follow(child_id)
+
+    async def _is_ours(self, child_id: str) -> bool:
+        """Return whether the machine's workflow that is said to run already is the one this session has just started.
+
+        A server on an SQL store may start a child, lose the answer in a conflict, and then refuse to start it again.
+        """
+        config = options.lookup(queues.CONTROL, summary(f"whose is {child_id}"))
+        return (await step(sessions.find_child, self._child(child_id), config)).is_ours
+
+    async def _follow(self, child_id: str) -> MachineBackupResult:
+        config = options.verification(queues.CONTROL, summary(f"waiting for {child_id}"))
+        raw = await step(sessions.follow_child, self._child(child_id), config)
+        result: MachineBackupResult = workflow.payload_converter().from_payload(raw.payload, MachineBackupResult)
+        return result
+
+    def _child(self, child_id: str) -> sessions.ChildReference:
+        return sessions.ChildReference(workflow_id=child_id, parent_run_id=workflow.info().run_id)
 
     def _take(self, result: MachineBackupResult) -> None:
         self._book.replace(result.machine_id, result.tasks)
@@ -171,12 +196,18 @@ class BackupJob:
     def _raise_failures(self, machines: int) -> None:
         if not self._failures:
             return
-        named = ", ".join(f"{name} ({problem.code})" for name, problem, _ in self._failures[:_NAMED_MAX])
+        named = ", ".join(
+            f"{name} ({problem.code})" for name, problem, _ in sorted(self._failures, key=_by_name)[:_NAMED_MAX]
+        )
         more = f" and {len(self._failures) - _NAMED_MAX} more" if len(self._failures) > _NAMED_MAX else ""
         message = f"{len(self._failures)} of {machines} machines failed: {named}{more}"
         # The cause of a single failure is the cause of the session's; several have no common one.
         only = self._failures[0][2] if len(self._failures) == 1 else None
         raise SessionFailed(message) from only
+
+
+def _by_name(failure: tuple[str, Problem, BaseException]) -> str:
+    return failure[0]
 
 
 def machine_summary(machine: Machine, repository: str) -> str:

@@ -11,7 +11,7 @@ from temporalio import activity
 
 from activities.binding import contract_name
 from activities.boundary import boundary
-from activities.contracts import catalog, extents, repository, snapshot, target, transfer
+from activities.contracts import catalog, extents, repository, sessions, snapshot, target, transfer
 from holdfast.errors import HoldfastError
 from holdfast.model.extents import ExtentFacts
 from holdfast.model.ids import ChainId, DiskKey, FileId, MachineId, PointId, SnapshotId, TargetId
@@ -31,6 +31,8 @@ CONTRACTS: tuple[Callable[..., Any], ...] = (
     repository.abandon_point,
     repository.find_point,
     repository.verify_points,
+    sessions.find_child,
+    sessions.follow_child,
     snapshot.find_machines,
     snapshot.create_snapshot,
     snapshot.remove_snapshot,
@@ -76,6 +78,7 @@ class World:
             "repository.abandon_point": lambda _: repository.PointAbandoned(),
             "repository.find_point": self._find_point,
             "repository.verify": lambda _: VerifyReport(points=1, units=1, stored_bytes=1),
+            "sessions.find_child": lambda _: sessions.ChildFound(is_ours=False),
             "snapshot.find_machines": lambda _: snapshot.MachinesFound(machines=self.machines),
             "snapshot.create": self._freeze,
             "snapshot.remove": lambda _: snapshot.SnapshotRemoved(removed=1),

@@ -9,10 +9,12 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 
 from activities.boundary import error_from_failure
 from activities.contracts import extents, snapshot
+from activities.sessions import SessionActivities
 from holdfast.errors import (
     ChangeTrackingLost,
     DiskReadFailed,
     MachineNotFound,
+    OperationCancelled,
     ProviderUnavailable,
     RepositoryFull,
     RepositoryUnavailable,
@@ -234,6 +236,46 @@ async def test_a_machine_that_another_session_protects_fails_alone(stage: Stage)
     assert [point.machine_name for point in result.points] == ["db"]
     assert result.session.problem is not None
     assert result.session.problem.code == "chain-busy"
+
+
+async def test_a_child_that_the_server_started_and_then_refused_is_followed_to_its_end(dev_stage: Stage) -> None:
+    # The same machine twice: the second start is refused, and the child that runs is the session's own.
+    world = World([a_machine("web"), a_machine("web")])
+    served = SessionActivities()
+    world.answers["sessions.find_child"] = served.find_child
+    world.answers["sessions.follow_child"] = served.follow_child
+    both = asyncio.Event()
+    usual = world.answers["transfer.copy_disk"]
+
+    async def patient(request: Any) -> Any:
+        await both.wait()
+        return usual(request)
+
+    world.answers["transfer.copy_disk"] = patient
+    async with dev_stage.playing(world):
+        handle = await dev_stage.start(BackupJob.run, dev_stage.backup())
+        await world.until(lambda: world.count("sessions.follow_child") == 1)
+        both.set()
+        result = await handle.result()
+    assert {point.machine_name for point in result.points} == {"web"}
+    assert result.session.outcome is Outcome.SUCCESS
+    assert world.count("snapshot.create") == 1
+
+
+async def test_a_followed_child_is_cancelled_with_the_session_and_its_failure_is_told(dev_stage: Stage) -> None:
+    world = World([a_machine("web"), a_machine("web")])
+    served = SessionActivities()
+    world.answers["sessions.find_child"] = served.find_child
+    world.answers["sessions.follow_child"] = served.follow_child
+    world.answers["transfer.copy_disk"] = then(until_cancelled, world.answers["transfer.copy_disk"])
+    async with dev_stage.playing(world):
+        handle = await dev_stage.start(BackupJob.run, dev_stage.backup())
+        await world.until(lambda: world.count("sessions.follow_child") == 1)
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError) as caught:
+            await handle.result()
+    assert isinstance(error_from_failure(caught.value), OperationCancelled)
+    assert world.count("snapshot.remove") == 1
 
 
 async def test_a_terminated_machine_is_named_and_the_others_go_on(dev_stage: Stage) -> None:

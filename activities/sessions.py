@@ -1,0 +1,58 @@
+"""Looking after workflows that a session started."""
+
+import asyncio
+from typing import Final
+
+from temporalio import activity
+from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+from activities.binding import implements
+from activities.boundary import error_from_failure
+from activities.contracts import sessions
+
+_BEAT_S: Final = 2.0
+
+
+class SessionActivities:
+    """Serves `activities.contracts.sessions`."""
+
+    @implements(sessions.find_child)
+    async def find_child(self, request: sessions.ChildReference) -> sessions.ChildFound:
+        """Look whose child the newest run of a workflow is."""
+        found = await activity.client().get_workflow_handle(request.workflow_id).describe()
+        return sessions.ChildFound(is_ours=found.parent_run_id == request.parent_run_id)
+
+    @implements(sessions.follow_child)
+    async def follow_child(self, request: sessions.ChildReference) -> RawValue:
+        """Wait for a child and return its result as it is."""
+        handle = activity.client().get_workflow_handle(request.workflow_id, result_type=RawValue)
+        try:
+            return await _result(handle)
+        except WorkflowFailureError as failure:
+            if isinstance(failure.cause, ApplicationError):
+                raise failure.cause from None  # with what the child says of its disks
+            raise error_from_failure(failure) or failure from failure
+
+
+async def _result(handle: WorkflowHandle[object, RawValue]) -> RawValue:
+    result = asyncio.ensure_future(handle.result())
+    try:
+        while not result.done():
+            activity.heartbeat()
+            await asyncio.wait({result}, timeout=_BEAT_S)
+        return result.result()
+    except asyncio.CancelledError:
+        if activity.is_cancelled():
+            await handle.cancel()
+            await _ended(result)
+        raise
+    finally:
+        result.cancel()
+
+
+async def _ended(result: "asyncio.Future[RawValue]") -> None:
+    while not result.done():
+        activity.heartbeat()
+        await asyncio.wait({result}, timeout=_BEAT_S)
