@@ -44,12 +44,18 @@ async def _result(handle: WorkflowHandle[object, RawValue]) -> RawValue:
             await asyncio.wait({result}, timeout=_BEAT_S)
         return result.result()
     except asyncio.CancelledError:
-        if activity.is_cancelled():
+        if _is_unwanted():
             await handle.cancel()
             await _ended(result)
         raise
     finally:
         result.cancel()
+
+
+def _is_unwanted() -> bool:
+    """Return whether the session is cancelled or gone; a worker that stops only leaves the child to its successor."""
+    details = activity.cancellation_details()
+    return details is not None and (details.cancel_requested or details.not_found)
 
 
 async def _ended(result: "asyncio.Future[RawValue]") -> None:
