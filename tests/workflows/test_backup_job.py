@@ -278,23 +278,6 @@ async def test_a_followed_child_is_cancelled_with_the_session_and_its_failure_is
     assert world.count("snapshot.remove") == 1
 
 
-async def test_a_followed_child_outlives_the_worker_that_follows_it(dev_stage: Stage) -> None:
-    world = World([a_machine("web"), a_machine("web")])
-    served = SessionActivities()
-    world.answers["sessions.find_child"] = served.find_child
-    world.answers["sessions.follow_child"] = served.follow_child
-    usual = world.answers["transfer.copy_disk"]
-    world.answers["transfer.copy_disk"] = then(until_cancelled, usual)
-    async with dev_stage.playing(world):
-        handle = await dev_stage.start(BackupJob.run, dev_stage.backup())
-        await world.until(lambda: world.count("sessions.follow_child") == 1)
-    world.answers["transfer.copy_disk"] = usual
-    async with dev_stage.playing(world):
-        result = await handle.result()
-    assert result.session.outcome is Outcome.SUCCESS
-    assert world.count("sessions.follow_child") == 2
-
-
 async def test_a_terminated_machine_is_named_and_the_others_go_on(dev_stage: Stage) -> None:
     world = World([a_machine("db"), a_machine("web")])
     usual = world.answers["transfer.copy_disk"]
