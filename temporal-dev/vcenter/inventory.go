@@ -49,6 +49,8 @@ func createInfrastructure(o options) (*simulator.Model, error) {
 	model.Datastore, model.Machine = 0, 0
 	about := &model.ServiceContent.About
 	about.ApiVersion, about.Version = o.apiVersion, firstThree(o.apiVersion)
+	about.Name, about.LicenseProductVersion = "VMware vCenter Server", about.Version[:1]+".0"
+	about.FullName = fmt.Sprintf("%s %s build-%s", about.Name, about.Version, about.Build)
 	return model, model.Create()
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -114,7 +115,7 @@ func (w *web) serveSDK(out http.ResponseWriter, r *http.Request) {
 	}
 	w.count(c.method)
 	rule := w.book.match(w.lab, c)
-	pass := func() *answer { return w.pass(r, body) }
+	pass := func() *answer { return w.pass(c.method, r, body) }
 	if rule == nil {
 		pass().send(out)
 		return
@@ -124,6 +125,7 @@ func (w *web) serveSDK(out http.ResponseWriter, r *http.Request) {
 
 // answer is what the simulator wanted to send.
 type answer struct {
+	method string
 	header http.Header
 	status int
 	body   bytes.Buffer
@@ -139,12 +141,12 @@ func (a *answer) send(out http.ResponseWriter) {
 	}
 	out.Header().Set("Content-Type", "text/xml; charset=utf-8")
 	out.WriteHeader(a.status)
-	_, _ = out.Write(mend(a.body.Bytes()))
+	_, _ = out.Write(mend(a.method, a.body.Bytes()))
 }
 
 // pass lets the simulator answer.
-func (w *web) pass(r *http.Request, body []byte) *answer {
-	a := &answer{header: http.Header{}, status: http.StatusOK}
+func (w *web) pass(method string, r *http.Request, body []byte) *answer {
+	a := &answer{method: method, header: http.Header{}, status: http.StatusOK}
 	inner := r.Clone(r.Context())
 	inner.Body = io.NopCloser(bytes.NewReader(body))
 	w.inner.ServeHTTP(a, inner)
@@ -153,10 +155,14 @@ func (w *web) pass(r *http.Request, body []byte) *answer {
 
 var strangeEntity = regexp.MustCompile(`<entity type="(?:VirtualDiskManager|FileManager|OvfManager)">[^<]*</entity>`)
 
-// mend removes the entity of tasks that are about no managed entity; clients with types refuse it.
-func mend(body []byte) []byte {
+// mend turns answers that clients with types refuse into those of a real vCenter: a task about no
+// managed entity names none, and a single property that is unset is an empty answer.
+func mend(method string, body []byte) []byte {
 	if bytes.Contains(body, []byte("<entity type=")) {
 		return strangeEntity.ReplaceAll(body, nil)
+	}
+	if bytes.Contains(body, []byte("<RetrievePropertiesExResponse")) && method == "Fetch" {
+		return []byte(fmt.Sprintf(envelope, `<FetchResponse xmlns="urn:vim25"></FetchResponse>`))
 	}
 	return body
 }
