@@ -1,0 +1,61 @@
+package main
+
+import (
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// watcher hears of every object that comes, changes and goes, under that object's lock.
+type watcher struct {
+	lab *lab
+}
+
+// Reference satisfies the registry's interface; it is no object of the API.
+func (w *watcher) Reference() ref {
+	return types.ManagedObjectReference{Type: "LabWatcher", Value: "lab-watcher"}
+}
+
+// PutObject completes a new machine: strict clients refuse empty texts where an enumeration stands.
+func (w *watcher) PutObject(_ *simulator.Context, object mo.Reference) {
+	switch x := object.(type) {
+	case *simulator.VirtualMachine:
+		completeRuntime(&x.Runtime)
+		completeRuntime(&x.Summary.Runtime)
+	}
+}
+
+// UpdateObject keeps files and books in step with a machine's devices.
+func (w *watcher) UpdateObject(_ *simulator.Context, object mo.Reference, changes []types.PropertyChange) {
+	vm, ok := object.(*mo.VirtualMachine)
+	if !ok {
+		return
+	}
+	for _, change := range changes {
+		switch change.Name {
+		case "config.hardware.device":
+			w.lab.disks.devicesChanged(vm)
+		case "runtime.powerState":
+			completeRuntime(&vm.Runtime)
+			completeRuntime(&vm.Summary.Runtime)
+		}
+	}
+}
+
+// RemoveObject forgets what we know of an object.
+func (w *watcher) RemoveObject(_ *simulator.Context, r ref) {
+	w.lab.unwrap(r)
+	if r.Type == "VirtualMachine" {
+		w.lab.disks.forget(r)
+		w.lab.tracks.forget(r)
+	}
+}
+
+func completeRuntime(runtime *types.VirtualMachineRuntimeInfo) {
+	if runtime.FaultToleranceState == "" {
+		runtime.FaultToleranceState = types.VirtualMachineFaultToleranceStateNotConfigured
+	}
+	if runtime.RecordReplayState == "" {
+		runtime.RecordReplayState = types.VirtualMachineRecordReplayStateInactive
+	}
+}
