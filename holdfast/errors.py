@@ -15,6 +15,7 @@
     │   └── TargetExists
     ├── SourceError                 the hypervisor or a source disk
     │   ├── ProviderUnavailable
+    │   ├── AccessDenied
     │   ├── SnapshotFailed
     │   ├── SnapshotNotFound
     │   ├── DiskChanged
@@ -162,6 +163,15 @@ class ProviderUnavailable(SourceError):
 
     code = "provider-unavailable"
     exit_status = 21
+
+
+class AccessDenied(SourceError):
+    """The provider refuses the account, its privileges, or shows a certificate that is not trusted."""
+
+    code = "access-denied"
+    retryable = False
+    exit_status = 28
+    default_hint = "Check the provider's credential and its privileges."
 
 
 class SnapshotFailed(SourceError):

@@ -28,6 +28,14 @@ class Disk(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
 
 
+class SkippedDisk(msgspec.Struct, frozen=True, kw_only=True):
+    """A disk that the provider cannot protect, and why."""
+
+    label: str
+    """How its owner knows it."""
+    reason: str
+
+
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """One machine. ``configuration`` is what the provider needs to make it again; opaque to everybody else."""
 
@@ -36,6 +44,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     power: PowerState
     disks: tuple[Disk, ...]
     configuration: dict[str, str] = {}
+    skipped: tuple[SkippedDisk, ...] = ()
+    """Disks that are not among ``disks``; a session that leaves them out says so."""
 
 
 class SnapshotDisk(msgspec.Struct, frozen=True, kw_only=True):
