@@ -30,16 +30,15 @@ from holdfast.model.machine import (
     Machine,
     PowerState,
 )
-from holdfast.providers.local.disks import disk_size
 from holdfast.providers.local.files import (
     StoredFile,
-    describe,
     os_errors,
     read_json,
     visible_folders,
     write_json,
 )
 from holdfast.providers.local.root import Root
+from holdfast.providers.raw_disks import describe, disk_size
 
 MACHINE_FILE = "machine.json"
 NAME_LENGTH_MAX = 255

@@ -25,7 +25,6 @@ from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId
 from holdfast.model.machine import Machine, Snapshot, SnapshotDisk
 from holdfast.model.spans import Span
 from holdfast.providers.local import tracking
-from holdfast.providers.local.disks import FrozenDisk
 from holdfast.providers.local.files import (
     StoredFile,
     building,
@@ -39,6 +38,7 @@ from holdfast.providers.local.files import (
 )
 from holdfast.providers.local.freezing import LiveDisk, freeze
 from holdfast.providers.local.root import Root
+from holdfast.providers.raw_disks import FrozenDisk
 
 SNAPSHOT_FILE = "snapshot.json"
 TAG_LENGTH_MAX = 1024

@@ -28,7 +28,6 @@ from holdfast.errors import (
 )
 from holdfast.model.ids import DiskKey, MachineId, TargetId, folder_name
 from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget
-from holdfast.providers.local.disks import TargetDisk
 from holdfast.providers.local.files import (
     StoredFile,
     building,
@@ -55,6 +54,7 @@ from holdfast.providers.local.machines import (
 )
 from holdfast.providers.local.replacement import Replacement, check_replaceable, load_intent
 from holdfast.providers.local.root import Root
+from holdfast.providers.raw_disks import TargetDisk
 
 TARGET_FILE = "target.json"
 CONTENT = "machine"

@@ -23,7 +23,7 @@ _PRIVILEGES_HINT = "Give the account the least role of docs/providers/vsphere.md
 _CERTIFICATE_HINT = "Compare the certificate with the one the provider's settings pin, or name its CA there."
 
 
-class SessionLost(Exception):  # noqa: N818 - no error of the product: the session is made again behind the caller
+class SessionLost(Exception):
     """The vCenter does not know the session any more."""
 
 

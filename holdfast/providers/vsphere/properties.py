@@ -50,7 +50,9 @@ def walk(connection: Connection, kind: Any, paths: Sequence[str], root: Any = No
         f"listing {kind.__name__}", lambda: content.viewManager.CreateContainerView(container, [kind], recursive=True)
     )
     try:
-        path = vmodl.query.PropertyCollector.TraversalSpec(name="view", path="view", skip=False, type=vim.view.ContainerView)
+        path = vmodl.query.PropertyCollector.TraversalSpec(
+            name="view", path="view", skip=False, type=vim.view.ContainerView
+        )
         spec = vmodl.query.PropertyCollector.ObjectSpec(obj=view, skip=True, selectSet=[path])
         yield from _retrieve(connection, kind, paths, [spec])
     finally:

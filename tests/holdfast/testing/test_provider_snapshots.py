@@ -11,8 +11,8 @@ from holdfast.model.ids import DiskKey, MachineId, SnapshotId
 from holdfast.model.machine import Snapshot
 from holdfast.model.spans import Span
 from holdfast.pipeline.disks import DiskReader
-from holdfast.providers.local.disks import FrozenDisk
 from holdfast.providers.local.hypervisor import LocalProvider
+from holdfast.providers.raw_disks import FrozenDisk
 from holdfast.testing.provider_snapshots import SnapshotConformance
 from tests.holdfast.testing.mutants import Test, assert_found
 

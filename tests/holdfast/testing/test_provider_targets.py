@@ -11,8 +11,8 @@ from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetI
 from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget
 from holdfast.model.spans import Span
 from holdfast.pipeline.disks import DiskWriter
-from holdfast.providers.local.disks import TargetDisk
 from holdfast.providers.local.hypervisor import LocalProvider
+from holdfast.providers.raw_disks import TargetDisk
 from holdfast.testing.provider_targets import TargetConformance
 from tests.holdfast.testing.mutants import MutantBench, Test, assert_found
 

@@ -11,7 +11,6 @@ from typing import Self
 
 from holdfast.errors import DiskReadFailed, DiskWriteFailed
 from holdfast.model.spans import Span
-from holdfast.providers.local.files import describe
 
 _FALLOC_FL_KEEP_SIZE = 1
 _FALLOC_FL_PUNCH_HOLE = 2
@@ -23,6 +22,12 @@ _ZEROS = memoryview(bytes(1 << 20))
 _libc = ctypes.CDLL(None, use_errno=True)
 _fallocate = getattr(_libc, "fallocate64", None) or _libc.fallocate
 _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+
+
+def describe(error: OSError) -> str:
+    """Return the reason and the file of an operating system error in one line."""
+    place = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror or error}{place}"
 
 
 def disk_size(descriptor: int) -> int:
