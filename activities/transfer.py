@@ -23,13 +23,13 @@ from holdfast.errors import ChangeTrackingLost, DiskChanged, DiskNotFound, Point
 from holdfast.formats.contents import PointDisk
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.ids import ChangeId
-from holdfast.model.plan import PlanStep, ReadDecision, ReadMode
+from holdfast.model.plan import PlanStep, ReadDecision, ReadMode, Transport
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.disks import DiskReader
 from holdfast.pipeline.restore import DiskRestore, compare_target
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
 from holdfast.planning.read_plan import changed_steps, decide_mode, whole_disk_steps
-from holdfast.providers.ports import Provider
+from holdfast.providers.ports import Provider, SourceDisk
 from holdfast.storage.chain import Chain, StoredDisk
 from holdfast.storage.chain_writer import ChainWriter
 from holdfast.storage.point_writer import DiskPointWriter, open_disk
@@ -83,7 +83,8 @@ class TransferActivities:
             decision=plan.decision,
             figures=tally.figures(figures),
             busy=tally.busy(copy.progress().stages),
-            note=plan.note,
+            transport=plan.reader.transport,
+            note="; ".join(filter(None, (plan.note, _passed_over(plan.reader.transport)))),
         )
 
     def _open_point(self, request: CopyDisk, stack: ExitStack) -> tuple[ChainWriter, StoredDisk | None]:
@@ -152,7 +153,7 @@ class _ReadPlan:
         self,
         provider: Provider,
         request: CopyDisk,
-        reader: DiskReader,
+        reader: SourceDisk,
         parent: StoredDisk | None,
         change_id: str | None,
     ) -> None:
@@ -193,6 +194,13 @@ class _ReadPlan:
     def _compare_because(self, reason: str) -> None:
         self.decision = ReadDecision(mode=ReadMode.COMPARED, reason=reason)
         self.note = f"read in full and compared instead of only what changed: {reason}"
+
+
+def _passed_over(transport: Transport) -> str:
+    """Return what the operator should know about modes that did not work; never silent, never without the reason."""
+    if not transport.failed:
+        return ""
+    return f"read over {transport.mode} because better ways failed: {'; '.join(transport.failed)}"
 
 
 def _frozen_disk(writer: ChainWriter, request: CopyDisk, reader: DiskReader) -> PointDisk:

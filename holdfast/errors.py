@@ -17,6 +17,7 @@
     │   ├── ProviderUnavailable
     │   ├── AccessDenied
     │   ├── SnapshotFailed
+    │   ├── QuiesceFailed
     │   ├── SnapshotNotFound
     │   ├── DiskChanged
     │   ├── DiskReadFailed
@@ -179,6 +180,15 @@ class SnapshotFailed(SourceError):
 
     code = "snapshot-failed"
     exit_status = 22
+
+
+class QuiesceFailed(SourceError):
+    """The guest did not come to rest, and the job does not want it otherwise."""
+
+    code = "quiesce-failed"
+    retryable = False
+    exit_status = 29
+    default_hint = 'Look at the tools and the logs in the guest, or let the job try only: `quiesce = "try"`.'
 
 
 class SnapshotNotFound(SourceError):

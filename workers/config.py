@@ -20,6 +20,7 @@ from holdfast.errors import ConfigurationInvalid, HoldfastError, RepositoryNotFo
 from holdfast.formats.magic import UNIT_SIZE_DEFAULT, UNIT_SIZES
 from holdfast.model.compression import Compression
 from holdfast.model.ids import CredentialName, JobName, ProviderName, RepositoryName
+from holdfast.model.machine import Quiesce
 from workers.credentials import NAME, Credentials
 from workers.telemetry import TelemetrySettings
 from workers.temporal import TemporalSettings
@@ -77,9 +78,10 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     proxy: str
     """Which proxy reads the disks."""
     machines: tuple[str, ...] = ()
-    """Names or ids; empty for all machines of the provider."""
+    """Names or ids, or where the provider has them groups: ``folder:``, ``cluster:``, ``pool:``, ``datastore:`` or
+    ``tag:`` and a path or name. Empty for all machines of the provider."""
     excluded: tuple[str, ...] = ()
-    """Names or ids that are left out."""
+    """What is left out, in the same words."""
     machines_at_once: int = 2
     """Machines worked on at once, 1 to 64."""
     compression: Compression = Compression.ZSTD_1
@@ -88,6 +90,8 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Bytes that are compressed and encrypted together: 262144, 524288, 1048576 or 4194304."""
     credential: CredentialName | None = None
     """Name of the credential whose passphrase encrypts; without it data is not encrypted."""
+    quiesce: Quiesce = Quiesce.NEVER
+    """Whether guests come to rest for their snapshot: `never`, `try` or `require`."""
     verify: bool = False
     """Read every new point back before the session ends."""
     schedule: str | None = None

@@ -80,6 +80,7 @@ class BackupJob:
         )
         self._book.note(f"not protected: {missing}" for missing in found.missing)
         self._book.note(f"not protected: {problem}" for problem in found.problems)
+        self._book.note(f"nothing is left out for {note}" for note in found.notes)
         if not found.machines:
             raise MachineNotFound(f"job {request.job} finds no machine at provider {request.provider}")
         for machine in found.machines:

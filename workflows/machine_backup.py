@@ -11,7 +11,7 @@ from temporalio import workflow
 
 from activities.contracts import catalog, repository, snapshot, transfer
 from holdfast.errors import DataDamaged
-from holdfast.model.machine import Snapshot, SnapshotDisk
+from holdfast.model.machine import Snapshot, SnapshotDisk, SnapshotOptions
 from holdfast.model.points import OpenPoint, PointSummary
 from holdfast.model.session import Outcome, SessionKind, Task
 from workflows import options, queues, search_attributes
@@ -87,11 +87,18 @@ class MachineBackup:
         self._undo.push(_SNAPSHOT, lambda: workflow.execute_activity(snapshot.remove_snapshot, remove, **config))
         frozen = await step(
             snapshot.create_snapshot,
-            snapshot.CreateSnapshot(provider=request.provider, machine_id=self._machine.machine_id, tag=tag),
+            snapshot.CreateSnapshot(
+                provider=request.provider,
+                machine_id=self._machine.machine_id,
+                tag=tag,
+                options=SnapshotOptions(quiesce=request.options.quiesce),
+            ),
             options.change(self._proxy, summary(self._machine.name)),
         )
         self._book.replace(self._machine.machine_id, ())
         self._book.expect(frozen.machine, frozen.machine.disks)
+        self._book.note(frozen.notes)
+        self._book.note(f"disk {disk.label} is not protected: {disk.reason}" for disk in frozen.machine.skipped)
         return frozen
 
     async def _begin(self, frozen: Snapshot) -> OpenPoint:
@@ -155,6 +162,8 @@ class MachineBackup:
             self._book.note([f"{task.machine_name}/{task.disk}: {copied.note}"])
             self._degraded.append(task.disk)
         detail = f"{copied.decision.mode}: {copied.decision.reason}"
+        if copied.transport is not None:
+            detail += f"; over {copied.transport.mode}: {copied.transport.reason}"
         self._book.put(msgspec.structs.replace(task, detail=detail, figures=copied.figures), "copied")
 
     async def _complete(self, opened: OpenPoint) -> PointSummary:

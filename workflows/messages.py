@@ -6,7 +6,7 @@ import msgspec
 
 from holdfast.model.compression import Compression
 from holdfast.model.ids import CredentialName, DiskKey, JobName, MachineId, ProviderName, RepositoryName, SessionId
-from holdfast.model.machine import Machine, PowerState
+from holdfast.model.machine import Machine, PowerState, Quiesce
 from holdfast.model.points import PointSummary, VerifyReport
 from holdfast.model.session import Outcome, Problem, Session, Task
 
@@ -22,6 +22,7 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Read everything and compare by digest."""
     verify: bool = False
     """Read every new point back through the restore path before the session ends."""
+    quiesce: Quiesce = Quiesce.NEVER
     machines_at_once: int = 2
     credential: CredentialName | None = None
     """Name of the passphrase; None stores without encryption."""
@@ -35,7 +36,7 @@ class BackupRequest(msgspec.Struct, frozen=True, kw_only=True):
     proxy: str
     repository: RepositoryName
     machines: tuple[str, ...] = ()
-    """Ids or names; empty for all machines of the provider."""
+    """References as `holdfast.model.selection` reads them; empty for all machines of the provider."""
     excluded: tuple[str, ...] = ()
     options: BackupOptions = BackupOptions()
     session_id: SessionId = SessionId("")

@@ -8,7 +8,7 @@ from temporalio import activity
 
 from holdfast.model.compression import Compression
 from holdfast.model.ids import CredentialName, DiskKey, MachineId, ProviderName, RepositoryName, SnapshotId, TargetId
-from holdfast.model.plan import ReadDecision
+from holdfast.model.plan import ReadDecision, Transport
 from holdfast.model.points import OpenPoint
 from holdfast.model.session import Figures
 
@@ -52,6 +52,8 @@ class DiskCopied(msgspec.Struct, frozen=True, kw_only=True):
     decision: ReadDecision
     figures: Figures
     busy: dict[str, float] = {}
+    transport: Transport | None = None
+    """How it was read; None from a worker of an earlier version."""
     note: str = ""
     """A degraded choice the operator should see, in words; empty when there was none."""
 

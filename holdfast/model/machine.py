@@ -21,6 +21,27 @@ class PowerState(StrEnum):
     OFF = "off"
 
 
+class Quiesce(StrEnum):
+    """Whether the guest shall bring its file systems to rest for the moment of a snapshot."""
+
+    NEVER = "never"
+    """The snapshot is as after a power failure: crash-consistent."""
+    TRY = "try"
+    """A guest that cannot is frozen as it is, and the session says so."""
+    REQUIRE = "require"
+    """A guest that cannot is not protected."""
+
+
+class SnapshotOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a snapshot is taken."""
+
+    quiesce: Quiesce = Quiesce.NEVER
+
+
+AS_IT_IS = SnapshotOptions()
+"""The guest is not asked for anything."""
+
+
 class Disk(msgspec.Struct, frozen=True, kw_only=True):
     """One virtual disk. ``size_bytes`` is a multiple of `SECTOR_SIZE`."""
 
@@ -66,6 +87,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     disks: tuple[SnapshotDisk, ...]
     machine: Machine
     """The machine as it was when the snapshot was taken."""
+    notes: tuple[str, ...] = ()
+    """What was done less well than asked, in words; a session shows it."""
 
     def disk(self, key: DiskKey) -> SnapshotDisk | None:
         """Return the frozen disk with this key, or None."""

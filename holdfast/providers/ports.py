@@ -9,9 +9,20 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
-from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget, Snapshot
+from holdfast.model.machine import AS_IT_IS, Disk, Machine, PowerState, RestoreTarget, Snapshot, SnapshotOptions
+from holdfast.model.plan import Transport
+from holdfast.model.selection import Selector
 from holdfast.model.spans import Span
 from holdfast.pipeline.disks import DiskReader, DiskWriter
+
+
+class SourceDisk(DiskReader, Protocol):
+    """An open disk of a snapshot."""
+
+    @property
+    def transport(self) -> Transport:
+        """How it is read, and why so."""
+        ...
 
 
 class Inventory(Protocol):
@@ -28,6 +39,13 @@ class Inventory(Protocol):
         """
         ...
 
+    def members(self, selector: Selector) -> Iterator[Machine]:
+        """Yield the machines that a selector of many means, in a stable order.
+
+        Raises `RequestInvalid` for a kind that this hypervisor does not have, and when there is nothing of that name.
+        """
+        ...
+
     def set_power(self, machine_id: MachineId, power: PowerState) -> None:
         """Switch the machine on or off; nothing happens when it is so already."""
         ...
@@ -36,10 +54,11 @@ class Inventory(Protocol):
 class Snapshots(Protocol):
     """Temporary frozen states. Everything made here carries the caller's tag, so that orphans can be found."""
 
-    def create_snapshot(self, machine_id: MachineId, tag: str) -> Snapshot:
+    def create_snapshot(self, machine_id: MachineId, tag: str, options: SnapshotOptions = AS_IT_IS) -> Snapshot:
         """Freeze all disks of the machine at one moment.
 
         Idempotent by ``tag``: a second call returns the first call's snapshot, also after a crash in the middle.
+        Raises `QuiesceFailed` when the guest has to come to rest and does not.
         """
         ...
 
@@ -51,7 +70,7 @@ class Snapshots(Protocol):
         """Remove a snapshot; nothing happens when it is gone already."""
         ...
 
-    def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> DiskReader:
+    def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
         """Open a frozen disk. Raises `SnapshotNotFound` or `DiskNotFound`."""
         ...
 

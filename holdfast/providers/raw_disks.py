@@ -7,9 +7,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from holdfast.errors import DiskReadFailed, DiskWriteFailed
+from holdfast.model.plan import Transport, TransportMode
 from holdfast.model.spans import Span
 
 _FALLOC_FL_KEEP_SIZE = 1
@@ -93,6 +94,9 @@ def zero(descriptor: int, span: Span) -> None:
         write_fully(descriptor, offset, _ZEROS[: min(len(_ZEROS), span.end - offset)])
 
 
+_ON_THIS_HOST: Final = Transport(mode=TransportMode.DIRECT, reason="the disk is a file or a device of this host")
+
+
 class _RawDisk:
     """An open file of fixed size with checked, positioned reads."""
 
@@ -143,7 +147,8 @@ class _RawDisk:
 class FrozenDisk(_RawDisk):
     """A disk of a snapshot, for reading. The constructor raises `DiskReadFailed`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, transport: Transport = _ON_THIS_HOST) -> None:
+        self.transport = transport
         try:
             super().__init__(path, os.O_RDONLY)
         except OSError as error:

@@ -8,6 +8,7 @@ import typer
 from holdfast.errors import RequestInvalid
 from holdfast.model.compression import Compression
 from holdfast.model.ids import CredentialName, JobName, SessionId
+from holdfast.model.machine import Quiesce
 from workers.cli.commands import PROTECT, command
 from workers.cli.invocation import Invocation
 from workers.cli.starting import (
@@ -35,6 +36,9 @@ MachineOption = Annotated[
 FullOption = Annotated[bool, typer.Option("--full", help="Start a new chain with a full.")]
 DistrustOption = Annotated[
     bool, typer.Option("--distrust-changes", help="Read everything and compare, whatever is said to have changed.")
+]
+QuiesceOption = Annotated[
+    Quiesce | None, typer.Option("--quiesce", help="Whether guests come to rest.", rich_help_panel=_OVERRIDE)
 ]
 VerifyOption = Annotated[
     bool | None, typer.Option("--verify/--no-verify", help="Read the new points back.", rich_help_panel=_OVERRIDE)
@@ -87,6 +91,7 @@ def backup(
     machine: MachineOption = None,
     full: FullOption = False,
     distrust_changes: DistrustOption = False,
+    quiesce: QuiesceOption = None,
     verify: VerifyOption = None,
     encrypt_with: EncryptOption = None,
     compression: CompressionOption = None,
@@ -107,6 +112,7 @@ def backup(
         unit_size=settings.unit_size,
         full=full,
         distrust_changes=distrust_changes,
+        quiesce=quiesce if quiesce is not None else settings.quiesce,
         verify=verify if verify is not None else settings.verify,
         machines_at_once=settings.machines_at_once,
         credential=CredentialName(encrypt_with) if encrypt_with else settings.credential,
@@ -136,6 +142,7 @@ def options_of(settings: JobSettings) -> BackupOptions:
     return BackupOptions(
         compression=settings.compression,
         unit_size=settings.unit_size,
+        quiesce=settings.quiesce,
         verify=settings.verify,
         machines_at_once=settings.machines_at_once,
         credential=settings.credential,

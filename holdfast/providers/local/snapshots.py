@@ -64,7 +64,9 @@ class SnapshotStore:
         self._clock = clock
         self._change_tracking = change_tracking
 
-    def create(self, machine: Machine, paths: Mapping[DiskKey, Path], tag: str) -> Snapshot:
+    def create(
+        self, machine: Machine, paths: Mapping[DiskKey, Path], tag: str, notes: tuple[str, ...] = ()
+    ) -> Snapshot:
         """Freeze the machine's disks. No snapshot of the machine has the tag yet."""
         what = f"snapshot {_checked_tag(tag)!r} of machine {machine.name!r} ({machine.machine_id})"
         existing = self._load_all(machine.machine_id)
@@ -81,6 +83,7 @@ class SnapshotStore:
                     created=self._clock.now(),
                     disks=self._freeze(making, machine, paths),
                     machine=machine,
+                    notes=notes,
                 ),
                 files=_file_names(machine),
             )

@@ -4,6 +4,7 @@ import http.client
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from pyVmomi import vim, vmodl
 
@@ -14,7 +15,9 @@ from holdfast.errors import (
     MachineNotFound,
     MachineRunning,
     ProviderUnavailable,
+    QuiesceFailed,
     RequestInvalid,
+    SnapshotFailed,
     SourceError,
     TargetExists,
 )
@@ -39,31 +42,46 @@ def translated(what: str) -> Iterator[None]:
     except ssl.SSLError as error:
         raise AccessDenied(f"{what}: certificate refused: {error}", hint=_CERTIFICATE_HINT) from error
     except (OSError, http.client.HTTPException) as error:
-        raise ProviderUnavailable(f"{what}: {error or type(error).__name__}") from error
+        raise ProviderUnavailable(f"{what}: {str(error) or type(error).__name__}") from error
 
 
 def error_of(fault: Exception, what: str) -> HoldfastError:
     """Return the error for a fault, raised or read from a task."""
     text = f"{what}: {_words(fault)}"
-    match fault:
-        case vim.fault.NoPermission():
-            return AccessDenied(f"{text}, privilege {fault.privilegeId}", hint=_PRIVILEGES_HINT)
-        case vim.fault.InvalidLogin() | vim.fault.NoClientCertificate() | vim.fault.HostConnectFault():
-            return AccessDenied(text, hint="Check the user name and the password of the provider's credential.")
-        case vmodl.fault.ManagedObjectNotFound():
-            return MachineNotFound(text, hint="It was removed, or registered again, since the session looked at it.")
-        case vim.fault.FileNotFound():
-            return DiskNotFound(text)
-        case vim.fault.DuplicateName() | vim.fault.FileAlreadyExists():
-            return TargetExists(text)
-        case vim.fault.InvalidPowerState() if fault.existingState == vim.VirtualMachine.PowerState.poweredOn:
-            return MachineRunning(text)
-        case vmodl.fault.InvalidArgument() | vmodl.fault.NotSupported() | vim.fault.InvalidName():
-            return RequestInvalid(text)
-        case vmodl.fault.HostCommunication() | vmodl.fault.SystemError() | vmodl.fault.RequestCanceled():
-            return ProviderUnavailable(text)
-        case _:
-            return SourceError(text)
+    if isinstance(fault, vim.fault.NoPermission):
+        return AccessDenied(f"{text}, privilege {fault.privilegeId}", hint=_PRIVILEGES_HINT)
+    if isinstance(fault, vim.fault.InvalidPowerState):
+        is_on = fault.existingState == vim.VirtualMachine.PowerState.poweredOn
+        return MachineRunning(text) if is_on else RequestInvalid(text)
+    for faults, kind, hint in _MEANINGS:
+        if isinstance(fault, faults):
+            return kind(text, hint=hint)
+    return SourceError(text)
+
+
+_MEANINGS: Final[tuple[tuple[tuple[type[Exception], ...], type[HoldfastError], str | None], ...]] = (
+    (
+        (vim.fault.InvalidLogin, vim.fault.NoClientCertificate, vim.fault.HostConnectFault),
+        AccessDenied,
+        "Check the user name and the password of the provider's credential.",
+    ),
+    (
+        (vmodl.fault.ManagedObjectNotFound,),
+        MachineNotFound,
+        "It was removed, or registered again, since the session looked at it.",
+    ),
+    ((vim.fault.FileNotFound,), DiskNotFound, None),
+    ((vim.fault.DuplicateName, vim.fault.FileAlreadyExists), TargetExists, None),
+    ((vim.fault.ApplicationQuiesceFault, vim.fault.FilesystemQuiesceFault), QuiesceFailed, None),
+    ((vim.fault.SnapshotFault, vim.fault.FileLocked, vim.fault.TaskInProgress), SnapshotFailed, None),
+    ((vmodl.fault.InvalidArgument, vmodl.fault.NotSupported, vim.fault.InvalidName), RequestInvalid, None),
+    (
+        (vmodl.fault.HostCommunication, vmodl.fault.SystemError, vmodl.fault.RequestCanceled),
+        ProviderUnavailable,
+        None,
+    ),
+)
+"""The first line that fits says what a fault means, and what to do about it if the error's own hint is not enough."""
 
 
 def _words(fault: Exception) -> str:

@@ -6,6 +6,7 @@ answer.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import Any, Final
@@ -83,7 +84,5 @@ def _retrieve(
 
 
 def _close(connection: Connection, view: Any) -> None:
-    try:
+    with suppress(ProviderUnavailable):  # views end with their session
         connection.call("closing a view", view.DestroyView, survives_login=False)
-    except ProviderUnavailable:
-        pass  # views end with their session

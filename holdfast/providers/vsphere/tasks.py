@@ -33,6 +33,8 @@ def wait(connection: Connection, clock: Clock, task: Any, what: str, patience_s:
                 return values.get("info.result")
             case vim.TaskInfo.State.error:
                 raise _failure(values.get("info.error"), f"{connection.endpoint.label}: {what}")
+            case _:
+                pass
         if clock.monotonic_s() >= deadline_s:
             raise ProviderUnavailable(
                 f"{connection.endpoint.label}: {what}: task {task._moId} has not ended after {patience_s:.0f} s",
