@@ -19,15 +19,18 @@ class SessionActivities:
     """Serves `activities.contracts.sessions`."""
 
     @implements(sessions.find_child)
-    async def find_child(self, request: sessions.ChildReference) -> sessions.ChildFound:
-        """Look whose child the newest run of a workflow is."""
+    async def find_child(self, request: sessions.ChildReference) -> sessions.ChildRun | None:
+        """Return the newest run of a workflow, or None when it is not the child of the run of the request."""
         found = await activity.client().get_workflow_handle(request.workflow_id).describe()
-        return sessions.ChildFound(is_ours=found.parent_run_id == request.parent_run_id)
+        if found.parent_run_id != request.parent_run_id:
+            return None
+        return sessions.ChildRun(workflow_id=found.id, run_id=found.run_id)
 
     @implements(sessions.follow_child)
-    async def follow_child(self, request: sessions.ChildReference) -> RawValue:
+    async def follow_child(self, request: sessions.ChildRun) -> RawValue:
         """Wait for a child and return its result as it is."""
-        handle = activity.client().get_workflow_handle(request.workflow_id, result_type=RawValue)
+        client = activity.client()
+        handle = client.get_workflow_handle(request.workflow_id, run_id=request.run_id, result_type=RawValue)
         try:
             return await _result(handle)
         except WorkflowFailureError as failure:
@@ -39,9 +42,7 @@ class SessionActivities:
 async def _result(handle: WorkflowHandle[object, RawValue]) -> RawValue:
     result = asyncio.ensure_future(handle.result())
     try:
-        while not result.done():
-            activity.heartbeat()
-            await asyncio.wait({result}, timeout=_BEAT_S)
+        await _ended(result)
         return result.result()
     except asyncio.CancelledError:
         if _is_unwanted():

@@ -154,26 +154,25 @@ class BackupJob:
                 static_summary=machine_summary(machine, request.repository),
             )
         except WorkflowAlreadyStartedError:
-            if not await self._is_ours(child_id):
+            found = await self._find_ours(child_id)
+            if found is None:
                 raise
-        return await self._follow(child_id)
+        return await self._follow(found)
 
-    async def _is_ours(self, child_id: str) -> bool:
-        """Return whether the machine's workflow that is said to run already is the one this session has just started.
+    async def _find_ours(self, child_id: str) -> sessions.ChildRun | None:
+        """Return the machine's workflow that is said to run already, if it is the one this session has just started.
 
         A server on an SQL store may start a child, lose the answer in a conflict, and then refuse to start it again.
         """
         config = options.lookup(queues.CONTROL, summary(f"whose is {child_id}"))
-        return (await step(sessions.find_child, self._child(child_id), config)).is_ours
+        reference = sessions.ChildReference(workflow_id=child_id, parent_run_id=workflow.info().run_id)
+        return await step(sessions.find_child, reference, config)
 
-    async def _follow(self, child_id: str) -> MachineBackupResult:
-        config = options.verification(queues.CONTROL, summary(f"waiting for {child_id}"))
-        raw = await step(sessions.follow_child, self._child(child_id), config)
+    async def _follow(self, child: sessions.ChildRun) -> MachineBackupResult:
+        config = options.verification(queues.CONTROL, summary(f"waiting for {child.workflow_id}"))
+        raw = await step(sessions.follow_child, child, config)
         result: MachineBackupResult = workflow.payload_converter().from_payload(raw.payload, MachineBackupResult)
         return result
-
-    def _child(self, child_id: str) -> sessions.ChildReference:
-        return sessions.ChildReference(workflow_id=child_id, parent_run_id=workflow.info().run_id)
 
     def _take(self, result: MachineBackupResult) -> None:
         self._book.replace(result.machine_id, result.tasks)

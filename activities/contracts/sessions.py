@@ -12,20 +12,20 @@ class ChildReference(msgspec.Struct, frozen=True, kw_only=True):
     parent_run_id: str
 
 
-class ChildFound(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose child the workflow is."""
+class ChildRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a workflow."""
 
-    is_ours: bool
-    """Whether the run of the request started it."""
+    workflow_id: str
+    run_id: str
 
 
 @activity.defn(name="sessions.find_child")
-def find_child(request: ChildReference) -> ChildFound:
-    """Look whose child the newest run of a workflow is."""
+def find_child(request: ChildReference) -> ChildRun | None:
+    """Return the newest run of a workflow, or None when it is not the child of the run of the request."""
     raise AssertionError(request)
 
 
 @activity.defn(name="sessions.follow_child")
-def follow_child(request: ChildReference) -> RawValue:
+def follow_child(request: ChildRun) -> RawValue:
     """Wait for a child and return its result as it is; cancelled with it, it waits until the child has cleaned up."""
     raise AssertionError(request)

@@ -5,7 +5,7 @@
     reader -> read ahead -> digest ==> (in order) drop what is known -> pack
            ==> encode, decode, compare ==> write -> commit
 
-Stages behind a double arrow run on the pool's threads, where C code drops the interpreter lock; packing and writing
+Reading, digesting and encoding run on the pool's threads, where C code drops the interpreter lock; packing and writing
 run on the caller's thread, which moves references only. Memory is bounded by `PipeOptions`, whatever the disk's size.
 """
 
@@ -25,8 +25,11 @@ from holdfast.model.plan import Action, PlanStep
 from holdfast.model.session import Figures
 from holdfast.pipeline.buffers import Buffers, keep_freed_blocks
 from holdfast.pipeline.disks import DiskReader
-from holdfast.pipeline.flow import in_order
+from holdfast.pipeline.flow import batched, in_order
 from holdfast.pipeline.stages import PipeOptions, PipeProgress, StageTimes
+
+_BATCHES_AHEAD = 2
+_NOTHING = memoryview(b"")
 
 
 class UnitSink(Protocol):
@@ -149,6 +152,9 @@ class DiskCopy:
         self._clock = clock
         self._options = options if options is not None else PipeOptions()
         self._window = max(2, self._options.in_flight_bytes // units.unit_size)
+        # Commits begin between batches, so a batch is not larger than what makes one due.
+        due = self._options.commit_new_bytes // units.unit_size
+        self._batch = max(1, min(self._window // _BATCHES_AHEAD, due))
         self._buffers = Buffers(units.unit_size)
         self._open = _Unit()
         self._encoding: deque[_Unit] = deque()
@@ -166,14 +172,13 @@ class DiskCopy:
         """
         try:
             self._check_size()
-            for chunk in in_order(self._pool, self._read, self._chunks(steps), self._window):
-                self._sink.keep_until(chunk.first)
-                if chunk.action is Action.ZERO:
-                    self._sink.zero_until(chunk.first + chunk.count)
-                else:
-                    self._pack(chunk)
+            batches = batched(self._chunks(steps), self._batch)
+            for batch in in_order(self._pool, self._read, batches, _BATCHES_AHEAD):
+                # A commit waits for everything being encoded: here the pool has the next batch to read meanwhile.
                 self._commit_if_due()
-                report(self.progress())
+                for chunk in batch:
+                    self._take(chunk)
+                    report(self.progress())
             self._sink.keep_until(self._sink.pieces)
             self._drain()
             self._sink.finish()
@@ -181,6 +186,13 @@ class DiskCopy:
             return self.progress().figures
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _take(self, chunk: _Chunk) -> None:
+        self._sink.keep_until(chunk.first)
+        if chunk.action is Action.ZERO:
+            self._sink.zero_until(chunk.first + chunk.count)
+        else:
+            self._pack(chunk)
 
     def _check_size(self) -> None:
         if self._reader.size_bytes != self._sink.size_bytes:
@@ -225,22 +237,33 @@ class DiskCopy:
                 yield _Chunk(Action.READ, first, stop - first, self._buffers.take())
                 first = stop
 
-    def _read(self, chunk: _Chunk) -> _Chunk:
-        if chunk.buffer is None:
-            return chunk
+    def _read(self, batch: list[_Chunk]) -> list[_Chunk]:
+        """Read all chunks of a batch, then digest all.
+
+        Digests are made many at a time because some processors slow down for a millisecond after each use of their
+        widest vector instructions, which BLAKE3 uses and zstd, which comes next, does not.
+        """
+        views = [self._fill(chunk) for chunk in batch]
         clock = self._clock.monotonic_s
-        started_s = clock()
+        for chunk, view in zip(batch, views, strict=True):
+            started_s = clock()
+            chunk.digests = piece_digests(view, self._sink.digest_key)
+            chunk.times.digest_s = clock() - started_s
+        return batch
+
+    def _fill(self, chunk: _Chunk) -> memoryview:
+        """Read the pieces of a chunk into its buffer, with zeros behind the end of the disk; return them."""
+        if chunk.buffer is None:
+            return _NOTHING
+        started_s = self._clock.monotonic_s()
         offset = chunk.first * PIECE_SIZE
         view = memoryview(chunk.buffer)[: chunk.count * PIECE_SIZE]
         there = min(len(view), self._reader.size_bytes - offset)
         self._reader.read_into(offset, view[:there])
         if there < len(view):
             view[there:] = bytes(len(view) - there)
-        read_s = clock()
-        chunk.digests = piece_digests(view, self._sink.digest_key)
-        chunk.times.source_s = read_s - started_s
-        chunk.times.digest_s = clock() - read_s
-        return chunk
+        chunk.times.source_s = self._clock.monotonic_s() - started_s
+        return view
 
     # -- packing -------------------------------------------------------------------------------------------------
 

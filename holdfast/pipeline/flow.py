@@ -3,10 +3,18 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
+from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield the items in lists of ``size``, the last of what is left."""
+    source = iter(items)
+    while batch := list(islice(source, size)):
+        yield batch
 
 
 def in_order(executor: Executor, work: Callable[[T], R], items: Iterable[T], window: int) -> Iterator[R]:

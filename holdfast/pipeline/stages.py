@@ -39,7 +39,7 @@ class PipeOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     compression: Compression = Compression.ZSTD_1
     threads: int = 2
-    in_flight_bytes: int = 12 << 20
+    in_flight_bytes: int = 16 << 20
     """Read ahead of the packing; about as much again waits to be written."""
     commit_new_bytes: int = 24 << 20
     """A commit starts after this much new data."""

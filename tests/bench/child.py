@@ -38,6 +38,7 @@ from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
 from holdfast.storage.point_writer import open_disk
 from holdfast.storage.repository import Repository
 from holdfast.storage.verifier import verify_chain
+from tests.bench.bare import bare_calls
 
 MACHINE = MachineId("bench")
 KEY = DiskKey("disk-0")
@@ -183,6 +184,14 @@ def open_newest(request: Request) -> Result:
     return Result(seconds=parts["first"], parts=parts)
 
 
+def bare(request: Request) -> Result:
+    """Do the library calls of a full alone."""
+    with _reader(request) as reader:
+        started_s = _CLOCK.monotonic_s()
+        count = bare_calls(reader, UNIT_SIZE, request.compression)
+        return Result(seconds=_CLOCK.monotonic_s() - started_s, figures=Figures(read_bytes=count))
+
+
 def grow(request: Request) -> Result:
     """Make a full and then small increments; the time is that of the increments."""
     rng = random.Random(1)
@@ -209,6 +218,7 @@ OPERATIONS: dict[str, Callable[[Request], Result]] = {
     "verify": verify,
     "open": open_newest,
     "grow": grow,
+    "bare": bare,
 }
 
 

@@ -48,6 +48,11 @@ class Ours:
         settle()
         return run_child(msgspec.structs.replace(self.request("restore"), compare=compare))
 
+    def bare(self, image: Path) -> Measured:
+        """Do only what no engine can leave out."""
+        warm_up(image)
+        return run_child(self.request("bare", image=image))[0]
+
     def verify(self) -> tuple[Measured, Result]:
         """Check every stored byte."""
         settle()

@@ -18,6 +18,7 @@ VERIFY = "Verify"
 STAGES = "Where the time of a full goes, for 1 MiB of data"
 KNOWN = "holdfast, changes known"
 COMPARED = "holdfast, compares everything"
+BARE = "the library calls of a full alone"
 PEAK_MIB_MAX = 128
 
 
@@ -55,6 +56,7 @@ def run_rounds(ledger: Ledger, changes: list[Change], peers: Sequence[Peer]) -> 
         if floor_s is not None:
             ledger.add(FULL, f"holdfast / {Zstd.name}, wall", ours_s.wall_s / floor_s.wall_s, "x")
             ledger.add(FULL, f"holdfast / {Zstd.name}, processor", ours_s.cpu_s / floor_s.cpu_s, "x")
+            _add_bare(ledger, Ours(work).bare(ledger.reference.path), ours_s, floor_s)
         for peer in peers:
             theirs = _run_peer(ledger, peer, changes[0])
             ledger.add(FULL, f"holdfast / {peer.name}, wall", ours_s.wall_s / theirs.wall_s, "x")
@@ -80,6 +82,13 @@ def _run_zstd(ledger: Ledger, zstd: Zstd) -> Measured | None:
     ledger.add_run(RESTORE, "zstd -d", zstd.restore())
     zstd.clean()
     return full
+
+
+def _add_bare(ledger: Ledger, bare: Measured, ours: Measured, zstd: Measured) -> None:
+    """Note the floor: what is left of a full without packing, deduplication, writing and commits."""
+    ledger.add_run(FULL, BARE, bare)
+    ledger.add(FULL, f"{BARE} / {Zstd.name}, wall", bare.wall_s / zstd.wall_s, "x")
+    ledger.add(FULL, "holdfast / library calls alone, wall", ours.wall_s / bare.wall_s, "x")
 
 
 def _run_peer(ledger: Ledger, peer: Peer, change: Change) -> Measured:

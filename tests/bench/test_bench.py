@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from holdfast.formats.magic import PIECE_SIZE
+from holdfast.model.compression import Compression
+from holdfast.providers.local.disks import FrozenDisk
 from holdfast.testing.images import MIB, FileSystem, check_image
+from tests.bench.bare import bare_calls
 from tests.bench.child import Progress, read_progress
 from tests.bench.ledger import Ledger, markdown
 from tests.bench.measure import Series, run
@@ -53,7 +56,10 @@ def test_a_round_measures_every_operation_and_restores_the_image(reference: Refe
     assert found["Full, holdfast: peak memory"].median > 10
     assert "| holdfast: wall |" in markdown(ledger.series())
     ours = Ours(tmp_path)
-    ours.full(reference.path)
+    _, full = ours.full(reference.path)
+    assert ours.bare(reference.path).wall_s > 0
+    with FrozenDisk(reference.path) as disk:
+        assert full.figures.read_bytes <= bare_calls(disk, MIB, Compression.ZSTD_1) <= SIZE_BYTES
     ours.restore()
     run(["cmp", str(reference.path), str(ours.target)])
 

@@ -78,7 +78,7 @@ class World:
             "repository.abandon_point": lambda _: repository.PointAbandoned(),
             "repository.find_point": self._find_point,
             "repository.verify": lambda _: VerifyReport(points=1, units=1, stored_bytes=1),
-            "sessions.find_child": lambda _: sessions.ChildFound(is_ours=False),
+            "sessions.find_child": lambda _: None,
             "snapshot.find_machines": lambda _: snapshot.MachinesFound(machines=self.machines),
             "snapshot.create": self._freeze,
             "snapshot.remove": lambda _: snapshot.SnapshotRemoved(removed=1),

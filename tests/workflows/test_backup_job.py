@@ -5,10 +5,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.activity import ActivityCancellationDetails
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.testing import ActivityEnvironment
 
 from activities.boundary import error_from_failure
-from activities.contracts import extents, snapshot
+from activities.contracts import extents, sessions, snapshot
 from activities.sessions import SessionActivities
 from holdfast.errors import (
     ChangeTrackingLost,
@@ -276,6 +279,37 @@ async def test_a_followed_child_is_cancelled_with_the_session_and_its_failure_is
             await handle.result()
     assert isinstance(error_from_failure(caught.value), OperationCancelled)
     assert world.count("snapshot.remove") == 1
+
+
+@pytest.mark.parametrize("is_stopping", [True, False])
+async def test_a_worker_that_stops_leaves_a_followed_child_running(dev_stage: Stage, is_stopping: bool) -> None:
+    child = await dev_stage.client.start_workflow(
+        "Child", id=f"child-{dev_stage.proxy}", task_queue=f"nobody-{dev_stage.proxy}"
+    )
+    followed = sessions.ChildRun(workflow_id=child.id, run_id=child.result_run_id or "")
+    environment = ActivityEnvironment(client=dev_stage.client)
+    following = asyncio.ensure_future(environment.run(SessionActivities().follow_child, followed))
+    beating = asyncio.Event()
+    environment.on_heartbeat = lambda *_: beating.set()
+    await beating.wait()
+    environment.cancel(ActivityCancellationDetails(worker_shutdown=is_stopping, cancel_requested=not is_stopping))
+    if not is_stopping:
+        async with asyncio.timeout(20):
+            await _cancel_asked(child, wait=True)
+        await child.terminate()
+    with pytest.raises(asyncio.CancelledError):
+        await following
+    if is_stopping:
+        assert (await child.describe()).status is WorkflowExecutionStatus.RUNNING
+        assert not await _cancel_asked(child, wait=False)
+        await child.terminate()
+
+
+async def _cancel_asked(handle: WorkflowHandle[Any, Any], *, wait: bool) -> bool:
+    async for event in handle.fetch_history_events(wait_new_event=wait):
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
+            return True
+    return False
 
 
 async def test_a_terminated_machine_is_named_and_the_others_go_on(dev_stage: Stage) -> None:

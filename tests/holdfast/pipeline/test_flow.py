@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from holdfast.pipeline.flow import in_order
+from holdfast.pipeline.flow import batched, in_order
 
 
 @pytest.fixture
@@ -68,6 +68,12 @@ def test_an_error_of_the_source_comes_out(pool: ThreadPoolExecutor) -> None:
 
     with pytest.raises(ZeroDivisionError):
         list(in_order(pool, lambda item: item, items(), 4))
+
+
+def test_batches_hold_everything_in_order_and_are_full_but_the_last() -> None:
+    assert list(batched(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert list(batched(range(6), 3)) == [[0, 1, 2], [3, 4, 5]]
+    assert list(batched([], 3)) == []
 
 
 def test_nothing_in_gives_nothing_out(pool: ThreadPoolExecutor) -> None:
