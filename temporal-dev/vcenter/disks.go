@@ -28,14 +28,15 @@ type diskFile struct {
 
 // diskGraph knows every disk file of the registered machines.
 type diskGraph struct {
-	lab   *lab
-	mu    sync.Mutex
-	files map[string]*diskFile
-	redos map[string]string // extent of the redo log, by machine and disk file
+	lab    *lab
+	mu     sync.Mutex
+	files  map[string]*diskFile
+	redos  map[string]string // extent of the redo log, by machine and disk file
+	states map[ref]string    // state file of each snapshot
 }
 
 func newDiskGraph(l *lab) *diskGraph {
-	return &diskGraph{lab: l, files: map[string]*diskFile{}, redos: map[string]string{}}
+	return &diskGraph{lab: l, files: map[string]*diskFile{}, redos: map[string]string{}, states: map[ref]string{}}
 }
 
 // resolve turns a datastore path into one of this computer; empty when there is no such datastore.

@@ -102,7 +102,7 @@ func (l *lab) afterReconfigure(
 ) {
 	if spec.ChangeTrackingEnabled != nil {
 		ctx.Update(vm, []types.PropertyChange{
-			{Name: "config.changeTrackingEnabled", Val: spec.ChangeTrackingEnabled},
+			{Name: "config.changeTrackingEnabled", Val: *spec.ChangeTrackingEnabled},
 		})
 	}
 	l.refreshConsolidation(ctx, vm)

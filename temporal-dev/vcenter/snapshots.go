@@ -81,6 +81,7 @@ func (l *lab) takeSnapshot(
 		return nil, f
 	}
 	taken := l.snapshot(result.(ref))
+	l.disks.keepStateFile(vm, taken.Self)
 	if err := l.disks.freeze(vm, taken); err != nil {
 		return nil, systemError(err)
 	}

@@ -1,5 +1,6 @@
 """What the tests say to the lab: pyVmomi for the API, plain HTTP for datastores and the control endpoint."""
 
+import contextlib
 import http.client
 import ssl
 import threading
@@ -35,7 +36,10 @@ class Client:
         self.content: Any = self.instance.content
 
     def close(self) -> None:
-        Disconnect(self.instance)
+        """Log out, if the session is still known, and close every connection."""
+        with contextlib.suppress(vim.fault.NotAuthenticated, http.client.HTTPException, OSError):
+            Disconnect(self.instance)
+        self.instance._stub.DropConnections()
 
     def all(self, kind: Any) -> list[Any]:
         view = self.content.viewManager.CreateContainerView(self.content.rootFolder, [kind], True)
