@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from pyVim.connect import Disconnect, SmartConnect
-from pyVmomi import vim, vmodl
+import pyVmomi
+from pyVim import connect
 
 from workers.vcenter_lab import VCenterAddress, control
+
+# The types of the API are made at run time and have no annotations.
+vim: Any = pyVmomi.vim
+vmodl: Any = pyVmomi.vmodl
+api: Any = connect
 
 MIB = 1 << 20
 TASK_PATIENCE_S = 30.0
@@ -26,7 +31,7 @@ class Client:
         self.address = address
         parts = urlsplit(address.url)
         self.tls = ssl.create_default_context(cafile=address.certificate)
-        self.instance = SmartConnect(
+        self.instance = api.SmartConnect(
             host=parts.hostname,
             port=parts.port,
             user=user or address.user,
@@ -38,7 +43,7 @@ class Client:
     def close(self) -> None:
         """Log out, if the session is still known, and close every connection."""
         with contextlib.suppress(vim.fault.NotAuthenticated, http.client.HTTPException, OSError):
-            Disconnect(self.instance)
+            api.Disconnect(self.instance)
         self.instance._stub.DropConnections()
 
     def all(self, kind: Any) -> list[Any]:

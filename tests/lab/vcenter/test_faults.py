@@ -5,10 +5,9 @@ import threading
 from typing import Any
 
 import pytest
-from pyVmomi import vim, vmodl
 
 from holdfast.errors import ConfigurationInvalid
-from tests.lab.vcenter.client import Client, disks
+from tests.lab.vcenter.client import Client, disks, vim, vmodl
 from workers.vcenter_lab import VCenterAddress
 
 LOST = (http.client.HTTPException, OSError)
