@@ -106,7 +106,6 @@ func (l *lab) afterReconfigure(
 		})
 	}
 	l.refreshConsolidation(ctx, vm)
-	l.saveVMX(vm)
 }
 
 func (g *diskGraph) hasParent(name string) bool {
@@ -122,12 +121,16 @@ func (g *diskGraph) openRedo(vm ref, name string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f := g.load(name, vm)
-	redo := fmt.Sprintf("%s.REDO_%s", g.lab.resolve(name), contentID(vm.Value + name)[:6])
+	redo := g.redoName(vm, name)
 	if err := cloneFile(g.extent(f), redo); err != nil {
 		return err
 	}
 	g.redos[redoKey(vm, name)] = redo
 	return nil
+}
+
+func (g *diskGraph) redoName(vm ref, name string) string {
+	return fmt.Sprintf("%s.REDO_%s", g.lab.resolve(name), contentID(vm.Value + name)[:6])
 }
 
 func redoKey(vm ref, name string) string { return vm.Value + " " + name }

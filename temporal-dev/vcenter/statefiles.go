@@ -27,6 +27,12 @@ func (g *diskGraph) keepStateFile(vm *simulator.VirtualMachine, taken ref) {
 	}
 }
 
+func (g *diskGraph) stateFile(snapshot ref) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.states[snapshot]
+}
+
 // dropStateFiles deletes the files of snapshots that are gone.
 func (g *diskGraph) dropStateFiles(gone []ref) {
 	for _, r := range gone {

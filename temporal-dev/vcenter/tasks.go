@@ -16,8 +16,8 @@ type (
 	fault   = types.BaseMethodFault
 )
 
-// task runs f as a task of the object and returns its reference. What would end the program ends
-// the task alone.
+// task runs f as a task of the object and returns its reference. What f changed of the machine is on
+// disk before the task ends. What would end the program ends the task alone.
 func (l *lab) task(ctx *simulator.Context, on ref, name string, f func() (anyType, fault)) ref {
 	run := func(*simulator.Task) (result types.AnyType, failed types.BaseMethodFault) {
 		defer func() {
@@ -26,6 +26,7 @@ func (l *lab) task(ctx *simulator.Context, on ref, name string, f func() (anyTyp
 				failed = &types.SystemError{Reason: fmt.Sprint(reason)}
 			}
 		}()
+		defer l.records.save(on)
 		return f()
 	}
 	return simulator.CreateTask(on, name, run).Run(ctx)
