@@ -177,6 +177,10 @@ func (l *lab) wrap(r ref) mo.Reference {
 		return &machine{VirtualMachine: object, lab: l}
 	case *simulator.VirtualMachineSnapshot:
 		return &snapshot{VirtualMachineSnapshot: object, lab: l}
+	case *simulator.VirtualDiskManager:
+		return &diskManager{VirtualDiskManager: object, lab: l}
+	case *simulator.FileManager:
+		return &fileManager{FileManager: object, lab: l}
 	case *simulator.Folder:
 		return &folder{Folder: object, lab: l}
 	}

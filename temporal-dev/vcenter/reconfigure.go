@@ -23,6 +23,9 @@ func (m *machine) ReconfigVMTask(ctx *simulator.Context, req *types.ReconfigVM_T
 		if _, f := m.lab.inner(ctx, m.VirtualMachine.ReconfigVMTask(ctx, req)); f != nil {
 			return nil, f
 		}
+		if err := m.lab.disks.dropDestroyed(destroyed(&req.Spec)); err != nil {
+			return nil, systemError(err)
+		}
 		m.lab.afterReconfigure(ctx, m.VirtualMachine, &req.Spec)
 		return nil, nil
 	})

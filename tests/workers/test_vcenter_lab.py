@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,7 +124,7 @@ def test_sources_that_do_not_compile_are_told(tmp_path: Path, monkeypatch: pytes
 def test_missing_tools_and_sources_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(vcenter_lab, "_USUAL_GO", tmp_path / "go")
-    monkeypatch.setattr(vcenter_lab.sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with pytest.raises(ToolMissing, match="`go` is neither on PATH"):
         find_go()
     monkeypatch.setattr(vcenter_lab, "SOURCES", tmp_path / "none")
