@@ -5,6 +5,8 @@ from typing import Final
 
 import msgspec
 
+from holdfast.model.machine import PowerState
+
 _PURPOSE: Final = "Made by Holdfast for a backup, which removes it at its end."
 _LABEL: Final = "holdfast: "
 
@@ -13,6 +15,8 @@ class SnapshotLabel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """What the description of a snapshot says. Fields are only ever added, with defaults."""
 
     tag: str
+    power: PowerState = PowerState.OFF
+    """Whether the machine ran; vSphere itself does not tell that of a snapshot without memory."""
     notes: tuple[str, ...] = ()
 
 
