@@ -24,8 +24,8 @@ class Datacenters:
     def path_of(self, machine: Any) -> str:
         """Return the path of the datacenter of a machine in the inventory, without the root folder."""
         parent = read(self._connection, machine, "parent", "parentVApp")
-        start = parent.get("parent") or parent.get("parentVApp")
-        key = start._moId
+        start = parent.get("parent") or parent["parentVApp"]
+        key = str(start._moId)
         with self._lock:
             known = self._paths.get(key)
         if known is None:

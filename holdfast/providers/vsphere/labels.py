@@ -8,6 +8,7 @@ import msgspec
 from holdfast.model.machine import PowerState
 
 _PURPOSE: Final = "Made by Holdfast for a backup, which removes it at its end."
+_STAGING: Final = "holdfast-restore-"
 _LABEL: Final = "holdfast: "
 
 
@@ -18,6 +19,16 @@ class SnapshotLabel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     power: PowerState = PowerState.OFF
     """Whether the machine ran; vSphere itself does not tell that of a snapshot without memory."""
     notes: tuple[str, ...] = ()
+
+
+def staging_name(target_id: str) -> str:
+    """Return the name of the machine that holds the disks of a restore until it is committed."""
+    return f"{_STAGING}{target_id}"
+
+
+def is_staging(name: str) -> bool:
+    """Return whether a machine is one of those."""
+    return name.startswith(_STAGING)
 
 
 def snapshot_name(tag: str) -> str:

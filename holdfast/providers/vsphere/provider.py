@@ -1,18 +1,17 @@
 """The vSphere provider: the port of `holdfast.providers.ports` over one vCenter."""
 
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from collections.abc import Iterator
+from typing import Self
 
 from pyVmomi import vim
 
 from holdfast.clock import Clock
 from holdfast.errors import ChangeTrackingLost, DiskNotFound, MachineNotFound, SnapshotNotFound
-from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
-from holdfast.model.machine import AS_IT_IS, Disk, Machine, PowerState, RestoreTarget, Snapshot, SnapshotOptions
+from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId
+from holdfast.model.machine import AS_IT_IS, Machine, PowerState, Snapshot, SnapshotOptions
 from holdfast.model.selection import Selector
 from holdfast.model.spans import Span
-from holdfast.pipeline.disks import DiskWriter
 from holdfast.providers.ports import SourceDisk
 from holdfast.providers.vsphere.changes import FrozenDiskInVSphere, changed_areas
 from holdfast.providers.vsphere.connection import Connection
@@ -30,7 +29,7 @@ _POWER_PATIENCE_S = 300.0
 
 
 class VSphereProvider:
-    """The machines of one vCenter, or of one host. Nothing is opened before it is used; one session serves all threads."""
+    """The machines of one vCenter, or of one host. It is reached at the first use; one session serves all threads."""
 
     def __init__(self, settings: VSphereSettings, clock: Clock) -> None:
         self._settings = settings

@@ -54,7 +54,7 @@ class DiskOpener:
                 failed.append(f"{way.mode}: {error.message}")
         raise DiskReadFailed(
             f"disk {facts.key} ({facts.label}, {facts.file}) cannot be read: {'; '.join((*found.left_out, *failed))}",
-            hint="Allow another way in `transports` of the provider, or repair one; docs/providers/vsphere.md has them.",
+            hint="Repair a way, or allow another in `transports` of the provider; see docs/providers/vsphere.md.",
         )
 
     def _open_direct(self, disk: FrozenDiskInVSphere, way: Transport) -> SourceDisk:
@@ -77,7 +77,9 @@ class DiskOpener:
         found, content = locate(connection, wanted, descriptors.SIZE_MAX)
         name = descriptors.flat_file(content.decode("utf-8", "replace"), facts.size_bytes, facts.file)
         flat = msgspec.structs.replace(found, path=f"{facts.file.rpartition('/')[0]}/{name}")
-        return FolderDisk(connection, FlatFile(file=flat, size_bytes=facts.size_bytes), way, partial(allocated_areas, disk))
+        return FolderDisk(
+            connection, FlatFile(file=flat, size_bytes=facts.size_bytes), way, partial(allocated_areas, disk)
+        )
 
 
 def allocated_areas(disk: FrozenDiskInVSphere) -> Iterator[Span]:

@@ -14,7 +14,16 @@ from pyVmomi import vim
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError, MachineNotFound, QuiesceFailed, SnapshotFailed, SnapshotNotFound
 from holdfast.model.ids import ChangeId, MachineId, SnapshotId
-from holdfast.model.machine import Disk, Machine, PowerState, Quiesce, SkippedDisk, Snapshot, SnapshotDisk, SnapshotOptions
+from holdfast.model.machine import (
+    Disk,
+    Machine,
+    PowerState,
+    Quiesce,
+    SkippedDisk,
+    Snapshot,
+    SnapshotDisk,
+    SnapshotOptions,
+)
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.devices import disks_of
 from holdfast.providers.vsphere.disk_rules import DiskFacts, reason_to_skip
@@ -28,7 +37,7 @@ from holdfast.providers.vsphere.labels import (
     snapshot_name,
 )
 from holdfast.providers.vsphere.names import plain_name
-from holdfast.providers.vsphere.properties import Values, read, read_all, walk
+from holdfast.providers.vsphere.properties import Values, read, read_all
 from holdfast.providers.vsphere.tasks import running_tasks, wait
 
 CREATE_PATIENCE_S: Final = 900.0
