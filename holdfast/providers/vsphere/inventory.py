@@ -47,6 +47,10 @@ class VSphereInventory:
         vm = self._by_id(reference)
         if vm is None:
             vm = self._by_name(reference)
+        return self.described(vm)
+
+    def described(self, vm: Any) -> Machine:
+        """Return a machine by its managed object. Raises `MachineNotFound`."""
         return self._machine(read(self._connection, vm, *_FACTS))
 
     def members(self, selector: Selector) -> Iterator[Machine]:

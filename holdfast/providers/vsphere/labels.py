@@ -9,6 +9,7 @@ from holdfast.model.machine import PowerState
 
 _PURPOSE: Final = "Made by Holdfast for a backup, which removes it at its end."
 _STAGING: Final = "holdfast-restore-"
+_DIGITS: Final = 32
 _LABEL: Final = "holdfast: "
 
 
@@ -23,7 +24,7 @@ class SnapshotLabel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 def staging_name(target_id: str) -> str:
     """Return the name of the machine that holds the disks of a restore until it is committed."""
-    return f"{_STAGING}{target_id}"
+    return f"{_STAGING}{target_id[:_DIGITS]}"
 
 
 def is_staging(name: str) -> bool:
