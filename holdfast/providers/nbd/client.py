@@ -36,8 +36,9 @@ class Connection:
         self._cookie = 0
         self._is_usable = False
         self._head = bytearray(protocol.REPLY_HEAD_SIZE)
-        self._tail = bytearray(protocol.REPLY_TAIL_SIZE)
-        self._offset = bytearray(protocol.OFFSET_SIZE)
+        self._head_view = memoryview(self._head)
+        self._tail = bytearray(protocol.REPLY_TAIL_SIZE + protocol.OFFSET_SIZE)
+        self._tail_view = memoryview(self._tail)
         self._wire = Wire(export, clock if clock is not None else SystemClock())
         try:
             self.about: Final = shake_hands(self._wire, export.name)
@@ -171,8 +172,8 @@ class Connection:
         left = len(piece)
         for reply in self._replies(is_read=True):
             span = self._receive_content(reply, asked, piece)
-            filled.append(span)
             left -= span.length
+            filled.append(span)
             if left < 0:
                 break
         # Chunks come in any order; that their lengths add up does not yet say that they leave no gap.
@@ -182,12 +183,9 @@ class Connection:
     def _receive_content(self, reply: protocol.Reply, asked: Span, piece: memoryview) -> Span:
         """Receive one chunk of a read to its place, and return the span it filled."""
         if reply.kind == protocol.NBD_REPLY_TYPE_OFFSET_DATA:
-            length = reply.length - protocol.OFFSET_SIZE
-            if length > 0:
-                self._wire.receive(memoryview(self._offset))
-            span = self._checked(protocol.parse_offset(self._offset), length, asked)
+            span = self._checked(reply.offset, reply.length, asked)
             start = span.start - asked.start
-            self._wire.receive(piece[start : start + length])
+            self._wire.receive(piece[start : start + span.length])
             return span
         if reply.kind == protocol.NBD_REPLY_TYPE_OFFSET_HOLE:
             span = self._checked(*protocol.parse_hole(self._receive_payload(reply.length)), asked)
@@ -200,15 +198,15 @@ class Connection:
         raise self._violation(f"a reply of type {reply.kind} to a read")
 
     def _checked(self, offset: int, length: int, asked: Span) -> Span:
-        span = Span(offset, length)
-        if length <= 0 or span.start < asked.start or span.end > asked.end:
+        if length <= 0 or offset < asked.start or offset + length > asked.end:
             raise self._violation(f"{length} bytes at {offset} in reply to a read of {asked.length} at {asked.start}")
-        return span
+        return Span(offset, length)
 
     def _receive_reply(self) -> protocol.Reply:
-        self._wire.receive(memoryview(self._head))
-        if protocol.is_structured(self._head):
-            self._wire.receive(memoryview(self._tail))
+        self._wire.receive(self._head_view)
+        more = protocol.missing_head(self._head)
+        if more:
+            self._wire.receive(self._tail_view[:more])
             reply = protocol.parse_structured_reply(self._head, self._tail)
         else:
             reply = protocol.parse_simple_reply(self._head)

@@ -3,7 +3,7 @@
 import queue
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from holdfast.clock import Clock
 from holdfast.providers.nbd import protocol
@@ -33,19 +33,22 @@ class ConnectionPool:
         self.about = first.about
         self.size = connections_max if self.about.can(protocol.NBD_FLAG_CAN_MULTI_CONN) else 1
         # The last one given back is the next one lent: a single reader stays with one connection.
-        self._idle: queue.LifoQueue[Connection | None] = queue.LifoQueue()
+        self._idle: list[Connection | None] = []
+        # One token for each of them; taking it is the only wait, and done without the interpreter.
+        self._tokens: queue.SimpleQueue[None] = queue.SimpleQueue()
         try:
             for _ in range(self.size - 1):
-                self._idle.put(None if renews else self._connect())
+                self._put(None if renews else self._connect())
         except BaseException:
             self.close()
             raise
-        self._idle.put(first)
+        self._put(first)
 
     @contextmanager
     def lend(self) -> Iterator[Connection]:
         """Give one thread a connection; waits while all are lent. Raises OSError when none can be opened."""
-        connection = self._idle.get()
+        self._tokens.get()
+        connection = self._idle.pop()
         try:
             if connection is None:
                 self._check_open()
@@ -58,13 +61,24 @@ class ConnectionPool:
         """Close every connection; a request under way ends with a `ConnectionError`. Idempotent."""
         with self._lock:
             self._is_closed = True
-            idle = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
-            for connection in idle:
+            for connection in self._take_idle():
                 if connection is not None:
                     self._drop(connection)
-                self._idle.put(None)  # whoever waits learns that there are no more
+                self._put(None)  # whoever waits finds that there are no more
             for lent in self._open:
                 lent.abort()
+
+    def _take_idle(self) -> list[Connection | None]:
+        taken: list[Connection | None] = []
+        with suppress(queue.Empty):
+            while True:
+                self._tokens.get_nowait()
+                taken.append(self._idle.pop())
+        return taken
+
+    def _put(self, connection: Connection | None) -> None:
+        self._idle.append(connection)
+        self._tokens.put(None)
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -77,7 +91,7 @@ class ConnectionPool:
             if connection is not None and (self._is_closed or (self._renews and not connection.is_usable)):
                 self._drop(connection)
                 connection = None
-            self._idle.put(connection)
+            self._put(connection)
 
     def _drop(self, connection: Connection) -> None:
         self._open.discard(connection)

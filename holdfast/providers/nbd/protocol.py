@@ -100,7 +100,6 @@ REPLY_HEAD_SIZE: Final = 16
 REPLY_TAIL_SIZE: Final = 4
 """What a structured reply has more."""
 OFFSET_SIZE: Final = 8
-HOLE_SIZE: Final = 12
 OPTION_REPLY_BYTES_MAX: Final = 64 << 10
 OPTION_REPLIES_MAX: Final = 64
 PAYLOAD_BYTES_MAX: Final = 16 << 20
@@ -117,7 +116,7 @@ _STRUCTURED_HEAD = struct.Struct(">IHHQ")
 _ERROR_HEAD = struct.Struct(">IH")
 _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
-_U64 = struct.Struct(">Q")
+_DATA_TAIL = struct.Struct(">IQ")
 _HOLE = struct.Struct(">QI")
 _INFO_EXPORT = struct.Struct(">HQH")
 _INFO_BLOCK_SIZE = struct.Struct(">HIII")
@@ -157,13 +156,16 @@ class ExportInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(NamedTuple):
-    """Head of a reply; a simple one has no ``kind``. ``length`` bytes follow it."""
+    """Head of a reply, or of a chunk of one. ``length`` bytes follow it."""
 
     cookie: int
     kind: int | None
+    """``NBD_REPLY_TYPE_*``; None for a simple reply."""
     flags: int
     length: int
-    error: int
+    offset: int = 0
+    """Where data begins on the export."""
+    error: int = 0
 
 
 def parse_greeting(data: bytes) -> int:
@@ -247,9 +249,15 @@ def encode_request(command: int, flags: int, cookie: int, offset: int, length: i
     return _REQUEST.pack(NBD_REQUEST_MAGIC, flags, command, cookie, offset, length)
 
 
-def is_structured(head: bytes | bytearray) -> bool:
-    """Tell from the first 16 bytes of a reply whether 4 more belong to its head."""
-    return int(_U32.unpack_from(head)[0]) == NBD_STRUCTURED_REPLY_MAGIC
+def missing_head(head: bytes | bytearray) -> int:
+    """Tell from the first 16 bytes of a reply how many more belong to its head: none to a simple one.
+
+    The offset of data counts as head, so that head and data take three calls to receive.
+    """
+    magic, _, kind, _ = _STRUCTURED_HEAD.unpack(head)
+    if magic != NBD_STRUCTURED_REPLY_MAGIC:
+        return 0
+    return REPLY_TAIL_SIZE + (OFFSET_SIZE if kind == NBD_REPLY_TYPE_OFFSET_DATA else 0)
 
 
 def parse_simple_reply(head: bytes | bytearray) -> Reply:
@@ -257,19 +265,20 @@ def parse_simple_reply(head: bytes | bytearray) -> Reply:
     magic, error, cookie = _SIMPLE_HEAD.unpack(head)
     if magic != NBD_SIMPLE_REPLY_MAGIC:
         raise ProtocolViolated(f"a reply begins with {bytes(head[:4]).hex()}")
-    return Reply(cookie, None, NBD_REPLY_FLAG_DONE, 0, error)
+    return Reply(cookie, None, NBD_REPLY_FLAG_DONE, 0, error=error)
 
 
 def parse_structured_reply(head: bytes | bytearray, tail: bytes | bytearray) -> Reply:
-    """Return the head of a chunk from its 16 and 4 bytes."""
+    """Return the head of a chunk from its 16 bytes and the ones `missing_head` asked for.
+
+    The length of data is without its offset; less than nothing when the server announced less than that.
+    """
     _, flags, kind, cookie = _STRUCTURED_HEAD.unpack(head)
-    [length] = _U32.unpack(tail)
-    return Reply(cookie, kind, flags, length, 0)
-
-
-def parse_offset(payload: bytes | bytearray) -> int:
-    """Return where the data of an ``NBD_REPLY_TYPE_OFFSET_DATA`` begins on the export."""
-    return int(_U64.unpack(payload)[0])
+    if kind == NBD_REPLY_TYPE_OFFSET_DATA:
+        length, offset = _DATA_TAIL.unpack(tail)
+        return Reply(cookie, kind, flags, length - OFFSET_SIZE, offset)
+    [length] = _U32.unpack_from(tail)
+    return Reply(cookie, kind, flags, length)
 
 
 def parse_hole(payload: bytes) -> tuple[int, int]:
