@@ -172,8 +172,9 @@ class NbdServer:
         """Return why nbdkit ended before it served."""
         words = self.last_words()
         what = " ".join(self._plan.plugin)
-        if re.search(r"cannot open (plugin|filter) '", words):
-            package = _PACKAGES.get(self._plan.plugin[0], "nbdkit")
+        missing = re.search(r"cannot open (?:plugin|filter) '([^']+)'", words)
+        if missing is not None:
+            package = _PACKAGES.get(missing.group(1), "nbdkit")
             hint = f"Install it on the proxy; on Debian the package is {package}."
             return ToolMissing(f"nbdkit cannot load {what}: {words}", hint=hint)
         return ProviderUnavailable(f"nbdkit cannot serve {what}: {words or 'it ended without a word'}")

@@ -1,8 +1,8 @@
-"""Serves disks of the lab vCenter over NBD, in the place of nbdkit's ``vddk`` plugin, with the same parameters.
+r"""Serves disks of the lab vCenter over NBD, in the place of nbdkit's ``vddk`` plugin, with the same parameters.
 
 ::
 
-    nbdkit -r python lab.py server=127.0.0.1 port=8989 user=... password=+FILE thumbprint=AA:BB:... \\
+    nbdkit -r python lab.py server=127.0.0.1 port=8989 user=... password=+FILE thumbprint=AA:BB:... \
         vm=moref=vm-1 snapshot=snapshot-2 file='[LocalDS_0] web/web.vmdk'
 
 Each connection asks the vCenter for the disk, as the library of the real plugin does: the certificate has to have the
@@ -11,7 +11,6 @@ is read only. Runs inside nbdkit with the Python of the distribution; nothing bu
 """
 
 import base64
-import builtins
 import ctypes
 import errno
 import hashlib
@@ -79,12 +78,14 @@ def thread_model() -> int:
 def open(readonly: bool) -> Disk:  # noqa: A001, FBT001 # nbdkit calls it by this name
     """Ask the vCenter for the disk and open its bytes."""
     try:
-        answer = ask({
-            "vm": parameters["vm"],
-            "snapshot": parameters.get("snapshot", ""),
-            "file": parameters["file"],
-            "read_only": readonly,
-        })
+        answer = ask(
+            {
+                "vm": parameters["vm"],
+                "snapshot": parameters.get("snapshot", ""),
+                "file": parameters["file"],
+                "read_only": readonly,
+            }
+        )
         return Disk(answer, is_reader=readonly)
     except OSError as error:
         nbdkit.set_error(error.errno or errno.EIO)
@@ -201,7 +202,7 @@ def read_password(value: str) -> str:
     if value.startswith("+"):
         return Path(value[1:]).read_text("utf-8").partition("\n")[0]
     if value.startswith("-"):
-        with builtins.open(int(value[1:]), encoding="utf-8") as stream:
+        with os.fdopen(int(value[1:]), encoding="utf-8") as stream:
             return stream.read().partition("\n")[0]
     return value
 
