@@ -36,13 +36,12 @@ class ConnectionPool:
         self._idle: list[Connection | None] = []
         # One token for each of them; taking it is the only wait, and done without the interpreter.
         self._tokens: queue.SimpleQueue[None] = queue.SimpleQueue()
-        try:
+        if renews:
             for _ in range(self.size - 1):
-                self._put(None if renews else self._connect())
-        except BaseException:
-            self.close()
-            raise
+                self._put(None)
         self._put(first)
+        if not renews:
+            self._open_others()
 
     @contextmanager
     def lend(self) -> Iterator[Connection]:
@@ -79,6 +78,14 @@ class ConnectionPool:
     def _put(self, connection: Connection | None) -> None:
         self._idle.append(connection)
         self._tokens.put(None)
+
+    def _open_others(self) -> None:
+        try:
+            for _ in range(self.size - 1):
+                self._put(self._connect())
+        except BaseException:
+            self.close()
+            raise
 
     def _check_open(self) -> None:
         if self._is_closed:
