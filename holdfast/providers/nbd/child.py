@@ -20,7 +20,7 @@ _ENVIRONMENT: Final = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
 
 
 class Child:
-    """A running program with its standard error on a pipe. The constructor raises OSError when it cannot be run."""
+    """A running program with its standard error on a pipe. The constructor raises what `subprocess` does."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self._tail = b""
@@ -29,7 +29,7 @@ class Child:
         self._pipe, self._far_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(self._far_end, True)
         self._process: subprocess.Popen[bytes] | None = None
-        self._failure: OSError | None = None
+        self._failure: OSError | ValueError | None = None
         started = threading.Event()
         self._keeper = threading.Thread(target=self._keep, args=(command, started), name="nbdkit", daemon=True)
         self._keeper.start()
@@ -81,7 +81,7 @@ class Child:
                 env=_ENVIRONMENT,
                 start_new_session=True,  # an interrupt of the terminal is for us; we end the child
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._failure = error
             os.close(self._pipe)
             return

@@ -20,7 +20,7 @@ REQUEST_BYTES_MAX: Final = 2 << 20
 """Data per request. ESXi serves from a memory shared by all readers of a host; larger requests exhaust it."""
 ZERO_BYTES_MAX: Final = 128 << 20
 """Bytes per request without data; a server that has to write the zeros itself still answers in time."""
-STATUS_BYTES_MAX: Final = 1 << 31
+STATUS_BYTES_MAX: Final = 1 << 30
 """Window of one question for the block status."""
 
 _ZEROS: Final = memoryview(bytes(REQUEST_BYTES_MAX))

@@ -166,7 +166,7 @@ class NbdDisk:
         while position < self.size_bytes:
             if self._lost:
                 raise DiskReadFailed(f"listing the spans of {self._name}: {self._lost}")
-            window = Span(position, min(STATUS_BYTES_MAX - SECTOR_SIZE * 128, self.size_bytes - position))
+            window = Span(position, min(STATUS_BYTES_MAX, self.size_bytes - position))
             try:
                 with self._pool.lend() as connection:
                     runs = connection.block_status(window)

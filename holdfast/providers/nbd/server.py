@@ -81,12 +81,12 @@ class NbdServer:
     def start(self) -> None:
         """Return once the server accepts connections.
 
-        Raises ToolMissing when nbdkit, the plugin or a filter is not installed, RequestInvalid for a secret that is
-        not one line, ProviderUnavailable with nbdkit's own words when it does not serve within half a minute.
+        Raises ToolMissing when nbdkit, the plugin or a filter is not installed, RequestInvalid for what cannot be
+        handed over to it, ProviderUnavailable with nbdkit's own words when it does not serve within half a minute.
         """
         assert self._folder is None, "a server is started once"
         program = find_nbdkit()
-        _check_secrets(self._plan.secrets)
+        _check(self._plan)
         try:
             self._run(program)
         except OSError as error:
@@ -191,8 +191,10 @@ def find_nbdkit() -> str:
     )
 
 
-def _check_secrets(secrets: Mapping[str, str]) -> None:
-    for name, value in secrets.items():
+def _check(plan: ServerPlan) -> None:
+    if any("\0" in text for text in (*plan.plugin, *plan.filters, *plan.parameters, *plan.parameters.values())):
+        raise RequestInvalid(f"{plan!r} has a NUL, which no command line can hold")
+    for name, value in plan.secrets.items():
         if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
             raise RequestInvalid(f"{name!r} is no name of a parameter of nbdkit")
         if re.search(r"[\n\r\0]", value):

@@ -124,7 +124,10 @@ class Wire:
 def _socket(address: Path | tuple[str, int]) -> socket.socket:
     if isinstance(address, Path):
         return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    host = ipaddress.ip_address(address[0])
+    try:
+        host = ipaddress.ip_address(address[0])
+    except ValueError as error:
+        raise OSError(errno.EINVAL, f"{address[0]} is no numeric address") from error
     if not host.is_loopback:
         raise OSError(errno.EPERM, f"{host} is no loopback address, and without TLS a disk does not leave the host")
     family = socket.AF_INET if isinstance(host, ipaddress.IPv4Address) else socket.AF_INET6

@@ -23,7 +23,7 @@ def serve() -> Iterator[Serve]:
         def start(
             *plugin: str, is_read_only: bool = True, filters: tuple[str, ...] = (), **parameters: str
         ) -> NbdServer:
-            named = {name.replace("_", "-"): value for name, value in parameters.items()}
+            named = {_spelled(name): value for name, value in parameters.items()}
             plan = ServerPlan(plugin=plugin, parameters=named, is_read_only=is_read_only, filters=filters, timeout_s=20)
             return stack.enter_context(NbdServer(plan))
 
@@ -35,3 +35,9 @@ def play(tmp_path: Path) -> Iterator[Play]:
     """Start a server that follows a script; one per test."""
     with ExitStack() as stack:
         yield lambda script: stack.enter_context(ScriptedServer(tmp_path, script))
+
+
+def _spelled(name: str) -> str:
+    """Return a parameter as nbdkit spells it: those of filters have hyphens."""
+    is_of_filter = name.startswith(("blocksize", "delay", "error", "multi"))
+    return name.replace("_", "-") if is_of_filter else name

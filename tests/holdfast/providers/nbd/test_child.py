@@ -70,6 +70,8 @@ def test_a_program_that_cannot_be_run_is_an_error_at_once() -> None:
     before = threading.active_count()
     with pytest.raises(FileNotFoundError):
         Child(["/nonexistent/program"])
+    with pytest.raises(ValueError, match="null byte"):
+        Child(["/bin/true", "\0"])
     assert threading.active_count() == before
 
 

@@ -32,7 +32,12 @@ Answer = Callable[[Request], bytes]
 
 @contextmanager
 def connected(
-    play: Play, *answers: Answer, is_structured: bool = True, seen: list[Request] | None = None, **greeting: object
+    play: Play,
+    *answers: Answer,
+    is_structured: bool = True,
+    seen: list[Request] | None = None,
+    timeout_s: float = 20.0,
+    **greeting: object,
 ) -> Iterator[Connection]:
     """Connect to a server that gives these answers, then waits for the client to leave."""
 
@@ -47,7 +52,7 @@ def connected(
             peer.send(answer(request))
         peer.wait_until_client_leaves()
 
-    connection = Connection(play(script).export(timeout_s=0.5))
+    connection = Connection(play(script).export(timeout_s))
     try:
         yield connection
     finally:
@@ -162,7 +167,7 @@ def test_a_server_that_dies_in_the_middle_of_a_reply_ends_the_connection(play: P
 
 
 def test_a_server_that_never_answers_is_left_in_time(play: Play) -> None:
-    with connected(play) as connection:
+    with connected(play, timeout_s=0.5) as connection:
         with pytest.raises(TimeoutError, match=r"within 0\.5 s"):
             read(connection, 0, 2)
         assert not connection.is_usable
@@ -283,7 +288,7 @@ def test_whatever_a_server_sends_the_client_comes_to_an_end(play: Play, seed: in
 
     server = play(script)
     for _ in range(150):
-        connection = Connection(server.export(timeout_s=5))
+        connection = Connection(server.export())
         with suppress(OSError):  # is an answer; any other error fails the test
             assert len(read(connection, 0, 4096)) == 4096
         connection.close()

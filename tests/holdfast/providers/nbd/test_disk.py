@@ -2,7 +2,6 @@
 
 import os
 import random
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,7 +31,6 @@ from tests.holdfast.providers.nbd.scripted import (
 MIB = 1 << 20
 WRITABLE = NbdOptions(is_writable=True)
 Call = Callable[[], None]
-CPU_S_PER_READ_MAX = 50e-6
 
 
 def read(disk: DiskReader | DiskWriter, offset: int, length: int) -> bytes:
@@ -76,6 +74,34 @@ def test_a_disk_larger_than_one_window_is_listed_whole(serve: Serve, tmp_path: P
             Span(2 * gib - 4096, 8192),
             Span(5 * gib + 65536, 4096),
         ]
+
+
+@pytest.mark.tools("nbdkit")
+def test_a_server_without_coherence_gets_one_connection_at_a_time(serve: Serve) -> None:
+    server = serve("memory", size="1M", filters=("multi-conn",), multi_conn_mode="disable")
+    with NbdDisk(server.export) as disk, ThreadPoolExecutor(4) as threads:
+        assert disk.connections == 1
+        assert list(threads.map(lambda at: read(disk, at * 512, 512), range(100))) == [bytes(512)] * 100
+
+
+@pytest.mark.tools("nbdkit")
+def test_a_filter_gives_coherence_to_a_plugin_without(serve: Serve, seed: int) -> None:
+    server = serve(
+        "eval",
+        is_read_only=False,
+        filters=("multi-conn",),
+        multi_conn_mode="emulate",
+        get_size="echo 1048576",
+        pread="head -c $3 /dev/zero",
+        pwrite="cat >/dev/null",
+        flush="exit 0",
+        can_write="exit 0",
+        can_flush="exit 0",
+    )
+    with NbdDisk(server.export, WRITABLE) as disk:
+        assert disk.connections == 4
+        disk.write(0, memoryview(random.Random(seed).randbytes(512)))
+        disk.flush()
 
 
 @pytest.mark.tools("nbdkit")
@@ -208,9 +234,9 @@ def test_an_error_that_comes_and_goes_does_not_lose_the_disk(serve: Serve, tmp_p
 
 @pytest.mark.tools("nbdkit")
 def test_a_slow_server_is_left_in_time(serve: Serve) -> None:
-    server = serve("memory", size="1M", filters=("delay",), delay_read="5")
-    export = Export(address=server.socket_path, timeout_s=0.2)
-    with NbdDisk(export) as disk, pytest.raises(DiskReadFailed, match=r"did not answer within 0\.2 s"):
+    server = serve("memory", size="1M", filters=("delay",), delay_read="30")
+    export = Export(address=server.socket_path, timeout_s=1.5)
+    with NbdDisk(export) as disk, pytest.raises(DiskReadFailed, match=r"did not answer within 1\.5 s"):
         read(disk, 0, 512)
 
 
@@ -342,17 +368,3 @@ def test_the_last_words_of_the_server_are_part_of_the_message(play: Play) -> Non
     server = play(lambda peer: peer.send(b"x"))
     with pytest.raises(DiskReadFailed, match=r"closed the connection \(login refused\)$"):
         NbdDisk(server.export(), last_words=lambda: "login refused")
-
-
-@pytest.mark.tools("nbdkit")
-def test_a_read_costs_the_interpreter_little(serve: Serve) -> None:
-    rounds = 1000
-    best = float("inf")
-    buffer = memoryview(bytearray(512))
-    with NbdDisk(serve("memory", size="1M").export) as disk:
-        for _ in range(5):
-            start = time.thread_time()
-            for _ in range(rounds):
-                disk.read_into(0, buffer)
-            best = min(best, (time.thread_time() - start) / rounds)
-    assert best <= CPU_S_PER_READ_MAX

@@ -20,6 +20,7 @@ SIZE_BYTES = 1 << 30
 THREADS = 4
 ROUNDS = 3
 RATIO_MIN = 0.7
+CPU_S_PER_READ_MAX = 50e-6
 
 
 @pytest.fixture
@@ -48,6 +49,21 @@ def test_a_disk_is_read_almost_as_fast_as_nbdcopy_reads_it(serve: Serve, image: 
     speeds = [f"{SIZE_BYTES / MIB / statistics.median(seconds):.0f} MiB/s" for seconds in (ours, theirs)]
     print(f"ours {speeds[0]}, nbdcopy {speeds[1]}, ratio {ratio:.2f}")  # noqa: T201 # shown by -rP and on failure
     assert ratio >= RATIO_MIN
+
+
+@pytest.mark.slow
+@pytest.mark.tools("nbdkit")
+def test_a_read_costs_the_interpreter_little(serve: Serve) -> None:
+    rounds = 1000
+    best = float("inf")
+    buffer = memoryview(bytearray(512))
+    with NbdDisk(serve("memory", size="1M").export) as disk:
+        for _ in range(5):
+            start = time.thread_time()
+            for _ in range(rounds):
+                disk.read_into(0, buffer)
+            best = min(best, (time.thread_time() - start) / rounds)
+    assert best <= CPU_S_PER_READ_MAX
 
 
 def seconds_of_nbdcopy(export: Export) -> float:

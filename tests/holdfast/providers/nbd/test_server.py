@@ -92,6 +92,13 @@ def test_a_secret_that_nbdkit_cannot_read_is_refused(folder: Path, secrets: dict
     assert list(folder.iterdir()) == []
 
 
+def test_a_parameter_that_no_command_line_can_hold_is_refused(folder: Path) -> None:
+    plan = ServerPlan(plugin=("memory",), parameters={"size": "1\0M"})
+    with pytest.raises(RequestInvalid, match="has a NUL"), NbdServer(plan):
+        pass
+    assert list(folder.iterdir()) == []
+
+
 def test_a_plugin_that_is_not_installed_is_named_with_its_package(folder: Path) -> None:
     plan = ServerPlan(plugin=("no-such-thing",))
     with pytest.raises(ToolMissing, match="cannot load no-such-thing: cannot open plugin") as caught, NbdServer(plan):
@@ -129,6 +136,12 @@ def test_a_parameter_nbdkit_does_not_understand_is_reported_in_its_words(folder:
     with pytest.raises(ProviderUnavailable, match=r"nbdkit cannot serve memory: could not parse size"), NbdServer(plan):
         pass
     assert list(folder.iterdir()) == []
+
+
+def test_a_host_without_room_for_the_folder_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(folder / "none"))
+    with pytest.raises(ProviderUnavailable, match="nbdkit cannot be started"), NbdServer(ServerPlan(plugin=("x",))):
+        pass
 
 
 class HastyClock(SystemClock):

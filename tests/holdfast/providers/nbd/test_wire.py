@@ -3,6 +3,7 @@
 import socket
 import struct
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_a_disk_never_leaves_the_host_without_tls() -> None:
 
 
 def test_a_name_instead_of_an_address_is_refused() -> None:
-    with pytest.raises(ValueError, match="localhost"):
+    with pytest.raises(OSError, match="localhost is no numeric address"):
         Wire(Export(address=("localhost", 10809)), SystemClock())
 
 
@@ -85,6 +86,16 @@ def test_a_server_that_takes_nothing_is_left_in_time(play: Play) -> None:
     finally:
         is_over.set()
         wire.close()
+
+
+def test_a_server_that_accepts_nobody_is_left_in_time(tmp_path: Path) -> None:
+    export = Export(address=tmp_path / "full", timeout_s=0.05)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener, ExitStack() as stack:
+        listener.bind(str(export.address))
+        listener.listen(0)
+        with pytest.raises(TimeoutError):
+            for _ in range(10):
+                stack.callback(Wire(export, SystemClock()).close)
 
 
 class LateClock(SystemClock):
