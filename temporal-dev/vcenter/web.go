@@ -96,6 +96,8 @@ func (w *web) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 		w.serveSDK(out, r)
 	case strings.HasPrefix(r.URL.Path, "/folder/"):
 		w.serveFolder(out, r)
+	case r.URL.Path == "/lab/disk":
+		w.serveDisk(out, r)
 	default:
 		w.inner.ServeHTTP(out, r)
 	}
