@@ -16,8 +16,9 @@ from holdfast.errors import (
 from holdfast.planning.extent_selection import RESERVE_BYTES
 from workers.cli import wording
 from workers.cli.invocation import Invocation
-from workers.config import JobSettings, ProviderSettings, RepositorySettings, find_file
+from workers.config import JobSettings, RepositorySettings, find_file
 from workers.devserver import find_temporal
+from workers.provider_settings import LocalProviderSettings, ProviderSettings
 
 _LOW_BYTES = 10 * RESERVE_BYTES
 """Less free space than this is worth a warning."""
@@ -156,7 +157,8 @@ def _provider(run: Invocation, settings: ProviderSettings) -> Iterator[Finding]:
             names |= {machine.name, machine.machine_id}
             count += 1
     except HoldfastError as error:
-        hint = f"`holdfast provider create {settings.name}` makes a new one." if not settings.path.exists() else None
+        is_gone = isinstance(settings, LocalProviderSettings) and not settings.path.exists()
+        hint = f"`holdfast provider create {settings.name}` makes a new one." if is_gone else None
         yield fail(check, error, hint)
         return
     if not count:

@@ -75,9 +75,9 @@ def add(
 
     Without a key the disks are called disk-0, disk-1 and so on.
     """
-    settings = run.provider_settings(provider)
+    settings = run.local_provider_settings(provider)
     state = PowerState.ON if on else PowerState.OFF
-    machine = run.provider(settings).add_machine(name, _disks(disk), state, copy=copy)
+    machine = run.local_provider(settings.name).add_machine(name, _disks(disk), state, copy=copy)
     run.show(
         {"provider": settings.name, "machine": machine},
         f"registered {machine.name} ({machine.machine_id}) with {wording.count(len(machine.disks), 'disk')}",
@@ -91,7 +91,7 @@ def power(
     *,
     provider: ProviderOption = None,
 ) -> None:
-    """Mark a machine of a local provider as running or not."""
+    """Switch a machine on or off; a machine of a local provider is marked as running or not."""
     hypervisor = run.provider(run.provider_settings(provider))
     found = hypervisor.machine(machine)
     hypervisor.set_power(found.machine_id, state)
@@ -100,7 +100,7 @@ def power(
 
 def create(run: Invocation, name: Annotated[str, typer.Argument(help="Provider of the configuration.")]) -> None:
     """Make the folder of a local provider; nothing happens when it is there already."""
-    settings = run.settings.provider(name)
+    settings = run.local_provider_settings(name)
     LocalProvider.create(settings.path, run.clock, change_tracking=settings.change_tracking)
     run.show({"provider": name, "path": settings.path}, f"provider {name} is in {settings.path}")
 

@@ -37,6 +37,14 @@ proxy = "p1"
 machines = ["web"]
 schedule = "0 22 * * *"
 """
+VCENTER = """
+[[providers]]
+name = "vc"
+kind = "vsphere"
+host = "vc.example"
+user = "root"
+credential = "night"
+"""
 NOWHERE = "127.0.0.1:1"
 """An address where no server can be."""
 PASSPHRASE = "correct horse"
@@ -58,6 +66,11 @@ class Place:
         self.clock = SystemClock()
         self.provider = LocalProvider.create(root / "lab", self.clock)
         self.repository = Repository.create(root / "repository", HostFiles(), "ab" * 16, self.clock.now())
+
+    def add_vcenter(self) -> None:
+        """Add a provider called vc to the configuration, which is of kind vsphere and answers nobody."""
+        before, table, behind = self.config.read_text().partition("[[repositories]]")
+        self.config.write_text(before + VCENTER + table + behind)
 
     @property
     def settings(self) -> Settings:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from holdfast.errors import ProviderUnavailable, RequestInvalid, TargetExists
 from tests.workers.cli.place import Place
 
@@ -62,3 +64,12 @@ def test_a_provider_is_made_once(place: Place) -> None:
     before = marker.read_bytes()
     assert place.json("provider", "create", "lab")["provider"] == "lab"
     assert marker.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "words", [("machine", "add", "web", "--disk", "a.raw", "--provider", "vc"), ("provider", "create", "vc")]
+)
+def test_machines_and_folders_are_made_at_local_providers_only(place: Place, words: tuple[str, ...]) -> None:
+    place.add_vcenter()
+    document = place.json(*words, status=RequestInvalid.exit_status)
+    assert document["error"]["message"] == "provider vc is not local"
