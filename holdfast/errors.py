@@ -17,6 +17,7 @@
     │   ├── ProviderUnavailable
     │   ├── AccessDenied
     │   ├── SnapshotFailed
+    │   ├── SnapshotRefused
     │   ├── QuiesceFailed
     │   ├── SnapshotNotFound
     │   ├── DiskChanged
@@ -180,6 +181,15 @@ class SnapshotFailed(SourceError):
 
     code = "snapshot-failed"
     exit_status = 22
+
+
+class SnapshotRefused(SourceError):
+    """A rule of the operator forbids to freeze the machine as it is."""
+
+    code = "snapshot-refused"
+    retryable = False
+    exit_status = 38
+    default_hint = "Change the machine or the rule, and run the job again."
 
 
 class QuiesceFailed(SourceError):

@@ -23,6 +23,7 @@ func (l *lab) afterRemoval(ctx *simulator.Context, vm *simulator.VirtualMachine,
 func (g *diskGraph) release(snapshots []ref) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.dropStateFiles(snapshots)
 	for _, f := range g.files {
 		for _, r := range snapshots {
 			delete(f.frozen, r)

@@ -86,7 +86,12 @@ func parentHint(file string) string { return descriptorValue(file, "parentFileNa
 
 // uuidOf reads the uuid of a disk from its descriptor, in the form backings have.
 func uuidOf(file string) string {
-	digits := strings.NewReplacer(" ", "", "-", "").Replace(descriptorValue(file, "ddb.uuid"))
+	return joinedUUID(descriptorValue(file, "ddb.uuid"))
+}
+
+// joinedUUID turns the bytes of files, as spacedUUID writes them, into the usual form.
+func joinedUUID(spaced string) string {
+	digits := strings.NewReplacer(" ", "", "-", "").Replace(spaced)
 	if len(digits) != 32 {
 		return ""
 	}

@@ -28,14 +28,16 @@ type diskFile struct {
 
 // diskGraph knows every disk file of the registered machines.
 type diskGraph struct {
-	lab   *lab
-	mu    sync.Mutex
-	files map[string]*diskFile
-	redos map[string]string // extent of the redo log, by machine and disk file
+	lab    *lab
+	mu     sync.Mutex
+	files  map[string]*diskFile
+	redos  map[string]string   // extent of the redo log, by machine and disk file
+	uses   map[ref][]*diskFile // files that a machine has as disks now
+	states map[ref]string      // state file of each snapshot
 }
 
 func newDiskGraph(l *lab) *diskGraph {
-	return &diskGraph{lab: l, files: map[string]*diskFile{}, redos: map[string]string{}}
+	return &diskGraph{lab: l, files: map[string]*diskFile{}, redos: map[string]string{}, uses: map[ref][]*diskFile{}, states: map[ref]string{}}
 }
 
 // resolve turns a datastore path into one of this computer; empty when there is no such datastore.
@@ -105,12 +107,11 @@ func (g *diskGraph) adopt(vm *mo.VirtualMachine) []int32 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var extended []int32
-	for _, f := range g.files {
-		delete(f.users, vm.Self)
-	}
+	g.dropUses(vm.Self)
 	for _, disk := range disksOf(vm.Config.Hardware.Device) {
 		f := g.load(disk.backing.FileName, vm.Self)
 		f.users[vm.Self] = types.VirtualDiskMode(disk.backing.DiskMode)
+		g.uses[vm.Self] = append(g.uses[vm.Self], f)
 		grown, err := g.grow(f, disk)
 		if err != nil {
 			log.Printf("disk %s: %s", f.name, err)
@@ -122,6 +123,14 @@ func (g *diskGraph) adopt(vm *mo.VirtualMachine) []int32 {
 	g.dropRedos(vm.Self)
 	g.relink(vm.Config.Hardware.Device)
 	return extended
+}
+
+// dropUses makes a machine a user of no file.
+func (g *diskGraph) dropUses(vm ref) {
+	for _, f := range g.uses[vm] {
+		delete(f.users, vm)
+	}
+	delete(g.uses, vm)
 }
 
 // load returns what is known of a disk file, and reads the chain below it from the descriptors.
@@ -201,8 +210,8 @@ func (g *diskGraph) children(name string) []*diskFile {
 func (g *diskGraph) forget(vm ref) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.dropUses(vm)
 	for name, f := range g.files {
-		delete(f.users, vm)
 		if f.owner == vm && len(f.users) == 0 {
 			delete(g.files, name)
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/vmware/govmomi/find"
 	"github.com/vmware/govmomi/object"
@@ -152,7 +153,7 @@ func (b *builder) addMachines(ctx context.Context) error {
 		go func() {
 			defer group.Done()
 			for p := range work {
-				if err := b.addMachine(ctx, p); err != nil {
+				if err := b.addMachine(p); err != nil {
 					failed <- fmt.Errorf("machine %s: %w", p.name, err)
 				}
 			}
@@ -228,7 +229,7 @@ func (b *builder) placesOf(ctx context.Context, dc *object.Datacenter, number in
 	return all, nil
 }
 
-func (b *builder) addMachine(ctx context.Context, p place) error {
+func (b *builder) addMachine(p place) error {
 	var devices object.VirtualDeviceList
 	scsi, err := devices.CreateSCSIController("pvscsi")
 	if err != nil {
@@ -256,21 +257,43 @@ func (b *builder) addMachine(ctx context.Context, p place) error {
 		Name: p.name, GuestId: "otherGuest64", NumCPUs: 1, MemoryMB: b.o.memory, DeviceChange: changes,
 		Files: &types.VirtualMachineFileInfo{VmPathName: fmt.Sprintf("[%s]", p.datastore)},
 	}
-	return b.create(ctx, p, spec)
+	return b.create(p, spec)
 }
 
-func (b *builder) create(ctx context.Context, p place, spec types.VirtualMachineConfigSpec) error {
-	task, err := p.folder.CreateVM(ctx, spec, p.pool, p.host)
-	if err != nil {
-		return err
+// create goes straight to the simulator: thousands of machines would wait for its property collector
+// longer than for their creation.
+func (b *builder) create(p place, spec types.VirtualMachineConfigSpec) error {
+	ctx := b.lab.context()
+	folder := b.lab.registry.Get(p.folder.Reference()).(*simulator.Folder)
+	request := &types.CreateVM_Task{This: folder.Self, Config: spec, Pool: p.pool.Reference()}
+	if p.host != nil {
+		request.Host = types.NewReference(p.host.Reference())
 	}
-	info, err := task.WaitForResult(ctx, nil)
-	if err != nil || !b.o.poweredOn {
-		return err
+	result, f := b.lab.inner(ctx, folder.CreateVMTask(ctx, request))
+	if f != nil {
+		return fmt.Errorf("%T", f)
 	}
-	machine := object.NewVirtualMachine(b.client, info.Result.(types.ManagedObjectReference))
-	if task, err = machine.PowerOn(ctx); err != nil {
-		return err
+	vm := b.lab.machine(result.(ref))
+	ctx.WithLock(vm, func() {
+		if b.o.poweredOn {
+			b.lab.showRunning(ctx, vm)
+		}
+		b.lab.records.save(vm.Self)
+	})
+	return nil
+}
+
+// showRunning makes a new machine one that has been on for a while.
+func (l *lab) showRunning(ctx *simulator.Context, vm *simulator.VirtualMachine) {
+	for _, device := range vm.Config.Hardware.Device {
+		if link := device.GetVirtualDevice().Connectable; link != nil {
+			link.Connected = link.StartConnected
+		}
 	}
-	return task.Wait(ctx)
+	ctx.Update(vm, []types.PropertyChange{
+		{Name: "runtime.powerState", Val: types.VirtualMachinePowerStatePoweredOn},
+		{Name: "summary.runtime.powerState", Val: types.VirtualMachinePowerStatePoweredOn},
+		{Name: "summary.runtime.bootTime", Val: time.Now()},
+	})
+	l.startTools(ctx, vm)
 }

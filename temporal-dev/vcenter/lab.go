@@ -37,6 +37,7 @@ type lab struct {
 
 	disks    *diskGraph
 	tracks   *tracker
+	records  *recorder
 	accounts *accounts
 
 	taskNumber atomic.Int64
@@ -60,6 +61,7 @@ func newLab(ctx context.Context, o options) (*lab, error) {
 		stores: map[string]string{}, wrapped: map[ref][]*simulator.Registry{}, accounts: newAccounts(o),
 	}
 	l.disks, l.tracks = newDiskGraph(l), newTracker()
+	l.records = newRecorder(l)
 	l.web = newWeb(l, o)
 	if err := l.identify(); err != nil {
 		return nil, err
@@ -73,15 +75,26 @@ func newLab(ctx context.Context, o options) (*lab, error) {
 		return nil, err
 	}
 	l.registry.Handler = l.dispatch
+	go l.records.run(ctx.Done())
 	return l, nil
 }
 
 // fill makes datastores, and machines unless an earlier run left some.
 func (l *lab) fill(ctx context.Context, b *builder) error {
+	isComplete, err := l.records.isComplete()
+	if err != nil {
+		return err
+	}
 	if err := b.addDatastores(ctx); err != nil {
 		return err
 	}
-	return b.addMachines(ctx)
+	if isComplete {
+		return l.records.restore()
+	}
+	if err := b.addMachines(ctx); err != nil {
+		return err
+	}
+	return l.records.markComplete()
 }
 
 // identify gives this vCenter the identity it had at its last run.
@@ -107,6 +120,7 @@ func (l *lab) close() {
 	if l.server != nil {
 		l.web.dropAll()
 	}
+	l.records.flush()
 	l.model.Remove()
 	log.Print("stopped")
 }
@@ -163,6 +177,12 @@ func (l *lab) wrap(r ref) mo.Reference {
 		return &machine{VirtualMachine: object, lab: l}
 	case *simulator.VirtualMachineSnapshot:
 		return &snapshot{VirtualMachineSnapshot: object, lab: l}
+	case *simulator.VirtualDiskManager:
+		return &diskManager{VirtualDiskManager: object, lab: l}
+	case *simulator.FileManager:
+		return &fileManager{FileManager: object, lab: l}
+	case *simulator.Folder:
+		return &folder{Folder: object, lab: l}
 	}
 	return nil
 }

@@ -79,6 +79,20 @@ func (m *machine) ConsolidateVMDisksTask(ctx *simulator.Context, _ *types.Consol
 	return &methods.ConsolidateVMDisks_TaskBody{Res: &types.ConsolidateVMDisks_TaskResponse{Returnval: task}}
 }
 
+// RenameTask changes the name everywhere it stands; files keep theirs.
+func (m *machine) RenameTask(ctx *simulator.Context, req *types.Rename_Task) soap.HasFault {
+	task := m.lab.task(ctx, m.Self, "rename", func() (anyType, fault) {
+		if _, f := m.lab.inner(ctx, m.VirtualMachine.RenameTask(ctx, req)); f != nil {
+			return nil, f
+		}
+		ctx.Update(m.VirtualMachine, []types.PropertyChange{
+			{Name: "config.name", Val: m.Name}, {Name: "summary.config.name", Val: m.Name},
+		})
+		return nil, nil
+	})
+	return &methods.Rename_TaskBody{Res: &types.Rename_TaskResponse{Returnval: task}}
+}
+
 // PowerOnVMTask refuses a machine whose disk another running machine holds open for writing.
 func (m *machine) PowerOnVMTask(ctx *simulator.Context, req *types.PowerOnVM_Task) soap.HasFault {
 	task := m.lab.task(ctx, m.Self, "powerOn", func() (anyType, fault) {

@@ -23,6 +23,9 @@ func (m *machine) ReconfigVMTask(ctx *simulator.Context, req *types.ReconfigVM_T
 		if _, f := m.lab.inner(ctx, m.VirtualMachine.ReconfigVMTask(ctx, req)); f != nil {
 			return nil, f
 		}
+		if err := m.lab.disks.dropDestroyed(destroyed(&req.Spec)); err != nil {
+			return nil, systemError(err)
+		}
 		m.lab.afterReconfigure(ctx, m.VirtualMachine, &req.Spec)
 		return nil, nil
 	})
@@ -102,11 +105,10 @@ func (l *lab) afterReconfigure(
 ) {
 	if spec.ChangeTrackingEnabled != nil {
 		ctx.Update(vm, []types.PropertyChange{
-			{Name: "config.changeTrackingEnabled", Val: spec.ChangeTrackingEnabled},
+			{Name: "config.changeTrackingEnabled", Val: *spec.ChangeTrackingEnabled},
 		})
 	}
 	l.refreshConsolidation(ctx, vm)
-	l.saveVMX(vm)
 }
 
 func (g *diskGraph) hasParent(name string) bool {
@@ -122,12 +124,16 @@ func (g *diskGraph) openRedo(vm ref, name string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f := g.load(name, vm)
-	redo := fmt.Sprintf("%s.REDO_%s", g.lab.resolve(name), contentID(vm.Value + name)[:6])
+	redo := g.redoName(vm, name)
 	if err := cloneFile(g.extent(f), redo); err != nil {
 		return err
 	}
 	g.redos[redoKey(vm, name)] = redo
 	return nil
+}
+
+func (g *diskGraph) redoName(vm ref, name string) string {
+	return fmt.Sprintf("%s.REDO_%s", g.lab.resolve(name), contentID(vm.Value + name)[:6])
 }
 
 func redoKey(vm ref, name string) string { return vm.Value + " " + name }

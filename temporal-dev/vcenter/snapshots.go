@@ -81,6 +81,8 @@ func (l *lab) takeSnapshot(
 		return nil, f
 	}
 	taken := l.snapshot(result.(ref))
+	l.disks.keepStateFile(vm, taken.Self)
+	numberSnapshot(vm, taken.Self)
 	if err := l.disks.freeze(vm, taken); err != nil {
 		return nil, systemError(err)
 	}
@@ -90,6 +92,18 @@ func (l *lab) takeSnapshot(
 	}
 	l.refreshConsolidation(ctx, vm)
 	return result, nil
+}
+
+// numberSnapshot gives a new snapshot the number after the highest of its tree: the simulator counts
+// from 1 again after a restart.
+func numberSnapshot(vm *simulator.VirtualMachine, taken ref) {
+	highest := int32(0)
+	for _, r := range nodes(vm.Snapshot.RootSnapshotList) {
+		if r != taken {
+			highest = max(highest, findNode(vm.Snapshot.RootSnapshotList, r).Id)
+		}
+	}
+	findNode(vm.Snapshot.RootSnapshotList, taken).Id = highest + 1
 }
 
 // freeze leaves the bytes of the dependent disks to the snapshot and moves the machine to children.

@@ -3,7 +3,7 @@ package main
 import (
 	"crypto/rand"
 	"fmt"
-	"hash/maphash"
+	"hash/crc32"
 	"os"
 	"strings"
 	"sync"
@@ -38,14 +38,21 @@ func (t *track) id() string { return fmt.Sprintf("%s/%d", t.incarnation, t.epoch
 type tracker struct {
 	mu     sync.Mutex
 	tracks map[ref]map[int32]*track
-	seed   maphash.Seed
+	dirty  map[ref]bool // whose tracks differ from those on disk
 	zero   uint64
 }
 
 func newTracker() *tracker {
-	t := &tracker{tracks: map[ref]map[int32]*track{}, seed: maphash.MakeSeed()}
-	t.zero = maphash.Bytes(t.seed, make([]byte, trackBlock))
-	return t
+	return &tracker{
+		tracks: map[ref]map[int32]*track{}, dirty: map[ref]bool{}, zero: blockDigest(make([]byte, trackBlock)),
+	}
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// blockDigest joins two checksums that processors compute. It stays the same over restarts.
+func blockDigest(block []byte) uint64 {
+	return uint64(crc32.ChecksumIEEE(block))<<32 | uint64(crc32.Checksum(block, castagnoli))
 }
 
 func newIncarnation() string {
@@ -59,6 +66,7 @@ func newIncarnation() string {
 func (t *tracker) sync(l *lab, vm *simulator.VirtualMachine) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.dirty[vm.Self] = true
 	if !isTrueOr(vm.Config.ChangeTrackingEnabled, false) {
 		delete(t.tracks, vm.Self)
 		return
@@ -94,6 +102,7 @@ func (g *diskGraph) extentOf(name string) string {
 func (t *tracker) reset(vm ref, key int32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.dirty[vm] = true
 	delete(t.tracks[vm], key)
 }
 
@@ -101,6 +110,7 @@ func (t *tracker) reset(vm ref, key int32) {
 func (t *tracker) forget(vm ref) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.dirty[vm] = true
 	delete(t.tracks, vm)
 }
 
@@ -108,7 +118,8 @@ func (t *tracker) forget(vm ref) {
 func (t *tracker) dropSnapshots(gone []ref) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, disks := range t.tracks {
+	for vm, disks := range t.tracks {
+		t.dirty[vm] = t.dirty[vm] || len(gone) > 0
 		for _, track := range disks {
 			for _, r := range gone {
 				delete(track.marks, r)
@@ -122,6 +133,7 @@ func (t *tracker) dropSnapshots(gone []ref) {
 func (t *tracker) advance(l *lab, vm *simulator.VirtualMachine, taken *simulator.VirtualMachineSnapshot) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.dirty[vm.Self] = true
 	for _, disk := range disksOf(taken.Config.Hardware.Device) {
 		track := t.tracks[vm.Self][disk.Key]
 		disk.backing.ChangeId = ""
@@ -166,7 +178,7 @@ func (t *tracker) digests(file string) ([]uint64, error) {
 			if _, err := f.ReadAt(buffer[:n], at); err != nil {
 				return nil, err
 			}
-			if digest := maphash.Bytes(t.seed, buffer); digest != t.zero {
+			if digest := blockDigest(buffer); digest != t.zero {
 				blocks[at/trackBlock] = digest
 			}
 		}

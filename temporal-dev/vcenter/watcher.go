@@ -22,6 +22,8 @@ func (w *watcher) PutObject(_ *simulator.Context, object mo.Reference) {
 	case *simulator.VirtualMachine:
 		completeRuntime(&x.Runtime)
 		completeRuntime(&x.Summary.Runtime)
+		x.Capability.ChangeTrackingSupported = true
+		w.lab.records.touch(x.Self)
 	}
 }
 
@@ -31,6 +33,7 @@ func (w *watcher) UpdateObject(_ *simulator.Context, object mo.Reference, change
 	if !ok {
 		return
 	}
+	w.lab.records.touch(vm.Self)
 	for _, change := range changes {
 		switch change.Name {
 		case "config.hardware.device":
@@ -48,6 +51,7 @@ func (w *watcher) RemoveObject(_ *simulator.Context, r ref) {
 	if r.Type == "VirtualMachine" {
 		w.lab.disks.forget(r)
 		w.lab.tracks.forget(r)
+		w.lab.records.forget(r)
 	}
 }
 

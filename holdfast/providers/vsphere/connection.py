@@ -53,6 +53,8 @@ class Connection:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
+        with translated(f"{endpoint.label}: preparing TLS"):
+            self.tls = _tls(endpoint)
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._logins = 0
@@ -72,7 +74,11 @@ class Connection:
     @property
     def cookie(self) -> str:
         """Return the session's cookie, which HTTPS reads of datastores present."""
-        return str(self._stub.cookie)
+        return str(self._stub.cookie).partition(";")[0]
+
+    def ensure_session(self) -> None:
+        """Log in again if the session has ended. Raises what a login raises."""
+        self.call("asking for the session", self._instance.CurrentTime)
 
     def call(self, what: str, call: Callable[[], _R], *, survives_login: bool = True) -> _R:
         """Return what ``call`` returns; faults come out as errors of `holdfast.errors`, naming ``what`` was done.
@@ -129,7 +135,7 @@ class Connection:
             return SmartStubAdapter(
                 host=endpoint.host,
                 port=endpoint.port,
-                sslContext=_tls(endpoint),
+                sslContext=self.tls,
                 connectionPoolTimeout=int(KEEP_ALIVE_S),
                 httpConnectionTimeout=_TIMEOUT_S,
             )
@@ -150,7 +156,7 @@ class Connection:
     def _keep_alive(self) -> None:
         while not self._closed.wait(KEEP_ALIVE_S):
             try:
-                self.call("keeping the session alive", self._instance.CurrentTime)
+                self.ensure_session()
             except Exception:  # noqa: BLE001, S112 - whoever needs the session next says what is wrong
                 continue
 

@@ -33,6 +33,7 @@ def _facts(disk: Any, shared_buses: set[int]) -> DiskFacts:
         label=disk.deviceInfo.label if disk.deviceInfo else f"disk {disk.key}",
         size_bytes=disk.capacityInBytes or (disk.capacityInKB or 0) * _KIB,
         file=getattr(backing, "fileName", None) or "",
+        is_child=getattr(backing, "parent", None) is not None,
         uuid=getattr(backing, "uuid", None) or "",
         mode=getattr(backing, "diskMode", None) or "persistent",
         is_shared=getattr(backing, "sharing", None) == _SHARED or disk.controllerKey in shared_buses,

@@ -30,6 +30,8 @@ class DiskFacts(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     file: str
     """Datastore path of the file that is written to now, such as ``[ds] web/web-000001.vmdk``."""
+    is_child: bool = False
+    """Whether the file holds only what changed since a parent."""
     uuid: str = ""
     mode: str = "persistent"
     is_shared: bool = False

@@ -16,6 +16,7 @@ from holdfast.model.machine import Disk, Machine, PowerState, SkippedDisk
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.devices import disks_of
 from holdfast.providers.vsphere.disk_rules import reason_to_skip
+from holdfast.providers.vsphere.names import plain_name
 from holdfast.providers.vsphere.properties import Values, read, read_all, walk
 
 _NAMES: Final = ("name", "config.instanceUuid", "config.template")
@@ -55,7 +56,7 @@ class VSphereInventory:
         for vm, values in walk(self._connection, vim.VirtualMachine, _NAMES):
             # A machine that is being made or whose host is away has no configuration yet, and no identity.
             if values.get("config.instanceUuid") and not values.get("config.template"):
-                yield _plain(values["name"]), values["config.instanceUuid"], vm
+                yield plain_name(values["name"]), values["config.instanceUuid"], vm
 
     def _described(self, vms: Iterator[Any]) -> Iterator[Machine]:
         for _, values in read_all(self._connection, vms, _FACTS):
@@ -87,13 +88,8 @@ class VSphereInventory:
         is_on = values.get("runtime.powerState") != vim.VirtualMachine.PowerState.poweredOff
         return Machine(
             machine_id=MachineId(self._prefix + values["config.instanceUuid"]),
-            name=_plain(values["name"]),
+            name=plain_name(values["name"]),
             power=PowerState.ON if is_on else PowerState.OFF,
             disks=tuple(Disk(key=disk.key, size_bytes=disk.size_bytes) for disk, reason in reasons if reason is None),
             skipped=tuple(SkippedDisk(label=disk.label, reason=reason) for disk, reason in reasons if reason),
         )
-
-
-def _plain(name: str) -> str:
-    """Return a name as people wrote it: vSphere escapes three characters in names."""
-    return name.replace("%2f", "/").replace("%5c", "\\").replace("%25", "%")

@@ -1,5 +1,6 @@
 """What the tests say to the lab: pyVmomi for the API, plain HTTP for datastores and the control endpoint."""
 
+import contextlib
 import http.client
 import ssl
 import threading
@@ -9,10 +10,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from pyVim.connect import Disconnect, SmartConnect
-from pyVmomi import vim, vmodl
+import pyVmomi
+from pyVim import connect
 
 from workers.vcenter_lab import VCenterAddress, control
+
+# The types of the API are made at run time and have no annotations.
+vim: Any = pyVmomi.vim
+vmodl: Any = pyVmomi.vmodl
+api: Any = connect
 
 MIB = 1 << 20
 TASK_PATIENCE_S = 30.0
@@ -25,7 +31,7 @@ class Client:
         self.address = address
         parts = urlsplit(address.url)
         self.tls = ssl.create_default_context(cafile=address.certificate)
-        self.instance = SmartConnect(
+        self.instance = api.SmartConnect(
             host=parts.hostname,
             port=parts.port,
             user=user or address.user,
@@ -35,7 +41,10 @@ class Client:
         self.content: Any = self.instance.content
 
     def close(self) -> None:
-        Disconnect(self.instance)
+        """Log out, if the session is still known, and close every connection."""
+        with contextlib.suppress(vim.fault.NotAuthenticated, http.client.HTTPException, OSError):
+            api.Disconnect(self.instance)
+        self.instance._stub.DropConnections()
 
     def all(self, kind: Any) -> list[Any]:
         view = self.content.viewManager.CreateContainerView(self.content.rootFolder, [kind], True)

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyVmomi import vim
 
-from tests.lab.vcenter.client import MIB, Client, disks, read, write
+from tests.lab.vcenter.client import MIB, Client, disks, read, vim, write
 
 pytestmark = pytest.mark.vsphere
 

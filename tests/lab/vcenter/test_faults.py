@@ -5,10 +5,9 @@ import threading
 from typing import Any
 
 import pytest
-from pyVmomi import vim, vmodl
 
 from holdfast.errors import ConfigurationInvalid
-from tests.lab.vcenter.client import Client, disks
+from tests.lab.vcenter.client import Client, disks, vim, vmodl
 from workers.vcenter_lab import VCenterAddress
 
 LOST = (http.client.HTTPException, OSError)
@@ -167,6 +166,7 @@ def test_sessions_end_when_told(address: VCenterAddress) -> None:
         _ = vm.name
     with pytest.raises(vim.fault.NotAuthenticated):
         client.instance.CurrentTime()
+    client.close()
     again = Client(address)
     assert again.machine("DC0_H0_VM0").name == vm._moId or again.instance.CurrentTime()
     again.close()
@@ -175,11 +175,13 @@ def test_sessions_end_when_told(address: VCenterAddress) -> None:
 def test_a_restart_of_vcenter_forgets_sessions_and_tasks_but_no_machine(address: VCenterAddress) -> None:
     client = Client(address)
     vm = client.machine("DC0_H0_VM0")
+    client.wait(vm.RemoveAllSnapshots_Task())
     reference, task = vm._moId, vm.CreateSnapshot_Task(name="kept", description="", memory=False, quiesce=False)
     client.wait(task)
     client.control("POST", "/restart")
     with pytest.raises((vim.fault.NotAuthenticated, *LOST)):
         _ = vm.name
+    client.close()
     again = Client(address)
     found = again.machine("DC0_H0_VM0")
     assert found._moId == reference

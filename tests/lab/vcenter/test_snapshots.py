@@ -3,9 +3,8 @@
 from typing import Any
 
 import pytest
-from pyVmomi import vim, vmodl
 
-from tests.lab.vcenter.client import MIB, Client, chain, disks, read, write
+from tests.lab.vcenter.client import MIB, Client, chain, disks, read, vim, vmodl, write
 
 pytestmark = pytest.mark.vsphere
 

@@ -1,12 +1,10 @@
 """Changed-block tracking: ids, windows, what resets it, when a switch takes effect, and lies."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pyVmomi import vim
 
-from tests.lab.vcenter.client import MIB, Client, FileFault, InvalidArgument, areas, disks, read, write
+from tests.lab.vcenter.client import MIB, Client, FileFault, InvalidArgument, areas, disks, read, vim, write
 
 BLOCK = 64 << 10
 
@@ -14,14 +12,14 @@ pytestmark = pytest.mark.vsphere
 
 
 @pytest.fixture
-def vm(vc: Client) -> Iterator[Any]:
+def vm(vc: Client) -> Any:
     """A machine that is on, is tracked and has no snapshot."""
     found = vc.machine("DC0_H0_VM0")
     if found.runtime.powerState == "poweredOff":
         vc.wait(found.PowerOnVM_Task())
     vc.wait(found.RemoveAllSnapshots_Task())
     vc.track_changes(found)
-    yield found
+    return found
 
 
 def change_id(snapshot: Any) -> str:

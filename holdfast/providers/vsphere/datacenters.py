@@ -1,0 +1,49 @@
+"""Which datacenter a machine belongs to."""
+
+import threading
+from typing import Any
+
+from pyVmomi import vim
+
+from holdfast.errors import ProviderUnavailable
+from holdfast.providers.vsphere.connection import Connection
+from holdfast.providers.vsphere.names import plain_name
+from holdfast.providers.vsphere.properties import read
+
+_DEPTH_MAX = 64
+
+
+class Datacenters:
+    """Looks datacenters up once for each folder."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._paths: dict[str, str] = {}
+
+    def path_of(self, machine: Any) -> str:
+        """Return the path of the datacenter of a machine in the inventory, without the root folder."""
+        parent = read(self._connection, machine, "parent", "parentVApp")
+        start = parent.get("parent") or parent.get("parentVApp")
+        key = start._moId
+        with self._lock:
+            known = self._paths.get(key)
+        if known is None:
+            known = "/".join(self._names(start))
+            with self._lock:
+                self._paths[key] = known
+        return known
+
+    def _names(self, start: Any) -> list[str]:
+        """Return the names from below the root folder down to the datacenter."""
+        names: list[str] = []
+        entity, is_inside = start, False
+        for _ in range(_DEPTH_MAX):
+            values = read(self._connection, entity, "name", "parent")
+            if values.get("parent") is None:
+                return names
+            is_inside = is_inside or isinstance(entity, vim.Datacenter)
+            if is_inside:
+                names.insert(0, plain_name(values["name"]))
+            entity = values["parent"]
+        raise ProviderUnavailable(f"{self._connection.endpoint.label}: folders are nested deeper than {_DEPTH_MAX}")

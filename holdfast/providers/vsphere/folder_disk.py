@@ -1,0 +1,220 @@
+"""A flat file of a datastore, read in ranges from the vCenter's file server."""
+
+import http.client
+import threading
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import quote
+
+import msgspec
+
+from holdfast.errors import AccessDenied, DiskNotFound, DiskReadFailed, HoldfastError
+from holdfast.model.plan import Transport
+from holdfast.model.spans import Span
+from holdfast.providers.vsphere.connection import Connection
+from holdfast.providers.vsphere.disk_rules import datastore_of, path_in_datastore
+
+_TIMEOUT_S: Final = 60.0
+_UNAUTHORIZED: Final = (401, 403)
+
+
+class DatastoreFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of a datastore."""
+
+    datacenter: str
+    """Path of its datacenter in the inventory, such as ``DC0``."""
+    path: str
+    """Datastore path, such as ``[ds] web/web-flat.vmdk``."""
+    quotings: int = 1
+    """How often the path is quoted in its address: some servers decode it twice."""
+
+    @property
+    def url(self) -> str:
+        """Return its place on the file server."""
+        path = path_in_datastore(self.path)
+        for _ in range(self.quotings):
+            path = quote(path)
+        return f"/folder/{path}?dcPath={quote(self.datacenter, safe='')}&dsName={quote(datastore_of(self.path), safe='')}"
+
+
+def locate(connection: Connection, file: DatastoreFile, size_max: int) -> tuple[DatastoreFile, bytes]:
+    """Return a small file as the server wants it to be asked for, and its content. Raises `DiskReadFailed`."""
+    try:
+        return file, read_small(connection, file, size_max)
+    except DiskNotFound:
+        twice = msgspec.structs.replace(file, quotings=2)
+        if twice.url == file.url:
+            raise
+        return twice, read_small(connection, twice, size_max)
+
+
+def read_small(connection: Connection, file: DatastoreFile, size_max: int) -> bytes:
+    """Return a whole small file. Raises `DiskReadFailed`, also when it is larger than ``size_max``."""
+    with _Line(connection) as line:
+        buffer = bytearray(size_max + 1)
+        count = line.get(file, {}, memoryview(buffer))
+        if count > size_max:
+            raise DiskReadFailed(f"{file.path} has more than {size_max} bytes")
+        return bytes(buffer[:count])
+
+
+class FlatFile(msgspec.Struct, frozen=True, kw_only=True):
+    """The file with the bytes of a disk."""
+
+    file: DatastoreFile
+    size_bytes: int
+
+
+class FolderDisk:
+    """Satisfies `holdfast.providers.ports.SourceDisk`. Each thread that reads has a connection of its own."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        flat: FlatFile,
+        transport: Transport,
+        allocated: Callable[[], Iterator[Span]],
+    ) -> None:
+        self._connection = connection
+        self._file = flat.file
+        self._size_bytes = flat.size_bytes
+        self._allocated = allocated
+        self._lock = threading.Lock()
+        self._idle: list[_Line] = []
+        self._is_closed = False
+        self.transport = transport
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the disk in bytes."""
+        return self._size_bytes
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` from ``offset``; all of it or `DiskReadFailed`."""
+        if offset < 0 or offset + len(buffer) > self._size_bytes:
+            raise DiskReadFailed(
+                f"reading {len(buffer)} bytes at offset {offset} of {self._file.path}: "
+                f"the disk has {self._size_bytes} bytes"
+            )
+        if not buffer:
+            return
+        line = self._take()
+        wanted = {"Range": f"bytes={offset}-{offset + len(buffer) - 1}"}
+        count = line.get(self._file, wanted, buffer)
+        if count != len(buffer):
+            line.close()
+            raise DiskReadFailed(
+                f"reading {len(buffer)} bytes at offset {offset} of {self._file.path}: {count} bytes came"
+            )
+        self._give_back(line)
+
+    def allocated_spans(self) -> Iterator[Span]:
+        """Yield, sorted, what may hold anything but zeros; the file server does not tell, so others are asked."""
+        if self._is_closed:
+            raise DiskReadFailed(f"listing the spans of {self._file.path}: the disk is closed")
+        yield from self._allocated()
+
+    def close(self) -> None:
+        """Close the connections. Idempotent; no other call may be under way."""
+        with self._lock:
+            self._is_closed, idle, self._idle = True, self._idle, []
+        for line in idle:
+            line.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _take(self) -> "_Line":
+        with self._lock:
+            if self._is_closed:
+                raise DiskReadFailed(f"reading {self._file.path}: the disk is closed")
+            return self._idle.pop() if self._idle else _Line(self._connection)
+
+    def _give_back(self, line: "_Line") -> None:
+        with self._lock:
+            if not self._is_closed:
+                self._idle.append(line)
+                return
+        line.close()
+
+
+class _Line:
+    """One connection to the file server, in the name of the session."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._http: http.client.HTTPSConnection | None = None
+
+    def get(self, file: DatastoreFile, headers: dict[str, str], buffer: memoryview) -> int:
+        """Read a file or a range of it into ``buffer`` until either ends; return the count of bytes.
+
+        A session that has ended is renewed once, and so is a connection that the server had closed meanwhile.
+        """
+        wanted = http.client.PARTIAL_CONTENT if "Range" in headers else http.client.OK
+        for attempt in (1, 2):
+            is_last = attempt == 2  # noqa: PLR2004 - counted from one
+            try:
+                answer = self._ask(file, headers)
+                if answer.status in _UNAUTHORIZED and not is_last:
+                    self.close()
+                    self._connection.ensure_session()
+                    continue
+                if answer.status != wanted:
+                    raise _refused(file, answer)
+                return _fill(answer, buffer)
+            except (OSError, http.client.HTTPException) as error:
+                self.close()
+                if is_last:
+                    raise DiskReadFailed(f"reading {file.path}: {str(error) or type(error).__name__}") from error
+        raise AssertionError("the last attempt returns or raises")
+
+    def _ask(self, file: DatastoreFile, headers: dict[str, str]) -> http.client.HTTPResponse:
+        if self._http is None:
+            endpoint = self._connection.endpoint
+            self._http = http.client.HTTPSConnection(
+                endpoint.host, endpoint.port, timeout=_TIMEOUT_S, context=self._connection.tls
+            )
+        self._http.request("GET", file.url, headers={"Cookie": self._connection.cookie} | headers)
+        return self._http.getresponse()
+
+    def close(self) -> None:
+        if self._http is not None:
+            self._http.close()
+            self._http = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _fill(answer: http.client.HTTPResponse, buffer: memoryview) -> int:
+    done = 0
+    while done < len(buffer):
+        count = answer.readinto(buffer[done:])
+        if count == 0:
+            break
+        done += count
+    if not answer.isclosed() and answer.length:
+        # More than was wanted; what is left would be taken for the next answer.
+        answer.close()
+    return done
+
+
+def _refused(file: DatastoreFile, answer: http.client.HTTPResponse) -> HoldfastError:
+    reason = f"reading {file.path}: the file server answers {answer.status} {answer.reason}"
+    answer.read()
+    if answer.status in _UNAUTHORIZED:
+        return AccessDenied(reason, hint="The account needs Datastore.Browse on the datastore.")
+    if answer.status == http.client.NOT_FOUND:
+        return DiskNotFound(reason)
+    return DiskReadFailed(reason)

@@ -1,0 +1,37 @@
+"""What we write on things of ours in a vCenter, so that people and we know them again: values to text and back."""
+
+import hashlib
+from typing import Final
+
+import msgspec
+
+_PURPOSE: Final = "Made by Holdfast for a backup, which removes it at its end."
+_LABEL: Final = "holdfast: "
+
+
+class SnapshotLabel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the description of a snapshot says. Fields are only ever added, with defaults."""
+
+    tag: str
+    notes: tuple[str, ...] = ()
+
+
+def snapshot_name(tag: str) -> str:
+    """Return the name of the snapshot for a tag, short enough for every list."""
+    return f"Holdfast {hashlib.sha256(tag.encode()).hexdigest()[:8]}"
+
+
+def snapshot_description(label: SnapshotLabel) -> str:
+    """Return the description of a snapshot: a line for people and one for us."""
+    return f"{_PURPOSE}\n{_LABEL}{msgspec.json.encode(label).decode()}"
+
+
+def read_description(description: str) -> SnapshotLabel | None:
+    """Return what a description says, or None when the snapshot is not of ours."""
+    for line in description.splitlines():
+        if line.startswith(_LABEL):
+            try:
+                return msgspec.json.decode(line.removeprefix(_LABEL), type=SnapshotLabel)
+            except msgspec.DecodeError:
+                return None
+    return None

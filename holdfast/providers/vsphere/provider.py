@@ -1,0 +1,147 @@
+"""The vSphere provider: the port of `holdfast.providers.ports` over one vCenter."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+from pyVmomi import vim
+
+from holdfast.clock import Clock
+from holdfast.errors import ChangeTrackingLost, DiskNotFound, MachineNotFound, SnapshotNotFound
+from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
+from holdfast.model.machine import AS_IT_IS, Disk, Machine, PowerState, RestoreTarget, Snapshot, SnapshotOptions
+from holdfast.model.selection import Selector
+from holdfast.model.spans import Span
+from holdfast.pipeline.disks import DiskWriter
+from holdfast.providers.ports import SourceDisk
+from holdfast.providers.vsphere.changes import FrozenDiskInVSphere, changed_areas
+from holdfast.providers.vsphere.connection import Connection
+from holdfast.providers.vsphere.datacenters import Datacenters
+from holdfast.providers.vsphere.guards import GuardRules
+from holdfast.providers.vsphere.inventory import VSphereInventory
+from holdfast.providers.vsphere.properties import read
+from holdfast.providers.vsphere.reading import DiskOpener
+from holdfast.providers.vsphere.settings import VSphereSettings
+from holdfast.providers.vsphere.snapshots import SnapshotKeeper, SnapshotRules
+from holdfast.providers.vsphere.tasks import wait
+from holdfast.providers.vsphere.tracking_rules import reason_to_distrust
+
+_POWER_PATIENCE_S = 300.0
+
+
+class VSphereProvider:
+    """The machines of one vCenter, or of one host. Nothing is opened before it is used; one session serves all threads."""
+
+    def __init__(self, settings: VSphereSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._parts: _Parts | None = None
+
+    def close(self) -> None:
+        """Log out. Idempotent."""
+        with self._lock:
+            parts, self._parts = self._parts, None
+        if parts is not None:
+            parts.connection.close()
+
+    def __enter__(self) -> Self:
+        """Return the provider."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Log out."""
+        self.close()
+
+    @property
+    def _open(self) -> "_Parts":
+        with self._lock:
+            if self._parts is None:
+                self._parts = _Parts(self._settings, self._clock)
+            return self._parts
+
+    # Inventory
+
+    def machines(self) -> Iterator[Machine]:
+        """Yield every machine, by name and then by id."""
+        return self._open.inventory.machines()
+
+    def machine(self, reference: str) -> Machine:
+        """Return the machine with this id, or else the only one with this name."""
+        return self._open.inventory.machine(reference)
+
+    def members(self, selector: Selector) -> Iterator[Machine]:
+        """Yield the machines of a folder, cluster, pool, datastore or tag."""
+        return self._open.inventory.members(selector)
+
+    def set_power(self, machine_id: MachineId, power: PowerState) -> None:
+        """Switch the machine on, or off without asking its guest; nothing happens when it is so already."""
+        parts = self._open
+        vm = parts.inventory.managed(machine_id)
+        values = read(parts.connection, vm, "name", "runtime.powerState")
+        is_off = values.get("runtime.powerState") == vim.VirtualMachine.PowerState.poweredOff
+        if is_off == (power is PowerState.OFF):
+            return
+        what = f"switching machine {values['name']!r} {power}"
+        switch = vm.PowerOffVM_Task if power is PowerState.OFF else vm.PowerOnVM_Task
+        wait(parts.connection, self._clock, parts.connection.call(what, switch), what, _POWER_PATIENCE_S)
+
+    # Snapshots
+
+    def create_snapshot(self, machine_id: MachineId, tag: str, options: SnapshotOptions = AS_IT_IS) -> Snapshot:
+        """Freeze all disks of the machine; returns the first call's snapshot for the same tag."""
+        return self._open.keeper.create(machine_id, tag, options)
+
+    def snapshots(self, machine_id: MachineId) -> list[Snapshot]:
+        """Return our snapshots of the machine, oldest first."""
+        try:
+            return self._open.keeper.of_machine(machine_id)
+        except MachineNotFound:
+            return []
+
+    def remove_snapshot(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
+        """Remove a snapshot and fold its data into the disks; nothing happens when it is gone already."""
+        self._open.keeper.remove(machine_id, snapshot_id)
+
+    def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
+        """Open a frozen disk over the best way that works."""
+        parts = self._open
+        return parts.opener.open(self._frozen(parts, machine_id, snapshot_id, key))
+
+    def changed_spans(
+        self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, since: ChangeId
+    ) -> Iterator[Span]:
+        """Return what vSphere says changed since then. Raises `ChangeTrackingLost` at the call or while iterating."""
+        disk = self._frozen(self._open, machine_id, snapshot_id, key)
+        reason = reason_to_distrust(since, disk.facts.change_id)
+        if reason is not None:
+            raise ChangeTrackingLost(f"disk {key} of machine {machine_id}: {reason}")
+        return changed_areas(disk, since)
+
+    def _frozen(
+        self, parts: "_Parts", machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey
+    ) -> FrozenDiskInVSphere:
+        try:
+            vm, snapshot, disks = parts.keeper.config(machine_id, snapshot_id)
+        except MachineNotFound as error:
+            raise SnapshotNotFound(f"machine {machine_id} has no snapshot {snapshot_id}: it is gone") from error
+        for facts in disks:
+            if facts.key == key:
+                return FrozenDiskInVSphere(connection=parts.connection, machine=vm, snapshot=snapshot, facts=facts)
+        raise DiskNotFound(f"snapshot {snapshot_id} of machine {machine_id} has no disk {key!r}")
+
+
+class _Parts:
+    """What works once there is a session."""
+
+    def __init__(self, settings: VSphereSettings, clock: Clock) -> None:
+        self.connection = Connection(settings.endpoint)
+        self.inventory = VSphereInventory(self.connection)
+        guards = GuardRules(
+            free_space_min_percent=settings.free_space_min_percent,
+            snapshots_per_datastore_max=settings.snapshots_per_datastore_max,
+            is_foreign_refused=settings.is_foreign_refused,
+        )
+        rules = SnapshotRules(guards=guards, change_tracking=settings.change_tracking)
+        self.keeper = SnapshotKeeper(self.connection, self.inventory, clock, rules)
+        self.opener = DiskOpener(settings, Datacenters(self.connection))
