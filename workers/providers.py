@@ -5,8 +5,8 @@ has one for each name, opened at its first use and shared by all threads.
 """
 
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -28,11 +28,6 @@ _VENDOR_PACKAGES = ("pyVim", "pyVmomi")
 class SharedProvider(Provider, Protocol):
     """A provider that holds something open."""
 
-    @property
-    def product(self) -> str:
-        """What the hypervisor calls itself, with its version."""
-        ...
-
     def close(self) -> None:
         """Let go of it. Idempotent."""
         ...
@@ -49,9 +44,29 @@ def open_local(settings: LocalProviderSettings, clock: Clock) -> LocalProvider:
 
 def _open_vsphere(settings: VSphereProviderSettings, clock: Clock, credentials: Credentials) -> SharedProvider:
     """Return a vSphere provider. Raises `ToolMissing` without the package that speaks to vCenter."""
-    try:
+    with _vendor_package(settings):
         told = vsphere_settings(settings, credentials)
         opened: SharedProvider = import_module("holdfast.providers.vsphere.provider").VSphereProvider(told, clock)
+    return opened
+
+
+def vsphere_product(settings: VSphereProviderSettings, credentials: Credentials) -> str:
+    """Log in and out, and return what the hypervisor calls itself, with its version.
+
+    Raises `ToolMissing` as above, and what speaks against a login.
+    """
+    with _vendor_package(settings):
+        from holdfast.providers.vsphere.connection import Connection
+
+    with Connection(vsphere_settings(settings, credentials).endpoint) as connection:
+        return str(connection.content.about.fullName)
+
+
+@contextmanager
+def _vendor_package(settings: VSphereProviderSettings) -> Iterator[None]:
+    """Say which extra is missing when an import of the block finds no package that speaks to vCenter."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _VENDOR_PACKAGES:
             raise
@@ -59,7 +74,6 @@ def _open_vsphere(settings: VSphereProviderSettings, clock: Clock, credentials: 
             f"provider {settings.name} is of kind vsphere, and the package pyvmomi is not installed",
             hint="Install the extra that brings it: `pip install 'holdfast[vsphere]'`.",
         ) from error
-    return opened
 
 
 def vsphere_settings(settings: VSphereProviderSettings, credentials: Credentials) -> "VSphereSettings":
@@ -122,11 +136,7 @@ class ProviderPool:
             case LocalProviderSettings():
                 return open_local(settings, self._clock)
             case VSphereProviderSettings():
-                return self.open_shared(settings)
-
-    def open_shared(self, settings: VSphereProviderSettings) -> SharedProvider:
-        """Return the one provider of these settings, as `open` does."""
-        return self._places[settings.name].filled(lambda: self._open_shared(settings, self._clock, self._credentials))
+                return self._places[name].filled(lambda: self._open_shared(settings, self._clock, self._credentials))
 
     def close(self) -> None:
         """Close every provider that was opened. Idempotent."""

@@ -17,7 +17,7 @@ from holdfast.providers.local.hypervisor import LocalProvider
 from workers.config import Settings
 from workers.credentials import Credentials
 from workers.provider_settings import LocalProviderSettings, ProviderSettings, VSphereProviderSettings
-from workers.providers import ProviderPool, SharedProvider, vsphere_settings
+from workers.providers import ProviderPool, SharedProvider, vsphere_product, vsphere_settings
 
 LAB, NEAR, FAR = map(ProviderName, ("lab", "near", "far"))
 PATIENCE_S = 20
@@ -27,7 +27,6 @@ THREADS = 8
 class Shared(LocalProvider):
     """A folder that counts how often it is let go of."""
 
-    product = "folder 1.0"
     closed = 0
     complaint: ProviderUnavailable | None = None
 
@@ -188,6 +187,7 @@ def test_a_missing_package_is_told_when_a_vcenter_is_opened(tmp_path: Path, monk
     monkeypatch.setitem(sys.modules, "pyVmomi", None)
     settings = Settings(home=tmp_path, providers=(vcenter(NEAR),))
     pool = ProviderPool(settings, SystemClock(), settings.credentials)
-    with pytest.raises(ToolMissing, match="provider near is of kind vsphere") as caught:
-        pool.open(NEAR)
-    assert "holdfast[vsphere]" in caught.value.hint
+    for opening in (lambda: pool.open(NEAR), lambda: vsphere_product(vcenter(NEAR), settings.credentials)):
+        with pytest.raises(ToolMissing, match="provider near is of kind vsphere") as caught:
+            opening()
+        assert "holdfast[vsphere]" in caught.value.hint
