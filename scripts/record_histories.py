@@ -32,8 +32,10 @@ from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
 from workers.cli.starts import Start, backup_start, restore_start, verify_start
-from workers.config import ProviderSettings, ProxySettings, RepositorySettings, Settings
+from workers.config import ProxySettings, RepositorySettings, Settings
 from workers.devserver import DevServer, DevServerSettings
+from workers.provider_settings import LocalProviderSettings
+from workers.providers import ProviderPool
 from workers.roles import Role, enter_workers
 from workers.run import ALL, duties_of, make_tools
 from workers.temporal import project_plugin
@@ -198,7 +200,7 @@ def settings_in(root: Path) -> Settings:
     """Make a provider with two machines and a repository below ``root``, and return their configuration."""
     settings = Settings(
         home=root / "home",
-        providers=(ProviderSettings(name=PROVIDER, path=root / "hypervisor"),),
+        providers=(LocalProviderSettings(name=PROVIDER, path=root / "hypervisor"),),
         repositories=(RepositorySettings(name=REPOSITORY, path=root / "repository"),),
         proxies=(ProxySettings(name=PROXY),),
     )
@@ -250,7 +252,7 @@ async def _record_restores(recorder: Recorder, settings: Settings) -> None:
     await recorder.record("over-the-original", _restore(recorder, "web", None), Outcome.SUCCESS)
     cancelled = _restore(recorder, "web", "web-3")
     await recorder.record_cancelled("cancelled", cancelled, "transfer.restore_disk", "restore.block_written")
-    provider = LocalProvider(settings.providers[0].path, SystemClock())
+    provider = ProviderPool(settings, SystemClock(), settings.credentials).open(PROVIDER)
     machine_id = provider.machine("web").machine_id
     provider.set_power(machine_id, PowerState.ON)
     await recorder.record("machine-is-on", _restore(recorder, "web", None), Outcome.FAILED)

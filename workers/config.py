@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -22,6 +22,15 @@ from holdfast.model.compression import Compression
 from holdfast.model.ids import CredentialName, JobName, ProviderName, RepositoryName
 from holdfast.model.machine import Quiesce
 from workers.credentials import NAME, Credentials
+from workers.provider_settings import (
+    KIND,
+    KINDS,
+    LocalProviderSettings,
+    ProviderSettings,
+    VSphereProviderSettings,
+    check_vsphere,
+    with_kinds,
+)
 from workers.telemetry import TelemetrySettings
 from workers.temporal import TemporalSettings
 
@@ -31,21 +40,9 @@ TASKS_MAX = 64
 
 _CRON_FIELDS = 5
 _CRON_FIELD = re.compile(r"[0-9A-Za-z*,/-]+")
+_UNKNOWN_KIND = re.compile(r"Invalid value (?P<kind>'.*') - at `\$(?P<place>\.providers\[\d+\])\.kind`")
 _UNKNOWN_KEY = re.compile(r"Object contains unknown field `(?P<key>.*?)`(?: - at `\$(?P<place>.*)`)?")
 _WRONG_VALUE = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<place>.*)`)?")
-
-
-class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One ``[[providers]]`` table: a hypervisor whose machines are protected."""
-
-    name: ProviderName
-    """How jobs refer to it."""
-    kind: Literal["local"] = "local"
-    """``local``: a folder that behaves as a hypervisor, see docs/providers/local.md."""
-    path: Path
-    """Folder of the provider."""
-    change_tracking: bool = True
-    """Keep track of what changes between snapshots; without it every run reads everything."""
 
 
 class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -159,7 +156,7 @@ def load_settings(chosen: Path | None = None, environment: Mapping[str, str] = o
     Raises `ConfigurationInvalid` with file, key and the nearest known key.
     """
     file = find_file(chosen, environment)
-    raw = {} if file is None else _read(file)
+    raw = with_kinds({} if file is None else _read(file))
     base = Path.cwd() if file is None else file.absolute().parent
     raw.setdefault("home", str(_default_home(environment)))
     where = "the configuration" if file is None else str(file)
@@ -258,10 +255,16 @@ def _with_absolute_sqlite(url: str, base: Path) -> str:
 
 def _complaint(told: str, raw: dict[str, Any], where: str) -> ConfigurationInvalid:
     """Return what msgspec ``told`` in the words of the file."""
+    kind = _UNKNOWN_KIND.fullmatch(told)
+    if kind is not None:
+        place = _named_place(kind["place"], raw)
+        return ConfigurationInvalid(
+            f"{where}: unknown kind {kind['kind']}{place}", hint=f"Known kinds of provider are: {', '.join(KINDS)}."
+        )
     unknown = _UNKNOWN_KEY.fullmatch(told)
     if unknown is not None:
         place, key = unknown["place"] or "", unknown["key"]
-        known = _keys_at(place)
+        known = _keys_at(place, raw)
         return ConfigurationInvalid(f"{where}: unknown key {key!r}{_named_place(place, raw)}", hint=nearest(key, known))
     wrong = _WRONG_VALUE.fullmatch(told)
     assert wrong is not None, told
@@ -282,8 +285,11 @@ def _named_place(place: str, raw: dict[str, Any]) -> str:
     return f" at {place.lstrip('.')}{called}"
 
 
-def _keys_at(place: str) -> tuple[str, ...]:
+def _keys_at(place: str, raw: dict[str, Any]) -> tuple[str, ...]:
     """Return the keys that may stand at ``place``."""
+    provider = re.fullmatch(r"\.providers\[(\d+)\]", place)
+    if provider is not None:
+        return (KIND, *KINDS[raw["providers"][int(provider[1])][KIND]].__struct_fields__)
     kind: Any = Settings
     for word in re.findall(r"\w+", re.sub(r"\[\d+\]", "", place)):
         kind = _struct_in(get_type_hints(kind).get(word, Settings))
@@ -304,7 +310,11 @@ def _check(settings: Settings) -> None:
         ("job", settings.jobs),
     ):
         _check_names(kind, [entry.name for entry in entries])
-    _check_paths("providers", [(entry.name, entry.path) for entry in settings.providers])
+    local = [entry for entry in settings.providers if isinstance(entry, LocalProviderSettings)]
+    _check_paths("providers", [(entry.name, entry.path) for entry in local])
+    for provider in settings.providers:
+        if isinstance(provider, VSphereProviderSettings):
+            check_vsphere(provider)
     _check_paths("repositories", [(entry.name, entry.path) for entry in settings.repositories])
     for proxy in settings.proxies:
         _check_count(f"tasks of proxy {proxy.name}", proxy.tasks)

@@ -23,8 +23,9 @@ from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
 from workers.cli.starts import Start, backup_start, restore_start, verify_start
-from workers.config import ProviderSettings, ProxySettings, RepositorySettings, Settings
+from workers.config import ProxySettings, RepositorySettings, Settings
 from workers.devserver import DevServer, DevServerSettings
+from workers.provider_settings import LocalProviderSettings
 from workers.roles import enter_workers
 from workers.run import ALL, duties_of, make_tools
 from workers.temporal import TemporalSettings, connect
@@ -153,7 +154,7 @@ async def site(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Asyn
     tmp_path = tmp_path_factory.mktemp("site")
     settings = Settings(
         home=tmp_path / "home",
-        providers=(ProviderSettings(name=LAB, path=tmp_path / "lab"),),
+        providers=(LocalProviderSettings(name=LAB, path=tmp_path / "lab"),),
         repositories=(RepositorySettings(name=VAULT, path=tmp_path / "vault"),),
         proxies=(ProxySettings(name=PROXY),),
     )

@@ -31,7 +31,13 @@ _OVERRIDE = "Instead of what the job says"
 JobArgument = Annotated[str | None, typer.Argument(metavar="JOB", help="Job of the configuration.")]
 MachineOption = Annotated[
     list[str] | None,
-    typer.Option("--machine", "-m", metavar="NAME", help="Id or name; may be repeated.", rich_help_panel=_OVERRIDE),
+    typer.Option(
+        "--machine",
+        "-m",
+        metavar="NAME",
+        help="Id, name, or group such as folder:/prod; may be repeated.",
+        rich_help_panel=_OVERRIDE,
+    ),
 ]
 FullOption = Annotated[bool, typer.Option("--full", help="Start a new chain with a full.")]
 DistrustOption = Annotated[

@@ -1,4 +1,4 @@
-"""How a vSphere provider is set up."""
+"""What a vSphere provider is told: where it speaks to, which ways it may read, and what it has to spare."""
 
 from pathlib import Path
 
@@ -9,14 +9,23 @@ from holdfast.providers.vsphere.connection import Endpoint
 
 
 class VSphereSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator says about one vCenter."""
+    """Settings of one provider. docs/reference/configuration.md lists the same as keys of the configuration."""
 
     endpoint: Endpoint
-    transports: tuple[TransportMode, ...] = tuple(TransportMode)
+    """The vCenter or host, and who logs in."""
+    transports: tuple[TransportMode, ...] = (TransportMode.DIRECT, TransportMode.NETWORK, TransportMode.HTTPS)
+    """Ways that may be used to read disks; the first that works is taken."""
     mounts: dict[str, Path] = {}
+    """Folders under which this host sees datastores itself, by the datastore's name."""
     nbdkit_plugin: tuple[str, ...] = ("vddk",)
+    """Plugin of nbdkit that reads disks over the network, with leading words such as a script."""
     vddk_library: Path | None = None
+    """Folder of VMware's disk library, for the plugin ``vddk``; None: where nbdkit looks by itself."""
     change_tracking: bool = True
+    """Use what the hypervisor knows of changes; without it every run reads everything."""
     free_space_min_percent: int = 10
+    """No snapshot is taken on a datastore with less free space."""
     snapshots_per_datastore_max: int = 4
+    """Our snapshots open at once on one datastore; 0: no limit."""
     is_foreign_refused: bool = False
+    """Refuse machines that have snapshots of somebody else."""

@@ -1,14 +1,29 @@
 """Each check tells well, worrying and broken apart, and what to do."""
 
+import re
 import shutil
+from collections.abc import Iterator
 
 import pytest
+from typing_extensions import override
 
 from holdfast.errors import ConfigurationInvalid
+from holdfast.model.machine import Machine
+from holdfast.model.selection import Selector
+from holdfast.providers.local.hypervisor import LocalProvider
 from tests.workers.cli.place import Place
 from workers.cli import checks
 from workers.cli.checks import Finding, Level
 from workers.cli.invocation import Flags, Invocation
+from workers.vcenter_lab import VCenterAddress
+
+
+class Ungrouped(LocalProvider):
+    """A hypervisor whose groups are all empty."""
+
+    @override
+    def members(self, selector: Selector) -> Iterator[Machine]:
+        return iter(())
 
 
 def run_of(place: Place) -> Invocation:
@@ -84,6 +99,40 @@ def test_a_provider_that_is_gone_fails(place: Place) -> None:
     shutil.rmtree(place.root / "lab")
     (finding,) = checks.check_providers(run_of(place))
     assert "holdfast provider create lab" in finding.hint
+
+
+@pytest.mark.vsphere
+def test_a_vcenter_tells_what_it_is_and_how_many_machines_it_shows(place: Place, vcenter: VCenterAddress) -> None:
+    place.add_machine("web", 1)
+    place.add_vcenter(vcenter)
+    run = run_of(place)
+    _, finding = checks.check_providers(run)
+    run.close()
+    assert (finding.check, finding.level) == ("provider vc", Level.OK)
+    assert re.fullmatch(r"VMware vCenter Server [\d.]+ build-\d+, 2 machines", finding.text)
+
+
+def test_a_vcenter_that_is_away_fails(place: Place) -> None:
+    place.add_machine("web", 1)
+    place.add_vcenter()
+    _, finding = checks.check_providers(run_of(place))
+    assert (finding.level, finding.code) == (Level.FAIL, "provider-unavailable")
+    assert finding.text.startswith("127.0.0.1:1: ")
+
+
+def test_a_group_that_means_nothing_fails(place: Place) -> None:
+    place.add_machine("web", 1)
+    place.config.write_text(place.config.read_text().replace('["web"]', '["machine:web", "tag:gold"]'))
+    found = list(checks.check_providers(run_of(place)))
+    assert levels(found) == {"provider lab": "ok", "job nightly": "fail"}
+    assert found[1].text == "the local provider has no tags"
+
+
+def test_a_group_without_machines_is_a_warning(place: Place) -> None:
+    place.config.write_text(place.config.read_text().replace('["web"]', '["tag:gold"]'))
+    run = run_of(place)
+    (finding,) = checks._groups(run.settings.job("nightly"), Ungrouped(place.root / "lab", run.clock))
+    assert (finding.level, finding.text) == (Level.WARN, "tag:gold has no machines")
 
 
 def test_the_program_of_the_development_server_is_found(place: Place) -> None:
