@@ -125,7 +125,7 @@ class TargetConformance:
         bench.provider.abandon_target(unknown)
 
     def test_a_new_machine_appears_only_with_the_commit(self, bench: ProviderBench) -> None:
-        """It is off, with the captured configuration, and its disks hold what was restored."""
+        """It is off, and its disks hold what was restored, in the order of the request."""
         target, content = _prepare(bench, "new"), PatternedDisk(bench.seed, 4 * MIB)
         with bench.provider.open_target(target.target_id, DiskKey("a")) as disk:
             _write(disk, content, Span(MIB, 2 * MIB))
@@ -134,10 +134,12 @@ class TargetConformance:
         made = bench.provider.commit_target(target.target_id)
         assert made.name == "new"
         assert made.power is PowerState.OFF
-        assert made.disks == _DISKS
+        # The keys are the provider's own: the machine may come from another one.
+        assert [disk.size_bytes for disk in made.disks] == [disk.size_bytes for disk in _DISKS]
         assert bench.reconnect().machine("new") == made
-        assert_same(content, bench.read_live(made.machine_id, DiskKey("a")), "restored disk")
-        assert bench.read_live(made.machine_id, DiskKey("b")) == bytes(MIB)
+        first, second = (disk.key for disk in made.disks)
+        assert_same(content, bench.read_live(made.machine_id, first), "restored disk")
+        assert bench.read_live(made.machine_id, second) == bytes(MIB)
 
     def test_a_commit_can_be_repeated(self, bench: ProviderBench) -> None:
         """It gives the same machine, also to another process; the target is not pending any more."""
@@ -164,7 +166,7 @@ class TargetConformance:
             disk.flush()
         made = bench.provider.commit_target(target.target_id)
         snapshot = bench.provider.create_snapshot(made.machine_id, "tag")
-        with bench.provider.open_disk(made.machine_id, snapshot.snapshot_id, DiskKey("a")) as frozen:
+        with bench.provider.open_disk(made.machine_id, snapshot.snapshot_id, made.disks[0].key) as frozen:
             assert_same(content, read_all(frozen), "frozen disk of the restored machine")
 
     def test_a_taken_name_is_refused(self, bench: ProviderBench) -> None:

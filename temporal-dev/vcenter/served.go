@@ -30,7 +30,7 @@ func (w *web) serveDisk(out http.ResponseWriter, r *http.Request) {
 		refuse(out, http.StatusMethodNotAllowed, "POST a disk")
 		return
 	}
-	if !w.lab.isLoggedIn(r) {
+	if w.lab.requester(r) == "" {
 		refuse(out, http.StatusUnauthorized, "InvalidLogin")
 		return
 	}

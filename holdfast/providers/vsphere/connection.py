@@ -1,6 +1,7 @@
 """A session of a vCenter or of a single host, shared by threads, which outlives its own expiry."""
 
 import hashlib
+import socket
 import ssl
 import threading
 from collections.abc import Callable
@@ -75,6 +76,22 @@ class Connection:
     def cookie(self) -> str:
         """Return the session's cookie, which HTTPS reads of datastores present."""
         return str(self._stub.cookie).partition(";")[0]
+
+    @property
+    def thumbprint_sha1(self) -> str:
+        """Return the SHA-1 of the server's certificate, by which VMware's disk library knows a server.
+
+        It is that of a connection whose certificate was checked as every other's.
+        """
+        endpoint = self.endpoint
+        with (
+            self._said("asking for the certificate"),
+            socket.create_connection((endpoint.host, endpoint.port), timeout=_TIMEOUT_S) as plain,
+            self.tls.wrap_socket(plain, server_hostname=endpoint.host) as encrypted,
+        ):
+            certificate = encrypted.getpeercert(binary_form=True)
+        assert certificate is not None, "the handshake has checked one"
+        return hashlib.sha1(certificate, usedforsecurity=False).hexdigest()
 
     def ensure_session(self) -> None:
         """Log in again if the session has ended. Raises what a login raises."""

@@ -9,6 +9,7 @@ from pyVmomi import vim
 from holdfast.errors import DataDamaged
 from holdfast.model.ids import DiskKey
 from holdfast.providers.vsphere.devices import disk_key
+from holdfast.providers.vsphere.disk_rules import datastore_of
 from holdfast.providers.vsphere.properties import Values
 
 CAPTURED: Final = (
@@ -45,8 +46,8 @@ class CapturedDisk(msgspec.Struct, frozen=True, kw_only=True):
     controller: int
     unit: int
     is_thin: bool
-    file: str
-    """Datastore path at that time, for people and for the choice of a datastore."""
+    datastore: str
+    """Where its file was."""
 
 
 class NetworkCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,7 +127,7 @@ def _disks(devices: Iterable[Any]) -> Iterable[CapturedDisk]:
                 controller=device.controllerKey or 0,
                 unit=device.unitNumber or 0,
                 is_thin=bool(getattr(device.backing, "thinProvisioned", None)),
-                file=getattr(device.backing, "fileName", None) or "",
+                datastore=datastore_of(getattr(device.backing, "fileName", None) or ""),
             )
 
 

@@ -24,13 +24,16 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     pool: Any
     host: Any
     datastore: str
+    beside: str = ""
+    """Datastore path of the folder that disks go into; empty: that of the new machine."""
 
 
 def place_beside(connection: Connection, vm: Any, needed_bytes: int) -> Place:
     """Return the place of a machine that exists, for disks that shall replace its own."""
     values = read(connection, vm, "parent", "resourcePool", "runtime.host", "config.files.vmPathName")
     datacenter = datacenter_of(connection, values["parent"])
-    store = datastore_of(values["config.files.vmPathName"])
+    files = str(values["config.files.vmPathName"])
+    store = datastore_of(files)
     _check_room(connection, datacenter, store, needed_bytes)
     return Place(
         datacenter=datacenter,
@@ -38,12 +41,13 @@ def place_beside(connection: Connection, vm: Any, needed_bytes: int) -> Place:
         pool=values["resourcePool"],
         host=values.get("runtime.host"),
         datastore=store,
+        beside=files.rpartition("/")[0],
     )
 
 
 def place_for(connection: Connection, hardware: Hardware, needed_bytes: int) -> Place:
     """Return a place for a machine that was captured: its datastore if that has room, else the one with the most."""
-    wanted = [datastore_of(disk.file) for disk in hardware.disks]
+    wanted = [disk.datastore for disk in hardware.disks]
     best: tuple[bool, int, str, Any] | None = None
     for datacenter, values in walk(connection, vim.Datacenter, ("datastore",)):
         for _, store in read_all(connection, values.get("datastore") or (), _STORE):

@@ -19,6 +19,7 @@ from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.datacenters import Datacenters
 from holdfast.providers.vsphere.guards import GuardRules
 from holdfast.providers.vsphere.inventory import VSphereInventory
+from holdfast.providers.vsphere.network_disk import NetworkDisks
 from holdfast.providers.vsphere.properties import read
 from holdfast.providers.vsphere.reading import DiskOpener
 from holdfast.providers.vsphere.settings import VSphereSettings
@@ -173,5 +174,6 @@ class _Parts:
         rules = SnapshotRules(guards=guards, change_tracking=settings.change_tracking)
         self.keeper = SnapshotKeeper(self.connection, self.inventory, clock, rules)
         self.targets = TargetStore(self.connection, self.inventory, clock)
-        self.writers = DiskWriters(settings)
-        self.opener = DiskOpener(settings, Datacenters(self.connection))
+        network = NetworkDisks(settings, clock)
+        self.writers = DiskWriters(settings, self.connection, network)
+        self.opener = DiskOpener(settings, Datacenters(self.connection), network)

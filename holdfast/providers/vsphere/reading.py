@@ -17,6 +17,7 @@ from holdfast.providers.vsphere.changes import ALLOCATED, FrozenDiskInVSphere, c
 from holdfast.providers.vsphere.datacenters import Datacenters
 from holdfast.providers.vsphere.folder_disk import DatastoreFile, FlatFile, FolderDisk, locate
 from holdfast.providers.vsphere.mounts import flat_path
+from holdfast.providers.vsphere.network_disk import NetworkDisks
 from holdfast.providers.vsphere.settings import VSphereSettings
 from holdfast.providers.vsphere.transport_rules import DiskPlace, candidates
 
@@ -26,11 +27,13 @@ _Opener = Callable[[FrozenDiskInVSphere, Transport], SourceDisk]
 class DiskOpener:
     """Opens the disks of snapshots."""
 
-    def __init__(self, settings: VSphereSettings, datacenters: Datacenters) -> None:
+    def __init__(self, settings: VSphereSettings, datacenters: Datacenters, network: NetworkDisks) -> None:
         self._settings = settings
+        self._network = network
         self._datacenters = datacenters
         self._openers: Final[dict[TransportMode, _Opener]] = {
             TransportMode.DIRECT: self._open_direct,
+            TransportMode.NETWORK: self._open_network,
             TransportMode.HTTPS: self._open_folder,
         }
 
@@ -59,6 +62,13 @@ class DiskOpener:
 
     def _open_direct(self, disk: FrozenDiskInVSphere, way: Transport) -> SourceDisk:
         return FrozenDisk(flat_path(self._settings.mounts, disk.facts), way)
+
+    def _open_network(self, disk: FrozenDiskInVSphere, way: Transport) -> SourceDisk:
+        opened = self._network.open(disk, way, partial(allocated_areas, disk))
+        if opened.size_bytes != disk.facts.size_bytes:
+            opened.close()
+            raise DiskReadFailed(f"nbdkit serves {opened.size_bytes} bytes, the disk has {disk.facts.size_bytes}")
+        return opened
 
     def _open_folder(self, disk: FrozenDiskInVSphere, way: Transport) -> SourceDisk:
         facts, connection = disk.facts, disk.connection

@@ -145,14 +145,15 @@ class TargetStore:
             is_complete=False,
         )
         controllers, slots = staging.slots_of(hardware, target.disks)
-        folder = folder_name(target.machine_name, target.target_id)
+        name = folder_name(target.machine_name, target.target_id)
+        folder = f"[{place.datastore}] {name}"
         changes = [*staging.controller_changes(controllers)]
         for number, disk in enumerate(target.disks):
-            file = f"[{place.datastore}] {folder}/{folder}-{number}.vmdk"
+            file = f"{place.beside or folder}/{name}-{number}.vmdk"
             changes.append(staging.new_disk(slots[disk.key], disk.size_bytes, file, number=number))
         if target.replaces is None:
             changes += staging.card_changes(hardware.networks, self._networks(place))
-        spec = _machine_spec(target, hardware, f"[{place.datastore}] {folder}/{folder}.vmx")
+        spec = _machine_spec(target, hardware, f"{folder}/{name}.vmx")
         spec.deviceChange = changes
         spec.extraConfig = [_option(STATE_KEY, encode(state))]
         what = f"making disks for the restore of machine {target.machine_name!r}"

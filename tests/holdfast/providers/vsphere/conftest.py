@@ -1,0 +1,53 @@
+"""A lab vCenter for the tests of a module, and the bench on it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from holdfast.errors import ToolMissing
+from tests.holdfast.providers.vsphere.bench import VSphereBench, settings_of
+from tests.lab.vcenter.client import Client
+from workers.vcenter_lab import VCenterAddress, VCenterLab, VCenterSettings, build
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VCenterLab]:
+    """A vCenter with one host and no machines."""
+    try:
+        build()
+    except ToolMissing as missing:
+        pytest.skip(f"the lab vCenter cannot be built here: {missing.message}. {missing.hint}")
+    lab = VCenterLab(tmp_path_factory.mktemp("vcenter"), VCenterSettings(clusters=0, machines=0))
+    try:
+        yield lab
+    finally:
+        lab.kill()
+
+
+@pytest.fixture(scope="module")
+def address(lab: VCenterLab) -> VCenterAddress:
+    return lab.start()
+
+
+@pytest.fixture
+def vc(address: VCenterAddress) -> Iterator[Client]:
+    """A session of the operator; faults and counters of earlier tests are gone."""
+    client = Client(address)
+    client.control("DELETE", "/faults")
+    try:
+        yield client
+    finally:
+        client.control("DELETE", "/faults")
+        client.close()
+
+
+@pytest.fixture
+def bench(lab: VCenterLab, address: VCenterAddress, vc: Client, seed: int) -> Iterator[VSphereBench]:
+    """An empty vCenter, whose datastores the proxy sees, and which serves disks over the network too."""
+    stores = {path.name: path for path in (lab.data / "datastores").iterdir()}
+    bench = VSphereBench(vc, settings_of(address, mounts=stores), seed)
+    bench.clear()
+    try:
+        yield bench
+    finally:
+        bench.close()
