@@ -110,6 +110,7 @@ func (g *diskGraph) adopt(vm *mo.VirtualMachine) []int32 {
 	g.dropUses(vm.Self)
 	for _, disk := range disksOf(vm.Config.Hardware.Device) {
 		f := g.load(disk.backing.FileName, vm.Self)
+		g.inherit(f, vm.Self)
 		f.users[vm.Self] = types.VirtualDiskMode(disk.backing.DiskMode)
 		g.uses[vm.Self] = append(g.uses[vm.Self], f)
 		grown, err := g.grow(f, disk)
@@ -123,6 +124,16 @@ func (g *diskGraph) adopt(vm *mo.VirtualMachine) []int32 {
 	g.dropRedos(vm.Self)
 	g.relink(vm.Config.Hardware.Device)
 	return extended
+}
+
+// inherit makes a machine the owner of a chain whose owner has it no more.
+func (g *diskGraph) inherit(f *diskFile, vm ref) {
+	if _, isUsed := f.users[f.owner]; isUsed {
+		return
+	}
+	for ; f != nil; f = g.files[f.parent] {
+		f.owner = vm
+	}
 }
 
 // dropUses makes a machine a user of no file.

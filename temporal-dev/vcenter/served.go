@@ -30,7 +30,8 @@ func (w *web) serveDisk(out http.ResponseWriter, r *http.Request) {
 		refuse(out, http.StatusMethodNotAllowed, "POST a disk")
 		return
 	}
-	if w.lab.requester(r) == "" {
+	user, password, _ := r.BasicAuth()
+	if !w.lab.accounts.isValid(&types.Login{UserName: user, Password: password}) {
 		refuse(out, http.StatusUnauthorized, "InvalidLogin")
 		return
 	}

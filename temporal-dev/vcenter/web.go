@@ -92,12 +92,12 @@ func (w *web) parse(body []byte) (call, bool) {
 func (w *web) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	w.endIfIdle(r)
 	switch {
+	case r.URL.Path == "/lab/disk":
+		w.serveDisk(out, r)
 	case strings.HasPrefix(r.URL.Path, "/sdk") && r.Method == http.MethodPost:
 		w.serveSDK(out, r)
 	case strings.HasPrefix(r.URL.Path, "/folder/"):
 		w.serveFolder(out, r)
-	case r.URL.Path == "/lab/disk":
-		w.serveDisk(out, r)
 	default:
 		w.inner.ServeHTTP(out, r)
 	}

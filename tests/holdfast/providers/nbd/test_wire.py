@@ -94,8 +94,12 @@ def test_a_server_that_accepts_nobody_is_left_in_time(tmp_path: Path) -> None:
         listener.bind(str(export.address))
         listener.listen(0)
         with pytest.raises(TimeoutError):
-            for _ in range(10):
-                stack.callback(Wire(export, SystemClock()).close)
+            connect_until_full(export, stack)
+
+
+def connect_until_full(export: Export, stack: ExitStack) -> None:
+    for _ in range(10):
+        stack.callback(Wire(export, SystemClock()).close)
 
 
 class LateClock(SystemClock):
