@@ -183,6 +183,8 @@ func (l *lab) wrap(r ref) mo.Reference {
 		return &authorization{AuthorizationManager: object, lab: l}
 	case *simulator.FileManager:
 		return &fileManager{FileManager: object, lab: l}
+	case *simulator.ResourcePool:
+		return &pool{ResourcePool: object, lab: l}
 	case *simulator.Folder:
 		return &folder{Folder: object, lab: l}
 	}

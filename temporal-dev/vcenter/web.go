@@ -96,6 +96,8 @@ func (w *web) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 		w.serveSDK(out, r)
 	case strings.HasPrefix(r.URL.Path, "/folder/"):
 		w.serveFolder(out, r)
+	case strings.HasPrefix(r.URL.Path, "/nfc/"):
+		w.serveNFC(out, r)
 	default:
 		w.inner.ServeHTTP(out, r)
 	}
@@ -219,7 +221,7 @@ func (w *web) serveFolder(out http.ResponseWriter, r *http.Request) {
 		w.inner.ServeHTTP(out, r)
 		return
 	}
-	w.applyStream(rule, out, r)
+	w.applyStream(rule, w.inner, out, r)
 }
 
 // hangUp closes the connection without an answer.
