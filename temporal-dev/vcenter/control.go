@@ -19,6 +19,7 @@ func (l *lab) controlRoutes() http.Handler {
 	routes.HandleFunc("GET /calls", l.showCalls)
 	routes.HandleFunc("DELETE /calls", l.clearCalls)
 	routes.HandleFunc("GET /disks", l.showDisks)
+	routes.HandleFunc("GET /guests", l.showGuests)
 	routes.HandleFunc("GET /faults", func(out http.ResponseWriter, _ *http.Request) { reply(out, l.web.book.list()) })
 	routes.HandleFunc("POST /faults", l.addFault)
 	routes.HandleFunc("DELETE /faults", l.removeFaults)

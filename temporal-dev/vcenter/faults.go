@@ -153,17 +153,17 @@ func (w *web) apply(rule *faultRule, c call, pass func() *answer, out http.Respo
 }
 
 // applyStream acts on a transfer of bytes.
-func (w *web) applyStream(rule *faultRule, out http.ResponseWriter, r *http.Request) {
+func (w *web) applyStream(rule *faultRule, do http.Handler, out http.ResponseWriter, r *http.Request) {
 	wait(r.Context(), time.Duration(rule.DelayMS)*time.Millisecond)
 	switch {
 	case rule.Action == "delay":
-		w.inner.ServeHTTP(out, r)
+		do.ServeHTTP(out, r)
 	case rule.Action == "drop" && rule.AfterBytes > 0:
 		r.Body = struct {
 			io.Reader
 			io.Closer
 		}{io.LimitReader(r.Body, rule.AfterBytes), r.Body}
-		w.inner.ServeHTTP(&shortWriter{ResponseWriter: out, left: rule.AfterBytes}, r)
+		do.ServeHTTP(&shortWriter{ResponseWriter: out, left: rule.AfterBytes}, r)
 	case strings.HasPrefix(rule.Action, "fail"):
 		http.Error(out, rule.Fault, http.StatusInternalServerError)
 	default:

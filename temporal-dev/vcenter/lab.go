@@ -38,6 +38,7 @@ type lab struct {
 	disks    *diskGraph
 	tracks   *tracker
 	records  *recorder
+	guests   *guests
 	accounts *accounts
 
 	taskNumber atomic.Int64
@@ -61,11 +62,12 @@ func newLab(ctx context.Context, o options) (*lab, error) {
 		stores: map[string]string{}, wrapped: map[ref][]*simulator.Registry{}, accounts: newAccounts(o),
 	}
 	l.disks, l.tracks = newDiskGraph(l), newTracker()
-	l.records = newRecorder(l)
+	l.records, l.guests = newRecorder(l), newGuests(l, o)
 	l.web = newWeb(l, o)
 	if err := l.identify(); err != nil {
 		return nil, err
 	}
+	l.guests.register()
 	l.registry.AddHandler(&watcher{lab: l})
 	b, err := newBuilder(ctx, l, o.inventory)
 	if err != nil {
@@ -120,6 +122,7 @@ func (l *lab) close() {
 	if l.server != nil {
 		l.web.dropAll()
 	}
+	l.guests.killAll(ref{})
 	l.records.flush()
 	l.model.Remove()
 	log.Print("stopped")
@@ -183,6 +186,8 @@ func (l *lab) wrap(r ref) mo.Reference {
 		return &authorization{AuthorizationManager: object, lab: l}
 	case *simulator.FileManager:
 		return &fileManager{FileManager: object, lab: l}
+	case *simulator.ResourcePool:
+		return &pool{ResourcePool: object, lab: l}
 	case *simulator.Folder:
 		return &folder{Folder: object, lab: l}
 	}

@@ -217,6 +217,16 @@ func guestNeeds(body any) []need {
 		return []need{{req.Vm, prefix + "Query"}}
 	case *types.InitiateFileTransferToGuest:
 		return []need{{req.Vm, prefix + "Modify"}}
+	case *types.MakeDirectoryInGuest:
+		return []need{{req.Vm, prefix + "Modify"}}
+	case *types.CreateTemporaryDirectoryInGuest:
+		return []need{{req.Vm, prefix + "Modify"}}
+	case *types.DeleteFileInGuest:
+		return []need{{req.Vm, prefix + "Modify"}}
+	case *types.DeleteDirectoryInGuest:
+		return []need{{req.Vm, prefix + "Modify"}}
+	case *types.ListFilesInGuest:
+		return []need{{req.Vm, prefix + "Query"}}
 	}
 	return nil
 }

@@ -31,6 +31,9 @@ func (l *lab) endSessions(keys ...string) int {
 	ctx := l.context()
 	ctx.Session = &simulator.Session{Registry: simulator.NewRegistry(), Map: l.registry}
 	if len(keys) == 0 {
+		l.web.mu.Lock()
+		l.web.tokens = map[string]bool{}
+		l.web.mu.Unlock()
 		for _, session := range l.sessions() {
 			keys = append(keys, session.Key)
 		}

@@ -41,6 +41,9 @@ func (w *watcher) UpdateObject(_ *simulator.Context, object mo.Reference, change
 		case "runtime.powerState":
 			completeRuntime(&vm.Runtime)
 			completeRuntime(&vm.Summary.Runtime)
+			if vm.Runtime.PowerState != types.VirtualMachinePowerStatePoweredOn {
+				w.lab.guests.killAll(vm.Self)
+			}
 		}
 	}
 }

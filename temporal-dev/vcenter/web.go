@@ -29,12 +29,13 @@ type web struct {
 	lastSeen map[string]time.Time // by session key
 	calls    map[string]int
 	conns    map[net.Conn]struct{}
+	tokens   map[string]bool // live sessions of the REST API
 }
 
 func newWeb(l *lab, o options) *web {
 	return &web{
 		lab: l, idle: o.idle, book: newFaultBook(), lastSeen: map[string]time.Time{}, calls: map[string]int{},
-		conns: map[net.Conn]struct{}{},
+		conns: map[net.Conn]struct{}{}, tokens: map[string]bool{},
 	}
 }
 
@@ -75,6 +76,9 @@ type call struct {
 var callPattern = regexp.MustCompile(
 	`Body[^>]*>\s*<(?:[\w-]+:)?(\w+)[^>]*>\s*<(?:[\w-]+:)?_this[^>]*?type="(\w+)"[^>]*>([^<]+)<`)
 
+// guestPattern finds the machine in a call of a manager of guests.
+var guestPattern = regexp.MustCompile(`<(?:[\w-]+:)?vm [^>]*>([^<]+)<`)
+
 func (w *web) parse(body []byte) (call, bool) {
 	m := callPattern.FindSubmatch(body)
 	if m == nil {
@@ -84,6 +88,9 @@ func (w *web) parse(body []byte) (call, bool) {
 	c.entity = c.this
 	if s := w.lab.snapshot(c.this); s != nil {
 		c.entity = s.Vm
+	}
+	if vm := guestPattern.FindSubmatch(body); vm != nil && strings.HasPrefix(c.this.Type, "Guest") {
+		c.entity = ref{Type: "VirtualMachine", Value: string(vm[1])}
 	}
 	return c, true
 }
@@ -98,6 +105,12 @@ func (w *web) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 		w.serveSDK(out, r)
 	case strings.HasPrefix(r.URL.Path, "/folder/"):
 		w.serveFolder(out, r)
+	case strings.HasPrefix(r.URL.Path, "/nfc/"):
+		w.serveNFC(out, r)
+	case r.URL.Path == "/guestFile":
+		w.serveGuestFile(out, r)
+	case r.URL.Path == "/api/session" || strings.HasPrefix(r.URL.Path, taggingRoot):
+		w.serveREST(out, r)
 	default:
 		w.inner.ServeHTTP(out, r)
 	}
@@ -158,8 +171,12 @@ func (w *web) pass(method string, r *http.Request, body []byte) *answer {
 var strangeEntity = regexp.MustCompile(`<entity type="(?:VirtualDiskManager|FileManager|OvfManager)">[^<]*</entity>`)
 
 // mend turns answers that clients with types refuse into those of a real vCenter: a task about no
-// managed entity names none, and a single property that is unset is an empty answer.
+// managed entity names none, a single property that is unset is an empty answer, and an exit code of
+// 0 is not left out.
 func mend(method string, body []byte) []byte {
+	if method == "ListProcessesInGuest" {
+		return bytes.ReplaceAll(body, []byte("</endTime></returnval>"), []byte("</endTime><exitCode>0</exitCode></returnval>"))
+	}
 	if bytes.Contains(body, []byte("<entity type=")) {
 		return strangeEntity.ReplaceAll(body, nil)
 	}
@@ -221,7 +238,7 @@ func (w *web) serveFolder(out http.ResponseWriter, r *http.Request) {
 		w.inner.ServeHTTP(out, r)
 		return
 	}
-	w.applyStream(rule, out, r)
+	w.applyStream(rule, w.inner, out, r)
 }
 
 // hangUp closes the connection without an answer.
