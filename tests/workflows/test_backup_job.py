@@ -26,6 +26,7 @@ from holdfast.errors import (
 )
 from holdfast.model.extents import ExtentFacts
 from holdfast.model.ids import MachineId
+from holdfast.model.machine import SkippedDisk
 from holdfast.model.session import Outcome
 from tests.workflows.conftest import Stage, details
 from tests.workflows.stubs import GIB, World, a_machine, then, until_cancelled
@@ -94,7 +95,10 @@ async def test_a_session_fails_with_our_code_after_it_was_written_down(stage: St
 async def test_a_reference_that_matches_nothing_is_a_warning(stage: Stage) -> None:
     world = World()
     world.answers["snapshot.find_machines"] = lambda _: snapshot.MachinesFound(
-        machines=world.machines, missing=("mial: no machine has the name",), problems=("machine.json is not JSON",)
+        machines=world.machines,
+        missing=("mial: no machine has the name",),
+        problems=("machine.json is not JSON",),
+        notes=("tag:gold: there is no such tag",),
     )
     async with stage.playing(world):
         result = await stage.run_backup()
@@ -102,7 +106,18 @@ async def test_a_reference_that_matches_nothing_is_a_warning(stage: Stage) -> No
     assert result.session.notes == (
         "not protected: mial: no machine has the name",
         "not protected: machine.json is not JSON",
+        "nothing is left out for tag:gold: there is no such tag",
     )
+
+
+async def test_disks_that_are_left_out_are_in_the_notes_with_their_machine(stage: Stage) -> None:
+    skipped = (SkippedDisk(label="Hard disk 2", reason="it is shared"),)
+    world = World([a_machine("db"), msgspec.structs.replace(a_machine("web"), skipped=skipped)])
+    async with stage.playing(world):
+        result = await stage.run_backup()
+    assert result.session.outcome is Outcome.WARNING
+    assert result.session.notes == ("web: disk Hard disk 2 is not protected: it is shared",)
+    assert {point.machine_name for point in result.points} == {"db", "web"}
 
 
 async def test_a_note_of_a_machine_names_it_and_warns(stage: Stage) -> None:
