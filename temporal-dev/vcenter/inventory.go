@@ -263,6 +263,7 @@ func (b *builder) addMachine(p place) error {
 // create goes straight to the simulator: thousands of machines would wait for its property collector
 // longer than for their creation.
 func (b *builder) create(p place, spec types.VirtualMachineConfigSpec) error {
+	giveKeys(nil, &spec)
 	ctx := b.lab.context()
 	folder := b.lab.registry.Get(p.folder.Reference()).(*simulator.Folder)
 	request := &types.CreateVM_Task{This: folder.Self, Config: spec, Pool: p.pool.Reference()}

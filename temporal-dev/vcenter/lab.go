@@ -179,6 +179,8 @@ func (l *lab) wrap(r ref) mo.Reference {
 		return &snapshot{VirtualMachineSnapshot: object, lab: l}
 	case *simulator.VirtualDiskManager:
 		return &diskManager{VirtualDiskManager: object, lab: l}
+	case *simulator.AuthorizationManager:
+		return &authorization{AuthorizationManager: object, lab: l}
 	case *simulator.FileManager:
 		return &fileManager{FileManager: object, lab: l}
 	case *simulator.Folder:

@@ -20,6 +20,7 @@ func (m *machine) ReconfigVMTask(ctx *simulator.Context, req *types.ReconfigVM_T
 		if f := m.lab.refusal(m.VirtualMachine, &req.Spec); f != nil {
 			return nil, f
 		}
+		giveKeys(m.Config.Hardware.Device, &req.Spec)
 		if _, f := m.lab.inner(ctx, m.VirtualMachine.ReconfigVMTask(ctx, req)); f != nil {
 			return nil, f
 		}

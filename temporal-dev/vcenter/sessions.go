@@ -45,20 +45,23 @@ func (l *lab) endSessions(keys ...string) int {
 	return ended
 }
 
-// isLoggedIn tells whether a request carries a live session or the administrator's password.
-func (l *lab) isLoggedIn(r *http.Request) bool {
+// requester returns the account whose live session or password a request carries; empty: nobody's.
+func (l *lab) requester(r *http.Request) string {
 	if user, password, ok := r.BasicAuth(); ok {
-		return l.accounts.isValid(&types.Login{UserName: user, Password: password})
+		if l.accounts.isValid(&types.Login{UserName: user, Password: password}) {
+			return user
+		}
+		return ""
 	}
 	cookie, err := r.Cookie(soap.SessionCookieName)
 	if err != nil {
-		return false
+		return ""
 	}
 	key := strings.Trim(cookie.Value, `"`)
 	for _, session := range l.sessions() {
 		if session.Key == key {
-			return true
+			return session.UserName
 		}
 	}
-	return false
+	return ""
 }

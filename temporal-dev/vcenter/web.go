@@ -96,6 +96,8 @@ func (w *web) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 		w.serveSDK(out, r)
 	case strings.HasPrefix(r.URL.Path, "/folder/"):
 		w.serveFolder(out, r)
+	case r.URL.Path == "/lab/disk":
+		w.serveDisk(out, r)
 	default:
 		w.inner.ServeHTTP(out, r)
 	}
@@ -192,10 +194,21 @@ func (w *web) endIfIdle(r *http.Request) {
 // serveFolder serves the files of datastores to those who are logged in. Extents of children are
 // refused: real ones are no plain bytes, and nobody may get used to reading them.
 func (w *web) serveFolder(out http.ResponseWriter, r *http.Request) {
-	if !w.lab.isLoggedIn(r) {
+	user := w.lab.requester(r)
+	if user == "" {
 		out.Header().Set("WWW-Authenticate", `Basic realm="VMware HTTP server"`)
 		http.Error(out, "login is required", http.StatusUnauthorized)
 		return
+	}
+	privilege := "Datastore.FileManagement"
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		privilege = "Datastore.Browse"
+	}
+	for _, n := range w.lab.storeNeeds(privilege, "["+r.URL.Query().Get("dsName")+"] x") {
+		if !w.lab.isGranted(w.lab.context(), user, n.on, n.privilege) {
+			http.Error(out, "no permission: "+n.privilege, http.StatusForbidden)
+			return
+		}
 	}
 	if strings.HasSuffix(r.URL.Path, "-sesparse.vmdk") {
 		http.Error(out, "the extent of a child is no flat file", http.StatusInternalServerError)

@@ -39,7 +39,9 @@ def changed_areas(disk: FrozenDiskInVSphere, since: str) -> Iterator[Span]:
         for area in sorted(window.changedArea or (), key=lambda area: int(area.start)):
             span = Span(area.start, area.length)
             if span.length <= 0 or span.start < end or span.end > size:
-                raise ChangeTrackingLost(f"{_what(disk)}: told an impossible area of {span.length} bytes at {span.start}")
+                raise ChangeTrackingLost(
+                    f"{_what(disk)}: told an impossible area of {span.length} bytes at {span.start}"
+                )
             end = span.end
             yield span
         offset += window.length

@@ -13,6 +13,17 @@ from holdfast.providers.vsphere.properties import read
 _DEPTH_MAX = 64
 
 
+def datacenter_of(connection: Connection, entity: Any) -> Any:
+    """Return the datacenter that an entity lies in."""
+    for _ in range(_DEPTH_MAX):
+        if isinstance(entity, vim.Datacenter):
+            return entity
+        entity = read(connection, entity, "parent").get("parent")
+        if entity is None:
+            break
+    raise ProviderUnavailable(f"{connection.endpoint.label}: no datacenter holds the machine")
+
+
 class Datacenters:
     """Looks datacenters up once for each folder."""
 
@@ -24,8 +35,8 @@ class Datacenters:
     def path_of(self, machine: Any) -> str:
         """Return the path of the datacenter of a machine in the inventory, without the root folder."""
         parent = read(self._connection, machine, "parent", "parentVApp")
-        start = parent.get("parent") or parent.get("parentVApp")
-        key = start._moId
+        start = parent.get("parent") or parent["parentVApp"]
+        key = str(start._moId)
         with self._lock:
             known = self._paths.get(key)
         if known is None:

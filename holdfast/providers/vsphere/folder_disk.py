@@ -35,7 +35,8 @@ class DatastoreFile(msgspec.Struct, frozen=True, kw_only=True):
         path = path_in_datastore(self.path)
         for _ in range(self.quotings):
             path = quote(path)
-        return f"/folder/{path}?dcPath={quote(self.datacenter, safe='')}&dsName={quote(datastore_of(self.path), safe='')}"
+        store = quote(datastore_of(self.path), safe="")
+        return f"/folder/{path}?dcPath={quote(self.datacenter, safe='')}&dsName={store}"
 
 
 def locate(connection: Connection, file: DatastoreFile, size_max: int) -> tuple[DatastoreFile, bytes]:

@@ -28,8 +28,13 @@ class GuardRules(msgspec.Struct, frozen=True, kw_only=True):
     is_foreign_refused: bool = False
 
 
-def check_snapshot(machine: str, foreign: Sequence[str], datastores: Sequence[DatastoreFacts], rules: GuardRules) -> None:
-    """Raise `SnapshotRefused` or `SnapshotFailed` when a machine must not be frozen, ever or now. ``foreign`` are names of snapshots of others."""
+def check_snapshot(
+    machine: str, foreign: Sequence[str], datastores: Sequence[DatastoreFacts], rules: GuardRules
+) -> None:
+    """Raise `SnapshotRefused` or `SnapshotFailed` when a machine must not be frozen, ever or now.
+
+    ``foreign`` are names of snapshots of others.
+    """
     if foreign and rules.is_foreign_refused:
         raise SnapshotRefused(
             f"machine {machine!r} has snapshots of others: {', '.join(foreign)}",
@@ -48,4 +53,3 @@ def check_snapshot(machine: str, foreign: Sequence[str], datastores: Sequence[Da
                 f"the most are {rules.snapshots_per_datastore_max}",
                 hint="It is tried again; lower `machines_at_once` or raise `snapshots_per_datastore_max`.",
             )
-

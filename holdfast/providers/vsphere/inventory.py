@@ -13,9 +13,12 @@ from pyVmomi import vim
 from holdfast.errors import MachineNotFound, RequestInvalid
 from holdfast.model.ids import MachineId
 from holdfast.model.machine import Disk, Machine, PowerState, SkippedDisk
+from holdfast.model.selection import Selector
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.devices import disks_of
 from holdfast.providers.vsphere.disk_rules import reason_to_skip
+from holdfast.providers.vsphere.groups import Groups
+from holdfast.providers.vsphere.labels import is_staging
 from holdfast.providers.vsphere.names import plain_name
 from holdfast.providers.vsphere.properties import Values, read, read_all, walk
 
@@ -28,6 +31,7 @@ class VSphereInventory:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._groups = Groups(connection)
         self._prefix = f"{connection.instance_uuid}:"
 
     def machines(self) -> Iterator[Machine]:
@@ -43,7 +47,17 @@ class VSphereInventory:
         vm = self._by_id(reference)
         if vm is None:
             vm = self._by_name(reference)
+        return self.described(vm)
+
+    def described(self, vm: Any) -> Machine:
+        """Return a machine by its managed object. Raises `MachineNotFound`."""
         return self._machine(read(self._connection, vm, *_FACTS))
+
+    def members(self, selector: Selector) -> Iterator[Machine]:
+        """Yield the machines of a group, by name and then by id. Raises `RequestInvalid` when there is none."""
+        group = self._groups.machines_of(selector)
+        listed = sorted(self._identified(read_all(self._connection, group, _NAMES)), key=lambda found: found[:2])
+        yield from self._described(vm for _, _, vm in listed)
 
     def managed(self, machine_id: MachineId) -> Any:
         """Return the managed object of a machine. Raises `MachineNotFound`."""
@@ -53,10 +67,15 @@ class VSphereInventory:
         return vm
 
     def _listed(self) -> Iterator[tuple[str, str, Any]]:
-        for vm, values in walk(self._connection, vim.VirtualMachine, _NAMES):
+        return self._identified(walk(self._connection, vim.VirtualMachine, _NAMES))
+
+    @staticmethod
+    def _identified(found: Iterator[tuple[Any, Values]]) -> Iterator[tuple[str, str, Any]]:
+        for vm, values in found:
             # A machine that is being made or whose host is away has no configuration yet, and no identity.
-            if values.get("config.instanceUuid") and not values.get("config.template"):
-                yield plain_name(values["name"]), values["config.instanceUuid"], vm
+            uuid, name = values.get("config.instanceUuid"), values["name"]
+            if uuid and not values.get("config.template") and not is_staging(name):
+                yield plain_name(name), uuid, vm
 
     def _described(self, vms: Iterator[Any]) -> Iterator[Machine]:
         for _, values in read_all(self._connection, vms, _FACTS):

@@ -5,7 +5,11 @@ from typing import Final
 
 import msgspec
 
+from holdfast.model.machine import PowerState
+
 _PURPOSE: Final = "Made by Holdfast for a backup, which removes it at its end."
+_STAGING: Final = "holdfast-restore-"
+_DIGITS: Final = 32
 _LABEL: Final = "holdfast: "
 
 
@@ -13,7 +17,19 @@ class SnapshotLabel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """What the description of a snapshot says. Fields are only ever added, with defaults."""
 
     tag: str
+    power: PowerState = PowerState.OFF
+    """Whether the machine ran; vSphere itself does not tell that of a snapshot without memory."""
     notes: tuple[str, ...] = ()
+
+
+def staging_name(target_id: str) -> str:
+    """Return the name of the machine that holds the disks of a restore until it is committed."""
+    return f"{_STAGING}{target_id[:_DIGITS]}"
+
+
+def is_staging(name: str) -> bool:
+    """Return whether a machine is one of those."""
+    return name.startswith(_STAGING)
 
 
 def snapshot_name(tag: str) -> str:

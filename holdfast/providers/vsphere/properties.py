@@ -60,6 +60,14 @@ def walk(connection: Connection, kind: Any, paths: Sequence[str], root: Any = No
         _close(connection, view)
 
 
+def extra_of(values: Values, key: str) -> str | None:
+    """Return an entry of a machine's extra configuration, or None."""
+    for option in values.get("config.extraConfig") or ():
+        if option.key == key:
+            return str(option.value) or None
+    return None
+
+
 def _object(one: Any) -> Any:
     return vmodl.query.PropertyCollector.ObjectSpec(obj=one, skip=False)
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Self
 
 from pyVmomi import vim
 
@@ -23,14 +23,16 @@ from holdfast.providers.vsphere.properties import read
 from holdfast.providers.vsphere.reading import DiskOpener
 from holdfast.providers.vsphere.settings import VSphereSettings
 from holdfast.providers.vsphere.snapshots import SnapshotKeeper, SnapshotRules
+from holdfast.providers.vsphere.targets import TargetStore
 from holdfast.providers.vsphere.tasks import wait
 from holdfast.providers.vsphere.tracking_rules import reason_to_distrust
+from holdfast.providers.vsphere.writing import DiskWriters
 
 _POWER_PATIENCE_S = 300.0
 
 
 class VSphereProvider:
-    """The machines of one vCenter, or of one host. Nothing is opened before it is used; one session serves all threads."""
+    """The machines of one vCenter, or of one host. It is reached at the first use; one session serves all threads."""
 
     def __init__(self, settings: VSphereSettings, clock: Clock) -> None:
         self._settings = settings
@@ -118,6 +120,32 @@ class VSphereProvider:
             raise ChangeTrackingLost(f"disk {key} of machine {machine_id}: {reason}")
         return changed_areas(disk, since)
 
+    # Restore targets
+
+    def prepare_target(
+        self, token: str, machine: Machine, disks: Sequence[Disk], replaces: MachineId | None
+    ) -> RestoreTarget:
+        """Make a machine with empty disks, or return the target that was made for the token."""
+        return self._open.targets.prepare(token, machine, disks, replaces)
+
+    def open_target(self, target_id: TargetId, key: DiskKey) -> DiskWriter:
+        """Open a disk of a target for writing."""
+        parts = self._open
+        vm, facts = parts.targets.opened(target_id, key)
+        return parts.writers.open(vm, facts)
+
+    def commit_target(self, target_id: TargetId) -> Machine:
+        """Name the new machine, or hand the disks over to the one they are for."""
+        return self._open.targets.commit(target_id)
+
+    def abandon_target(self, target_id: TargetId) -> None:
+        """Remove a target; nothing happens when it is gone or was committed."""
+        self._open.targets.abandon(target_id)
+
+    def targets(self) -> list[RestoreTarget]:
+        """Return the targets that were neither committed nor abandoned."""
+        return self._open.targets.pending()
+
     def _frozen(
         self, parts: "_Parts", machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey
     ) -> FrozenDiskInVSphere:
@@ -144,4 +172,6 @@ class _Parts:
         )
         rules = SnapshotRules(guards=guards, change_tracking=settings.change_tracking)
         self.keeper = SnapshotKeeper(self.connection, self.inventory, clock, rules)
+        self.targets = TargetStore(self.connection, self.inventory, clock)
+        self.writers = DiskWriters(settings)
         self.opener = DiskOpener(settings, Datacenters(self.connection))

@@ -15,8 +15,8 @@ from holdfast.providers.raw_disks import FrozenDisk
 from holdfast.providers.vsphere import descriptors
 from holdfast.providers.vsphere.changes import ALLOCATED, FrozenDiskInVSphere, changed_areas
 from holdfast.providers.vsphere.datacenters import Datacenters
-from holdfast.providers.vsphere.disk_rules import path_in_datastore
 from holdfast.providers.vsphere.folder_disk import DatastoreFile, FlatFile, FolderDisk, locate
+from holdfast.providers.vsphere.mounts import flat_path
 from holdfast.providers.vsphere.settings import VSphereSettings
 from holdfast.providers.vsphere.transport_rules import DiskPlace, candidates
 
@@ -54,22 +54,11 @@ class DiskOpener:
                 failed.append(f"{way.mode}: {error.message}")
         raise DiskReadFailed(
             f"disk {facts.key} ({facts.label}, {facts.file}) cannot be read: {'; '.join((*found.left_out, *failed))}",
-            hint="Allow another way in `transports` of the provider, or repair one; docs/providers/vsphere.md has them.",
+            hint="Repair a way, or allow another in `transports` of the provider; see docs/providers/vsphere.md.",
         )
 
     def _open_direct(self, disk: FrozenDiskInVSphere, way: Transport) -> SourceDisk:
-        facts = disk.facts
-        path = self._settings.mounts[facts.datastore] / path_in_datastore(facts.file)
-        try:
-            with path.open("rb") as file:
-                text = file.read(descriptors.SIZE_MAX).decode("utf-8", "replace")
-        except OSError as error:
-            raise DiskReadFailed(f"{path} cannot be read: {error.strerror}") from error
-        opened = FrozenDisk(path.parent / descriptors.flat_file(text, facts.size_bytes, facts.file), way)
-        if opened.size_bytes != facts.size_bytes:
-            opened.close()
-            raise DiskReadFailed(f"{path} has {opened.size_bytes} bytes, the disk has {facts.size_bytes}")
-        return opened
+        return FrozenDisk(flat_path(self._settings.mounts, disk.facts), way)
 
     def _open_folder(self, disk: FrozenDiskInVSphere, way: Transport) -> SourceDisk:
         facts, connection = disk.facts, disk.connection
@@ -77,7 +66,9 @@ class DiskOpener:
         found, content = locate(connection, wanted, descriptors.SIZE_MAX)
         name = descriptors.flat_file(content.decode("utf-8", "replace"), facts.size_bytes, facts.file)
         flat = msgspec.structs.replace(found, path=f"{facts.file.rpartition('/')[0]}/{name}")
-        return FolderDisk(connection, FlatFile(file=flat, size_bytes=facts.size_bytes), way, partial(allocated_areas, disk))
+        return FolderDisk(
+            connection, FlatFile(file=flat, size_bytes=facts.size_bytes), way, partial(allocated_areas, disk)
+        )
 
 
 def allocated_areas(disk: FrozenDiskInVSphere) -> Iterator[Span]:

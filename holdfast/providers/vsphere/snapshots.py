@@ -5,6 +5,7 @@ repeated call waits for whatever snapshot task of the machine still runs before 
 """
 
 from collections.abc import Iterator
+from datetime import UTC
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +14,16 @@ from pyVmomi import vim
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError, MachineNotFound, QuiesceFailed, SnapshotFailed, SnapshotNotFound
 from holdfast.model.ids import ChangeId, MachineId, SnapshotId
-from holdfast.model.machine import Disk, Machine, PowerState, Quiesce, SkippedDisk, Snapshot, SnapshotDisk, SnapshotOptions
+from holdfast.model.machine import (
+    Disk,
+    Machine,
+    PowerState,
+    Quiesce,
+    SkippedDisk,
+    Snapshot,
+    SnapshotDisk,
+    SnapshotOptions,
+)
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.devices import disks_of
 from holdfast.providers.vsphere.disk_rules import DiskFacts, reason_to_skip
@@ -27,7 +37,7 @@ from holdfast.providers.vsphere.labels import (
     snapshot_name,
 )
 from holdfast.providers.vsphere.names import plain_name
-from holdfast.providers.vsphere.properties import Values, read, read_all, walk
+from holdfast.providers.vsphere.properties import Values, read, read_all
 from holdfast.providers.vsphere.tasks import running_tasks, wait
 
 CREATE_PATIENCE_S: Final = 900.0
@@ -71,7 +81,8 @@ class SnapshotKeeper:
         name = plain_name(values["name"])
         self._check(name, values)
         notes = self._track(vm, name, values)
-        label = self._take(vm, values, SnapshotLabel(tag=tag, notes=notes), options.quiesce)
+        label = SnapshotLabel(tag=tag, power=_power(values), notes=notes)
+        label = self._take(vm, name, label, options.quiesce)
         for entry, found in _ours(read(self._connection, vm, _TREE).get(_TREE)):
             if found == label:
                 return self._described(machine_id, entry, label)
@@ -166,11 +177,10 @@ class SnapshotKeeper:
         snapshot = self._snapshot(vm, label, what, is_quiesced=False)
         self._removed(snapshot, what)
 
-    def _take(self, vm: Any, values: Values, label: SnapshotLabel, quiesce: Quiesce) -> SnapshotLabel:
+    def _take(self, vm: Any, name: str, label: SnapshotLabel, quiesce: Quiesce) -> SnapshotLabel:
         """Take the snapshot as the policy says; return the label that it got."""
-        what = f"taking a snapshot of machine {plain_name(values['name'])!r}"
-        is_on = values.get("runtime.powerState") == vim.VirtualMachine.PowerState.poweredOn
-        if quiesce is Quiesce.NEVER or not is_on:
+        what = f"taking a snapshot of machine {name!r}"
+        if quiesce is Quiesce.NEVER or label.power is PowerState.OFF:
             self._snapshot(vm, label, what, is_quiesced=False)
             return label
         try:
@@ -196,19 +206,18 @@ class SnapshotKeeper:
         values = self._frozen(entry.snapshot)
         facts = [(disk, reason_to_skip(disk)) for disk in disks_of(values.get("config.hardware.device") or ())]
         disks = [disk for disk, reason in facts if reason is None]
-        is_off = entry.state == vim.VirtualMachine.PowerState.poweredOff
         return Snapshot(
             snapshot_id=SnapshotId(entry.snapshot._moId),
             machine_id=machine_id,
             tag=label.tag,
-            created=entry.createTime,
+            created=entry.createTime.astimezone(UTC),
             disks=tuple(
                 SnapshotDisk(key=disk.key, size_bytes=disk.size_bytes, change_id=_change_id(disk)) for disk in disks
             ),
             machine=Machine(
                 machine_id=machine_id,
                 name=plain_name(values["config.name"]),
-                power=PowerState.OFF if is_off else PowerState.ON,
+                power=label.power,
                 disks=tuple(Disk(key=disk.key, size_bytes=disk.size_bytes) for disk in disks),
                 configuration=captured(values),
                 skipped=tuple(SkippedDisk(label=disk.label, reason=reason) for disk, reason in facts if reason),
@@ -240,6 +249,11 @@ class SnapshotKeeper:
             f"the disks of machine {name!r} still need consolidation after {_CONSOLIDATIONS_MAX} attempts",
             hint="Look for disks of this machine that are attached to a proxy, detach them, and consolidate again.",
         )
+
+
+def _power(values: Values) -> PowerState:
+    is_off = values.get("runtime.powerState") == vim.VirtualMachine.PowerState.poweredOff
+    return PowerState.OFF if is_off else PowerState.ON
 
 
 def _change_id(disk: DiskFacts) -> ChangeId | None:
