@@ -110,23 +110,14 @@ async def test_a_reference_that_matches_nothing_is_a_warning(stage: Stage) -> No
     )
 
 
-async def test_disks_that_are_left_out_are_in_the_notes_with_their_machine(stage: Stage) -> None:
-    skipped = (SkippedDisk(label="Hard disk 2", reason="it is shared"),)
-    world = World([a_machine("db"), msgspec.structs.replace(a_machine("web"), skipped=skipped)])
-    async with stage.playing(world):
-        result = await stage.run_backup()
-    assert result.session.outcome is Outcome.WARNING
-    assert result.session.notes == ("web: disk Hard disk 2 is not protected: it is shared",)
-    assert {point.machine_name for point in result.points} == {"db", "web"}
-
-
-async def test_a_note_of_a_machine_names_it_and_warns(stage: Stage) -> None:
-    world = World()
+async def test_notes_of_a_machine_name_it_and_warn(stage: Stage) -> None:
+    world = World([msgspec.structs.replace(a_machine("web"), skipped=(SkippedDisk(label="d2", reason="shared"),))])
     world.fail("snapshot.remove", ChangeTrackingLost("snapshot is held"))
     async with stage.playing(world):
         result = await stage.run_backup()
     assert result.session.outcome is Outcome.WARNING
-    assert result.session.notes == ("web: the snapshot is left behind: snapshot is held",)
+    left_out, left_behind = "disk d2 is not protected: shared", "the snapshot is left behind: snapshot is held"
+    assert result.session.notes == (f"web: {left_out}", f"web: {left_behind}")
 
 
 async def test_a_job_that_protects_nothing_is_not_a_success(stage: Stage) -> None:
