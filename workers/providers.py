@@ -7,7 +7,6 @@ has one for each name, opened at its first use and shared by all threads.
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from holdfast.clock import Clock
@@ -44,10 +43,11 @@ def open_local(settings: LocalProviderSettings, clock: Clock) -> LocalProvider:
 
 def _open_vsphere(settings: VSphereProviderSettings, clock: Clock, credentials: Credentials) -> SharedProvider:
     """Return a vSphere provider. Raises `ToolMissing` without the package that speaks to vCenter."""
+    # Here and not above: who has no vCenter needs no package that speaks to one.
     with _vendor_package(settings):
-        told = vsphere_settings(settings, credentials)
-        opened: SharedProvider = import_module("holdfast.providers.vsphere.provider").VSphereProvider(told, clock)
-    return opened
+        from holdfast.providers.vsphere.provider import VSphereProvider
+
+    return VSphereProvider(vsphere_settings(settings, credentials), clock)
 
 
 def vsphere_product(settings: VSphereProviderSettings, credentials: Credentials) -> str:
@@ -78,7 +78,6 @@ def _vendor_package(settings: VSphereProviderSettings) -> Iterator[None]:
 
 def vsphere_settings(settings: VSphereProviderSettings, credentials: Credentials) -> "VSphereSettings":
     """Return what the configuration says, as the provider is told it; the password is read at every login."""
-    # Here and not above: who has no vCenter needs no package that speaks to one.
     from holdfast.providers.vsphere.connection import Endpoint
     from holdfast.providers.vsphere.settings import VSphereSettings
 

@@ -25,8 +25,8 @@ class Selector(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """The reference as people write it."""
-        return self.value if self.kind is SelectorKind.MACHINE else f"{self.kind}:{self.value}"
+        """The reference as people write it; read again it means the same."""
+        return self.value if parse_selector(self.value) == self else f"{self.kind}:{self.value}"
 
 
 def parse_selector(reference: str) -> Selector:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from holdfast.errors import DiskNotFound, DiskReadFailed, MachineNotFound, SnapshotNotFound
 from holdfast.model.ids import DiskKey, MachineId, SnapshotId
-from holdfast.model.machine import PowerState
+from holdfast.model.machine import PowerState, Quiesce, SnapshotOptions
 from holdfast.model.spans import Span
 from holdfast.testing.provider_bench import (
     MIB,
@@ -57,6 +57,15 @@ class SnapshotConformance:
         """Its snapshot has no disks."""
         subject = Subject(bench, "diskless")
         assert subject.snapshot("tag").disks == ()
+
+    def test_a_machine_that_is_off_is_at_rest(self, bench: ProviderBench) -> None:
+        """It is frozen without complaint, however much that is asked for."""
+        subject = Subject(bench, "web", MIB)
+        for quiesce in Quiesce:
+            tag, options = f"tag {quiesce}", SnapshotOptions(quiesce=quiesce)
+            made = bench.provider.create_snapshot(subject.machine_id, tag, options)
+            assert made.notes == (), f"quiesce={quiesce}: {made.notes}"
+            bench.provider.remove_snapshot(subject.machine_id, made.snapshot_id)
 
     def test_the_same_tag_gives_the_same_snapshot(self, bench: ProviderBench) -> None:
         """The content is that of the first call."""

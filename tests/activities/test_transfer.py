@@ -19,9 +19,11 @@ from holdfast.errors import (
     RequestInvalid,
     SnapshotNotFound,
 )
-from holdfast.model.ids import CredentialName, DiskKey, SessionId, SnapshotId
-from holdfast.model.plan import ReadMode
+from holdfast.model.ids import CredentialName, DiskKey, MachineId, SessionId, SnapshotId
+from holdfast.model.plan import ReadMode, Transport, TransportMode
 from holdfast.providers.local.hypervisor import LocalProvider
+from holdfast.providers.ports import SourceDisk
+from holdfast.providers.raw_disks import FrozenDisk
 from tests.activities.lab import (
     CREDENTIAL,
     KEY,
@@ -92,6 +94,28 @@ def test_a_provider_that_never_tracked_is_no_news(lab: Lab) -> None:
     lab.back_up(machine)
     copied, _ = lab.back_up(machine, "s2")
     assert (copied.decision.mode, copied.note) == (ReadMode.COMPARED, "")
+
+
+def test_the_way_a_disk_was_read_is_told_and_better_ways_that_failed_are_noted(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = LocalProvider.open_disk
+    way = Transport(mode=TransportMode.HTTPS, reason="nothing else works", failed=("direct: no mount", "network: none"))
+
+    def open_disk(provider: LocalProvider, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
+        disk = usual(provider, machine_id, snapshot_id, key)
+        assert isinstance(disk, FrozenDisk)
+        disk.transport = way
+        return disk
+
+    machine = lab.add_machine(size_bytes=SIZE)
+    copied, _ = lab.back_up(machine)
+    assert copied.transport is not None
+    assert (copied.transport.mode, copied.note) == (TransportMode.DIRECT, "")
+    monkeypatch.setattr(LocalProvider, "open_disk", open_disk)
+    copied, _ = lab.back_up(machine, "s2")
+    assert copied.transport == way
+    assert copied.note == "read over https because better ways failed: direct: no mount; network: none"
 
 
 def test_a_comparison_that_was_asked_for_is_no_news(lab: Lab) -> None:

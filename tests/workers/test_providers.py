@@ -4,7 +4,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
@@ -18,6 +20,7 @@ from workers.config import Settings
 from workers.credentials import Credentials
 from workers.provider_settings import LocalProviderSettings, ProviderSettings, VSphereProviderSettings
 from workers.providers import ProviderPool, SharedProvider, vsphere_product, vsphere_settings
+from workers.vcenter_lab import VCenterAddress
 
 LAB, NEAR, FAR = map(ProviderName, ("lab", "near", "far"))
 PATIENCE_S = 20
@@ -177,6 +180,29 @@ def test_a_vcenter_is_told_what_the_configuration_says(tmp_path: Path) -> None:
 def test_both_sides_have_the_same_defaults() -> None:
     told = vsphere_settings(vcenter(NEAR), Credentials(Path("credentials")))
     assert told == type(told)(endpoint=told.endpoint)
+
+
+@pytest.mark.vsphere
+def test_a_real_session_is_shared_and_ended(tmp_path: Path, vcenter: VCenterAddress) -> None:
+    url = urlsplit(vcenter.url)
+    assert url.hostname is not None
+    assert url.port is not None
+    settings = VSphereProviderSettings(
+        name=NEAR,
+        host=url.hostname,
+        port=url.port,
+        user=vcenter.user,
+        credential=CredentialName("vc"),
+        ca_file=Path(vcenter.certificate),
+    )
+    (tmp_path / "vc").touch(0o600)
+    (tmp_path / "vc").write_text(vcenter.password)
+    pool = ProviderPool(Settings(home=tmp_path, providers=(settings,)), SystemClock(), Credentials(tmp_path))
+    with closing(pool):
+        provider = pool.open(NEAR)
+        assert pool.open(NEAR) is provider
+        assert [machine.name for machine in provider.machines()] == ["DC0_H0_VM0", "DC0_H0_VM1"]
+    assert [thread.name for thread in threading.enumerate() if "vsphere" in thread.name] == []
 
 
 def test_a_missing_package_is_told_when_a_vcenter_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

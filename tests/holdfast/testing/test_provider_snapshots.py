@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from typing_extensions import override
 
 from holdfast.errors import SnapshotNotFound
 from holdfast.model.ids import DiskKey, MachineId, SnapshotId
-from holdfast.model.machine import AS_IT_IS, Snapshot, SnapshotOptions
+from holdfast.model.machine import AS_IT_IS, Quiesce, Snapshot, SnapshotOptions
 from holdfast.model.spans import Span
 from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.providers.ports import SourceDisk
@@ -33,6 +34,14 @@ class SnapshotsEveryTime(LocalProvider):
     def create_snapshot(self, machine_id: MachineId, tag: str, options: SnapshotOptions = AS_IT_IS) -> Snapshot:
         count = len(self.snapshots(machine_id))
         return super().create_snapshot(machine_id, f"{tag} {count}", options)
+
+
+class AsksGuestsThatAreOff(LocalProvider):
+    @override
+    def create_snapshot(self, machine_id: MachineId, tag: str, options: SnapshotOptions = AS_IT_IS) -> Snapshot:
+        made = super().create_snapshot(machine_id, tag, options)
+        notes = () if options.quiesce is Quiesce.NEVER else ("the guest has no tools",)
+        return msgspec.structs.replace(made, notes=notes)
 
 
 class ListsNewestFirst(LocalProvider):
@@ -91,6 +100,7 @@ class ReadsBehindTheEnd(LosesSpans):
     [
         (ReadsTheLiveDisk, SUITE.test_a_snapshot_keeps_the_content_while_the_disk_changes),
         (SnapshotsEveryTime, SUITE.test_the_same_tag_gives_the_same_snapshot),
+        (AsksGuestsThatAreOff, SUITE.test_a_machine_that_is_off_is_at_rest),
         (ListsNewestFirst, SUITE.test_snapshots_are_listed_oldest_first),
         (RemovesOnlyOnce, SUITE.test_removal_is_idempotent_and_leaves_the_others),
         (LosesSpans, SUITE.test_allocated_spans_leave_out_only_zeros),

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from typing_extensions import override
@@ -110,6 +111,19 @@ def test_a_vcenter_tells_what_it_is_and_how_many_machines_it_shows(place: Place,
     run.close()
     assert (finding.check, finding.level) == ("provider vc", Level.OK)
     assert re.fullmatch(r"VMware vCenter Server [\d.]+ build-\d+, 2 machines", finding.text)
+
+
+@pytest.mark.vsphere
+def test_groups_of_a_job_are_looked_up_in_the_vcenter(place: Place, vcenter: VCenterAddress) -> None:
+    place.add_vcenter(vcenter)
+    text = place.config.read_text().replace('provider = "lab"', 'provider = "vc"')
+    place.config.write_text(text.replace('["web"]', '["DC0_H0_VM0", "folder:/DC0/vm", "folder:/nowhere"]'))
+    run = run_of(place)
+    with closing(run):
+        _, about, *others = checks.check_providers(run)
+    assert about.level is Level.OK
+    assert [(finding.check, finding.level) for finding in others] == [("job nightly", Level.FAIL)]
+    assert "/nowhere" in others[0].text
 
 
 def test_a_vcenter_that_is_away_fails(place: Place) -> None:

@@ -116,6 +116,15 @@ def test_machines_of_a_vcenter_are_listed_beside_others(place: Place, vcenter: V
     ]
 
 
+@pytest.mark.vsphere
+def test_a_folder_of_a_vcenter_is_listed(place: Place, vcenter: VCenterAddress) -> None:
+    place.add_vcenter(vcenter)
+    words = ("machines", "--provider", "vc", "--in")
+    found = place.json(*words, "folder:/DC0/vm", "--in", "DC0_H0_VM1")["machines"]
+    assert sorted(entry["machine"]["name"] for entry in found) == ["DC0_H0_VM0", "DC0_H0_VM1"]
+    assert place.json(*words, "folder:/nowhere", status=RequestInvalid.exit_status)["machines"] == []
+
+
 def disk(place: Place, name: str) -> Path:
     path = place.root / name
     path.write_bytes(bytes(1024))
