@@ -61,9 +61,13 @@ class Connection:
         self._logins = 0
         self._stub = self._connect()
         self._instance: Any = vim.ServiceInstance("ServiceInstance", self._stub)
-        with self._said("reading the service content"):
-            self.content: Any = self._instance.RetrieveContent()
-        self._login(0)
+        try:
+            with self._said("reading the service content"):
+                self.content: Any = self._instance.RetrieveContent()
+            self._login(0)
+        except BaseException:
+            self._stub.DropConnections()  # nobody gets to close what was not made
+            raise
         self._keeper = threading.Thread(target=self._keep_alive, name="vsphere-keep-alive", daemon=True)
         self._keeper.start()
 

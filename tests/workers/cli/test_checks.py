@@ -126,6 +126,25 @@ def test_groups_of_a_job_are_looked_up_in_the_vcenter(place: Place, vcenter: VCe
     assert "/nowhere" in others[0].text
 
 
+@pytest.mark.vsphere
+def test_a_vcenter_that_refuses_the_login_fails_with_what_to_do(place: Place, vcenter: VCenterAddress) -> None:
+    place.add_machine("web", 1)
+    place.add_vcenter(vcenter)
+    place.write_credential("vc", "wrong")
+    _, finding = checks.check_providers(run_of(place))
+    assert (finding.level, finding.code) == (Level.FAIL, "access-denied")
+    assert finding.hint
+
+
+@pytest.mark.vsphere
+def test_a_vcenter_without_its_password_fails(place: Place, vcenter: VCenterAddress) -> None:
+    place.add_vcenter(vcenter)
+    (place.root / "home" / "credentials" / "vc").unlink()
+    *_, finding = checks.check_providers(run_of(place))
+    assert (finding.level, finding.code) == (Level.FAIL, "credential-missing")
+    assert "chmod 600" in finding.hint
+
+
 def test_a_vcenter_that_is_away_fails(place: Place) -> None:
     place.add_machine("web", 1)
     place.add_vcenter()
