@@ -41,7 +41,7 @@ def open_local(settings: LocalProviderSettings, clock: Clock) -> LocalProvider:
     return LocalProvider(settings.path, clock, change_tracking=settings.change_tracking)
 
 
-def _open_vsphere(settings: VSphereProviderSettings, clock: Clock, credentials: Credentials) -> SharedProvider:
+def open_shared(settings: VSphereProviderSettings, clock: Clock, credentials: Credentials) -> SharedProvider:
     """Return a vSphere provider. Raises `ToolMissing` without the package that speaks to vCenter."""
     # Here and not above: who has no vCenter needs no package that speaks to one.
     with _vendor_package(settings):
@@ -115,7 +115,7 @@ class ProviderPool:
         clock: Clock,
         credentials: Credentials,
         *,
-        open_shared: SharedOpener = _open_vsphere,
+        open_shared: SharedOpener = open_shared,
     ) -> None:
         self._settings = settings
         self._clock = clock

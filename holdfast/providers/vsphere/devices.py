@@ -31,7 +31,8 @@ def _facts(disk: Any, shared_buses: set[int]) -> DiskFacts:
     return DiskFacts(
         key=disk_key(disk),
         label=disk.deviceInfo.label if disk.deviceInfo else f"disk {disk.key}",
-        size_bytes=disk.capacityInBytes or (disk.capacityInKB or 0) * _KIB,
+        # A plain number: the library has a class of its own for long ones, which no codec knows.
+        size_bytes=int(disk.capacityInBytes or (disk.capacityInKB or 0) * _KIB),
         file=getattr(backing, "fileName", None) or "",
         is_child=getattr(backing, "parent", None) is not None,
         uuid=getattr(backing, "uuid", None) or "",

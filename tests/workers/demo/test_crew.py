@@ -12,7 +12,7 @@ from workers.demo.place import DemoPlace, prepare_place, write_configuration
 @pytest.fixture
 def place(tmp_path: Path) -> DemoPlace:
     made = prepare_place(tmp_path / "demo")
-    write_configuration(made, "127.0.0.1:1", "holdfast")
+    write_configuration(made, "127.0.0.1:1", "holdfast", LocalHypervisor(made, SystemClock()).table)
     return made
 
 
