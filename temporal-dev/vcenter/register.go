@@ -19,6 +19,20 @@ type folder struct {
 	lab *lab
 }
 
+// CreateVMTask is the simulator's; the machine is on disk, with its vmx, when the task ends.
+func (f *folder) CreateVMTask(ctx *simulator.Context, req *types.CreateVM_Task) soap.HasFault {
+	task := f.lab.task(ctx, f.Self, "createVm", func() (anyType, fault) {
+		result, refused := f.lab.inner(ctx, f.Folder.CreateVMTask(ctx, req))
+		if refused != nil {
+			return nil, refused
+		}
+		made := &reference{Self: result.(ref)}
+		ctx.WithLock(made, func() { f.lab.records.save(made.Self) })
+		return result, nil
+	})
+	return &methods.CreateVM_TaskBody{Res: &types.CreateVM_TaskResponse{Returnval: task}}
+}
+
 // RegisterVMTask makes a machine of a vmx: its hardware, identity, advanced options and disks. A
 // template is refused. A name that is not given is the one in the file.
 func (f *folder) RegisterVMTask(ctx *simulator.Context, req *types.RegisterVM_Task) soap.HasFault {
