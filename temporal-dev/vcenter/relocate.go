@@ -19,6 +19,9 @@ import (
 // CloneVMTask copies the bytes of the disks, of a snapshot's if one is named.
 func (m *machine) CloneVMTask(ctx *simulator.Context, req *types.CloneVM_Task) soap.HasFault {
 	task := m.lab.task(ctx, m.Self, "cloneVm", func() (anyType, fault) {
+		if f := m.lab.cloneFault(m.VirtualMachine, &req.Spec.Location); f != nil {
+			return nil, f
+		}
 		devices := m.Config.Hardware.Device
 		if req.Spec.Snapshot != nil {
 			s := m.lab.snapshot(*req.Spec.Snapshot)
@@ -47,6 +50,22 @@ func (m *machine) CloneVMTask(ctx *simulator.Context, req *types.CloneVM_Task) s
 		return result, f
 	})
 	return &methods.CloneVM_TaskBody{Res: &types.CloneVM_TaskResponse{Returnval: task}}
+}
+
+// cloneFault tells why a clone cannot be where it is wanted; nil when it can.
+func (l *lab) cloneFault(vm *simulator.VirtualMachine, location *types.VirtualMachineRelocateSpec) fault {
+	host, file := *vm.Runtime.Host, vm.Config.Files.VmPathName
+	if location.Host != nil {
+		host = *location.Host
+	}
+	if location.Datastore != nil {
+		store, ok := l.registry.Get(*location.Datastore).(*simulator.Datastore)
+		if !ok {
+			return &types.InvalidArgument{InvalidProperty: "spec.location.datastore"}
+		}
+		file = fmt.Sprintf("[%s] x", store.Name)
+	}
+	return l.hostFault(host, []string{file}, &types.VirtualMachineConfigSpec{})
 }
 
 func (l *lab) fillClone(made *simulator.VirtualMachine, sources []string) fault {
