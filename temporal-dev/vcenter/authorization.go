@@ -27,7 +27,7 @@ func (m *authorization) AddAuthorizationRole(
 	for i := range m.RoleList {
 		role := &m.RoleList[i]
 		if role.Name == req.Name {
-			role.RoleId += firstRole
+			role.RoleId = nextRole(m.AuthorizationManager, role.Name)
 			body.Res.Returnval = role.RoleId
 		}
 	}

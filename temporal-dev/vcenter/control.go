@@ -258,7 +258,8 @@ func (l *lab) postUser(out http.ResponseWriter, r *http.Request) {
 		return
 	}
 	l.accounts.mu.Lock()
-	defer l.accounts.mu.Unlock()
 	l.accounts.users[plainName(user.Name)] = user.Password
+	l.accounts.mu.Unlock()
+	l.saveAccounts()
 	reply(out, map[string]string{"name": user.Name})
 }

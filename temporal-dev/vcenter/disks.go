@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 )
@@ -46,13 +47,28 @@ func (l *lab) resolve(name string) string {
 	if !p.FromString(name) {
 		return ""
 	}
-	l.storesMu.RLock()
-	defer l.storesMu.RUnlock()
-	folder, ok := l.stores[p.Datastore]
-	if !ok || strings.Contains(p.Path, "..") {
+	folder := l.storeFolder(p.Datastore)
+	if folder == "" || strings.Contains(p.Path, "..") {
 		return ""
 	}
 	return filepath.Join(folder, p.Path)
+}
+
+// storeFolder returns the folder of a datastore: one of ours, or one that a client has mounted, whose
+// local path is a folder of this computer.
+func (l *lab) storeFolder(name string) string {
+	l.storesMu.RLock()
+	folder, ok := l.stores[name]
+	l.storesMu.RUnlock()
+	if ok {
+		return folder
+	}
+	for _, entity := range l.registry.All("Datastore") {
+		if store, ok := entity.(*simulator.Datastore); ok && store.Name == name && filepath.IsAbs(store.Summary.Url) {
+			return store.Summary.Url
+		}
+	}
+	return ""
 }
 
 // extentName is the file beside a descriptor that holds the bytes. A child is named as on VMFS-6,

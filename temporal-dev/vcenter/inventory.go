@@ -229,6 +229,18 @@ func (b *builder) placesOf(ctx context.Context, dc *object.Datacenter, number in
 	return all, nil
 }
 
+// newNIC returns a card of its own: the simulator's default shares what it points to.
+func newNIC() types.BaseVirtualDevice {
+	nic := esx.EthernetCard
+	nic.Backing = &types.VirtualEthernetCardNetworkBackingInfo{
+		VirtualDeviceDeviceBackingInfo: types.VirtualDeviceDeviceBackingInfo{DeviceName: "VM Network"},
+	}
+	nic.Connectable = &types.VirtualDeviceConnectInfo{StartConnected: true, AllowGuestControl: true, Status: "ok"}
+	unit := *nic.UnitNumber
+	nic.UnitNumber = &unit
+	return &nic
+}
+
 func (b *builder) addMachine(p place) error {
 	var devices object.VirtualDeviceList
 	scsi, err := devices.CreateSCSIController("pvscsi")
@@ -247,8 +259,7 @@ func (b *builder) addMachine(p place) error {
 		disk.UnitNumber = &unit
 		devices = append(devices, disk)
 	}
-	nic := esx.EthernetCard
-	devices = append(devices, &nic)
+	devices = append(devices, newNIC())
 	changes, err := devices.ConfigSpec(types.VirtualDeviceConfigSpecOperationAdd)
 	if err != nil {
 		return err

@@ -76,6 +76,9 @@ func newLab(ctx context.Context, o options) (*lab, error) {
 	if err := l.fill(ctx, b); err != nil {
 		return nil, err
 	}
+	if err := l.loadAccounts(); err != nil {
+		return nil, err
+	}
 	l.registry.Handler = l.dispatch
 	go l.records.run(ctx.Done())
 	return l, nil

@@ -93,7 +93,11 @@ func (p *pool) ImportVApp(ctx *simulator.Context, req *types.ImportVApp) soap.Ha
 
 func (l *lease) create(folder *simulator.Folder, request *types.CreateVM_Task) {
 	ctx := l.lab.context()
-	result, f := l.lab.inner(ctx, folder.CreateVMTask(ctx, request))
+	var result anyType
+	f := l.lab.placeFault(&request.Config, request.Pool, request.Host)
+	if f == nil {
+		result, f = l.lab.inner(ctx, folder.CreateVMTask(ctx, request))
+	}
 	if f != nil {
 		ctx.WithLock(l, func() {
 			ctx.Update(l, []types.PropertyChange{

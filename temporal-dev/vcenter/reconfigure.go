@@ -17,6 +17,9 @@ import (
 // locks of files to attach, extension of disks with snapshots, support of change tracking.
 func (m *machine) ReconfigVMTask(ctx *simulator.Context, req *types.ReconfigVM_Task) soap.HasFault {
 	task := m.lab.task(ctx, m.Self, "reconfigVm", func() (anyType, fault) {
+		if f := m.lab.hostFault(*m.Runtime.Host, filesOfDisks(&req.Spec), &req.Spec); f != nil {
+			return nil, f
+		}
 		if f := m.lab.refusal(m.VirtualMachine, &req.Spec); f != nil {
 			return nil, f
 		}

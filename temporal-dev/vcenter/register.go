@@ -19,6 +19,23 @@ type folder struct {
 	lab *lab
 }
 
+// CreateVMTask is the simulator's; the machine is on disk, with its vmx, when the task ends.
+func (f *folder) CreateVMTask(ctx *simulator.Context, req *types.CreateVM_Task) soap.HasFault {
+	task := f.lab.task(ctx, f.Self, "createVm", func() (anyType, fault) {
+		if refused := f.lab.placeFault(&req.Config, req.Pool, req.Host); refused != nil {
+			return nil, refused
+		}
+		result, refused := f.lab.inner(ctx, f.Folder.CreateVMTask(ctx, req))
+		if refused != nil {
+			return nil, refused
+		}
+		made := &reference{Self: result.(ref)}
+		ctx.WithLock(made, func() { f.lab.records.save(made.Self) })
+		return result, nil
+	})
+	return &methods.CreateVM_TaskBody{Res: &types.CreateVM_TaskResponse{Returnval: task}}
+}
+
 // RegisterVMTask makes a machine of a vmx: its hardware, identity, advanced options and disks. A
 // template is refused. A name that is not given is the one in the file.
 func (f *folder) RegisterVMTask(ctx *simulator.Context, req *types.RegisterVM_Task) soap.HasFault {
@@ -94,6 +111,10 @@ func (l *lab) vmxToRegister(req *types.RegisterVM_Task) (*vmxFile, fault) {
 func (l *lab) registerBare(
 	ctx *simulator.Context, f *simulator.Folder, req *types.RegisterVM_Task,
 ) (anyType, fault) {
+	spec := types.VirtualMachineConfigSpec{Files: &types.VirtualMachineFileInfo{VmPathName: req.Path}}
+	if refused := l.placeFault(&spec, *req.Pool, req.Host); refused != nil {
+		return nil, refused
+	}
 	home := path.Dir(l.resolve(req.Path))
 	nvram, log := path.Join(home, req.Name+".nvram"), path.Join(home, "vmware.log")
 	if _, err := os.Stat(nvram); err != nil {
@@ -123,6 +144,9 @@ func (l *lab) equip(ctx *simulator.Context, vm *simulator.VirtualMachine, vmx *v
 		case *types.VirtualEthernetCardNetworkBackingInfo:
 			l.connect(vm, backing)
 		}
+	}
+	if f := l.hostFault(*vm.Runtime.Host, filesOfDisks(&spec), &spec); f != nil {
+		return f
 	}
 	reply := vm.ReconfigVMTask(ctx, &types.ReconfigVM_Task{This: vm.Self, Spec: spec})
 	if _, f := l.inner(ctx, reply); f != nil {

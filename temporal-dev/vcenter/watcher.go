@@ -43,6 +43,7 @@ func (w *watcher) UpdateObject(_ *simulator.Context, object mo.Reference, change
 			completeRuntime(&vm.Summary.Runtime)
 			if vm.Runtime.PowerState != types.VirtualMachinePowerStatePoweredOn {
 				w.lab.guests.killAll(vm.Self)
+				stopTools(vm)
 			}
 		}
 	}
@@ -55,6 +56,18 @@ func (w *watcher) RemoveObject(_ *simulator.Context, r ref) {
 		w.lab.disks.forget(r)
 		w.lab.tracks.forget(r)
 		w.lab.records.forget(r)
+	}
+}
+
+// stopTools shows the tools of a guest as it is without power.
+func stopTools(vm *mo.VirtualMachine) {
+	if vm.Guest == nil || vm.Guest.ToolsRunningStatus == "" {
+		return
+	}
+	vm.Guest.ToolsRunningStatus = string(types.VirtualMachineToolsRunningStatusGuestToolsNotRunning)
+	vm.Guest.GuestState = string(types.VirtualMachineGuestStateNotRunning)
+	if vm.Guest.ToolsStatus == types.VirtualMachineToolsStatusToolsOk {
+		vm.Guest.ToolsStatus = types.VirtualMachineToolsStatusToolsNotRunning
 	}
 }
 

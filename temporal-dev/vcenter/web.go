@@ -130,7 +130,12 @@ func (w *web) serveSDK(out http.ResponseWriter, r *http.Request) {
 	}
 	w.count(c.method)
 	rule := w.book.match(w.lab, c)
-	pass := func() *answer { return w.pass(c.method, r, body) }
+	pass := func() *answer {
+		if changesAccounts[c.method] {
+			defer w.lab.saveAccounts()
+		}
+		return w.pass(c.method, r, body)
+	}
 	if rule == nil {
 		pass().send(out)
 		return

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 
 import pyVmomi
 from pyVim import connect
+from pyVmomi import SoapAdapter
 
 from workers.vcenter_lab import VCenterAddress, control
 
@@ -19,6 +20,7 @@ from workers.vcenter_lab import VCenterAddress, control
 vim: Any = pyVmomi.vim
 vmodl: Any = pyVmomi.vmodl
 api: Any = connect
+SoapStubAdapter: Any = SoapAdapter.SoapStubAdapter
 
 MIB = 1 << 20
 TASK_PATIENCE_S = 30.0

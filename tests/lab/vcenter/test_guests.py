@@ -84,6 +84,7 @@ def test_a_guest_without_running_tools_or_power_cannot_be_reached(vc: Client) ->
         guest.start("/bin/true")
     vc.control("POST", "/tools", {"machine": guest.vm.name, "running": True})
     vc.wait(guest.vm.PowerOffVM_Task())
+    assert guest.vm.guest.toolsRunningStatus == "guestToolsNotRunning"
     with pytest.raises(vim.fault.InvalidPowerState):
         guest.start("/bin/true")
     vc.wait(guest.vm.PowerOnVM_Task())

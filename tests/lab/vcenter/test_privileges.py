@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.lab.vcenter.client import MIB, Client, disks, vim
+from tests.lab.vcenter.client import MIB, Client, SoapStubAdapter, disks, vim
 
 pytestmark = pytest.mark.vsphere
 
@@ -167,5 +168,15 @@ def test_a_session_is_told_what_its_user_may_do(limited: Maker) -> None:
 
 def test_a_wrong_password_is_refused(vc: Client) -> None:
     vc.control("POST", "/users", {"name": "somebody", "password": "right"})
-    with pytest.raises(vim.fault.InvalidLogin):
-        Client(vc.address, "somebody@vsphere.local", "wrong")
+    parts = urlsplit(vc.address.url)
+    stub = SoapStubAdapter(
+        host=parts.hostname, port=parts.port, path="/sdk", sslContext=vc.tls, version=vc.instance._stub.version
+    )
+    try:
+        sessions = vim.ServiceInstance("ServiceInstance", stub).content.sessionManager
+        with pytest.raises(vim.fault.InvalidLogin):
+            sessions.Login("somebody@vsphere.local", "wrong", None)
+        sessions.Login("somebody@vsphere.local", "right", None)
+        sessions.Logout()
+    finally:
+        stub.DropConnections()

@@ -131,6 +131,23 @@ def test_wrong_paths_are_refused(vc: Client, pool: Any) -> None:
         register(vc, pool, "[LocalDS_0] none/none.vmx", template=True)
 
 
+def test_machines_in_places_that_are_not_there_are_refused(vc: Client, pool: Any) -> None:
+    folder, files = folder_of(vc), vim.vm.FileInfo
+    nowhere = vim.vm.ConfigSpec(name="Lost", files=files(vmPathName="[none]"))
+    with pytest.raises(vim.fault.InvalidDatastore):
+        vc.wait(folder.CreateVM_Task(config=nowhere, pool=pool))
+    backing = vim.vm.device.VirtualEthernetCard.NetworkBackingInfo(deviceName="no such network")
+    card = vim.vm.device.VirtualDeviceSpec(
+        operation="add", device=vim.vm.device.VirtualVmxnet3(key=-1, backing=backing)
+    )
+    unplugged = vim.vm.ConfigSpec(name="Lost", files=files(vmPathName="[LocalDS_0]"), deviceChange=[card])
+    with pytest.raises(vim.fault.InvalidDeviceBacking):
+        vc.wait(folder.CreateVM_Task(config=unplugged, pool=pool))
+    with pytest.raises(vim.fault.InvalidDeviceBacking):
+        vc.reconfigure(vc.machine("DC0_H0_VM0"), deviceChange=[card])
+    assert "Lost" not in [vm.name for vm in vc.all(vim.VirtualMachine)]
+
+
 def test_destroying_deletes_every_file(vc: Client, pool: Any) -> None:
     vm = create(vc, pool, "Destroyed")
     vc.snapshot(vm)

@@ -88,6 +88,29 @@ def test_an_attached_disk_and_its_redo_log_are_there_again(lab: VCenterLab) -> N
     vc.close()
 
 
+def test_accounts_may_do_again_what_they_might(lab: VCenterLab) -> None:
+    vc = Client(lab.start())
+    vc.control("POST", "/users", {"name": "backup@vsphere.local", "password": "secret"})
+    manager = vc.content.authorizationManager
+    role = manager.AddAuthorizationRole(name="Backup", privIds=["VirtualMachine.State.CreateSnapshot"])
+    rule = vim.AuthorizationManager.Permission(
+        principal="backup@vsphere.local", group=False, roleId=role, propagate=True
+    )
+    manager.SetEntityPermissions(entity=vc.content.rootFolder, permission=[rule])
+    vc.close()
+    lab.kill()
+
+    limited = Client(lab.start(), "backup@vsphere.local", "secret")
+    limited.snapshot(limited.machine("DC0_H0_VM0"))
+    with pytest.raises(vim.fault.NoPermission):
+        limited.wait(limited.machine("DC0_H0_VM0").RemoveAllSnapshots_Task())
+    limited.close()
+    vc = Client(lab.start())
+    assert vc.content.authorizationManager.AddAuthorizationRole(name="Other", privIds=[]) == role + 1
+    vc.wait(vc.machine("DC0_H0_VM0").RemoveAllSnapshots_Task())
+    vc.close()
+
+
 def test_a_machine_that_was_destroyed_stays_away(lab: VCenterLab) -> None:
     vc = Client(lab.start())
     vm = vc.machine("DC0_C0_RP0_VM0")
