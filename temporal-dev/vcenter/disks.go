@@ -126,7 +126,9 @@ func (g *diskGraph) adopt(vm *mo.VirtualMachine) []int32 {
 	g.dropUses(vm.Self)
 	for _, disk := range disksOf(vm.Config.Hardware.Device) {
 		f := g.load(disk.backing.FileName, vm.Self)
-		g.inherit(f, vm.Self)
+		if !strings.HasSuffix(disk.backing.DiskMode, "nonpersistent") { // that is how disks are borrowed
+			g.inherit(f, vm.Self)
+		}
 		f.users[vm.Self] = types.VirtualDiskMode(disk.backing.DiskMode)
 		g.uses[vm.Self] = append(g.uses[vm.Self], f)
 		grown, err := g.grow(f, disk)

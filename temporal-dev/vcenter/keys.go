@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
-	"github.com/vmware/govmomi/vim25/methods"
-	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -20,33 +18,30 @@ const (
 	controllerUnit  = 7  // the unit of the controller itself
 )
 
-// CreateVMTask gives devices the keys that a host gives them, and the machine its name. The simulator
-// adds the devices of a machine twice when its name has to be escaped, so it gets the name afterwards.
-func (f *folder) CreateVMTask(ctx *simulator.Context, req *types.CreateVM_Task) soap.HasFault {
+// createNamed creates a machine, with the keys that a host gives to devices. The simulator adds the
+// devices of a machine twice when its name has to be escaped, so such a name is given afterwards.
+func (f *folder) createNamed(ctx *simulator.Context, req *types.CreateVM_Task) (anyType, fault) {
 	giveKeys(nil, &req.Config)
 	name := escapedName(req.Config.Name)
 	if !strings.Contains(name, "%") {
-		return f.Folder.CreateVMTask(ctx, req)
+		return f.lab.inner(ctx, f.Folder.CreateVMTask(ctx, req))
 	}
-	task := f.lab.task(ctx, f.Self, "createVm", func() (anyType, fault) {
-		if f.lab.registry.FindByName(name, f.ChildEntity) != nil {
-			return nil, &types.DuplicateName{Name: name, Object: f.Self}
-		}
-		plain := *req
-		plain.Config.Name = "unnamed-" + contentID(name+time.Now().String())
-		made, refused := f.lab.inner(ctx, f.Folder.CreateVMTask(ctx, &plain))
-		if refused != nil {
-			return nil, refused
-		}
-		vm := f.lab.machine(made.(ref))
-		ctx.WithLock(vm, func() {
-			ctx.Update(vm, []types.PropertyChange{
-				{Name: "name", Val: name}, {Name: "config.name", Val: name}, {Name: "summary.config.name", Val: name},
-			})
+	if f.lab.registry.FindByName(name, f.ChildEntity) != nil {
+		return nil, &types.DuplicateName{Name: name, Object: f.Self}
+	}
+	plain := *req
+	plain.Config.Name = "unnamed-" + contentID(name+time.Now().String())
+	made, refused := f.lab.inner(ctx, f.Folder.CreateVMTask(ctx, &plain))
+	if refused != nil {
+		return nil, refused
+	}
+	vm := f.lab.machine(made.(ref))
+	ctx.WithLock(vm, func() {
+		ctx.Update(vm, []types.PropertyChange{
+			{Name: "name", Val: name}, {Name: "config.name", Val: name}, {Name: "summary.config.name", Val: name},
 		})
-		return made, nil
 	})
-	return &methods.CreateVM_TaskBody{Res: &types.CreateVM_TaskResponse{Returnval: task}}
+	return made, nil
 }
 
 var escape = regexp.MustCompile("%(2[fF]|5[cC]|25)|[%/\\\\]")

@@ -19,13 +19,13 @@ type folder struct {
 	lab *lab
 }
 
-// CreateVMTask is the simulator's; the machine is on disk, with its vmx, when the task ends.
+// CreateVMTask refuses places that are not there; the machine is on disk, with its vmx, when the task ends.
 func (f *folder) CreateVMTask(ctx *simulator.Context, req *types.CreateVM_Task) soap.HasFault {
 	task := f.lab.task(ctx, f.Self, "createVm", func() (anyType, fault) {
 		if refused := f.lab.placeFault(&req.Config, req.Pool, req.Host); refused != nil {
 			return nil, refused
 		}
-		result, refused := f.lab.inner(ctx, f.Folder.CreateVMTask(ctx, req))
+		result, refused := f.createNamed(ctx, req)
 		if refused != nil {
 			return nil, refused
 		}

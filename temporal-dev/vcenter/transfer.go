@@ -46,6 +46,7 @@ func (l *lease) transfer(out http.ResponseWriter, r *http.Request, disk *leasedD
 		l.export(out, disk)
 	case (r.Method == http.MethodPut || r.Method == http.MethodPost) && l.isImport:
 		if err := l.store(r.Body, disk); err != nil {
+			_, _ = io.Copy(io.Discard, r.Body) // a client that still sends would not read the answer
 			http.Error(out, err.Error(), http.StatusInternalServerError)
 			return
 		}
