@@ -151,6 +151,7 @@ class MachineBackup:
                 compression=request.options.compression,
                 credential=request.options.credential,
                 distrust_changes=request.options.distrust_changes,
+                sample_bytes=request.options.sample_mib << 20,
             ),
             options.transfer(queues.transfer_queue(request.proxy), summary(what), disk.size_bytes),
         )

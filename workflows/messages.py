@@ -20,6 +20,8 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Start new chains with fulls."""
     distrust_changes: bool = False
     """Read everything and compare by digest."""
+    sample_mib: int = 64
+    """MiB of each disk that are compared with the earlier point although tracking says that nothing changed there."""
     verify: bool = False
     """Read every new point back through the restore path before the session ends."""
     quiesce: Quiesce = Quiesce.NEVER
