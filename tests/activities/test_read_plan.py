@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from holdfast.model.ids import DiskKey
 from holdfast.model.plan import ReadMode
 from holdfast.model.spans import Span
 from holdfast.providers.local.hypervisor import LocalProvider
