@@ -113,7 +113,8 @@ class TransferActivities:
             passphrase = self._passphrases(request.credential)
             chain = stack.enter_context(repository.open_chain(request.chain, passphrase))
             source = chain.disk(request.number, request.disk)
-            target = stack.enter_context(self._providers(request.provider).open_target(request.target_id, request.disk))
+            key_there = request.target_disk or request.disk
+            target = stack.enter_context(self._providers(request.provider).open_target(request.target_id, key_there))
             if target.size_bytes != source.size_bytes:
                 raise DiskChanged(
                     f"disk {request.disk} of target {request.target_id} has {target.size_bytes} bytes, "

@@ -6,7 +6,7 @@ import msgspec
 
 from holdfast.model.compression import Compression
 from holdfast.model.ids import CredentialName, DiskKey, JobName, MachineId, ProviderName, RepositoryName, SessionId
-from holdfast.model.machine import Machine, PowerState, Quiesce
+from holdfast.model.machine import ANYWHERE, Machine, Placement, PowerState, Quiesce
 from holdfast.model.points import PointSummary, VerifyReport
 from holdfast.model.session import Outcome, Problem, Session, Task
 
@@ -82,7 +82,11 @@ class RestoreRequest(msgspec.Struct, frozen=True, kw_only=True):
     disks: tuple[DiskKey, ...] = ()
     """Empty for all."""
     new_name: str | None = None
-    """Name of the machine to make; None restores over the original, which must be off."""
+    """Name of the machine to make; None restores over the original, which must be off, or into ``into``."""
+    into: str | None = None
+    """Id or name of another machine that gets the disks besides its own; it must be off."""
+    placement: Placement = ANYWHERE
+    """Where a new machine goes."""
     power: PowerState = PowerState.OFF
     compare: bool = True
     credential: CredentialName | None = None

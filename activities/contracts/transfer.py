@@ -70,6 +70,8 @@ class RestoreDisk(msgspec.Struct, frozen=True, kw_only=True):
     chain: str
     number: int
     credential: CredentialName | None = None
+    target_disk: DiskKey | None = None
+    """Key of the disk at the target when it is another one than at the point."""
     compare: bool = True
     """Read the target back and compare it with the point's digests."""
 

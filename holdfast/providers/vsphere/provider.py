@@ -9,7 +9,17 @@ from pyVmomi import vim
 from holdfast.clock import Clock
 from holdfast.errors import ChangeTrackingLost, DiskNotFound, MachineNotFound, SnapshotNotFound
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
-from holdfast.model.machine import AS_IT_IS, Disk, Machine, PowerState, RestoreTarget, Snapshot, SnapshotOptions
+from holdfast.model.machine import (
+    ANYWHERE,
+    AS_IT_IS,
+    Disk,
+    Machine,
+    Placement,
+    PowerState,
+    RestoreTarget,
+    Snapshot,
+    SnapshotOptions,
+)
 from holdfast.model.selection import Selector
 from holdfast.model.spans import Span
 from holdfast.pipeline.disks import DiskWriter
@@ -124,10 +134,15 @@ class VSphereProvider:
     # Restore targets
 
     def prepare_target(
-        self, token: str, machine: Machine, disks: Sequence[Disk], replaces: MachineId | None
+        self,
+        token: str,
+        machine: Machine,
+        disks: Sequence[Disk],
+        replaces: MachineId | None,
+        placement: Placement = ANYWHERE,
     ) -> RestoreTarget:
         """Make a machine with empty disks, or return the target that was made for the token."""
-        return self._open.targets.prepare(token, machine, disks, replaces)
+        return self._open.targets.prepare(token, machine, disks, replaces, placement)
 
     def open_target(self, target_id: TargetId, key: DiskKey) -> DiskWriter:
         """Open a disk of a target for writing."""

@@ -1,6 +1,6 @@
 """Device changes that make, detach and attach the disks of a restore: values in, specifications of the API out."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -76,6 +76,16 @@ def _free_slots(controllers: dict[int, Controller], taken: set[Slot]) -> Iterato
         if controller is None:
             controller = msgspec.structs.replace(_PLAIN, key=_PLAIN.key + bus, bus=bus)
             controllers[controller.key] = controller
+        for unit in range(_UNITS):
+            slot = Slot(controller=controller.key, unit=unit)
+            if unit != _CONTROLLER_UNIT and slot not in taken:
+                yield slot
+
+
+def free_slots(devices: Sequence[Any], taken: set[Slot]) -> Iterator[Slot]:
+    """Yield the places on the SCSI controllers of a machine that no disk has, in order."""
+    controllers = [device for device in devices if isinstance(device, _DEVICE.VirtualSCSIController)]
+    for controller in sorted(controllers, key=lambda one: int(one.busNumber)):
         for unit in range(_UNITS):
             slot = Slot(controller=controller.key, unit=unit)
             if unit != _CONTROLLER_UNIT and slot not in taken:

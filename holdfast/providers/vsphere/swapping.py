@@ -109,8 +109,9 @@ class Swapper:
             if disk.key in present:
                 changes.append(staging.detached_disk(present[disk.key]))
                 old_files.append(files[disk.key])
+        taken = {staging.Slot(controller=one.controller, unit=one.unit) for one in disks_of(devices)}
         for number, disk in enumerate(state.disks):
-            slot = _slot(disk, present.get(disk.key), devices)
+            slot = _slot(disk, present.get(disk.key), devices, taken)
             changes.append(staging.attached_disk(slot, disk.size_bytes, disk.file, number=number))
         swap = Swap(target_id=state.target_id, old_files=tuple(old_files))
         what = f"replacing disks of machine {plain_name(values['name'])!r}"
@@ -172,15 +173,27 @@ def _own_slot(disk: StagedDisk) -> staging.Slot:
     return staging.Slot(controller=disk.controller, unit=disk.unit)
 
 
-def _slot(disk: StagedDisk, present: Any, devices: Sequence[Any]) -> staging.Slot:
-    """Return where a disk belongs: in the place of the one it replaces, else where its key says, else where it was."""
+def _slot(disk: StagedDisk, present: Any, devices: Sequence[Any], taken: set[staging.Slot]) -> staging.Slot:
+    """Return where a disk belongs: in the place of the one it replaces, else where its key says, else in a free place.
+
+    ``taken`` are the places that are not to be had; the disk's own is added to them.
+    """
+    slot = _wanted_slot(disk, present, devices)
+    if slot is None or (present is None and slot in taken):
+        slot = next(staging.free_slots(devices, taken), None)
+    if slot is None:
+        raise RequestInvalid("the machine has no SCSI controller with a free place for another disk")
+    taken.add(slot)
+    return slot
+
+
+def _wanted_slot(disk: StagedDisk, present: Any, devices: Sequence[Any]) -> staging.Slot | None:
     if present is not None:
         return staging.Slot(controller=present.controllerKey, unit=present.unitNumber)
-    controllers = {device.key for device in devices}
     bus, unit = divmod(_number(disk.key) - _FIRST_DISK, _BUS)
-    if bus >= 0 and _FIRST_CONTROLLER + bus in controllers:
+    if bus >= 0 and _FIRST_CONTROLLER + bus in {device.key for device in devices}:
         return staging.Slot(controller=_FIRST_CONTROLLER + bus, unit=unit)
-    return _own_slot(disk)
+    return None
 
 
 def _number(key: DiskKey) -> int:
