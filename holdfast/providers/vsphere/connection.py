@@ -101,20 +101,26 @@ class Connection:
         """Log in again if the session has ended. Raises what a login raises."""
         self.call("asking for the session", self._instance.CurrentTime)
 
-    def call(self, what: str, call: Callable[[], _R], *, survives_login: bool = True) -> _R:
+    @property
+    def logins(self) -> int:
+        """Return the number of the session: how often a login was needed."""
+        return self._logins
+
+    def call(self, what: str, call: Callable[[], _R], *, of_login: int | None = None) -> _R:
         """Return what ``call`` returns; faults come out as errors of `holdfast.errors`, naming ``what`` was done.
 
-        A call whose subject belongs to the session, such as a view, does not survive a new login: it is
-        `ProviderUnavailable` then, and whoever repeats the whole begins anew.
+        A call whose subject belongs to a session, such as a view, names that session's `logins`. Once there is another
+        session it is `ProviderUnavailable`, and whoever repeats the whole begins anew.
         """
         logins = self._logins
         try:
-            with self._said(what):
-                return call()
-        except SessionLost as lost:
+            if of_login in {None, logins}:
+                with self._said(what):
+                    return call()
+        except SessionLost:
             self._login(logins)
-            if not survives_login:
-                raise ProviderUnavailable(f"{lost}: the session had ended") from lost
+        if of_login is not None:
+            raise ProviderUnavailable(f"{self.endpoint.label}: {what}: the session had ended")
         try:
             with self._said(what):
                 return call()
