@@ -5,7 +5,14 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast.errors import AccessDenied, ChangeTrackingLost, HoldfastError, MachineNotFound, ProviderUnavailable, SnapshotNotFound
+from holdfast.errors import (
+    AccessDenied,
+    ChangeTrackingLost,
+    HoldfastError,
+    MachineNotFound,
+    ProviderUnavailable,
+    SnapshotNotFound,
+)
 from holdfast.model.spans import Span
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.disk_rules import DiskFacts

@@ -87,9 +87,7 @@ class FrozenStates:
                     return entry, self._remember(machine_id, vm, snapshot, answers[snapshot])
         raise MachineNotFound(f"{self._connection.endpoint.label}: {snapshot._moId} is none of ours")
 
-    def of_entries(
-        self, machine_id: MachineId, vm: Any, found: Iterable[tuple[Any, SnapshotLabel]]
-    ) -> list[Snapshot]:
+    def of_entries(self, machine_id: MachineId, vm: Any, found: Iterable[tuple[Any, SnapshotLabel]]) -> list[Snapshot]:
         """Return the snapshots of these entries of a machine's tree, reading those that are not remembered.
 
         A snapshot that disappears meanwhile is left out.

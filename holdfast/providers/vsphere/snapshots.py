@@ -27,6 +27,8 @@ CREATE_PATIENCE_S: Final = 900.0
 REMOVE_PATIENCE_S: Final = 4 * 3600.0
 """Folding a large delta into its disk takes hours on a busy datastore."""
 _CONSOLIDATIONS_MAX: Final = 5
+_SWITCHING: Final = ""
+"""Tag of the snapshot that is taken and removed to switch change tracking on; no caller's tag is empty."""
 
 
 class SnapshotRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,8 +51,7 @@ class SnapshotKeeper:
 
     def create(self, machine_id: MachineId, tag: str, options: SnapshotOptions) -> Snapshot:
         """Freeze a machine, or return the snapshot that carries the tag already."""
-        counts = self._rules.guards.snapshots_per_datastore_max > 0
-        view = self._viewer.settled(machine_id, CREATE_PATIENCE_S, with_neighbours=counts)
+        view = self._swept(machine_id)
         known = [(entry, label) for entry, label in ours(view.tree) if label.tag == tag]
         for snapshot in self._states.of_entries(machine_id, view.vm, known):
             return snapshot
@@ -113,9 +114,18 @@ class SnapshotKeeper:
         self._cycle(view.vm, what)
         return ()
 
+    def _swept(self, machine_id: MachineId) -> MachineView:
+        """Look at a machine, without what a call that died while it switched change tracking on has left."""
+        counts = self._rules.guards.snapshots_per_datastore_max > 0
+        view = self._viewer.settled(machine_id, CREATE_PATIENCE_S, with_neighbours=counts)
+        left = [entry for entry, label in ours(view.tree) if label.tag == _SWITCHING]
+        for entry in left:
+            self._removed(entry.snapshot, f"removing snapshot {entry.name!r} of machine {view.name!r}")
+        return self._viewer.settled(machine_id, CREATE_PATIENCE_S, with_neighbours=counts) if left else view
+
     def _cycle(self, vm: Any, what: str) -> None:
         """Take a snapshot and remove it, which makes the machine open its disks anew."""
-        label = SnapshotLabel(tag="", notes=("taken and removed to switch change tracking on",))
+        label = SnapshotLabel(tag=_SWITCHING, notes=("taken and removed to switch change tracking on",))
         snapshot = self._snapshot(vm, label, what, is_quiesced=False)
         self._removed(snapshot, what)
 

@@ -84,7 +84,7 @@ class VSphereBench:
         files = [f"[{self.store}] {place}/disk-{unit}.vmdk" for unit in range(len(sizes_bytes))]
         changes = [
             _controller(),
-            *(_new_disk(unit, size, file) for (unit, size), file in zip(enumerate(sizes_bytes), files)),
+            *(_new_disk(unit, size, file) for (unit, size), file in zip(enumerate(sizes_bytes), files, strict=True)),
         ]
         spec = vim.vm.ConfigSpec(
             name=escaped_name(name),
