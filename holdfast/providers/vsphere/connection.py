@@ -11,10 +11,12 @@ from typing import Any, Final, Self, TypeVar
 
 import msgspec
 from pyVim.connect import SmartStubAdapter
-from pyVmomi import vim
+from pyVmomi import vim, vmodl
+from pyVmomi.SoapAdapter import SoapStubAdapter
 
 from holdfast.errors import AccessDenied, ConfigurationInvalid, ProviderUnavailable
 from holdfast.providers.vsphere.faults import SessionLost, translated
+from holdfast.providers.vsphere.lean_answers import LeanConnection
 
 KEEP_ALIVE_S: Final = 300.0
 """A vCenter forgets a session after 30 idle minutes; tickets of open disks die with it."""
@@ -60,13 +62,14 @@ class Connection:
         self._closed = threading.Event()
         self._logins = 0
         self._stub = self._connect()
+        self._lean_stub = self._connect_lean()
         self._instance: Any = vim.ServiceInstance("ServiceInstance", self._stub)
         try:
             with self._said("reading the service content"):
                 self.content: Any = self._instance.RetrieveContent()
             self._login(0)
         except BaseException:
-            self._stub.DropConnections()  # nobody gets to close what was not made
+            self._drop()  # nobody gets to close what was not made
             raise
         self._keeper = threading.Thread(target=self._keep_alive, name="vsphere-keep-alive", daemon=True)
         self._keeper.start()
@@ -131,6 +134,11 @@ class Connection:
         """Return the managed object of a kind with this id, which may or may not exist."""
         return kind(identity, self._stub)
 
+    def lean_collector(self) -> Any:
+        """Return the property collector as one whose answers list disks and their controllers but no other device."""
+        self._lean_stub.cookie = self._stub.cookie
+        return vmodl.query.PropertyCollector(self.content.propertyCollector._moId, self._lean_stub)
+
     def close(self) -> None:
         """Log out. Idempotent; a vCenter that is away does not matter."""
         if self._closed.is_set():
@@ -143,7 +151,7 @@ class Connection:
         except (SessionLost, ProviderUnavailable):
             pass  # gone already, which is what was wanted
         finally:
-            self._stub.DropConnections()
+            self._drop()
 
     def __enter__(self) -> Self:
         return self
@@ -166,6 +174,23 @@ class Connection:
                 connectionPoolTimeout=int(KEEP_ALIVE_S),
                 httpConnectionTimeout=_TIMEOUT_S,
             )
+
+    def _connect_lean(self) -> Any:
+        endpoint = self.endpoint
+        stub: Any = SoapStubAdapter(
+            host=endpoint.host,
+            port=endpoint.port,
+            sslContext=self.tls,
+            version=self._stub.version,
+            connectionPoolTimeout=int(KEEP_ALIVE_S),
+            httpConnectionTimeout=_TIMEOUT_S,
+        )
+        stub.scheme = LeanConnection
+        return stub
+
+    def _drop(self) -> None:
+        self._stub.DropConnections()
+        self._lean_stub.DropConnections()
 
     def _login(self, seen: int) -> None:
         """Log in, unless another thread did since this one saw ``seen`` logins."""

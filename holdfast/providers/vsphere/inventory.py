@@ -5,9 +5,10 @@ another host, is renamed or registered again, and differs between a machine and 
 does not stay, is remembered, and looked up anew once the vCenter does not know it any more.
 """
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import islice
 from typing import Any, Final, TypeVar
 
 from pyVmomi import vim
@@ -22,10 +23,16 @@ from holdfast.providers.vsphere.disk_rules import reason_to_skip
 from holdfast.providers.vsphere.groups import Groups
 from holdfast.providers.vsphere.labels import is_staging
 from holdfast.providers.vsphere.names import plain_name
-from holdfast.providers.vsphere.properties import PAGE_SIZE, Values, read, read_all, walk
+from holdfast.providers.vsphere.properties import PAGE_SIZE, Values, read, read_disks, walk
 
 _NAMES: Final = ("name", "config.instanceUuid", "config.template")
-_FACTS: Final = (*_NAMES, "runtime.powerState", "config.hardware.device")
+_STATE: Final = ("runtime.powerState", "config.hardware.device")
+_FACTS: Final = (*_NAMES, *_STATE)
+_Listed = tuple[str, str, Any]
+"""Name, instance uuid and managed object of a machine."""
+_PAGE: Final = 250
+"""Machines that are described at once."""
+_PAGES_AHEAD: Final = 2
 _R = TypeVar("_R")
 
 
@@ -40,8 +47,7 @@ class VSphereInventory:
 
     def machines(self) -> Iterator[Machine]:
         """Yield every machine, by name and then by id. A machine that disappears meanwhile is left out."""
-        listed = sorted(self._listed(), key=lambda found: found[:2])
-        yield from self._described(vm for _, _, vm in listed)
+        yield from self._described(sorted(self._listed(), key=lambda found: found[:2]))
 
     def machine(self, reference: str) -> Machine:
         """Return the machine with this id, or else the only one with this name.
@@ -55,13 +61,14 @@ class VSphereInventory:
 
     def described(self, vm: Any) -> Machine:
         """Return a machine by its managed object. Raises `MachineNotFound`."""
-        return self._machine(read(self._connection, vm, *_FACTS))
+        values = read(self._connection, vm, *_FACTS)
+        return self._machine(plain_name(values["name"]), _uuid(values), values)
 
     def members(self, selector: Selector) -> Iterator[Machine]:
         """Yield the machines of a group, by name and then by id. Raises `RequestInvalid` when there is none."""
         group = self._groups.machines_of(selector)
-        listed = sorted(self._identified(read_all(self._connection, group, _NAMES)), key=lambda found: found[:2])
-        yield from self._described(vm for _, _, vm in listed)
+        names = self._names_of(list(group))
+        yield from self._described(sorted(self._identified(names), key=lambda found: found[:2]))
 
     def managed(self, machine_id: MachineId) -> Any:
         """Return the managed object of a machine, looked up now. Raises `MachineNotFound`."""
@@ -87,41 +94,60 @@ class VSphereInventory:
 
     def check_identity(self, machine_id: MachineId, values: Values) -> None:
         """Raise `MachineNotFound` when properties of a machine are not those of the one with this id."""
-        if self._prefix + (values.get("config.instanceUuid") or "") != machine_id:
+        if self._prefix + _uuid(values) != machine_id:
             raise MachineNotFound(f"{self._connection.endpoint.label} has another machine in place of {machine_id}")
 
     def _identical(self, machine_id: MachineId, vm: Any) -> Machine:
         values = read(self._connection, vm, *_FACTS)
         self.check_identity(machine_id, values)
-        return self._machine(values)
+        return self._machine(plain_name(values["name"]), _uuid(values), values)
 
-    def _listed(self) -> Iterator[tuple[str, str, Any]]:
+    def _listed(self) -> Iterator[_Listed]:
         return self._identified(walk(self._connection, vim.VirtualMachine, _NAMES))
 
     @staticmethod
-    def _identified(found: Iterator[tuple[Any, Values]]) -> Iterator[tuple[str, str, Any]]:
+    def _identified(found: Iterator[tuple[Any, Values]]) -> Iterator[_Listed]:
         for vm, values in found:
             # A machine that is being made or whose host is away has no configuration yet, and no identity.
             uuid, name = values.get("config.instanceUuid"), values.get("name", "")
             if uuid and name and not values.get("config.template") and not is_staging(name):
                 yield plain_name(name), uuid, vm
 
-    def _described(self, vms: Iterator[Any]) -> Iterator[Machine]:
-        while page := list(islice(vms, PAGE_SIZE)):
-            yield from (self._machine(values) for values in self._present(page))
+    def _names_of(self, vms: list[Any]) -> Iterator[tuple[Any, Values]]:
+        """Yield the names of machines, leaving out those that are gone."""
+        for start in range(0, len(vms), PAGE_SIZE):
+            page = vms[start : start + PAGE_SIZE]
+            yield from zip(page, self._present(page, _NAMES), strict=True)
 
-    def _present(self, page: list[Any]) -> Iterator[Values]:
-        """Yield the facts of machines, leaving out those that are gone or are being removed."""
+    def _described(self, listed: list[_Listed]) -> Iterator[Machine]:
+        """Yield machines in the order given; while one page is decoded, the server makes the next ones."""
+        coming: deque[Future[list[Machine]]] = deque()
+        with ThreadPoolExecutor(_PAGES_AHEAD, thread_name_prefix="vsphere-inventory") as readers:
+            for start in range(0, len(listed), _PAGE):
+                coming.append(readers.submit(self._page, listed[start : start + _PAGE]))
+                if len(coming) > _PAGES_AHEAD:
+                    yield from coming.popleft().result()
+            while coming:
+                yield from coming.popleft().result()
+
+    def _page(self, listed: list[_Listed]) -> list[Machine]:
+        """Return the machines of a page, without those that are gone or have no configuration any more."""
+        found = self._present([vm for _, _, vm in listed], _STATE)
+        return [
+            self._machine(name, uuid, values)
+            for (name, uuid, _), values in zip(listed, found, strict=True)
+            if "config.hardware.device" in values
+        ]
+
+    def _present(self, page: list[Any], paths: Sequence[str]) -> list[Values]:
+        """Return properties of machines in their order; those of machines that are gone are empty."""
         try:
-            found = [values for _, values in read_all(self._connection, page, _FACTS)]
+            return read_disks(self._connection, page, paths)
         except MachineNotFound:
             if len(page) == 1:
-                return
+                return [{}]
             middle = len(page) // 2
-            yield from self._present(page[:middle])
-            yield from self._present(page[middle:])
-            return
-        yield from (values for values in found if values.get("config.instanceUuid"))
+            return self._present(page[:middle], paths) + self._present(page[middle:], paths)
 
     def _by_id(self, reference: str) -> Any:
         prefix, uuid = reference[: len(self._prefix)], reference[len(self._prefix) :]
@@ -143,14 +169,18 @@ class VSphereInventory:
             raise RequestInvalid(f"{label} has {len(found)} machines {name!r}", hint=f"Use one of the ids: {ids}.")
         return found[0][1]
 
-    def _machine(self, values: Values) -> Machine:
+    def _machine(self, name: str, uuid: str, values: Values) -> Machine:
         facts = list(disks_of(values.get("config.hardware.device") or ()))
         reasons = [(disk, reason_to_skip(disk)) for disk in facts]
         is_on = values.get("runtime.powerState") != vim.VirtualMachine.PowerState.poweredOff
         return Machine(
-            machine_id=MachineId(self._prefix + values["config.instanceUuid"]),
-            name=plain_name(values["name"]),
+            machine_id=MachineId(self._prefix + uuid),
+            name=name,
             power=PowerState.ON if is_on else PowerState.OFF,
             disks=tuple(Disk(key=disk.key, size_bytes=disk.size_bytes) for disk, reason in reasons if reason is None),
             skipped=tuple(SkippedDisk(label=disk.label, reason=reason) for disk, reason in reasons if reason),
         )
+
+
+def _uuid(values: Values) -> str:
+    return values.get("config.instanceUuid") or ""

@@ -57,6 +57,18 @@ def read_all(connection: Connection, objects: Iterable[Any], paths: Sequence[str
         yield from _retrieve(connection, *_filter(type(page[0]), paths, specs))
 
 
+def read_disks(connection: Connection, machines: Sequence[Any], paths: Sequence[str]) -> list[Values]:
+    """Return properties of a few hundred machines, in their order, in one call; of devices only what matters to disks.
+
+    Raises `MachineNotFound` when one is gone.
+    """
+    what, specs = _filter(vim.VirtualMachine, paths, [_object(one) for one in machines])
+    options = vmodl.query.PropertyCollector.RetrieveOptions()
+    result = connection.call(what, lambda: connection.lean_collector().RetrievePropertiesEx(specs, options))
+    answers = {found.obj._moId: {one.name: one.val for one in found.propSet} for found in result.objects}
+    return [answers.get(one._moId, {}) for one in machines]
+
+
 def ask(connection: Connection, *questions: Question) -> dict[Any, Values]:
     """Return the answers to several questions by object, asked in one call. Raises `MachineNotFound`.
 
