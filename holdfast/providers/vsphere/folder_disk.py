@@ -1,6 +1,7 @@
 """A flat file of a datastore, read in ranges from the vCenter's file server."""
 
 import http.client
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -14,6 +15,7 @@ from holdfast.model.plan import Transport
 from holdfast.model.spans import Span
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.disk_rules import datastore_of, path_in_datastore
+from holdfast.providers.vsphere.read_ahead import ReadAhead
 
 _TIMEOUT_S: Final = 60.0
 _UNAUTHORIZED: Final = (401, 403)
@@ -84,6 +86,7 @@ class FolderDisk:
         self._lock = threading.Lock()
         self._idle: list[_Line] = []
         self._is_closed = False
+        self._ahead = ReadAhead(self._fetch, flat.size_bytes)
         self.transport = transport
 
     @property
@@ -93,13 +96,16 @@ class FolderDisk:
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill ``buffer`` from ``offset``; all of it or `DiskReadFailed`."""
+        if self._is_closed:
+            raise DiskReadFailed(f"reading {self._file.path}: the disk is closed")
         if offset < 0 or offset + len(buffer) > self._size_bytes:
             raise DiskReadFailed(
                 f"reading {len(buffer)} bytes at offset {offset} of {self._file.path}: "
                 f"the disk has {self._size_bytes} bytes"
             )
-        if not buffer:
-            return
+        self._ahead.read_into(offset, buffer)
+
+    def _fetch(self, offset: int, buffer: memoryview) -> None:
         line = self._take()
         wanted = {"Range": f"bytes={offset}-{offset + len(buffer) - 1}"}
         count = line.get(self._file, wanted, buffer)
@@ -120,6 +126,7 @@ class FolderDisk:
         """Close the connections. Idempotent; no other call may be under way."""
         with self._lock:
             self._is_closed, idle, self._idle = True, self._idle, []
+        self._ahead.clear()
         for line in idle:
             line.close()
 
@@ -168,7 +175,7 @@ class _Line:
                     continue
                 if answer.status != wanted:
                     raise _refused(file, answer)
-                return _fill(answer, buffer)
+                return _fill(answer, self._http, buffer)
             except (OSError, http.client.HTTPException) as error:
                 self.close()
                 if is_last:
@@ -198,8 +205,11 @@ class _Line:
         self.close()
 
 
-def _fill(answer: http.client.HTTPResponse, buffer: memoryview) -> int:
+def _fill(answer: http.client.HTTPResponse, line: http.client.HTTPSConnection | None, buffer: memoryview) -> int:
+    """Fill ``buffer`` with the body of an answer as far as it goes; return the count of bytes."""
     done = 0
+    if line is not None and line.sock is not None and answer.length == len(buffer):
+        done = _fill_plainly(answer, line.sock, buffer)
     while done < len(buffer):
         count = answer.readinto(buffer[done:])
         if count == 0:
@@ -208,6 +218,18 @@ def _fill(answer: http.client.HTTPResponse, buffer: memoryview) -> int:
     if not answer.isclosed() and answer.length:
         # More than was wanted; what is left would be taken for the next answer.
         answer.close()
+    return done
+
+
+def _fill_plainly(answer: http.client.HTTPResponse, sock: socket.socket, buffer: memoryview) -> int:
+    """Fill ``buffer`` with a body of its size from the socket itself, which costs half as much; return the count."""
+    done = answer.readinto(buffer[: len(answer.peek(1))])
+    while done < len(buffer):
+        count = sock.recv_into(buffer[done:])
+        if count == 0:
+            raise http.client.IncompleteRead(b"", len(buffer) - done)
+        done += count
+    answer.close()  # all of it was read, so the connection is free for the next request
     return done
 
 

@@ -7,7 +7,7 @@ from typing import Self
 from pyVmomi import vim
 
 from holdfast.clock import Clock
-from holdfast.errors import ChangeTrackingLost, DiskNotFound, MachineNotFound, SnapshotNotFound
+from holdfast.errors import ChangeTrackingLost, DiskNotFound, MachineNotFound
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
 from holdfast.model.machine import (
     ANYWHERE,
@@ -119,13 +119,13 @@ class VSphereProvider:
     def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
         """Open a frozen disk over the best way that works."""
         parts = self._open
-        return parts.opener.open(self._frozen(parts, machine_id, snapshot_id, key))
+        return parts.opener.open(self._frozen(parts, machine_id, snapshot_id, key, with_files=True))
 
     def changed_spans(
         self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, since: ChangeId
     ) -> Iterator[Span]:
         """Return what vSphere says changed since then. Raises `ChangeTrackingLost` at the call or while iterating."""
-        disk = self._frozen(self._open, machine_id, snapshot_id, key)
+        disk = self._frozen(self._open, machine_id, snapshot_id, key, with_files=False)
         reason = reason_to_distrust(since, disk.facts.change_id)
         if reason is not None:
             raise ChangeTrackingLost(f"disk {key} of machine {machine_id}: {reason}")
@@ -162,16 +162,16 @@ class VSphereProvider:
         """Return the targets that were neither committed nor abandoned."""
         return self._open.targets.pending()
 
+    @staticmethod
     def _frozen(
-        self, parts: "_Parts", machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey
+        parts: "_Parts", machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, *, with_files: bool
     ) -> FrozenDiskInVSphere:
-        try:
-            vm, snapshot, disks = parts.keeper.config(machine_id, snapshot_id)
-        except MachineNotFound as error:
-            raise SnapshotNotFound(f"machine {machine_id} has no snapshot {snapshot_id}: it is gone") from error
-        for facts in disks:
+        state = parts.keeper.frozen(machine_id, snapshot_id, with_files=with_files)
+        for facts in state.disks:
             if facts.key == key:
-                return FrozenDiskInVSphere(connection=parts.connection, machine=vm, snapshot=snapshot, facts=facts)
+                return FrozenDiskInVSphere(
+                    connection=parts.connection, machine=state.machine, snapshot=state.snapshot, facts=facts
+                )
         raise DiskNotFound(f"snapshot {snapshot_id} of machine {machine_id} has no disk {key!r}")
 
 
