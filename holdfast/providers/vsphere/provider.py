@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Self
 
 from pyVmomi import vim
 
 from holdfast.clock import Clock
-from holdfast.errors import ChangeTrackingLost, DiskNotFound, MachineNotFound
+from holdfast.errors import ChangeTrackingLost, DiskNotFound, MachineNotFound, SnapshotNotFound
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
 from holdfast.model.machine import (
     ANYWHERE,
@@ -28,6 +29,7 @@ from holdfast.providers.vsphere.changes import FrozenDiskInVSphere, changed_area
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.datacenters import Datacenters
 from holdfast.providers.vsphere.guards import GuardRules
+from holdfast.providers.vsphere.hot_add import HotAdd
 from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.network_disk import NetworkDisks
 from holdfast.providers.vsphere.properties import read
@@ -114,7 +116,10 @@ class VSphereProvider:
 
     def remove_snapshot(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
         """Remove a snapshot and fold its data into the disks; nothing happens when it is gone already."""
-        self._open.keeper.remove(machine_id, snapshot_id)
+        parts = self._open
+        with suppress(SnapshotNotFound, MachineNotFound):
+            parts.hot_add.release_all(lambda: parts.keeper.frozen(machine_id, snapshot_id, with_files=True).disks)
+        parts.keeper.remove(machine_id, snapshot_id)
 
     def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
         """Open a frozen disk over the best way that works."""
@@ -190,5 +195,6 @@ class _Parts:
         self.keeper = SnapshotKeeper(self.connection, self.inventory, clock, rules)
         self.targets = TargetStore(self.connection, self.inventory, clock)
         network = NetworkDisks(settings, clock)
+        self.hot_add = HotAdd(settings, self.connection, clock)
         self.writers = DiskWriters(settings, self.connection, network)
-        self.opener = DiskOpener(settings, Datacenters(self.connection), network)
+        self.opener = DiskOpener(settings, Datacenters(self.connection), network, self.hot_add)
