@@ -46,6 +46,8 @@ REMOVE_PATIENCE_S: Final = 4 * 3600.0
 """Folding a large delta into its disk takes hours on a busy datastore."""
 _CONSOLIDATIONS_MAX: Final = 5
 
+_RESTLESS: Final = "the guest did not come to rest, probably because its tools do not run"
+
 _TREE: Final = "snapshot.rootSnapshotList"
 _MACHINE: Final = ("name", "runtime.powerState", "datastore", _TREE, "recentTask", "config.changeTrackingEnabled",
                    "capability.changeTrackingSupported")  # fmt: skip
@@ -77,6 +79,7 @@ class SnapshotKeeper:
         values = read(self._connection, vm, *_MACHINE)
         for entry, label in _ours(values.get(_TREE)):
             if label.tag == tag:
+                self._check_rest(plain_name(values["name"]), entry, label, options)
                 return self._described(machine_id, entry, label)
         name = plain_name(values["name"])
         self._check(name, values)
@@ -85,6 +88,7 @@ class SnapshotKeeper:
         label = self._take(vm, name, label, options.quiesce)
         for entry, found in _ours(read(self._connection, vm, _TREE).get(_TREE)):
             if found == label:
+                self._check_rest(name, entry, label, options)
                 return self._described(machine_id, entry, label)
         raise SnapshotFailed(f"the snapshot {tag!r} of machine {name!r} is gone as soon as it was taken")
 
@@ -183,12 +187,14 @@ class SnapshotKeeper:
         if quiesce is Quiesce.NEVER or label.power is PowerState.OFF:
             self._snapshot(vm, label, what, is_quiesced=False)
             return label
+        label = msgspec.structs.replace(label, is_rest_asked=True)
         try:
             self._snapshot(vm, label, what, is_quiesced=True)
         except (QuiesceFailed, SnapshotFailed) as error:
             if quiesce is Quiesce.REQUIRE:
                 raise QuiesceFailed(error.message) from error
-            label = msgspec.structs.replace(label, notes=(*label.notes, f"crash-consistent: {error.message}"))
+            notes = (*label.notes, f"crash-consistent: {error.message}")
+            label = msgspec.structs.replace(label, notes=notes, is_rest_asked=False)
             self._snapshot(vm, label, what, is_quiesced=False)
         return label
 
@@ -199,6 +205,13 @@ class SnapshotKeeper:
             lambda: vm.CreateSnapshot_Task(name=name, description=description, memory=False, quiesce=is_quiesced),
         )
         return wait(self._connection, self._clock, task, what, CREATE_PATIENCE_S)
+
+    def _check_rest(self, name: str, entry: Any, label: SnapshotLabel, options: SnapshotOptions) -> None:
+        """Remove a snapshot for which the guest had to come to rest and did not, and raise `QuiesceFailed`."""
+        if options.quiesce is Quiesce.REQUIRE and _is_restless(entry, label):
+            what = f"removing snapshot {entry.snapshot._moId} of machine {name!r}"
+            self._removed(entry.snapshot, what)
+            raise QuiesceFailed(f"taking a snapshot of machine {name!r}: {_RESTLESS}")
 
     # Describing
 
@@ -222,7 +235,7 @@ class SnapshotKeeper:
                 configuration=captured(values),
                 skipped=tuple(SkippedDisk(label=disk.label, reason=reason) for disk, reason in facts if reason),
             ),
-            notes=label.notes,
+            notes=(*label.notes, f"crash-consistent: {_RESTLESS}") if _is_restless(entry, label) else label.notes,
         )
 
     def _frozen(self, snapshot: Any) -> Values:
@@ -249,6 +262,11 @@ class SnapshotKeeper:
             f"the disks of machine {name!r} still need consolidation after {_CONSOLIDATIONS_MAX} attempts",
             hint="Look for disks of this machine that are attached to a proxy, detach them, and consolidate again.",
         )
+
+
+def _is_restless(entry: Any, label: SnapshotLabel) -> bool:
+    """Return whether the guest was asked to come to rest and vSphere went on without."""
+    return label.is_rest_asked and not entry.quiesced
 
 
 def _power(values: Values) -> PowerState:
