@@ -102,7 +102,11 @@ class FolderDisk:
             return
         line = self._take()
         wanted = {"Range": f"bytes={offset}-{offset + len(buffer) - 1}"}
-        count = line.get(self._file, wanted, buffer)
+        try:
+            count = line.get(self._file, wanted, buffer)
+        except DiskNotFound as error:
+            # It was there when the disk was opened: the machine moved, and who opens it again finds it.
+            raise DiskReadFailed(f"reading at offset {offset}: {error.message}") from error
         if count != len(buffer):
             line.close()
             raise DiskReadFailed(
