@@ -140,10 +140,25 @@ async def test_what_change_tracking_hides_is_found_by_who_distrusts_it(stage: St
     lie = {"machine": machine.name, "key": int(machine.disks[0].key), "areas": [{"start": 2 * MIB, "length": MIB}]}
     stage.control("POST", "/tracking-lies", lie)
     stage.write(machine, 2 * MIB + 4096)
-    await stage.run(stage.backup(machine, provider))
+    await stage.run(stage.backup(machine, provider, sample_mib=0))
     assert stage.stored(machine) != stage.content(machine)
     result = await stage.run(stage.backup(machine, provider, distrust_changes=True))
     assert result.session.outcome is Outcome.SUCCESS
+    assert stage.stored(machine) == stage.content(machine)
+    stage.control("POST", "/tracking-lies", lie | {"areas": []})
+    await stage.expect_sound(machine)
+
+
+@pytest.mark.parametrize("provider", [DIRECT, HTTPS])
+async def test_what_change_tracking_hides_is_noticed_by_samples_and_said(stage: Stage, provider: ProviderName) -> None:
+    machine = stage.machine(f"caught-{provider}")
+    await stage.run(stage.backup(machine, provider))
+    lie = {"machine": machine.name, "key": int(machine.disks[0].key), "areas": [{"start": 2 * MIB, "length": MIB}]}
+    stage.control("POST", "/tracking-lies", lie)
+    stage.write(machine, 2 * MIB + 4096)
+    result = await stage.run(stage.backup(machine, provider))
+    assert result.session.outcome is Outcome.WARNING
+    assert "change tracking left a change out" in result.session.notes[0]
     assert stage.stored(machine) == stage.content(machine)
     stage.control("POST", "/tracking-lies", lie | {"areas": []})
     await stage.expect_sound(machine)
