@@ -10,7 +10,7 @@ from holdfast.errors import ChangeTrackingLost
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.ids import ChangeId
 from holdfast.model.plan import PlanStep, ReadDecision, ReadMode
-from holdfast.model.spans import align, subtract
+from holdfast.model.spans import Span, align, subtract
 from holdfast.pipeline.restore import first_difference
 from holdfast.planning.change_trust import lie_reason, sampled_spans
 from holdfast.planning.read_plan import changed_steps, decide_mode, whole_disk_steps
@@ -52,7 +52,7 @@ class ReadPlan:
         is_degraded = self.decision.mode is ReadMode.COMPARED and not request.distrust_changes
         if is_degraded and (before, change_id) != (None, None):
             self._compare_because(self.decision.reason)
-        self.steps = self._whole()
+        self.steps = self._every_byte() if request.distrust_changes else self._whole()
 
     def _changed(self, provider: Provider, earlier: EarlierDisk, since: ChangeId) -> Iterator[PlanStep]:
         request = self.request
@@ -66,7 +66,7 @@ class ReadPlan:
             return self._whole()
         if lie is not None:
             self._compare_because(lie_reason(lie))
-            return self._whole()
+            return self._every_byte()
         sizes = (earlier.disk.size_bytes, self.reader.size_bytes)
         allocated = self.reader.allocated_spans()
         return changed_steps(itertools.chain(first, spans), allocated, sizes, PIECE_SIZE)
@@ -86,6 +86,11 @@ class ReadPlan:
 
     def _whole(self) -> Iterator[PlanStep]:
         return whole_disk_steps(self.reader.allocated_spans(), self.reader.size_bytes, PIECE_SIZE)
+
+    def _every_byte(self) -> Iterator[PlanStep]:
+        """Read holes too: over some transports the tracking that is not believed also says where they are."""
+        size = self.reader.size_bytes
+        return whole_disk_steps([Span(0, size)], size, PIECE_SIZE)
 
     def _compare_because(self, reason: str) -> None:
         self.decision = ReadDecision(mode=ReadMode.COMPARED, reason=reason)

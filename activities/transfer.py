@@ -18,7 +18,7 @@ from activities.pulse import STALL_S, Pulse
 from activities.read_plan import EarlierDisk, ReadPlan
 from activities.tally import Tally
 from holdfast.clock import Clock
-from holdfast.errors import DiskChanged, DiskNotFound, PointNotFound
+from holdfast.errors import DiskChanged, DiskNotFound, PointNotFound, SnapshotNotFound
 from holdfast.formats.contents import PointDisk
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.plan import Transport
@@ -26,6 +26,7 @@ from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.disks import DiskReader
 from holdfast.pipeline.restore import DiskRestore, compare_target
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
+from holdfast.providers.ports import Provider
 from holdfast.storage.chain import Chain, StoredDisk
 from holdfast.storage.chain_writer import ChainWriter
 from holdfast.storage.point_writer import DiskPointWriter, open_disk
@@ -68,7 +69,9 @@ class TransferActivities:
                 min(sink.cursor * PIECE_SIZE, frozen.size),
                 counters_kept=True,
             )
-            return self._run_copy(plan, sink, tally, pulse)
+            copied = self._run_copy(plan, sink, tally, pulse)
+            _check_still_frozen(provider, request)
+            return copied
 
     def _run_copy(self, plan: ReadPlan, sink: DiskPointWriter, tally: Tally, pulse: Pulse) -> DiskCopied:
         options = msgspec.structs.replace(self._options, compression=plan.request.compression)
@@ -149,6 +152,16 @@ def _passed_over(transport: Transport) -> str:
     if not transport.failed:
         return ""
     return f"read over {transport.mode} because better ways failed: {'; '.join(transport.failed)}"
+
+
+def _check_still_frozen(provider: Provider, request: CopyDisk) -> None:
+    """Raise `SnapshotNotFound` when the snapshot has gone: what was read after that may be newer than the rest."""
+    if any(found.snapshot_id == request.snapshot_id for found in provider.snapshots(request.machine_id)):
+        return
+    raise SnapshotNotFound(
+        f"snapshot {request.snapshot_id} of machine {request.machine_id} has gone while disk {request.disk} was read",
+        hint="Somebody removed the snapshot, or the machine; run the job again.",
+    )
 
 
 def _frozen_disk(writer: ChainWriter, request: CopyDisk, reader: DiskReader) -> PointDisk:

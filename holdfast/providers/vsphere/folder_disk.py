@@ -108,7 +108,11 @@ class FolderDisk:
     def _fetch(self, offset: int, buffer: memoryview) -> None:
         line = self._take()
         wanted = {"Range": f"bytes={offset}-{offset + len(buffer) - 1}"}
-        count = line.get(self._file, wanted, buffer)
+        try:
+            count = line.get(self._file, wanted, buffer)
+        except DiskNotFound as error:
+            # It was there when the disk was opened: the machine moved, and who opens it again finds it.
+            raise DiskReadFailed(f"reading at offset {offset}: {error.message}") from error
         if count != len(buffer):
             line.close()
             raise DiskReadFailed(
@@ -162,14 +166,16 @@ class _Line:
     def get(self, file: DatastoreFile, headers: dict[str, str], buffer: memoryview) -> int:
         """Read a file or a range of it into ``buffer`` until either ends; return the count of bytes.
 
-        A session that has ended is renewed once, and so is a connection that the server had closed meanwhile.
+        A session that has ended is renewed once, and so is a connection that the server had closed meanwhile; a server
+        that was started again has done both.
         """
         wanted = http.client.PARTIAL_CONTENT if "Range" in headers else http.client.OK
-        for attempt in (1, 2):
-            is_last = attempt == 2  # noqa: PLR2004 - counted from one
+        is_renewed = is_reconnected = False
+        while True:
             try:
                 answer = self._ask(file, headers)
-                if answer.status in _UNAUTHORIZED and not is_last:
+                if answer.status in _UNAUTHORIZED and not is_renewed:
+                    is_renewed = True
                     self.close()
                     self._connection.ensure_session()
                     continue
@@ -178,9 +184,9 @@ class _Line:
                 return _fill(answer, self._http, buffer)
             except (OSError, http.client.HTTPException) as error:
                 self.close()
-                if is_last:
+                if is_reconnected:
                     raise DiskReadFailed(f"reading {file.path}: {str(error) or type(error).__name__}") from error
-        raise AssertionError("the last attempt returns or raises")
+                is_reconnected = True
 
     def _ask(self, file: DatastoreFile, headers: dict[str, str]) -> http.client.HTTPResponse:
         if self._http is None:

@@ -25,6 +25,7 @@ from holdfast.providers.vsphere.names import plain_name
 from holdfast.providers.vsphere.properties import Question, Step, Values, ask, read_all
 from holdfast.providers.vsphere.snapshot_tree import TREE, ours
 
+RESTLESS: Final = "the guest did not come to rest, probably because its tools do not run"
 REMEMBERED_MAX: Final = 1024
 """Snapshots of which the configuration is remembered, about 10 KiB each."""
 
@@ -138,8 +139,13 @@ def described(machine_id: MachineId, entry: Any, label: SnapshotLabel, state: Fr
             configuration=state.configuration,
             skipped=tuple(SkippedDisk(label=disk.label, reason=reason) for disk, reason in facts if reason),
         ),
-        notes=label.notes,
+        notes=(*label.notes, f"crash-consistent: {RESTLESS}") if is_restless(entry, label) else label.notes,
     )
+
+
+def is_restless(entry: Any, label: SnapshotLabel) -> bool:
+    """Return whether the guest was asked to come to rest and vSphere went on without."""
+    return label.is_rest_asked and not entry.quiesced
 
 
 def _change_id(disk: DiskFacts) -> ChangeId | None:

@@ -20,6 +20,9 @@ class SnapshotLabel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     power: PowerState = PowerState.OFF
     """Whether the machine ran; vSphere itself does not tell that of a snapshot without memory."""
     notes: tuple[str, ...] = ()
+    is_rest_asked: bool = False
+    """Whether the guest was asked to come to rest. A guest without running tools is frozen as it is, and nobody is
+    told but who looks at the snapshot."""
 
 
 def staging_name(target_id: str) -> str:

@@ -14,7 +14,7 @@ from holdfast.errors import HoldfastError, MachineNotFound, QuiesceFailed, Snaps
 from holdfast.model.ids import MachineId, SnapshotId
 from holdfast.model.machine import PowerState, Quiesce, Snapshot, SnapshotOptions
 from holdfast.providers.vsphere.connection import Connection
-from holdfast.providers.vsphere.frozen import Frozen, FrozenStates, described
+from holdfast.providers.vsphere.frozen import RESTLESS, Frozen, FrozenStates, described, is_restless
 from holdfast.providers.vsphere.guards import GuardRules, check_snapshot
 from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.labels import SnapshotLabel, snapshot_description, snapshot_name
@@ -53,6 +53,8 @@ class SnapshotKeeper:
         """Freeze a machine, or return the snapshot that carries the tag already."""
         view = self._swept(machine_id)
         known = [(entry, label) for entry, label in ours(view.tree) if label.tag == tag]
+        for entry, label in known:
+            self._check_rest(view.name, entry, label, options)
         for snapshot in self._states.of_entries(machine_id, view.vm, known):
             return snapshot
         check_snapshot(view.name, foreign(view.tree), list(view.datastores()), self._rules.guards)
@@ -64,6 +66,7 @@ class SnapshotKeeper:
             raise SnapshotFailed(
                 f"the snapshot {tag!r} of machine {view.name!r} is gone as soon as it was taken"
             ) from error
+        self._check_rest(view.name, entry, label, options)
         return described(machine_id, entry, label, state)
 
     def of_machine(self, machine_id: MachineId) -> list[Snapshot]:
@@ -134,12 +137,14 @@ class SnapshotKeeper:
         vm, what = view.vm, f"taking a snapshot of machine {view.name!r}"
         if quiesce is Quiesce.NEVER or label.power is PowerState.OFF:
             return label, self._snapshot(vm, label, what, is_quiesced=False)
+        label = msgspec.structs.replace(label, is_rest_asked=True)
         try:
             return label, self._snapshot(vm, label, what, is_quiesced=True)
         except (QuiesceFailed, SnapshotFailed) as error:
             if quiesce is Quiesce.REQUIRE:
                 raise QuiesceFailed(error.message) from error
-            label = msgspec.structs.replace(label, notes=(*label.notes, f"crash-consistent: {error.message}"))
+            notes = (*label.notes, f"crash-consistent: {error.message}")
+            label = msgspec.structs.replace(label, notes=notes, is_rest_asked=False)
             return label, self._snapshot(vm, label, what, is_quiesced=False)
 
     def _snapshot(self, vm: Any, label: SnapshotLabel, what: str, *, is_quiesced: bool) -> Any:
@@ -149,6 +154,12 @@ class SnapshotKeeper:
             lambda: vm.CreateSnapshot_Task(name=name, description=description, memory=False, quiesce=is_quiesced),
         )
         return wait(self._connection, self._clock, task, what, CREATE_PATIENCE_S)
+
+    def _check_rest(self, name: str, entry: Any, label: SnapshotLabel, options: SnapshotOptions) -> None:
+        """Remove a snapshot for which the guest had to come to rest and did not, and raise `QuiesceFailed`."""
+        if options.quiesce is Quiesce.REQUIRE and is_restless(entry, label):
+            self._removed(entry.snapshot, f"removing snapshot {entry.snapshot._moId} of machine {name!r}")
+            raise QuiesceFailed(f"taking a snapshot of machine {name!r}: {RESTLESS}")
 
     # Removing
 
