@@ -4,6 +4,7 @@ A workflow id is derived from what the workflow protects, so that Temporal itsel
 """
 
 from holdfast.model.ids import JobName, MachineId, RepositoryName, SessionId, folder_name
+from holdfast.model.tags import session_tag
 
 CONTROL = "control"
 """Workflows and the catalog."""
@@ -54,4 +55,4 @@ def verify_id(repository: RepositoryName) -> str:
 
 def snapshot_tag(session_id: SessionId) -> str:
     """Return the tag that everything a session creates at a provider carries."""
-    return f"holdfast-{session_id}"
+    return session_tag(session_id)
