@@ -3,7 +3,7 @@
 A workflow id is derived from what the workflow protects, so that Temporal itself refuses a second start.
 """
 
-from holdfast.model.ids import JobName, MachineId, RepositoryName, SessionId, folder_name
+from holdfast.model.ids import JobName, MachineId, ProviderName, RepositoryName, SessionId, folder_name
 from holdfast.model.tags import session_tag
 
 CONTROL = "control"
@@ -51,6 +51,11 @@ def restore_id(session_id: SessionId) -> str:
 def verify_id(repository: RepositoryName) -> str:
     """Return the workflow id of a verification; one at a time for each repository."""
     return f"verify/{repository}"
+
+
+def sweep_id(provider: ProviderName) -> str:
+    """Return the workflow id of a sweep; one at a time for each provider."""
+    return f"sweep/{provider}"
 
 
 def snapshot_tag(session_id: SessionId) -> str:

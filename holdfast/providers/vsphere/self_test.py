@@ -143,20 +143,20 @@ def _lacking(one: Missing) -> str:
 
 def judge_inventory(machines: Iterable[MachineFacts]) -> Iterator[Finding]:
     """Yield how many machines there are, and which cannot be protected or not wholly, and why."""
-    counted = 0
+    seen = 0
     groups: dict[str, list[str]] = {}
     for machine in machines:
-        counted += 1
+        seen += 1
         for group in _obstacles(machine):
             groups.setdefault(group, []).append(machine.name)
-    if not counted:
+    if not seen:
         hint = "Give the account its role on a folder or datacenter with machines, with propagation."
         yield warning("machines", "the account sees none", hint)
         return
-    yield ok("machines", f"{counted} seen, {counted - len(_left_out(groups))} can be protected")
+    yield ok("machines", f"{seen} seen, {seen - len(_left_out(groups))} can be protected")
     for group, names in groups.items():
-        text = f"{len(names)} {_OBSTACLES[group][0]}: {named(names)}"
-        hint = _OBSTACLES[group][1]
+        noun, what, hint = _OBSTACLES[group]
+        text = f"{counted(len(names), noun)}{what}: {named(names)}"
         yield warning(group, text, hint) if hint else ok(group, text)
 
 
@@ -176,21 +176,25 @@ def _left_out(groups: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 _OBSTACLES: Final = {
-    "templates": ("templates, which cannot be frozen", ""),
+    "templates": ("template", ", which cannot be frozen", ""),
     "machines away": (
-        "machines without a configuration",
+        "machine",
+        " without a configuration",
         "Their host is away, or they are being made; look at them in the vSphere Client.",
     ),
     "disks left out": (
-        "machines with disks that snapshots leave out",
+        "machine",
+        " with disks that snapshots leave out",
         "`holdfast machines` names the disks and why; make them dependent, or protect them from inside the guest.",
     ),
     "no disk protected": (
-        "machines of whose disks none can be protected",
+        "machine",
+        " without any disk that can be protected",
         "`holdfast machines` names the disks and why; make them dependent, or protect them from inside the guest.",
     ),
     "no change tracking": (
-        "machines that cannot track changes",
+        "machine",
+        " without support for change tracking",
         "They are read as a whole every time; raise their hardware version to 7 or newer.",
     ),
 }
@@ -243,10 +247,18 @@ def summary_of(readings: Iterable[Reading]) -> Iterator[Finding]:
         if not one.problem:
             rates.setdefault(one.mode, []).append(one.rate_mib_s)
     for mode, measured in rates.items():
-        yield ok(f"rate over {mode}", f"{statistics.median(measured):.0f} MiB/s, the middle of {len(measured)} disks")
+        yield ok(
+            f"rate over {mode}",
+            f"{statistics.median(measured):.0f} MiB/s, the middle of {counted(len(measured), 'disk')}",
+        )
 
 
 def named(names: Sequence[str], most: int = _NAMED_MAX) -> str:
     """Return some names, and how many more there are."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun, such as ``1 disk`` or ``2 disks``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

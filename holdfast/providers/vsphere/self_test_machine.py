@@ -18,6 +18,7 @@ from holdfast.providers.vsphere.self_test import (
     SAMPLE_MAX,
     Finding,
     Reading,
+    counted,
     failed,
     judge_readings,
     ok,
@@ -47,7 +48,9 @@ class MachineTest:
                 machine = provider.machine(reference)
             except HoldfastError as error:
                 return [failed("machine", error)]
-            self._found = [ok("machine", f"{machine.name}, {len(machine.disks)} disks, power {machine.power}")]
+            self._found = [
+                ok("machine", f"{machine.name}, {counted(len(machine.disks), 'disk')}, power {machine.power}")
+            ]
             try:
                 self._try(provider, machine, tag)
             finally:
@@ -128,7 +131,7 @@ class MachineTest:
 
 
 def _about_snapshot(snapshot: Snapshot, took_s: float) -> Iterator[Finding]:
-    yield ok("snapshot", f"taken in {took_s:.1f} s, {len(snapshot.disks)} disks")
+    yield ok("snapshot", f"taken in {took_s:.1f} s, {counted(len(snapshot.disks), 'disk')}")
     for note in snapshot.notes:
         yield warning("snapshot", note, "Backups of this machine will say the same.")
     for skipped in snapshot.machine.skipped:
