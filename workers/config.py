@@ -22,6 +22,7 @@ from holdfast.model.compression import Compression
 from holdfast.model.ids import CredentialName, JobName, ProviderName, RepositoryName
 from holdfast.model.machine import Quiesce
 from workers.credentials import NAME, Credentials
+from workers.cron import check_cron
 from workers.provider_settings import (
     KIND,
     KINDS,
@@ -39,8 +40,6 @@ TASKS_MAX = 64
 """Most disks one proxy works on, and most machines one session works on, at once."""
 
 _SAMPLE_MIB_MAX = 1 << 20
-_CRON_FIELDS = 5
-_CRON_FIELD = re.compile(r"[0-9A-Za-z*,/-]+")
 _UNKNOWN_KIND = re.compile(r"Invalid value (?P<kind>'.*') - at `\$(?P<place>\.providers\[\d+\])\.kind`")
 _UNKNOWN_KEY = re.compile(r"Object contains unknown field `(?P<key>.*?)`(?: - at `\$(?P<place>.*)`)?")
 _WRONG_VALUE = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<place>.*)`)?")
@@ -371,10 +370,7 @@ def _check_job(job: JobSettings, settings: Settings) -> None:
 
 
 def _check_schedule(job: JobSettings) -> None:
-    fields = [] if job.schedule is None else job.schedule.split()
-    if job.schedule is not None and not (len(fields) == _CRON_FIELDS and all(map(_CRON_FIELD.fullmatch, fields))):
-        hint = "Give five fields: minute, hour, day of month, month, day of week; `0 22 * * *` is ten at night."
-        raise ConfigurationInvalid(f"schedule of job {job.name} is {job.schedule!r}", hint=hint)
+    check_cron(f"schedule of job {job.name}", job.schedule)
     try:
         ZoneInfo(job.timezone)
     except (LookupError, OSError, ValueError) as error:

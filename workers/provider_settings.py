@@ -9,6 +9,7 @@ from holdfast.errors import ConfigurationInvalid
 from holdfast.model.ids import CredentialName, ProviderName
 from holdfast.model.plan import TransportMode
 from workers.credentials import NAME
+from workers.cron import check_cron
 
 KIND: Final = "kind"
 KIND_DEFAULT: Final = "local"
@@ -67,6 +68,9 @@ class VSphereProviderSettings(
     """Our snapshots open at once on one datastore; 0: no limit."""
     foreign_snapshots: Literal["allow", "refuse"] = "allow"
     """Whether machines are protected that have snapshots of somebody else."""
+    sweep: str | None = None
+    """When what dead sessions left is removed, as five cron fields in UTC; without it only when asked to. See
+    `holdfast schedule apply`."""
 
 
 ProviderSettings: TypeAlias = LocalProviderSettings | VSphereProviderSettings
@@ -105,6 +109,7 @@ def check_vsphere(settings: VSphereProviderSettings) -> None:
         raise ConfigurationInvalid(f"transports of provider {name} name one way twice")
     if not NAME.fullmatch(settings.credential):
         raise ConfigurationInvalid(f"provider {name}: {settings.credential!r} cannot be the name of a credential")
+    check_cron(f"sweep of provider {name}", settings.sweep)
     if settings.thumbprint is not None and settings.ca_file is not None:
         hint = "A pinned certificate needs no CA: leave one of the two keys out."
         raise ConfigurationInvalid(f"provider {name} has both thumbprint and ca_file", hint=hint)

@@ -19,6 +19,8 @@ from workers.credentials import Credentials
 from workers.provider_settings import LocalProviderSettings, VSphereProviderSettings
 
 if TYPE_CHECKING:
+    from holdfast.providers.vsphere.self_test import Finding
+    from holdfast.providers.vsphere.self_test_machine import MachineTest
     from holdfast.providers.vsphere.settings import VSphereSettings
 
 _VENDOR_PACKAGES = ("pyVim", "pyVmomi")
@@ -60,6 +62,24 @@ def vsphere_product(settings: VSphereProviderSettings, credentials: Credentials)
 
     with Connection(vsphere_settings(settings, credentials).endpoint) as connection:
         return str(connection.content.about.fullName)
+
+
+def vsphere_self_test(settings: VSphereProviderSettings, credentials: Credentials, clock: Clock) -> "Iterator[Finding]":
+    """Yield what a test of a vCenter finds that touches no machine. Raises `ToolMissing` as above."""
+    with _vendor_package(settings):
+        from holdfast.providers.vsphere.self_test_vcenter import examine
+
+    yield from examine(vsphere_settings(settings, credentials), clock)
+
+
+def vsphere_machine_test(
+    settings: VSphereProviderSettings, credentials: Credentials, clock: Clock, say: Callable[[str], None]
+) -> "MachineTest":
+    """Return a test on one machine, which takes a snapshot of it. Raises `ToolMissing` as above."""
+    with _vendor_package(settings):
+        from holdfast.providers.vsphere.self_test_machine import MachineTest
+
+    return MachineTest(vsphere_settings(settings, credentials), clock, say)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from holdfast.model.ids import CredentialName, DiskKey, JobName, MachineId, Prov
 from holdfast.model.machine import ANYWHERE, Machine, Placement, PowerState, Quiesce
 from holdfast.model.points import PointSummary, VerifyReport
 from holdfast.model.session import Outcome, Problem, Session, Task
+from holdfast.planning.sweep import AGE_MIN_S, Decision
 
 
 class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +105,31 @@ class VerifyRequest(msgspec.Struct, frozen=True, kw_only=True):
     job: JobName = JobName("verify")
 
 
+class SweepRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The removal of what dead sessions left at a provider. ``session_id`` empty: derived from the run."""
+
+    provider: ProviderName
+    proxy: str
+    is_dry_run: bool = False
+    """Only say what would be done."""
+    age_min_s: int = AGE_MIN_S
+    """Nothing younger is removed."""
+    with_unknown: bool = False
+    """Remove also what no known session made."""
+    session_id: SessionId = SessionId("")
+    job: JobName = JobName("sweep")
+
+
+class SweepReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sweep found and did."""
+
+    decisions: tuple[Decision, ...] = ()
+    """At most 200."""
+    removed: int = 0
+    kept: int = 0
+    is_dry_run: bool = False
+
+
 class SessionResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a session ended; small, the details are in the catalog."""
 
@@ -113,6 +139,8 @@ class SessionResult(msgspec.Struct, frozen=True, kw_only=True):
     report: VerifyReport | None = None
     machine: Machine | None = None
     """The machine a restore made or changed."""
+    swept: SweepReport | None = None
+    """What a sweep found and did."""
 
 
 class TaskProgress(msgspec.Struct, frozen=True, kw_only=True):

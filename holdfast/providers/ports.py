@@ -76,6 +76,10 @@ class Snapshots(Protocol):
         """Return our snapshots of the machine, oldest first."""
         ...
 
+    def open_snapshots(self) -> Iterator[Snapshot]:
+        """Yield every snapshot of ours at any machine, whoever of us made it."""
+        ...
+
     def remove_snapshot(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
         """Remove a snapshot; nothing happens when it is gone already."""
         ...

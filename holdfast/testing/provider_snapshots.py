@@ -94,6 +94,17 @@ class SnapshotConformance:
         assert bench.reconnect().snapshots(subject.machine_id) == made
         assert bench.provider.snapshots(other.machine_id) == []
 
+    def test_every_open_snapshot_is_found_whatever_machine_it_is_of(self, bench: ProviderBench) -> None:
+        """Whoever cleans up need not know the machines."""
+        one, two = Subject(bench, "one", MIB), Subject(bench, "two", MIB)
+        Subject(bench, "untouched", MIB)
+        assert list(bench.provider.open_snapshots()) == []
+        made = [one.snapshot("a"), two.snapshot("a"), two.snapshot("b")]
+        found = list(bench.reconnect().open_snapshots())
+        assert sorted(found, key=lambda s: (s.machine_id, s.tag)) == sorted(made, key=lambda s: (s.machine_id, s.tag))
+        bench.provider.remove_snapshot(two.machine_id, made[1].snapshot_id)
+        assert made[1] not in list(bench.provider.open_snapshots())
+
     def test_removal_is_idempotent_and_leaves_the_others(self, bench: ProviderBench) -> None:
         """The live disk and the later snapshot keep their content."""
         subject = Subject(bench, "web", 2 * MIB)

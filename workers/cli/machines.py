@@ -13,7 +13,7 @@ from holdfast.model.machine import Machine, PowerState
 from holdfast.model.selection import SelectorKind, parse_selector
 from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.providers.ports import Provider
-from workers.cli import wording
+from workers.cli import provider_sweep, wording
 from workers.cli.commands import LOOK, RUN, command, family
 from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Invocation, error_document
@@ -57,6 +57,7 @@ def register(app: typer.Typer) -> None:
     command(machine, "power", examples=(("machine power web off", "switch it off, as a restore over it needs"),))(power)
     provider = family(app, "provider", panel=RUN, help_line="Providers: the hypervisors with the machines.")
     command(provider, "create", examples=(("provider create lab", "make the folder of a local provider"),))(create)
+    provider_sweep.register(provider)
 
 
 def machines(run: Invocation, *, references: InOption = None, provider: ProviderOption = None) -> None:

@@ -132,6 +132,11 @@ class LocalProvider:
         self._root.check()
         return self._snapshots.of_machine(machine_id)
 
+    def open_snapshots(self) -> Iterator[Snapshot]:
+        """Yield every snapshot, machine by machine, also of machines that are gone."""
+        self._root.check()
+        return self._snapshots.all()
+
     def remove_snapshot(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
         """Remove a snapshot; nothing happens when it is gone already."""
         self._root.check()

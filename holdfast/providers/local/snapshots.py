@@ -98,6 +98,13 @@ class SnapshotStore:
         """Return the complete snapshots of a machine, oldest first."""
         return [file.snapshot for file in self._load_all(machine_id)]
 
+    def all(self) -> Iterator[Snapshot]:
+        """Yield the complete snapshots of all machines."""
+        if not self._root.snapshots.exists():
+            return
+        for folder in visible_folders(self._root.snapshots):
+            yield from self.of_machine(MachineId(folder.name))
+
     def remove(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
         """Remove a snapshot; nothing happens when it is gone already."""
         with os_errors(SnapshotFailed, f"removing snapshot {snapshot_id} of machine {machine_id}"):

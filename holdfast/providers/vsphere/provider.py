@@ -32,6 +32,7 @@ from holdfast.providers.vsphere.guards import GuardRules
 from holdfast.providers.vsphere.hot_add import HotAdd
 from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.network_disk import NetworkDisks
+from holdfast.providers.vsphere.open_snapshots import machines_with_ours
 from holdfast.providers.vsphere.properties import read
 from holdfast.providers.vsphere.reading import DiskOpener
 from holdfast.providers.vsphere.settings import VSphereSettings
@@ -113,6 +114,11 @@ class VSphereProvider:
             return self._open.keeper.of_machine(machine_id)
         except MachineNotFound:
             return []
+
+    def open_snapshots(self) -> Iterator[Snapshot]:
+        """Yield every snapshot of ours, machine by machine."""
+        for machine_id in machines_with_ours(self._open.connection):
+            yield from self.snapshots(machine_id)
 
     def remove_snapshot(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
         """Remove a snapshot and fold its data into the disks; nothing happens when it is gone already."""
