@@ -65,6 +65,8 @@ class MachineBackupResult(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     tasks: tuple[Task, ...] = ()
     point: PointSummary | None = None
+    snapshot_open_s: float = 0.0
+    """How long the machine's snapshot was there; 0 when it was not taken, or not removed as planned."""
     notes: tuple[str, ...] = ()
     problem: Problem | None = None
 
