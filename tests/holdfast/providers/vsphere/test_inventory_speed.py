@@ -1,4 +1,4 @@
-"""Figure: an inventory of 5,000 machines takes at most 10 s, and little memory."""
+"""An inventory of thousands of machines takes seconds and little memory; `make bench` takes the figure."""
 
 import time
 import tracemalloc
@@ -10,14 +10,15 @@ import pytest
 from holdfast.clock import SystemClock
 from holdfast.model.ids import MachineId
 from holdfast.providers.vsphere.provider import VSphereProvider
+from tests.bench.vsphere import INVENTORY_S_MAX, MACHINES, seconds_to_list
 from tests.holdfast.providers.vsphere.bench import settings_of
 from workers.vcenter_lab import VCenterAddress, VCenterLab, VCenterSettings
 
 pytestmark = [pytest.mark.vsphere, pytest.mark.slow]
 
-MACHINES = 5000
 LOOKED_AT = 1500
-SECONDS_MAX = 10.0
+# On a quiet host; here the other test process of the suite takes its share.
+SECONDS_MAX = 3 * INVENTORY_S_MAX
 # The names of all are held, and a few pages of 250 machines with their disks.
 PEAK_MAX = 32 << 20
 
@@ -38,13 +39,8 @@ def provider(address: VCenterAddress) -> Iterator[VSphereProvider]:
         yield provider
 
 
-def test_five_thousand_machines_are_listed_in_ten_seconds(provider: VSphereProvider) -> None:
-    provider.targets()  # logs in
-    began = time.perf_counter()
-    count = sum(1 for _ in provider.machines())
-    seconds = time.perf_counter() - began
-    assert count == MACHINES
-    assert seconds <= SECONDS_MAX, f"{seconds:.2f} s"
+def test_five_thousand_machines_are_listed_in_seconds(address: VCenterAddress) -> None:
+    assert seconds_to_list(address, MACHINES) <= SECONDS_MAX
 
 
 def test_a_listing_holds_one_page_of_descriptions(provider: VSphereProvider) -> None:
