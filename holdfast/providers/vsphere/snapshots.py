@@ -27,6 +27,7 @@ CREATE_PATIENCE_S: Final = 900.0
 REMOVE_PATIENCE_S: Final = 4 * 3600.0
 """Folding a large delta into its disk takes hours on a busy datastore."""
 _CONSOLIDATIONS_MAX: Final = 5
+_CRASH_CONSISTENT: Final = "crash-consistent"
 _SWITCHING: Final = ""
 """Tag of the snapshot that is taken and removed to switch change tracking on; no caller's tag is empty."""
 
@@ -52,9 +53,10 @@ class SnapshotKeeper:
     def create(self, machine_id: MachineId, tag: str, options: SnapshotOptions) -> Snapshot:
         """Freeze a machine, or return the snapshot that carries the tag already."""
         view = self._swept(machine_id)
-        known = [(entry, label) for entry, label in ours(view.tree) if label.tag == tag]
-        for snapshot in self._states.of_entries(machine_id, view.vm, known):
-            return snapshot
+        for entry, label in ours(view.tree):
+            if label.tag == tag:
+                label = self._rested(view, entry, label, options.quiesce)
+                return self._states.of_entries(machine_id, view.vm, [(entry, label)])[0]
         check_snapshot(view.name, foreign(view.tree), list(view.datastores()), self._rules.guards)
         label = SnapshotLabel(tag=tag, power=view.power, notes=self._track(view))
         label, taken = self._take(view, label, options.quiesce)
@@ -64,7 +66,7 @@ class SnapshotKeeper:
             raise SnapshotFailed(
                 f"the snapshot {tag!r} of machine {view.name!r} is gone as soon as it was taken"
             ) from error
-        return described(machine_id, entry, label, state)
+        return described(machine_id, entry, self._rested(view, entry, label, options.quiesce), state)
 
     def of_machine(self, machine_id: MachineId) -> list[Snapshot]:
         """Return our snapshots of a machine, oldest first. Raises `MachineNotFound`."""
@@ -139,8 +141,22 @@ class SnapshotKeeper:
         except (QuiesceFailed, SnapshotFailed) as error:
             if quiesce is Quiesce.REQUIRE:
                 raise QuiesceFailed(error.message) from error
-            label = msgspec.structs.replace(label, notes=(*label.notes, f"crash-consistent: {error.message}"))
+            label = msgspec.structs.replace(label, notes=(*label.notes, f"{_CRASH_CONSISTENT}: {error.message}"))
             return label, self._snapshot(vm, label, what, is_quiesced=False)
+
+    def _rested(self, view: MachineView, entry: Any, label: SnapshotLabel, quiesce: Quiesce) -> SnapshotLabel:
+        """Return a label that says so when the guest did not come to rest; when it has to, remove the snapshot.
+
+        Without running tools vSphere ignores the wish and tells only in the tree.
+        """
+        is_told = any(note.startswith(_CRASH_CONSISTENT) for note in label.notes)
+        if quiesce is Quiesce.NEVER or label.power is PowerState.OFF or entry.quiesced or is_told:
+            return label
+        reason = "the guest was not brought to rest, as when its tools do not run"
+        if quiesce is Quiesce.REQUIRE:
+            self._removed(entry.snapshot, f"removing snapshot {entry.name!r} of machine {view.name!r}")
+            raise QuiesceFailed(f"machine {view.name!r}: {reason}")
+        return msgspec.structs.replace(label, notes=(*label.notes, f"{_CRASH_CONSISTENT}: {reason}"))
 
     def _snapshot(self, vm: Any, label: SnapshotLabel, what: str, *, is_quiesced: bool) -> Any:
         name, description = snapshot_name(label.tag), snapshot_description(label)
