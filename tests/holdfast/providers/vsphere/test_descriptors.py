@@ -11,7 +11,7 @@ MIB = 1 << 20
 
 
 def descriptor(extents: str, parent: str = "ffffffff") -> str:
-    head = f"# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID={parent}\ncreateType=\"vmfs\"\n\n"
+    head = f'# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID={parent}\ncreateType="vmfs"\n\n'
     return f'{head}# Extent description\n{extents}\n\nddb.uuid = "60 00"\n'
 
 

@@ -23,7 +23,9 @@ def test_a_label_comes_back_from_a_description(tag: str, power: PowerState, note
     assert read_description(snapshot_description(label)) == label
 
 
-@pytest.mark.parametrize("text", ["", "before the upgrade", "holdfast: ", "holdfast: {}", 'holdfast: {"tag": 1}', "x\n{}"])
+@pytest.mark.parametrize(
+    "text", ["", "before the upgrade", "holdfast: ", "holdfast: {}", 'holdfast: {"tag": 1}', "x\n{}"]
+)
 def test_a_description_of_others_is_no_label(text: str) -> None:
     assert read_description(text) is None
 

@@ -137,9 +137,7 @@ def test_a_snapshot_whose_creation_was_cut_off_is_listed(bench: VSphereBench, ma
     assert found.tag == "tag"
 
 
-def test_what_a_switch_of_tracking_left_is_removed_by_the_next_snapshot(
-    bench: VSphereBench, machine: Machine
-) -> None:
+def test_what_a_switch_of_tracking_left_is_removed_by_the_next_snapshot(bench: VSphereBench, machine: Machine) -> None:
     break_call(bench, "RemoveSnapshot_Task", "drop")
     with pytest.raises(ProviderUnavailable):
         bench.provider.create_snapshot(machine.machine_id, "tag")
@@ -150,16 +148,12 @@ def test_what_a_switch_of_tracking_left_is_removed_by_the_next_snapshot(
 
 
 @pytest.mark.parametrize("options", [SnapshotOptions(), TRY, REQUIRE])
-def test_a_machine_that_is_off_needs_no_rest(
-    bench: VSphereBench, machine: Machine, options: SnapshotOptions
-) -> None:
+def test_a_machine_that_is_off_needs_no_rest(bench: VSphereBench, machine: Machine, options: SnapshotOptions) -> None:
     taken = bench.provider.create_snapshot(machine.machine_id, "tag", options)
     assert (taken.notes, taken.machine.power) == ((), PowerState.OFF)
 
 
-def test_a_guest_that_fails_to_rest_is_frozen_as_it_is_and_that_is_said(
-    bench: VSphereBench, machine: Machine
-) -> None:
+def test_a_guest_that_fails_to_rest_is_frozen_as_it_is_and_that_is_said(bench: VSphereBench, machine: Machine) -> None:
     bench.provider.set_power(machine.machine_id, PowerState.ON)
     fail = {"fault": "ApplicationQuiesceFault", "message": "writer 7 is stuck"}
     break_call(bench, "CreateSnapshot_Task", "fail-task", at=2, **fail)
@@ -231,9 +225,7 @@ def test_change_tracking_is_switched_on_unless_the_operator_forbids(bench: VSphe
     assert taken.notes == ()
 
 
-def test_a_switch_of_tracking_that_fails_is_said_and_does_not_matter(
-    bench: VSphereBench, machine: Machine
-) -> None:
+def test_a_switch_of_tracking_that_fails_is_said_and_does_not_matter(bench: VSphereBench, machine: Machine) -> None:
     break_call(bench, "ReconfigVM_Task", "fail", fault="InvalidState")
     taken = bench.provider.create_snapshot(machine.machine_id, "tag")
     assert "changes are not tracked" in taken.notes[0]
@@ -252,9 +244,7 @@ def test_a_locked_file_keeps_a_removal_open_until_it_is_let_go(bench: VSphereBen
     assert not bench.vm(machine.machine_id).runtime.consolidationNeeded
 
 
-def test_a_snapshot_that_others_removed_is_not_found_though_it_was_seen(
-    bench: VSphereBench, machine: Machine
-) -> None:
+def test_a_snapshot_that_others_removed_is_not_found_though_it_was_seen(bench: VSphereBench, machine: Machine) -> None:
     bench.write_live(machine.machine_id, machine.disks[0].key, 0, b"x" * 512)
     earlier = bench.provider.create_snapshot(machine.machine_id, "1")
     bench.provider.remove_snapshot(machine.machine_id, earlier.snapshot_id)

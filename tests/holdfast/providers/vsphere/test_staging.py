@@ -15,9 +15,7 @@ SATA = Controller(key=15000, kind="VirtualAHCIController", bus=0)
 
 
 def captured(key: str, controller: int, unit: int) -> CapturedDisk:
-    return CapturedDisk(
-        key=DiskKey(key), label="", controller=controller, unit=unit, is_thin=True, datastore="ds"
-    )
+    return CapturedDisk(key=DiskKey(key), label="", controller=controller, unit=unit, is_thin=True, datastore="ds")
 
 
 def disks(*keys: str) -> list[Disk]:

@@ -52,9 +52,7 @@ def test_other_texts_are_no_ids(text: str) -> None:
 
 
 def test_a_state_is_complete_once_its_files_are_known() -> None:
-    got = DiskFacts(
-        key=DiskKey("2001"), label="", size_bytes=512, file="[ds] x/x-0.vmdk", controller=1000, unit=1
-    )
+    got = DiskFacts(key=DiskKey("2001"), label="", size_bytes=512, file="[ds] x/x-0.vmdk", controller=1000, unit=1)
     state = with_files(STATE, [got])
     assert state.is_complete
     [disk] = state.disks
