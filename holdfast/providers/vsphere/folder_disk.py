@@ -18,6 +18,8 @@ from holdfast.providers.vsphere.disk_rules import datastore_of, path_in_datastor
 from holdfast.providers.vsphere.read_ahead import ReadAhead
 
 _TIMEOUT_S: Final = 60.0
+_RECEIVE_BUFFER: Final = 4 << 20
+"""The kernel goes on receiving while Python is busy."""
 _UNAUTHORIZED: Final = (401, 403)
 
 
@@ -194,6 +196,8 @@ class _Line:
             self._http = http.client.HTTPSConnection(
                 endpoint.host, endpoint.port, timeout=_TIMEOUT_S, context=self._connection.tls
             )
+            self._http.connect()
+            self._http.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         self._http.request("GET", file.url, headers={"Cookie": self._connection.cookie} | headers)
         return self._http.getresponse()
 

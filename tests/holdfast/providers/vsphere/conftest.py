@@ -3,11 +3,26 @@
 from collections.abc import Iterator
 
 import pytest
+from typing_extensions import override
 
+from holdfast.clock import SystemClock
 from tests.holdfast.providers.vsphere.bench import VSphereBench, settings_of
 from tests.lab.vcenter.client import Client
 from tests.lab.vcenter.running import lab_in, session_of
 from workers.vcenter_lab import VCenterAddress, VCenterLab, VCenterSettings
+
+
+class SteppingClock(SystemClock):
+    """A clock on which every look at the time takes so long; whoever waits with it soon has waited for hours."""
+
+    def __init__(self, step_s: float) -> None:
+        self._step_s = step_s
+        self._now_s = 0.0
+
+    @override
+    def monotonic_s(self) -> float:
+        self._now_s += self._step_s
+        return self._now_s
 
 
 @pytest.fixture(scope="module")
