@@ -182,7 +182,9 @@ class _Line:
                     self._connection.ensure_session()
                     continue
                 if answer.status != wanted:
-                    raise _refused(file, answer)
+                    refused = _refused(file, answer)
+                    self.close()
+                    raise refused
                 return _fill(answer, self._http, buffer)
             except (OSError, http.client.HTTPException) as error:
                 self.close()

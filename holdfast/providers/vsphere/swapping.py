@@ -7,7 +7,14 @@ from typing import Any, Final
 from pyVmomi import vim
 
 from holdfast.clock import Clock
-from holdfast.errors import DiskNotFound, HoldfastError, MachineNotFound, MachineRunning, RequestInvalid
+from holdfast.errors import (
+    DiskNotFound,
+    HoldfastError,
+    MachineNotFound,
+    MachineRunning,
+    ProviderUnavailable,
+    RequestInvalid,
+)
 from holdfast.model.ids import DiskKey, MachineId, TargetId
 from holdfast.model.machine import Machine
 from holdfast.providers.vsphere import staging
@@ -21,6 +28,8 @@ from holdfast.providers.vsphere.target_state import SWAP_KEY, StagedDisk, Swap, 
 from holdfast.providers.vsphere.tasks import wait
 
 _PATIENCE_S: Final = 1800.0
+_CHANGE: Final = "VirtualMachine.reconfigure"
+_RUNNING: Final = (vim.TaskInfo.State.queued, vim.TaskInfo.State.running)
 _FACTS: Final = (
     "name",
     "parent",
@@ -50,15 +59,22 @@ class Swapper:
     def swap(self, state: TargetState, machine_id: MachineId, holder: Any) -> Machine:
         """Put the disks that ``holder`` holds in place of those of the machine. Idempotent.
 
-        The machine is changed in one reconfiguration. When that fails, the holder gets its disks back.
+        The machine is changed in one reconfiguration. When that is refused, the holder gets its disks back; while it is
+        not known how it ended, nobody else gets them.
         """
         vm = self._inventory.managed(machine_id)
+        self._settle(vm)
         values = read(self._connection, vm, *_FACTS)
-        if not _is_swapped(values, state.target_id):
+        is_swapped = _is_swapped(values, state.target_id)
+        if not is_swapped:
             _check(values)
-            self._detach(holder, state)
+        # Also behind the replacement: a holder that is removed takes the files with it that it still has.
+        self._detach(holder, state)
+        if not is_swapped:
             try:
                 self._attach(vm, values, state)
+            except ProviderUnavailable:
+                raise
             except HoldfastError:
                 self.give_back(state, holder)
                 raise
@@ -71,6 +87,7 @@ class Swapper:
             vm = self._inventory.managed(machine_id)
         except MachineNotFound:
             return False
+        self._settle(vm)
         return _is_swapped(read(self._connection, vm, *_FACTS), target_id)
 
     def committed(self, target_id: TargetId, machine_id: MachineId) -> Machine:
@@ -92,6 +109,14 @@ class Swapper:
         ]
         if changes:
             self._reconfigure(holder, f"attaching the disks of target {state.target_id}", deviceChange=changes)
+
+    def _settle(self, vm: Any) -> None:
+        """Wait for changes of the machine that an earlier call of ours may have begun."""
+        for task in read(self._connection, vm, "recentTask").get("recentTask") or ():
+            with suppress(HoldfastError):  # whoever began it was told; what matters is how the machine is now
+                found = read(self._connection, task, "info.state", "info.descriptionId")
+                if found.get("info.state") in _RUNNING and found.get("info.descriptionId") == _CHANGE:
+                    wait(self._connection, self._clock, task, "waiting for a change that was begun", _PATIENCE_S)
 
     def _detach(self, holder: Any, state: TargetState) -> None:
         values = read(self._connection, holder, "config.hardware.device")

@@ -1,6 +1,7 @@
 """The stage of the sessions against a lab vCenter: server, workers, vCenter, machines, and what is left afterwards."""
 
 import asyncio
+import contextlib
 import random
 import tempfile
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client as TemporalClient
 from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.service import RPCError
 
 from activities.boundary import error_from_failure
 from holdfast.clock import SystemClock
@@ -32,6 +34,7 @@ from workers.demo.disks import sha256_of
 from workers.provider_settings import VSphereProviderSettings
 from workers.vcenter_lab import VCenterAddress, VCenterLab, control
 from workflows.messages import BackupOptions, BackupRequest, RestoreRequest, SessionResult, VerifyRequest
+from workflows.queues import machine_backup_id
 
 VAULT, PROXY = RepositoryName("vault"), "proxy-a"
 ANY, DIRECT, NETWORK, HTTPS = (ProviderName(name) for name in ("any", "direct", "network", "https"))
@@ -48,7 +51,9 @@ _WAYS = {
 }
 _OURS = "Made by Holdfast"
 _STAGING = "holdfast-restore-"
+_CERTIFICATE = ("vcenter.crt", "vcenter.key")
 _PATIENCE_S = 30.0
+_LOOK_S = 0.02
 
 Handle = WorkflowHandle[Any, SessionResult]
 
@@ -69,7 +74,7 @@ class Stage:
         assert address is not None
         self.address: VCenterAddress = address
         self.vc = Client(address)
-        self.bench = VSphereBench(self.vc, settings_of(address, mounts=stores_of(self.lab)), seed=0)
+        self.bench = VSphereBench(self.vc, settings_of(address), seed=0)
 
     # Machines
 
@@ -145,6 +150,32 @@ class Stage:
         self.lab.start()
         self._reconnect()
 
+    def replace_certificate(self) -> None:
+        """Start the vCenter again with another certificate."""
+        assert self.lab.stop()
+        for name in _CERTIFICATE:
+            (self.lab.data / name).rename(self.root / name)
+        self.lab.start()
+        self._reconnect()
+
+    def restore_certificate(self) -> None:
+        """Start the vCenter again with its first certificate."""
+        assert self.lab.stop()
+        for name in _CERTIFICATE:
+            (self.root / name).rename(self.lab.data / name)
+        self.lab.start()
+        self._reconnect()
+
+    def unmount(self) -> None:
+        """Take the datastores away from the proxy; the vCenter keeps them."""
+        for mount in (self.root / "mounts").iterdir():
+            mount.rename(self.root / f"away-{mount.name}")
+
+    def mount(self) -> None:
+        """Give them back."""
+        for mount in self.root.glob("away-*"):
+            mount.rename(self.root / "mounts" / mount.name.removeprefix("away-"))
+
     def _reconnect(self) -> None:
         self.close()
         self._connect()
@@ -216,12 +247,25 @@ class Stage:
             assert await asyncio.to_thread(reached.wait, _PATIENCE_S)
             yield handle
 
+    async def failure_said(self, machine: Machine, part: str) -> str:
+        """Wait until an activity for a machine has failed with ``part`` in its message; return code and message."""
+        child = machine_backup_id(VAULT, machine.machine_id, machine.name)
+        for _ in range(int(_PATIENCE_S / _LOOK_S)):
+            with contextlib.suppress(RPCError):  # not begun yet
+                described = await self.temporal.get_workflow_handle(child).describe()
+                for pending in described.raw_description.pending_activities:
+                    failure = pending.last_failure
+                    if part in failure.message:
+                        return f"{failure.application_failure_info.type}: {failure.message}"
+            await asyncio.sleep(_LOOK_S)
+        raise AssertionError(f"nothing failed with {part!r}")
+
     async def wait_for_hit(self, rule: int) -> None:
         """Wait until a fault has happened."""
-        for _ in range(int(_PATIENCE_S / 0.02)):
+        for _ in range(int(_PATIENCE_S / _LOOK_S)):
             if self.hits(rule):
                 return
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(_LOOK_S)
         raise AssertionError(f"rule {rule} was never hit")
 
     def _session_id(self) -> SessionId:
@@ -290,16 +334,21 @@ class Stage:
         return result
 
 
-def stores_of(lab: VCenterLab) -> dict[str, Path]:
-    """Return the folders of the datastores, as a proxy that sees them has them mounted."""
-    return {folder.name: folder for folder in sorted((lab.data / "datastores").iterdir())}
+def mount_stores(lab: VCenterLab, root: Path) -> dict[str, Path]:
+    """Mount the datastores on the proxy, which shares this host with the lab; return where."""
+    mounts = {folder.name: root / "mounts" / folder.name for folder in sorted((lab.data / "datastores").iterdir())}
+    (root / "mounts").mkdir()
+    for name, mount in mounts.items():
+        mount.symlink_to(lab.data / "datastores" / name)
+    return mounts
 
 
 def settings_for(address: VCenterAddress, lab: VCenterLab, root: Path) -> Settings:
     """Return the configuration of the installation, and write its passwords."""
+    mounts = mount_stores(lab, root)
     settings = Settings(
         home=root / "home",
-        providers=tuple(_provider(name, address, lab) for name in _WAYS),
+        providers=tuple(_provider(name, address, mounts) for name in _WAYS),
         repositories=(RepositorySettings(name=VAULT, path=root / "vault"),),
         proxies=(ProxySettings(name=PROXY),),
     )
@@ -313,7 +362,7 @@ def settings_for(address: VCenterAddress, lab: VCenterLab, root: Path) -> Settin
     return settings
 
 
-def _provider(name: ProviderName, address: VCenterAddress, lab: VCenterLab) -> VSphereProviderSettings:
+def _provider(name: ProviderName, address: VCenterAddress, mounts: dict[str, Path]) -> VSphereProviderSettings:
     endpoint = settings_of(address).endpoint
     return VSphereProviderSettings(
         name=name,
@@ -323,7 +372,7 @@ def _provider(name: ProviderName, address: VCenterAddress, lab: VCenterLab) -> V
         credential=CredentialName(name if name in {LIMITED, STRANGER} else ANY),
         thumbprint=endpoint.thumbprint,
         transports=_WAYS[name],
-        mounts=stores_of(lab),
+        mounts=mounts,
         nbdkit_plugin=PLUGIN,
         # The lab's datastores are on the disk of this host, however full that is.
         free_space_min_percent=0,
