@@ -10,6 +10,7 @@ from tests.workers.cli.place import Place
 from workers.cli.schedule import CATCH_UP, schedule_of, wanted_schedules
 from workers.devserver import DevServerAddress
 from workers.temporal import connect
+from workflows.messages import SweepRequest
 
 
 def test_a_schedule_is_what_the_job_says(place: Place) -> None:
@@ -27,7 +28,9 @@ def test_a_provider_is_swept_when_it_says_so_by_a_proxy_that_reaches_it(place: P
     schedule = wanted_schedules(place.settings)["sweep/vc"]
     assert schedule.spec.cron_expressions == ["0 5 * * *"]
     assert isinstance(schedule.action, ScheduleActionStartWorkflow)
-    assert schedule.action.args[0].proxy == "p1"
+    [request] = schedule.action.args
+    assert isinstance(request, SweepRequest)
+    assert (request.provider, request.proxy) == ("vc", "p1")
     place.config.write_text(text.replace('[[proxies]]\nname = "p1"', "").partition("[[jobs]]")[0])
     with pytest.raises(RequestInvalid, match="has no proxy"):
         wanted_schedules(place.settings)
