@@ -20,7 +20,7 @@ A quiesced snapshot needs no more than any other.
 `holdfast doctor vsphere NAME` asks the vCenter which of them the account has, and where not.
 
 This page is generated from `holdfast/providers/vsphere/privileges.py` by `scripts/privileges_page.py`.
-"""
+"""  # noqa: E501 - one sentence per line
 
 
 def page() -> str:

@@ -40,12 +40,14 @@ class MachineTest:
         self._clock = clock
         self._say = say
         self._found: list[Finding] = []
+        self._before: set[SnapshotId] = set()
 
     def run(self, reference: str, tag: str) -> list[Finding]:
         """Take a snapshot with a tag of its own, read its disks, and remove it whatever happens."""
         with VSphereProvider(self._settings, self._clock) as provider:
             try:
                 machine = provider.machine(reference)
+                self._before = {one.snapshot_id for one in provider.snapshots(machine.machine_id)}
             except HoldfastError as error:
                 return [failed("machine", error)]
             self._found = [
@@ -112,14 +114,14 @@ class MachineTest:
             # Removing what is not there waits for a creation that is under way.
             provider.remove_snapshot(machine.machine_id, SnapshotId(""))
             for snapshot in provider.snapshots(machine.machine_id):
-                if snapshot.tag == tag:
+                if self._is_of_this_test(snapshot, tag):
                     provider.remove_snapshot(machine.machine_id, snapshot.snapshot_id)
             left = provider.snapshots(machine.machine_id)
         except HoldfastError as error:
             self._found.append(failed("removal", error))
             return
         took_s = self._clock.monotonic_s() - began_s
-        if any(snapshot.tag == tag for snapshot in left):
+        if any(self._is_of_this_test(snapshot, tag) for snapshot in left):
             still = SnapshotFailed(f"the snapshot {tag} is still there", hint="Remove it in the vSphere Client.")
             self._found.append(failed("removal", still))
             return
@@ -128,6 +130,10 @@ class MachineTest:
             tags = ", ".join(snapshot.tag or "without a tag" for snapshot in left)
             hint = "A session may run; `holdfast provider sweep` removes what dead ones left."
             self._found.append(warning("other snapshots", f"the machine has others of Holdfast: {tags}", hint))
+
+    def _is_of_this_test(self, snapshot: Snapshot, tag: str) -> bool:
+        """Tell ours by the tag; the one that switches change tracking on has none."""
+        return snapshot.tag == tag or (not snapshot.tag and snapshot.snapshot_id not in self._before)
 
 
 def _about_snapshot(snapshot: Snapshot, took_s: float) -> Iterator[Finding]:

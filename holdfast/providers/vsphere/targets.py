@@ -113,12 +113,12 @@ class TargetStore:
         self._destroy(found.vm, f"removing target {target_id}")
 
     def pending(self) -> list[RestoreTarget]:
-        """Return the targets that were prepared and neither committed nor abandoned."""
+        """Return the targets that were neither committed nor abandoned, also those whose preparation died."""
         found = []
         for vm, values in walk(self._connection, vim.VirtualMachine, ("name",)):
             if is_staging(values["name"]):
                 held = self._held(vm)
-                if held is not None and held.state.is_complete:
+                if held is not None:
                     found.append(held.state.target)
         return found
 
