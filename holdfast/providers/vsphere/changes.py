@@ -44,7 +44,7 @@ def changed_areas(disk: FrozenDiskInVSphere, since: str) -> Iterator[Span]:
                 f"{_what(disk)}: asked from offset {offset}, told about {window.length} bytes from {window.startOffset}"
             )
         for area in sorted(window.changedArea or (), key=lambda area: int(area.start)):
-            span = Span(area.start, area.length)
+            span = Span(int(area.start), int(area.length))
             if span.length <= 0 or span.start < end or span.end > size:
                 raise ChangeTrackingLost(
                     f"{_what(disk)}: told an impossible area of {span.length} bytes at {span.start}"

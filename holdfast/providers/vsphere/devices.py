@@ -31,7 +31,7 @@ def _facts(disk: Any, shared_buses: set[int]) -> DiskFacts:
     return DiskFacts(
         key=disk_key(disk),
         label=disk.deviceInfo.label if disk.deviceInfo else f"disk {disk.key}",
-        size_bytes=disk.capacityInBytes or (disk.capacityInKB or 0) * _KIB,
+        size_bytes=int(disk.capacityInBytes or (disk.capacityInKB or 0) * _KIB),  # no type of pyVmomi leaves this room
         file=getattr(backing, "fileName", None) or "",
         is_child=getattr(backing, "parent", None) is not None,
         uuid=getattr(backing, "uuid", None) or "",

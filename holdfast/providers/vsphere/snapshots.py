@@ -55,8 +55,8 @@ class SnapshotKeeper:
         view = self._swept(machine_id)
         for entry, label in ours(view.tree):
             if label.tag == tag:
-                label = self._rested(view, entry, label, options.quiesce)
-                return self._states.of_entries(machine_id, view.vm, [(entry, label)])[0]
+                rested = self._rested(view, entry, label, options.quiesce)
+                return self._states.of_entries(machine_id, view.vm, [(entry, rested)])[0]
         check_snapshot(view.name, foreign(view.tree), list(view.datastores()), self._rules.guards)
         label = SnapshotLabel(tag=tag, power=view.power, notes=self._track(view))
         label, taken = self._take(view, label, options.quiesce)

@@ -7,7 +7,14 @@ from typing import Any, Final
 from pyVmomi import vim
 
 from holdfast.clock import Clock
-from holdfast.errors import DiskNotFound, HoldfastError, MachineNotFound, MachineRunning, RequestInvalid
+from holdfast.errors import (
+    DiskNotFound,
+    HoldfastError,
+    MachineNotFound,
+    MachineRunning,
+    ProviderUnavailable,
+    RequestInvalid,
+)
 from holdfast.model.ids import DiskKey, MachineId, TargetId
 from holdfast.model.machine import Machine
 from holdfast.providers.vsphere import staging
@@ -50,7 +57,8 @@ class Swapper:
     def swap(self, state: TargetState, machine_id: MachineId, holder: Any) -> Machine:
         """Put the disks that ``holder`` holds in place of those of the machine. Idempotent.
 
-        The machine is changed in one reconfiguration. When that fails, the holder gets its disks back.
+        The machine is changed in one reconfiguration. When that is refused, the holder gets its disks back. When its
+        outcome is not known it does not: the machine may have them, and two machines must never hold one disk.
         """
         vm = self._inventory.managed(machine_id)
         values = read(self._connection, vm, *_FACTS)
@@ -59,9 +67,13 @@ class Swapper:
             self._detach(holder, state)
             try:
                 self._attach(vm, values, state)
+            except ProviderUnavailable:
+                raise
             except HoldfastError:
                 self.give_back(state, holder)
                 raise
+        else:
+            self._detach(holder, state)  # removing the holder must not remove disks of the machine
         self._remove_old_files(vm)
         return self._inventory.described(vm)
 
