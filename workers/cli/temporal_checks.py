@@ -85,7 +85,10 @@ async def _queue(client: Client, clock: Clock, queue: str, command: str) -> Find
 
 
 async def _schedules(client: Client, settings: Settings) -> list[Finding]:
-    wanted = set(wanted_schedules(settings))
+    try:
+        wanted = set(wanted_schedules(settings))
+    except HoldfastError as error:
+        return [fail("schedules", error)]
     if not wanted:
         return []
     try:

@@ -127,7 +127,8 @@ def judge_privileges(found: Iterable[Missing]) -> Iterator[Finding]:
             yield ok(check, "all there")
             continue
         text = "missing: " + "; ".join(_lacking(one) for one in entries)
-        hint = "Add them to the account's role; docs/reference/vsphere-privileges.md says what each is for."
+        need = "" if feature is Feature.BACKUP else f"Needed for {feature} only. "
+        hint = f"{need}Add them to the account's role; docs/reference/vsphere-privileges.md says what each is for."
         if feature is Feature.BACKUP and any(one.is_everywhere for one in entries):
             yield failed(check, AccessDenied(text, hint=hint))
         else:

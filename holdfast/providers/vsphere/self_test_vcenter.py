@@ -7,7 +7,7 @@ from typing import Any, Final
 from pyVmomi import vim
 
 from holdfast.clock import Clock
-from holdfast.errors import HoldfastError
+from holdfast.errors import AccessDenied, HoldfastError
 from holdfast.providers.vsphere.connection import Connection, Endpoint
 from holdfast.providers.vsphere.devices import disks_of
 from holdfast.providers.vsphere.disk_rules import base_file, reason_to_skip
@@ -142,8 +142,15 @@ class _Examination:
         yield from judge_privileges(missing(answers))
 
     def _answers(self) -> Iterator[Answer]:
+<<<<<<< HEAD
         content, logins = self._connection.content, self._connection.logins
         session = read(self._connection, content.sessionManager, "currentSession.key")["currentSession.key"]
+=======
+        content = self._connection.content
+        session = read(self._connection, content.sessionManager, "currentSession.key").get("currentSession.key")
+        if session is None:
+            raise AccessDenied(f"{self._connection.endpoint.label} does not tell which session this is")
+>>>>>>> vsphere-doctor
         manager = content.authorizationManager
         for place, objects in self._objects.items():
             if not objects:

@@ -21,7 +21,7 @@ from tests.workers.cli.place import Place
 from workers.cli.backup import request_of
 from workers.cli.invocation import Flags, Invocation
 from workers.cli.starts import backup_start
-from workers.devserver import DevServerAddress
+from workers.devserver import DevServer, DevServerAddress, DevServerSettings
 from workers.temporal import connect
 from workers.vcenter_lab import VCenterAddress
 from workflows import queues
@@ -32,6 +32,16 @@ from workflows.messages import MachineBackupRequest
 PROGRAM = (sys.executable, "-c", "from workers.cli.main import main; main()")
 DEAD, ALIVE = SessionId("dead"), SessionId("alive")
 MAIN = RepositoryName("main")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServerAddress]:
+    """A server of these tests alone: control workers of another installation would look into another catalog."""
+    server = DevServer(tmp_path_factory.mktemp("temporal"), DevServerSettings(is_headless=True))
+    try:
+        yield server.start()
+    finally:
+        server.kill()
 
 
 def test_an_unknown_provider_is_refused_at_once(place: Place) -> None:
@@ -93,9 +103,9 @@ def workflow_id_of(machine: Machine) -> str:
 
 @pytest.fixture
 def installation(
-    tmp_path_factory: pytest.TempPathFactory, dev_server: DevServerAddress, vcenter: VCenterAddress
+    tmp_path_factory: pytest.TempPathFactory, server: DevServerAddress, vcenter: VCenterAddress
 ) -> Iterator[Installation]:
-    place = Place(tmp_path_factory.mktemp("sweep"), dev_server.grpc)
+    place = Place(tmp_path_factory.mktemp("sweep"), server.grpc)
     place.add_vcenter(vcenter)
     text = place.config.read_text().replace('credential = "vc"', 'credential = "vc"\nfree_space_min_percent = 0')
     place.config.write_text(text)
@@ -147,9 +157,9 @@ def test_what_a_terminated_session_left_goes_and_what_runs_keeps_its_snapshot(in
 
 @pytest.mark.temporal
 def test_a_workflow_id_that_a_later_session_has_now_protects_only_that_one(
-    tmp_path_factory: pytest.TempPathFactory, dev_server: DevServerAddress
+    tmp_path_factory: pytest.TempPathFactory, server: DevServerAddress
 ) -> None:
-    place = Place(tmp_path_factory.mktemp("sweep"), dev_server.grpc)
+    place = Place(tmp_path_factory.mktemp("sweep"), server.grpc)
     place.config.write_text(place.config.read_text().replace('"nightly"', '"swept"'))
     place.add_machine("web", 1)
     web = place.provider.machine("web")

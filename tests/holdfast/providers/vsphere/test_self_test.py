@@ -59,6 +59,7 @@ def test_only_what_no_backup_can_do_without_is_a_failure() -> None:
     [restore] = [one for one in others if one.verdict is not Verdict.OK]
     assert restore.verdict is Verdict.WARNING
     assert restore.text == f"missing: {create} on every machine folder"
+    assert restore.hint.startswith("Needed for restore to a new machine only.")
     partly, *_ = judge_privileges([lacking(freeze, 7, 9)])
     assert partly.verdict is Verdict.WARNING
     assert partly.text == f"missing: {freeze} on 7 of 9 machines (m0, m1, m2, m3, m4 and 2 more)"
