@@ -142,15 +142,10 @@ class _Examination:
         yield from judge_privileges(missing(answers))
 
     def _answers(self) -> Iterator[Answer]:
-<<<<<<< HEAD
         content, logins = self._connection.content, self._connection.logins
-        session = read(self._connection, content.sessionManager, "currentSession.key")["currentSession.key"]
-=======
-        content = self._connection.content
         session = read(self._connection, content.sessionManager, "currentSession.key").get("currentSession.key")
         if session is None:
             raise AccessDenied(f"{self._connection.endpoint.label} does not tell which session this is")
->>>>>>> vsphere-doctor
         manager = content.authorizationManager
         for place, objects in self._objects.items():
             if not objects:
