@@ -7,7 +7,14 @@ import pytest
 
 from activities.contracts import snapshot as contract
 from activities.contracts.snapshot import CreateSnapshot, FindMachines, MachinesFound, RemoveSnapshot, SnapshotRemoved
-from holdfast.errors import ConfigurationInvalid, LimitExceeded, MachineNotFound, ProviderUnavailable, QuiesceFailed
+from holdfast.errors import (
+    AccessDenied,
+    ConfigurationInvalid,
+    LimitExceeded,
+    MachineNotFound,
+    ProviderUnavailable,
+    QuiesceFailed,
+)
 from holdfast.model.ids import MachineId, ProviderName
 from holdfast.model.machine import Machine, PowerState, Quiesce, SnapshotOptions
 from holdfast.model.selection import Selector, SelectorKind
@@ -92,6 +99,14 @@ def test_a_provider_that_is_away_is_no_group_without_machines(lab: Lab, monkeypa
         FindMachines(provider=PROVIDER, excluded=("folder:web",)),
     ):
         assert not failure(ProviderUnavailable, lab.snapshots.find_machines, request).non_retryable
+
+
+def test_a_refused_login_is_no_machine_that_is_missing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> Machine:
+        raise AccessDenied("refused")
+
+    monkeypatch.setattr(LocalProvider, "machine", refused)
+    failure(AccessDenied, lab.snapshots.find_machines, FindMachines(provider=PROVIDER, references=("web",)))
 
 
 def test_a_machine_that_cannot_be_described_hides_no_other(lab: Lab) -> None:

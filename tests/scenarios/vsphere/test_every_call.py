@@ -22,13 +22,10 @@ ASKING = (
 )
 FAULTS = {"fail": {"fault": "SystemError"}, "fail-task": {"fault": "SystemError"}, "drop": {}, "drop-after": {}}
 ALWAYS = {
-    ("CreateSnapshot_Task", "fail"),
     ("CreateSnapshot_Task", "fail-task"),
-    ("RemoveSnapshot_Task", "fail"),
     ("RemoveSnapshot_Task", "drop-after"),
     ("RetrievePropertiesEx", "fail"),
     ("FindByUuid", "drop-after"),
-    ("QueryChangedDiskAreas", "drop-after"),
     ("QueryChangedDiskAreas", "fail"),
 }
 CASES = [

@@ -13,9 +13,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.vsphere]
 WAYS = pytest.mark.parametrize(
     "provider", [DIRECT, HTTPS, pytest.param(NETWORK, marks=[pytest.mark.tools("nbdkit"), pytest.mark.soak])]
 )
+WAYS_MOSTLY_SOAKED = pytest.mark.parametrize(
+    "provider",
+    [
+        pytest.param(DIRECT, marks=pytest.mark.soak),
+        HTTPS,
+        pytest.param(NETWORK, marks=[pytest.mark.tools("nbdkit"), pytest.mark.soak]),
+    ],
+)
 
 
-@WAYS
+@WAYS_MOSTLY_SOAKED
 async def test_what_a_guest_writes_meanwhile_is_in_the_next_point(stage: Stage, provider: ProviderName) -> None:
     machine = stage.machine(f"busy-{provider}", 24)
     files = stage.files()
@@ -44,7 +52,7 @@ async def test_a_snapshot_that_somebody_removed_makes_no_point(stage: Stage, pro
     await stage.expect_sound(machine, files)
 
 
-@WAYS
+@WAYS_MOSTLY_SOAKED
 async def test_a_machine_that_moves_in_the_middle_gets_its_point(stage: Stage, provider: ProviderName) -> None:
     machine = stage.machine(f"moving-{provider}", 24)
     await stage.run(stage.backup(machine))

@@ -31,7 +31,10 @@ async def test_a_machine_comes_back_as_it_was_at_each_point(stage: Stage) -> Non
     await stage.expect_sound(machine)
 
 
-@pytest.mark.parametrize("provider", [DIRECT, HTTPS, pytest.param(NETWORK, marks=pytest.mark.tools("nbdkit"))])
+@pytest.mark.parametrize(
+    "provider",
+    [pytest.param(DIRECT, marks=pytest.mark.soak), HTTPS, pytest.param(NETWORK, marks=pytest.mark.tools("nbdkit"))],
+)
 async def test_increments_are_right_over_every_transport(stage: Stage, provider: ProviderName) -> None:
     machine = stage.machine(f"over-{provider}")
     for kind in ("full", "increment"):
@@ -94,7 +97,7 @@ async def test_a_machine_that_was_renamed_goes_on_with_its_chain(stage: Stage) -
     await stage.expect_sound(machine)
 
 
-@pytest.mark.parametrize("provider", [DIRECT, HTTPS])
+@pytest.mark.parametrize("provider", [pytest.param(DIRECT, marks=pytest.mark.soak), HTTPS])
 async def test_a_machine_that_moved_goes_on_with_its_chain(stage: Stage, provider: ProviderName) -> None:
     machine = stage.machine(f"moved-{provider}")
     await stage.run(stage.backup(machine, provider))
@@ -133,7 +136,7 @@ async def test_a_reverted_machine_is_compared_and_never_mixed(stage: Stage) -> N
     await stage.expect_sound(machine)
 
 
-@pytest.mark.parametrize("provider", [DIRECT, HTTPS])
+@pytest.mark.parametrize("provider", [pytest.param(DIRECT, marks=pytest.mark.soak), HTTPS])
 async def test_what_change_tracking_hides_is_found_by_who_distrusts_it(stage: Stage, provider: ProviderName) -> None:
     machine = stage.machine(f"lied-to-{provider}")
     await stage.run(stage.backup(machine, provider))
@@ -149,7 +152,7 @@ async def test_what_change_tracking_hides_is_found_by_who_distrusts_it(stage: St
     await stage.expect_sound(machine)
 
 
-@pytest.mark.parametrize("provider", [DIRECT, HTTPS])
+@pytest.mark.parametrize("provider", [pytest.param(DIRECT, marks=pytest.mark.soak), HTTPS])
 async def test_what_change_tracking_hides_is_noticed_by_samples_and_said(stage: Stage, provider: ProviderName) -> None:
     machine = stage.machine(f"caught-{provider}")
     await stage.run(stage.backup(machine, provider))
