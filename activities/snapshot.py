@@ -7,10 +7,22 @@ from activities.contracts import snapshot
 from activities.openers import ProviderOpener
 from activities.pulse import Pulse
 from holdfast.clock import Clock
-from holdfast.errors import HoldfastError, LimitExceeded, MachineNotFound, ProviderUnavailable
+from holdfast.errors import (
+    AccessDenied,
+    ConfigurationInvalid,
+    CredentialMissing,
+    HoldfastError,
+    LimitExceeded,
+    MachineNotFound,
+    ProviderUnavailable,
+    ToolMissing,
+)
 from holdfast.model.machine import Machine, Snapshot
 from holdfast.model.selection import SelectorKind, parse_selector
 from holdfast.providers.ports import Provider
+
+_OF_PROVIDER = (ProviderUnavailable, AccessDenied, CredentialMissing, ConfigurationInvalid, ToolMissing)
+"""What says nothing of a single machine: none can be found then."""
 
 
 class SnapshotActivities:
@@ -74,7 +86,7 @@ def _named(provider: Provider, references: tuple[str, ...], missing: list[str]) 
                 yield provider.machine(selector.value)
             else:
                 yield from provider.members(selector)
-        except ProviderUnavailable:
+        except _OF_PROVIDER:
             raise
         except HoldfastError as error:
             missing.append(f"{reference}: {error.message}")
@@ -84,7 +96,7 @@ def _all(provider: Provider, problems: list[str]) -> Iterator[Machine]:
     """Yield every machine; one that cannot be described hides nothing but itself."""
     try:
         yield from provider.machines()
-    except ProviderUnavailable:
+    except _OF_PROVIDER:
         raise
     except HoldfastError as error:
         problems.append(error.message)

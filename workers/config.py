@@ -39,6 +39,7 @@ FILE_NAME = "holdfast.toml"
 TASKS_MAX = 64
 """Most disks one proxy works on, and most machines one session works on, at once."""
 
+_SAMPLE_MIB_MAX = 1 << 20
 _UNKNOWN_KIND = re.compile(r"Invalid value (?P<kind>'.*') - at `\$(?P<place>\.providers\[\d+\])\.kind`")
 _UNKNOWN_KEY = re.compile(r"Object contains unknown field `(?P<key>.*?)`(?: - at `\$(?P<place>.*)`)?")
 _WRONG_VALUE = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<place>.*)`)?")
@@ -88,6 +89,9 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Name of the credential whose passphrase encrypts; without it data is not encrypted."""
     quiesce: Quiesce = Quiesce.NEVER
     """Whether guests come to rest for their snapshot: `never`, `try` or `require`."""
+    sample_mib: int = 64
+    """MiB of each disk that are compared with the earlier point although change tracking says that nothing changed
+    there, another part each run; 0 believes it."""
     verify: bool = False
     """Read every new point back before the session ends."""
     schedule: str | None = None
@@ -351,6 +355,9 @@ def _check_job(job: JobSettings, settings: Settings) -> None:
     except HoldfastError as error:
         raise ConfigurationInvalid(f"job {job.name}: {error.message}", hint=error.hint) from error
     _check_count(f"machines_at_once of job {job.name}", job.machines_at_once)
+    if not 0 <= job.sample_mib <= _SAMPLE_MIB_MAX:
+        hint = f"Give a number from 0 to {_SAMPLE_MIB_MAX}."
+        raise ConfigurationInvalid(f"sample_mib of job {job.name} is {job.sample_mib}", hint=hint)
     both = sorted(set(job.machines) & set(job.excluded))
     if both:
         raise ConfigurationInvalid(f"job {job.name} both names and excludes machine {both[0]}")

@@ -50,10 +50,12 @@ class VSphereProviderSettings(
     Not together with ``ca_file``."""
     ca_file: Path | None = None
     """Certificates, as PEM, that may have signed the server's; without it and ``thumbprint`` those of the host."""
-    transports: tuple[TransportMode, ...] = (TransportMode.DIRECT, TransportMode.NETWORK, TransportMode.HTTPS)
+    transports: tuple[TransportMode, ...] = tuple(TransportMode)
     """Ways that may be used to read disks; the first that works is taken."""
     mounts: dict[str, Path] = {}
     """Folders under which the proxy sees datastores itself, by the datastore's name; used by ``direct``."""
+    proxy_uuid: str = ""
+    """BIOS uuid of the machine that the proxy is; empty: as its firmware says; used by ``hot-add``."""
     nbdkit_plugin: tuple[str, ...] = ("vddk",)
     """Plugin of nbdkit that reads disks over the network, with leading words such as a script; used by ``network``."""
     vddk_library: Path | None = None

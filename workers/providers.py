@@ -117,6 +117,7 @@ def vsphere_settings(settings: VSphereProviderSettings, credentials: Credentials
         ),
         transports=settings.transports,
         mounts=settings.mounts,
+        proxy_uuid=settings.proxy_uuid,
         nbdkit_plugin=settings.nbdkit_plugin,
         vddk_library=settings.vddk_library,
         change_tracking=settings.change_tracking,

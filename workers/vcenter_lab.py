@@ -26,6 +26,7 @@ import msgspec
 
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import ConfigurationInvalid, ServerUnavailable, ToolMissing
+from workers.loopback import LOOPBACK
 from workers.processes import ProcessMark, end_process, is_alive, spawn_detached
 
 SOURCES: Final = Path(__file__).resolve().parents[1] / "temporal-dev" / "vcenter"
@@ -56,6 +57,8 @@ class VCenterSettings(msgspec.Struct, frozen=True, kw_only=True):
     disk_bytes: int = 64 << 20
     is_powered_on: bool = True
     session_idle_s: float = 1800.0
+    port: int = 0
+    """Where the API listens; 0: any free port, another one at each start."""
     program: Path | None = None
     """The compiled lab; None: built from ``SOURCES``."""
     cache: Path | None = None
@@ -130,6 +133,7 @@ class VCenterLab:
         wanted = self._settings
         values: dict[str, object] = {
             "data": self.data,
+            "listen": f"{LOOPBACK}:{wanted.port}",
             "url-file": self._address_file,
             "user": wanted.user,
             "password": wanted.password,

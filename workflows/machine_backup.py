@@ -19,7 +19,7 @@ from workflows.book import TRANSFERRING, Book
 from workflows.failures import failure_with, problem_of
 from workflows.messages import MachineBackupRequest, MachineBackupResult, SessionProgress
 from workflows.recording import Recorder
-from workflows.report import size_text, summary
+from workflows.report import duration_text, size_text, summary
 from workflows.session import CAUGHT, outcome_of_failure
 from workflows.steps import step, stop_if_cancelled
 from workflows.undo import UndoStack
@@ -44,6 +44,7 @@ class MachineBackup:
         self._undo = UndoStack()
         self._degraded: list[str] = []
         self._point: PointSummary | None = None
+        self._snapshot_open_s = 0.0
         self._proxy = queues.proxy_queue(request.proxy)
         self._repository = queues.repository_queue(request.repository)
 
@@ -68,11 +69,14 @@ class MachineBackup:
 
     async def _protect(self) -> None:
         frozen = await self._freeze()
+        frozen_at = workflow.now()
         opened = await self._begin(frozen)
         for disk in frozen.disks:
             await self._copy(frozen, opened, disk)
         self._book.enter("removing the snapshot")
         self._book.note(await self._undo.settle(_SNAPSHOT))
+        self._snapshot_open_s = (workflow.now() - frozen_at).total_seconds()
+        self._book.tell("Snapshot", f"open for {duration_text(self._snapshot_open_s)}")
         point = await self._complete(opened)
         # From here on there is a restore point, and a cancellation comes too late to take it away.
         await self._record(point)
@@ -151,6 +155,7 @@ class MachineBackup:
                 compression=request.options.compression,
                 credential=request.options.credential,
                 distrust_changes=request.options.distrust_changes,
+                sample_bytes=request.options.sample_mib << 20,
             ),
             options.transfer(queues.transfer_queue(request.proxy), summary(what), disk.size_bytes),
         )
@@ -244,6 +249,7 @@ class MachineBackup:
             outcome=outcome,
             tasks=self._book.tasks(),
             point=self._point,
+            snapshot_open_s=self._snapshot_open_s,
             notes=tuple(self._book.notes),
             problem=self._book.problem,
         )

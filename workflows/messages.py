@@ -6,7 +6,7 @@ import msgspec
 
 from holdfast.model.compression import Compression
 from holdfast.model.ids import CredentialName, DiskKey, JobName, MachineId, ProviderName, RepositoryName, SessionId
-from holdfast.model.machine import Machine, PowerState, Quiesce
+from holdfast.model.machine import ANYWHERE, Machine, Placement, PowerState, Quiesce
 from holdfast.model.points import PointSummary, VerifyReport
 from holdfast.model.session import Outcome, Problem, Session, Task
 from holdfast.planning.sweep import AGE_MIN_S, Decision
@@ -21,6 +21,8 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Start new chains with fulls."""
     distrust_changes: bool = False
     """Read everything and compare by digest."""
+    sample_mib: int = 64
+    """MiB of each disk that are compared with the earlier point although tracking says that nothing changed there."""
     verify: bool = False
     """Read every new point back through the restore path before the session ends."""
     quiesce: Quiesce = Quiesce.NEVER
@@ -63,6 +65,8 @@ class MachineBackupResult(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     tasks: tuple[Task, ...] = ()
     point: PointSummary | None = None
+    snapshot_open_s: float = 0.0
+    """How long the machine's snapshot was there; 0 when it was not taken, or not removed as planned."""
     notes: tuple[str, ...] = ()
     problem: Problem | None = None
 
@@ -81,7 +85,11 @@ class RestoreRequest(msgspec.Struct, frozen=True, kw_only=True):
     disks: tuple[DiskKey, ...] = ()
     """Empty for all."""
     new_name: str | None = None
-    """Name of the machine to make; None restores over the original, which must be off."""
+    """Name of the machine to make; None restores over the original, which must be off, or into ``into``."""
+    into: str | None = None
+    """Id or name of another machine that gets the disks besides its own; it must be off."""
+    placement: Placement = ANYWHERE
+    """Where a new machine goes."""
     power: PowerState = PowerState.OFF
     compare: bool = True
     credential: CredentialName | None = None

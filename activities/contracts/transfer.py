@@ -43,6 +43,8 @@ class CopyDisk(msgspec.Struct, frozen=True, kw_only=True):
     credential: CredentialName | None = None
     distrust_changes: bool = False
     """Read everything and compare by digest, whatever the provider says changed."""
+    sample_bytes: int = 64 << 20
+    """How much of what is said to be unchanged is compared all the same; 0 believes it."""
 
 
 class DiskCopied(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +70,8 @@ class RestoreDisk(msgspec.Struct, frozen=True, kw_only=True):
     chain: str
     number: int
     credential: CredentialName | None = None
+    target_disk: DiskKey | None = None
+    """Key of the disk at the target when it is another one than at the point."""
     compare: bool = True
     """Read the target back and compare it with the point's digests."""
 

@@ -95,6 +95,20 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         return next((disk for disk in self.disks if disk.key == key), None)
 
 
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a restored machine shall go. What is empty is chosen by the provider."""
+
+    folder: str = ""
+    pool: str = ""
+    datastore: str = ""
+    networks: dict[str, str] = {}
+    """New networks by the captured ones; what is not named stays."""
+
+
+ANYWHERE = Placement()
+"""The provider chooses everything."""
+
+
 class RestoreTarget(msgspec.Struct, frozen=True, kw_only=True):
     """Where a restore writes: disks that exist beside the live machine until the target is committed."""
 

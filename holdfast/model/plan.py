@@ -44,6 +44,8 @@ class TransportMode(StrEnum):
 
     DIRECT = "direct"
     """The proxy reads the storage itself."""
+    HOT_ADD = "hot-add"
+    """The disk is attached to the proxy, which is a machine of the same hypervisor."""
     NETWORK = "network"
     """A server of the hypervisor sends it, at any offset."""
     HTTPS = "https"

@@ -9,7 +9,17 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
-from holdfast.model.machine import AS_IT_IS, Disk, Machine, PowerState, RestoreTarget, Snapshot, SnapshotOptions
+from holdfast.model.machine import (
+    ANYWHERE,
+    AS_IT_IS,
+    Disk,
+    Machine,
+    Placement,
+    PowerState,
+    RestoreTarget,
+    Snapshot,
+    SnapshotOptions,
+)
 from holdfast.model.plan import Transport
 from holdfast.model.selection import Selector
 from holdfast.model.spans import Span
@@ -93,7 +103,12 @@ class RestoreTargets(Protocol):
     """Places a restore writes to. Nothing live changes before `commit_target`."""
 
     def prepare_target(
-        self, token: str, machine: Machine, disks: Sequence[Disk], replaces: MachineId | None
+        self,
+        token: str,
+        machine: Machine,
+        disks: Sequence[Disk],
+        replaces: MachineId | None,
+        placement: Placement = ANYWHERE,
     ) -> RestoreTarget:
         """Make empty disks to restore into; idempotent by ``token``, which keeps what was written before.
 
@@ -101,8 +116,11 @@ class RestoreTargets(Protocol):
         the disks in place of those of that machine with the same keys and leaves its others alone; without it the
         commit makes a new machine. A disk whose key the replaced machine does not have is added to it.
 
+        ``placement`` says where a new machine goes; disks that replace others go where their machine is.
+
         Raises `TargetExists` when a new machine's name is taken, `MachineRunning` when the machine to be
-        replaced is on, `RequestInvalid` for impossible disks or when the token stood for another request.
+        replaced is on, `RequestInvalid` for impossible disks or when the token stood for another request,
+        and when there is no such place.
         """
         ...
 

@@ -249,6 +249,24 @@ class TargetConformance:
         assert {disk.key for disk in committed.disks} == set(subject.keys)
         subject.assert_live()
 
+    def test_a_disk_is_added_beside_those_of_a_machine(self, bench: ProviderBench) -> None:
+        """A key that no provider gives by itself takes the place of no disk; the others keep their content."""
+        subject = Subject(bench, "web", 2 * MIB, 2 * MIB)
+        for key in subject.keys:
+            subject.write(Span(0, MIB), key)
+        foreign = DiskKey(f"{subject.key} of another machine")
+        target = _prepare_replacing(bench, subject, [Disk(key=foreign, size_bytes=4 * MIB)])
+        content = PatternedDisk(bench.seed + 80, 4 * MIB)
+        with bench.provider.open_target(target.target_id, foreign) as disk:
+            _write(disk, content, Span(MIB, MIB))
+            disk.flush()
+        committed = bench.provider.commit_target(target.target_id)
+        [added] = [disk for disk in committed.disks if disk.key not in subject.keys]
+        assert added.size_bytes == 4 * MIB
+        assert {disk.key for disk in committed.disks} > set(subject.keys)
+        subject.assert_live()
+        assert_same(content, bench.read_live(subject.machine_id, added.key), "added disk")
+
     def test_changes_by_a_restore_are_tracked_or_lost(self, bench: ProviderBench) -> None:
         """The next increment must not miss that the disk went back in time."""
         subject = Subject(bench, "web", 2 * MIB)

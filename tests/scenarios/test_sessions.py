@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
@@ -15,13 +14,13 @@ from activities.boundary import error_from_failure
 from holdfast.catalog.database import Catalog
 from holdfast.clock import SystemClock
 from holdfast.errors import ChainBroken, DataDamaged, MachineRunning
-from holdfast.faults import set_hook
 from holdfast.model.ids import CredentialName, DiskKey, JobName, ProviderName, RepositoryName, SessionId
 from holdfast.model.machine import Machine, PowerState
 from holdfast.model.session import Outcome
 from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
+from tests.scenarios.gates import standing_at
 from workers.cli.starts import Start, backup_start, restore_start, verify_start
 from workers.config import ProxySettings, RepositorySettings, Settings
 from workers.devserver import DevServer, DevServerSettings
@@ -167,24 +166,6 @@ async def site(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Asyn
     async with AsyncExitStack() as stack:
         await enter_workers(stack, client, duties_of(settings, ALL), make_tools(settings, stack))
         yield Site(client, settings, SEED)
-
-
-@contextmanager
-def standing_at(point: str) -> Iterator[threading.Event]:
-    """Let whoever passes a fault point wait until the block ends; the event says that somebody does."""
-    reached, opened = threading.Event(), threading.Event()
-
-    def wait(name: str) -> None:
-        if name == point:
-            reached.set()
-            opened.wait(30)
-
-    set_hook(wait)
-    try:
-        yield reached
-    finally:
-        set_hook(None)
-        opened.set()
 
 
 async def test_a_machine_comes_back_as_it_was_at_each_point(site: Site) -> None:

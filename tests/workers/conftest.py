@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from holdfast.errors import ToolMissing
+from tests.lab.vcenter.running import lab_in
 from workers.devserver import DevServer, DevServerAddress, DevServerSettings
-from workers.vcenter_lab import VCenterAddress, VCenterLab, VCenterSettings, build
+from workers.vcenter_lab import VCenterAddress, VCenterSettings
 
 
 @pytest.fixture(scope="session")
@@ -22,12 +22,6 @@ def dev_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServerAd
 @pytest.fixture(scope="session")
 def vcenter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VCenterAddress]:
     """Address of a vCenter with one host and two machines, DC0_H0_VM0 and DC0_H0_VM1, which no test changes."""
-    try:
-        build()
-    except ToolMissing as missing:
-        pytest.skip(f"the lab vCenter cannot be built here: {missing.message}. {missing.hint}")
-    lab = VCenterLab(tmp_path_factory.mktemp("vcenter"), VCenterSettings(standalone_hosts=1, clusters=0, machines=2))
-    try:
+    settings = VCenterSettings(standalone_hosts=1, clusters=0, machines=2)
+    with lab_in(tmp_path_factory.mktemp("vcenter"), settings) as lab:
         yield lab.start()
-    finally:
-        lab.kill()

@@ -322,3 +322,4 @@ async def test_the_point_and_the_disks_can_be_read_in_the_details(stage: Stage) 
         text = await details(handle)
     assert "| web | disk0 | 1 GiB | 1 GiB |" in text
     assert "no chain of this machine yet" in text
+    assert "open for" in text

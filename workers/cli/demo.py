@@ -107,7 +107,7 @@ def _machines(run: Invocation, place: DemoPlace, wishes: _Wishes, stack: ExitSta
 
 
 def _hypervisor(run: Invocation, place: DemoPlace, on: str | None) -> DemoHypervisor:
-    """Return the hypervisor that was asked for; without a wish a lab vCenter, or else, with a warning, the local one."""
+    """Return the hypervisor that was asked for; without a wish a lab vCenter, or else the local one, said aloud."""
     if on == LOCAL:
         return LocalHypervisor(place, run.clock)
     run.say("building the lab vCenter, if it is not built yet")

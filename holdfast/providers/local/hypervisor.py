@@ -11,9 +11,11 @@ from holdfast.clock import Clock
 from holdfast.errors import QuiesceFailed, RequestInvalid, SnapshotNotFound
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
 from holdfast.model.machine import (
+    ANYWHERE,
     AS_IT_IS,
     Disk,
     Machine,
+    Placement,
     PowerState,
     Quiesce,
     RestoreTarget,
@@ -166,9 +168,16 @@ class LocalProvider:
     # Restore targets
 
     def prepare_target(
-        self, token: str, machine: Machine, disks: Sequence[Disk], replaces: MachineId | None
+        self,
+        token: str,
+        machine: Machine,
+        disks: Sequence[Disk],
+        replaces: MachineId | None,
+        placement: Placement = ANYWHERE,
     ) -> RestoreTarget:
         """Make empty disks to restore into, or return the target that was made for the token."""
+        if placement != ANYWHERE:
+            raise RequestInvalid("the local provider has one place for machines", hint="Leave the placement out.")
         self._root.check()
         with self._locks.hold(INVENTORY, "the inventory"):
             return self._targets.prepare(token, machine, disks, replaces)

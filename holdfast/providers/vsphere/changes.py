@@ -5,7 +5,14 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast.errors import AccessDenied, ChangeTrackingLost, HoldfastError, ProviderUnavailable
+from holdfast.errors import (
+    AccessDenied,
+    ChangeTrackingLost,
+    HoldfastError,
+    MachineNotFound,
+    ProviderUnavailable,
+    SnapshotNotFound,
+)
 from holdfast.model.spans import Span
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.disk_rules import DiskFacts
@@ -57,6 +64,8 @@ def _query(disk: FrozenDiskInVSphere, offset: int, since: str) -> Any:
         )
     except (AccessDenied, ProviderUnavailable):
         raise
+    except MachineNotFound as error:
+        raise SnapshotNotFound(f"snapshot {disk.snapshot._moId} is gone: {error.message}") from error
     except HoldfastError as error:
         raise ChangeTrackingLost(error.message) from error
 

@@ -11,10 +11,12 @@ from typing import Any, Final, Self, TypeVar
 
 import msgspec
 from pyVim.connect import SmartStubAdapter
-from pyVmomi import vim
+from pyVmomi import vim, vmodl
+from pyVmomi.SoapAdapter import SoapStubAdapter
 
 from holdfast.errors import AccessDenied, ConfigurationInvalid, ProviderUnavailable
 from holdfast.providers.vsphere.faults import SessionLost, translated
+from holdfast.providers.vsphere.lean_answers import LeanConnection
 
 KEEP_ALIVE_S: Final = 300.0
 """A vCenter forgets a session after 30 idle minutes; tickets of open disks die with it."""
@@ -60,13 +62,14 @@ class Connection:
         self._closed = threading.Event()
         self._logins = 0
         self._stub = self._connect()
+        self._lean_stub = self._connect_lean()
         self._instance: Any = vim.ServiceInstance("ServiceInstance", self._stub)
         try:
             with self._said("reading the service content"):
                 self.content: Any = self._instance.RetrieveContent()
             self._login(0)
         except BaseException:
-            self._stub.DropConnections()  # nobody gets to close what was not made
+            self._drop()  # nobody gets to close what was not made
             raise
         self._keeper = threading.Thread(target=self._keep_alive, name="vsphere-keep-alive", daemon=True)
         self._keeper.start()
@@ -101,20 +104,26 @@ class Connection:
         """Log in again if the session has ended. Raises what a login raises."""
         self.call("asking for the session", self._instance.CurrentTime)
 
-    def call(self, what: str, call: Callable[[], _R], *, survives_login: bool = True) -> _R:
+    @property
+    def logins(self) -> int:
+        """Return the number of the session: how often a login was needed."""
+        return self._logins
+
+    def call(self, what: str, call: Callable[[], _R], *, of_login: int | None = None) -> _R:
         """Return what ``call`` returns; faults come out as errors of `holdfast.errors`, naming ``what`` was done.
 
-        A call whose subject belongs to the session, such as a view, does not survive a new login: it is
-        `ProviderUnavailable` then, and whoever repeats the whole begins anew.
+        A call whose subject belongs to a session, such as a view, names that session's `logins`. Once there is another
+        session it is `ProviderUnavailable`, and whoever repeats the whole begins anew.
         """
         logins = self._logins
         try:
-            with self._said(what):
-                return call()
-        except SessionLost as lost:
+            if of_login in {None, logins}:
+                with self._said(what):
+                    return call()
+        except SessionLost:
             self._login(logins)
-            if not survives_login:
-                raise ProviderUnavailable(f"{lost}: the session had ended") from lost
+        if of_login is not None:
+            raise ProviderUnavailable(f"{self.endpoint.label}: {what}: the session had ended")
         try:
             with self._said(what):
                 return call()
@@ -124,6 +133,11 @@ class Connection:
     def reference(self, kind: Any, identity: str) -> Any:
         """Return the managed object of a kind with this id, which may or may not exist."""
         return kind(identity, self._stub)
+
+    def lean_collector(self) -> Any:
+        """Return the property collector as one whose answers list disks and their controllers but no other device."""
+        self._lean_stub.cookie = self._stub.cookie
+        return vmodl.query.PropertyCollector(self.content.propertyCollector._moId, self._lean_stub)
 
     def close(self) -> None:
         """Log out. Idempotent; a vCenter that is away does not matter."""
@@ -137,7 +151,7 @@ class Connection:
         except (SessionLost, ProviderUnavailable):
             pass  # gone already, which is what was wanted
         finally:
-            self._stub.DropConnections()
+            self._drop()
 
     def __enter__(self) -> Self:
         return self
@@ -160,6 +174,23 @@ class Connection:
                 connectionPoolTimeout=int(KEEP_ALIVE_S),
                 httpConnectionTimeout=_TIMEOUT_S,
             )
+
+    def _connect_lean(self) -> Any:
+        endpoint = self.endpoint
+        stub: Any = SoapStubAdapter(
+            host=endpoint.host,
+            port=endpoint.port,
+            sslContext=self.tls,
+            version=self._stub.version,
+            connectionPoolTimeout=int(KEEP_ALIVE_S),
+            httpConnectionTimeout=_TIMEOUT_S,
+        )
+        stub.scheme = LeanConnection
+        return stub
+
+    def _drop(self) -> None:
+        self._stub.DropConnections()
+        self._lean_stub.DropConnections()
 
     def _login(self, seen: int) -> None:
         """Log in, unless another thread did since this one saw ``seen`` logins."""

@@ -39,7 +39,7 @@ def translated(what: str) -> Iterator[None]:
         raise SessionLost(what) from fault
     except (vmodl.MethodFault, vmodl.RuntimeFault) as fault:
         raise error_of(fault, what) from fault
-    except ssl.SSLError as error:
+    except ssl.SSLCertVerificationError as error:
         raise AccessDenied(f"{what}: certificate refused: {error}", hint=_CERTIFICATE_HINT) from error
     except (OSError, http.client.HTTPException) as error:
         raise ProviderUnavailable(f"{what}: {str(error) or type(error).__name__}") from error

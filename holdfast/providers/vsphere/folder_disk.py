@@ -1,6 +1,7 @@
 """A flat file of a datastore, read in ranges from the vCenter's file server."""
 
 import http.client
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -14,8 +15,11 @@ from holdfast.model.plan import Transport
 from holdfast.model.spans import Span
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.disk_rules import datastore_of, path_in_datastore
+from holdfast.providers.vsphere.read_ahead import ReadAhead
 
 _TIMEOUT_S: Final = 60.0
+_RECEIVE_BUFFER: Final = 4 << 20
+"""The kernel goes on receiving while Python is busy."""
 _UNAUTHORIZED: Final = (401, 403)
 
 
@@ -84,6 +88,7 @@ class FolderDisk:
         self._lock = threading.Lock()
         self._idle: list[_Line] = []
         self._is_closed = False
+        self._ahead = ReadAhead(self._fetch, flat.size_bytes)
         self.transport = transport
 
     @property
@@ -93,16 +98,23 @@ class FolderDisk:
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill ``buffer`` from ``offset``; all of it or `DiskReadFailed`."""
+        if self._is_closed:
+            raise DiskReadFailed(f"reading {self._file.path}: the disk is closed")
         if offset < 0 or offset + len(buffer) > self._size_bytes:
             raise DiskReadFailed(
                 f"reading {len(buffer)} bytes at offset {offset} of {self._file.path}: "
                 f"the disk has {self._size_bytes} bytes"
             )
-        if not buffer:
-            return
+        self._ahead.read_into(offset, buffer)
+
+    def _fetch(self, offset: int, buffer: memoryview) -> None:
         line = self._take()
         wanted = {"Range": f"bytes={offset}-{offset + len(buffer) - 1}"}
-        count = line.get(self._file, wanted, buffer)
+        try:
+            count = line.get(self._file, wanted, buffer)
+        except DiskNotFound as error:
+            # It was there when the disk was opened: the machine moved, and who opens it again finds it.
+            raise DiskReadFailed(f"reading at offset {offset}: {error.message}") from error
         if count != len(buffer):
             line.close()
             raise DiskReadFailed(
@@ -120,6 +132,7 @@ class FolderDisk:
         """Close the connections. Idempotent; no other call may be under way."""
         with self._lock:
             self._is_closed, idle, self._idle = True, self._idle, []
+        self._ahead.clear()
         for line in idle:
             line.close()
 
@@ -155,25 +168,29 @@ class _Line:
     def get(self, file: DatastoreFile, headers: dict[str, str], buffer: memoryview) -> int:
         """Read a file or a range of it into ``buffer`` until either ends; return the count of bytes.
 
-        A session that has ended is renewed once, and so is a connection that the server had closed meanwhile.
+        A session that has ended is renewed once, and so is a connection that the server had closed meanwhile; a server
+        that was started again has done both.
         """
         wanted = http.client.PARTIAL_CONTENT if "Range" in headers else http.client.OK
-        for attempt in (1, 2):
-            is_last = attempt == 2  # noqa: PLR2004 - counted from one
+        is_renewed = is_reconnected = False
+        while True:
             try:
                 answer = self._ask(file, headers)
-                if answer.status in _UNAUTHORIZED and not is_last:
+                if answer.status in _UNAUTHORIZED and not is_renewed:
+                    is_renewed = True
                     self.close()
                     self._connection.ensure_session()
                     continue
                 if answer.status != wanted:
-                    raise _refused(file, answer)
-                return _fill(answer, buffer)
+                    refused = _refused(file, answer)
+                    self.close()
+                    raise refused
+                return _fill(answer, self._http, buffer)
             except (OSError, http.client.HTTPException) as error:
                 self.close()
-                if is_last:
+                if is_reconnected:
                     raise DiskReadFailed(f"reading {file.path}: {str(error) or type(error).__name__}") from error
-        raise AssertionError("the last attempt returns or raises")
+                is_reconnected = True
 
     def _ask(self, file: DatastoreFile, headers: dict[str, str]) -> http.client.HTTPResponse:
         if self._http is None:
@@ -181,6 +198,8 @@ class _Line:
             self._http = http.client.HTTPSConnection(
                 endpoint.host, endpoint.port, timeout=_TIMEOUT_S, context=self._connection.tls
             )
+            self._http.connect()
+            self._http.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         self._http.request("GET", file.url, headers={"Cookie": self._connection.cookie} | headers)
         return self._http.getresponse()
 
@@ -198,8 +217,11 @@ class _Line:
         self.close()
 
 
-def _fill(answer: http.client.HTTPResponse, buffer: memoryview) -> int:
+def _fill(answer: http.client.HTTPResponse, line: http.client.HTTPSConnection | None, buffer: memoryview) -> int:
+    """Fill ``buffer`` with the body of an answer as far as it goes; return the count of bytes."""
     done = 0
+    if line is not None and line.sock is not None and answer.length == len(buffer):
+        done = _fill_plainly(answer, line.sock, buffer)
     while done < len(buffer):
         count = answer.readinto(buffer[done:])
         if count == 0:
@@ -208,6 +230,18 @@ def _fill(answer: http.client.HTTPResponse, buffer: memoryview) -> int:
     if not answer.isclosed() and answer.length:
         # More than was wanted; what is left would be taken for the next answer.
         answer.close()
+    return done
+
+
+def _fill_plainly(answer: http.client.HTTPResponse, sock: socket.socket, buffer: memoryview) -> int:
+    """Fill ``buffer`` with a body of its size from the socket itself, which costs half as much; return the count."""
+    done = answer.readinto(buffer[: len(answer.peek(1))])
+    while done < len(buffer):
+        count = sock.recv_into(buffer[done:])
+        if count == 0:
+            raise http.client.IncompleteRead(b"", len(buffer) - done)
+        done += count
+    answer.close()  # all of it was read, so the connection is free for the next request
     return done
 
 

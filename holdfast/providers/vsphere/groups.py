@@ -34,22 +34,26 @@ class Groups:
         if selector.kind is SelectorKind.TAG:
             yield from Tags(self._connection).machines_with(selector.value)
             return
-        group = self._folder(selector) if selector.kind is SelectorKind.FOLDER else self._named(selector)
+        group = self.folder(selector.value) if selector.kind is SelectorKind.FOLDER else self._named(selector)
         if selector.kind is SelectorKind.DATASTORE:
             yield from read(self._connection, group, "vm").get("vm") or ()
             return
         for vm, _ in walk(self._connection, vim.VirtualMachine, ("name",), group):
             yield vm
 
-    def _folder(self, selector: Selector) -> Any:
-        """Return a folder by its path in the inventory, or by its path below the machines of a datacenter."""
-        wanted = selector.value.strip("/")
+    def folder(self, path: str) -> Any:
+        """Return a folder by its path in the inventory, or by its path below the machines of a datacenter.
+
+        Raises `RequestInvalid` when there is none, or one in several datacenters.
+        """
+        selector = Selector(kind=SelectorKind.FOLDER, value=path)
+        wanted = path.strip("/")
         search = self._connection.content.searchIndex
         starts = [values["name"] for _, values in walk(self._connection, vim.Datacenter, ("name",))]
         paths = [wanted, *(f"{center}/vm/{wanted}" for center in starts)]
         found = []
-        for path in paths:
-            entity = self._connection.call(f"looking for folder {path!r}", partial(search.FindByInventoryPath, path))
+        for one in paths:
+            entity = self._connection.call(f"looking for folder {one!r}", partial(search.FindByInventoryPath, one))
             if isinstance(entity, (vim.Folder, vim.Datacenter)):
                 found.append(entity)
         return self._only(selector, found)

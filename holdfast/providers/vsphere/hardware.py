@@ -1,12 +1,12 @@
 """The configuration of a machine as a restore point keeps it: properties of vSphere in, text out, and back."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 from pyVmomi import vim
 
-from holdfast.errors import DataDamaged
+from holdfast.errors import DataDamaged, RequestInvalid
 from holdfast.model.ids import DiskKey
 from holdfast.providers.vsphere.devices import disk_key
 from holdfast.providers.vsphere.disk_rules import datastore_of
@@ -109,6 +109,21 @@ def hardware_in(configuration: dict[str, str]) -> Hardware:
         return msgspec.json.decode(text, type=Hardware)
     except msgspec.DecodeError as error:
         raise DataDamaged(f"the captured configuration of the machine cannot be read: {error}") from error
+
+
+def connected(hardware: Hardware, networks: Mapping[str, str]) -> Hardware:
+    """Return hardware whose cards are in other networks, by the captured ones.
+
+    Raises `RequestInvalid` for a network that none of its cards is in.
+    """
+    strangers = sorted(set(networks) - {card.network for card in hardware.networks})
+    if strangers:
+        known = ", ".join(sorted({card.network for card in hardware.networks})) or "none"
+        raise RequestInvalid(f"no card of the machine is in network {strangers[0]!r}", hint=f"Its networks: {known}.")
+    cards = (
+        msgspec.structs.replace(card, network=networks.get(card.network, card.network)) for card in hardware.networks
+    )
+    return msgspec.structs.replace(hardware, networks=tuple(cards))
 
 
 def _controllers(devices: Iterable[Any]) -> Iterable[Controller]:

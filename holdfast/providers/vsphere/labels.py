@@ -1,6 +1,7 @@
 """What we write on things of ours in a vCenter, so that people and we know them again: values to text and back."""
 
 import hashlib
+import json
 from typing import Final
 
 import msgspec
@@ -20,6 +21,9 @@ class SnapshotLabel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     power: PowerState = PowerState.OFF
     """Whether the machine ran; vSphere itself does not tell that of a snapshot without memory."""
     notes: tuple[str, ...] = ()
+    is_rest_asked: bool = False
+    """Whether the guest was asked to come to rest. A guest without running tools is frozen as it is, and nobody is
+    told but who looks at the snapshot."""
 
 
 def staging_name(target_id: str) -> str:
@@ -39,15 +43,16 @@ def snapshot_name(tag: str) -> str:
 
 def snapshot_description(label: SnapshotLabel) -> str:
     """Return the description of a snapshot: a line for people and one for us."""
-    return f"{_PURPOSE}\n{_LABEL}{msgspec.json.encode(label).decode()}"
+    # In plain ASCII, which every server keeps as it is.
+    return f"{_PURPOSE}\n{_LABEL}{json.dumps(msgspec.to_builtins(label))}"
 
 
 def read_description(description: str) -> SnapshotLabel | None:
     """Return what a description says, or None when the snapshot is not of ours."""
-    for line in description.splitlines():
+    for line in description.split("\n"):
         if line.startswith(_LABEL):
             try:
-                return msgspec.json.decode(line.removeprefix(_LABEL), type=SnapshotLabel)
+                return msgspec.json.decode(line.strip().removeprefix(_LABEL), type=SnapshotLabel)
             except msgspec.DecodeError:
                 return None
     return None

@@ -31,7 +31,7 @@ class NetworkDisks:
     def open(self, disk: FrozenDiskInVSphere, transport: Transport, allocated: _Allocated) -> SourceDisk:
         """Open a frozen disk for reading."""
         plan = self._plan(disk.connection, disk.machine, disk.snapshot, disk.facts)
-        return _NetworkDisk(plan, self._clock, transport, allocated)
+        return NetworkDisk(plan, self._clock, transport, allocated)
 
     def open_target(self, connection: Connection, machine: Any, facts: DiskFacts) -> DiskWriter:
         """Open a disk of a machine that is off for writing."""
@@ -57,7 +57,7 @@ class NetworkDisks:
         )
 
 
-class _NetworkDisk(ServedDisk):
+class NetworkDisk(ServedDisk):
     """A frozen disk; what was ever written to it is asked of change tracking first, which is much faster."""
 
     def __init__(self, plan: ServerPlan, clock: Clock, transport: Transport, allocated: _Allocated) -> None:

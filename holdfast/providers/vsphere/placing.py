@@ -1,16 +1,19 @@
 """Where a restored machine goes: folder, resource pool, host and datastore."""
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
 from pyVmomi import vim
 
 from holdfast.errors import RequestInvalid, TargetExists
+from holdfast.model.machine import Placement
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.datacenters import datacenter_of
 from holdfast.providers.vsphere.disk_rules import datastore_of
+from holdfast.providers.vsphere.groups import Groups
 from holdfast.providers.vsphere.hardware import Hardware
-from holdfast.providers.vsphere.names import escaped_name
+from holdfast.providers.vsphere.names import escaped_name, plain_name
 from holdfast.providers.vsphere.properties import read, read_all, walk
 
 _STORE: Final = ("summary.name", "summary.freeSpace", "summary.accessible")
@@ -45,25 +48,50 @@ def place_beside(connection: Connection, vm: Any, needed_bytes: int) -> Place:
     )
 
 
-def place_for(connection: Connection, hardware: Hardware, needed_bytes: int) -> Place:
-    """Return a place for a machine that was captured: its datastore if that has room, else the one with the most."""
-    wanted = [disk.datastore for disk in hardware.disks]
-    best: tuple[bool, int, str, Any] | None = None
+def place_for(connection: Connection, hardware: Hardware, needed_bytes: int, placement: Placement) -> Place:
+    """Return a place for a machine that was captured.
+
+    Without a wish its datastore is the one it had if that has room, else the one with the most room; folder and pool
+    are the first of that datacenter. Raises `RequestInvalid` when a wish names nothing, or when there is no room.
+    """
+    stores = list(_stores(connection, placement.datastore))
+    if placement.datastore and not stores:
+        raise RequestInvalid(f"{connection.endpoint.label} has no datastore {placement.datastore!r}")
+    folder = Groups(connection).folder(placement.folder) if placement.folder else None
+    home = None if folder is None else datacenter_of(connection, folder)
+    roomy = [one for one in stores if one.free_bytes >= needed_bytes and (home is None or one.datacenter == home)]
+    if not roomy:
+        raise RequestInvalid(
+            f"{connection.endpoint.label} has no datastore with {needed_bytes} bytes free for the restored machine",
+            hint="Free space, or name another place with `--datastore` or `--folder`.",
+        )
+    wanted = {disk.datastore for disk in hardware.disks}
+    best = max(roomy, key=lambda one: (one.name in wanted, one.free_bytes))
+    folders = read(connection, best.datacenter, "vmFolder", "hostFolder")
+    return Place(
+        datacenter=best.datacenter,
+        folder=folders["vmFolder"] if folder is None else folder,
+        pool=_pool(connection, folders["hostFolder"], placement.pool),
+        host=None,
+        datastore=best.name,
+    )
+
+
+class _Store(msgspec.Struct, frozen=True, kw_only=True):
+    """A datastore that can be reached."""
+
+    name: str
+    free_bytes: int
+    datacenter: Any
+
+
+def _stores(connection: Connection, wanted: str) -> Iterator[_Store]:
+    """Yield the datastores that can be reached, all or those of a name."""
     for datacenter, values in walk(connection, vim.Datacenter, ("datastore",)):
         for _, store in read_all(connection, values.get("datastore") or (), _STORE):
-            free, name = store.get("summary.freeSpace") or 0, store["summary.name"]
-            if not store.get("summary.accessible") or free < needed_bytes:
-                continue
-            if best is None or (name in wanted, free) > best[:2]:
-                best = (name in wanted, free, name, datacenter)
-    if best is None:
-        raise RequestInvalid(
-            f"{connection.endpoint.label} has no datastore with {needed_bytes} bytes free for the restored machine"
-        )
-    datacenter = best[3]
-    folders = read(connection, datacenter, "vmFolder", "hostFolder")
-    pool = _pool(connection, folders["hostFolder"])
-    return Place(datacenter=datacenter, folder=folders["vmFolder"], pool=pool, host=None, datastore=best[2])
+            name = plain_name(store["summary.name"])
+            if store.get("summary.accessible") and wanted in {"", name}:
+                yield _Store(name=name, free_bytes=int(store.get("summary.freeSpace") or 0), datacenter=datacenter)
 
 
 def check_name(connection: Connection, folder: Any, name: str) -> None:
@@ -74,19 +102,20 @@ def check_name(connection: Connection, folder: Any, name: str) -> None:
         raise TargetExists(f"{connection.endpoint.label}: a machine or folder is called {name!r} already")
 
 
-def _pool(connection: Connection, host_folder: Any) -> Any:
-    """Return the root pool of the first cluster or host of a datacenter, by name."""
-    found = sorted(
-        ((values["name"], values["resourcePool"]) for _, values in _computers(connection, host_folder)),
-        key=lambda one: str(one[0]),
-    )
-    if not found:
-        raise RequestInvalid(f"{connection.endpoint.label} has no cluster or host for the restored machine")
-    return found[0][1]
-
-
-def _computers(connection: Connection, host_folder: Any) -> Any:
-    return walk(connection, vim.ComputeResource, ("name", "resourcePool"), host_folder)
+def _pool(connection: Connection, host_folder: Any, wanted: str) -> Any:
+    """Return the resource pool of a name below a datacenter's hosts; without one the root pool of the first host."""
+    label = connection.endpoint.label
+    if wanted:
+        listed = walk(connection, vim.ResourcePool, ("name",), host_folder)
+        found = [pool for pool, values in listed if plain_name(values["name"]) == wanted]
+        if len(found) != 1:
+            raise RequestInvalid(f"{label} has {len(found) or 'no'} resource pool {wanted!r} for the restored machine")
+        return found[0]
+    computers = walk(connection, vim.ComputeResource, ("name", "resourcePool"), host_folder)
+    roots = sorted(((values["name"], values["resourcePool"]) for _, values in computers), key=lambda one: str(one[0]))
+    if not roots:
+        raise RequestInvalid(f"{label} has no cluster or host for the restored machine")
+    return roots[0][1]
 
 
 def _check_room(connection: Connection, datacenter: Any, name: str, needed_bytes: int) -> None:

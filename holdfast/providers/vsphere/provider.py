@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Self
 
 from pyVmomi import vim
@@ -9,7 +10,17 @@ from pyVmomi import vim
 from holdfast.clock import Clock
 from holdfast.errors import ChangeTrackingLost, DiskNotFound, MachineNotFound, SnapshotNotFound
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
-from holdfast.model.machine import AS_IT_IS, Disk, Machine, PowerState, RestoreTarget, Snapshot, SnapshotOptions
+from holdfast.model.machine import (
+    ANYWHERE,
+    AS_IT_IS,
+    Disk,
+    Machine,
+    Placement,
+    PowerState,
+    RestoreTarget,
+    Snapshot,
+    SnapshotOptions,
+)
 from holdfast.model.selection import Selector
 from holdfast.model.spans import Span
 from holdfast.pipeline.disks import DiskWriter
@@ -18,6 +29,7 @@ from holdfast.providers.vsphere.changes import FrozenDiskInVSphere, changed_area
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.datacenters import Datacenters
 from holdfast.providers.vsphere.guards import GuardRules
+from holdfast.providers.vsphere.hot_add import HotAdd
 from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.network_disk import NetworkDisks
 from holdfast.providers.vsphere.open_snapshots import machines_with_ours
@@ -110,18 +122,21 @@ class VSphereProvider:
 
     def remove_snapshot(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
         """Remove a snapshot and fold its data into the disks; nothing happens when it is gone already."""
-        self._open.keeper.remove(machine_id, snapshot_id)
+        parts = self._open
+        with suppress(SnapshotNotFound, MachineNotFound):
+            parts.hot_add.release_all(lambda: parts.keeper.frozen(machine_id, snapshot_id, with_files=True).disks)
+        parts.keeper.remove(machine_id, snapshot_id)
 
     def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
         """Open a frozen disk over the best way that works."""
         parts = self._open
-        return parts.opener.open(self._frozen(parts, machine_id, snapshot_id, key))
+        return parts.opener.open(self._frozen(parts, machine_id, snapshot_id, key, with_files=True))
 
     def changed_spans(
         self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, since: ChangeId
     ) -> Iterator[Span]:
         """Return what vSphere says changed since then. Raises `ChangeTrackingLost` at the call or while iterating."""
-        disk = self._frozen(self._open, machine_id, snapshot_id, key)
+        disk = self._frozen(self._open, machine_id, snapshot_id, key, with_files=False)
         reason = reason_to_distrust(since, disk.facts.change_id)
         if reason is not None:
             raise ChangeTrackingLost(f"disk {key} of machine {machine_id}: {reason}")
@@ -130,10 +145,15 @@ class VSphereProvider:
     # Restore targets
 
     def prepare_target(
-        self, token: str, machine: Machine, disks: Sequence[Disk], replaces: MachineId | None
+        self,
+        token: str,
+        machine: Machine,
+        disks: Sequence[Disk],
+        replaces: MachineId | None,
+        placement: Placement = ANYWHERE,
     ) -> RestoreTarget:
         """Make a machine with empty disks, or return the target that was made for the token."""
-        return self._open.targets.prepare(token, machine, disks, replaces)
+        return self._open.targets.prepare(token, machine, disks, replaces, placement)
 
     def open_target(self, target_id: TargetId, key: DiskKey) -> DiskWriter:
         """Open a disk of a target for writing."""
@@ -153,16 +173,16 @@ class VSphereProvider:
         """Return the targets that were neither committed nor abandoned."""
         return self._open.targets.pending()
 
+    @staticmethod
     def _frozen(
-        self, parts: "_Parts", machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey
+        parts: "_Parts", machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, *, with_files: bool
     ) -> FrozenDiskInVSphere:
-        try:
-            vm, snapshot, disks = parts.keeper.config(machine_id, snapshot_id)
-        except MachineNotFound as error:
-            raise SnapshotNotFound(f"machine {machine_id} has no snapshot {snapshot_id}: it is gone") from error
-        for facts in disks:
+        state = parts.keeper.frozen(machine_id, snapshot_id, with_files=with_files)
+        for facts in state.disks:
             if facts.key == key:
-                return FrozenDiskInVSphere(connection=parts.connection, machine=vm, snapshot=snapshot, facts=facts)
+                return FrozenDiskInVSphere(
+                    connection=parts.connection, machine=state.machine, snapshot=state.snapshot, facts=facts
+                )
         raise DiskNotFound(f"snapshot {snapshot_id} of machine {machine_id} has no disk {key!r}")
 
 
@@ -181,5 +201,6 @@ class _Parts:
         self.keeper = SnapshotKeeper(self.connection, self.inventory, clock, rules)
         self.targets = TargetStore(self.connection, self.inventory, clock)
         network = NetworkDisks(settings, clock)
+        self.hot_add = HotAdd(settings, self.connection, clock)
         self.writers = DiskWriters(settings, self.connection, network)
-        self.opener = DiskOpener(settings, Datacenters(self.connection), network)
+        self.opener = DiskOpener(settings, Datacenters(self.connection), network, self.hot_add)

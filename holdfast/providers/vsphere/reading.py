@@ -16,6 +16,7 @@ from holdfast.providers.vsphere import descriptors
 from holdfast.providers.vsphere.changes import ALLOCATED, FrozenDiskInVSphere, changed_areas
 from holdfast.providers.vsphere.datacenters import Datacenters
 from holdfast.providers.vsphere.folder_disk import DatastoreFile, FlatFile, FolderDisk, locate
+from holdfast.providers.vsphere.hot_add import HotAdd
 from holdfast.providers.vsphere.mounts import flat_path
 from holdfast.providers.vsphere.network_disk import NetworkDisks
 from holdfast.providers.vsphere.settings import VSphereSettings
@@ -27,12 +28,16 @@ _Opener = Callable[[FrozenDiskInVSphere, Transport], SourceDisk]
 class DiskOpener:
     """Opens the disks of snapshots."""
 
-    def __init__(self, settings: VSphereSettings, datacenters: Datacenters, network: NetworkDisks) -> None:
+    def __init__(
+        self, settings: VSphereSettings, datacenters: Datacenters, network: NetworkDisks, hot_add: HotAdd
+    ) -> None:
         self._settings = settings
         self._network = network
+        self._hot_add = hot_add
         self._datacenters = datacenters
         self._openers: Final[dict[TransportMode, _Opener]] = {
             TransportMode.DIRECT: self._open_direct,
+            TransportMode.HOT_ADD: self._hot_add.open,
             TransportMode.NETWORK: self._open_network,
             TransportMode.HTTPS: self._open_folder,
         }
@@ -46,6 +51,7 @@ class DiskOpener:
         place = DiskPlace(
             datastore=facts.datastore,
             is_mounted=facts.datastore in self._settings.mounts,
+            why_not_attached=self._why_not_attached(disk),
             is_child=facts.is_child,
         )
         found = candidates(place, self._settings.transports)
@@ -59,6 +65,11 @@ class DiskOpener:
             f"disk {facts.key} ({facts.label}, {facts.file}) cannot be read: {'; '.join((*found.left_out, *failed))}",
             hint="Repair a way, or allow another in `transports` of the provider; see docs/providers/vsphere.md.",
         )
+
+    def _why_not_attached(self, disk: FrozenDiskInVSphere) -> str:
+        if TransportMode.HOT_ADD not in self._settings.transports:
+            return "not among `transports`"
+        return self._hot_add.why_not(disk.machine)
 
     def _open_direct(self, disk: FrozenDiskInVSphere, way: Transport) -> SourceDisk:
         return FrozenDisk(flat_path(self._settings.mounts, disk.facts), way)

@@ -142,7 +142,7 @@ class _Examination:
         yield from judge_privileges(missing(answers))
 
     def _answers(self) -> Iterator[Answer]:
-        content = self._connection.content
+        content, logins = self._connection.content, self._connection.logins
         session = read(self._connection, content.sessionManager, "currentSession.key").get("currentSession.key")
         if session is None:
             raise AccessDenied(f"{self._connection.endpoint.label} does not tell which session this is")
@@ -152,7 +152,7 @@ class _Examination:
                 continue
             entities, wanted = [found for _, found in objects], list(names_for(place))
             ask = partial(manager.HasPrivilegeOnEntities, entities, session, wanted)
-            told: Any = self._connection.call("asking for privileges", ask, survives_login=False)
+            told: Any = self._connection.call("asking for privileges", ask, of_login=logins)
             granted = {str(one.entity._moId): _granted(one.privAvailability) for one in told}
             for name, found in objects:
                 yield Answer(place=place, name=name, granted=granted.get(str(found._moId), frozenset()))

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from holdfast.clock import SystemClock
 from holdfast.errors import DiskReadFailed, HoldfastError
 from holdfast.model.plan import TransportMode
 from holdfast.providers.nbd.versions import nbdkit_facts
@@ -13,6 +14,7 @@ from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.datacenters import Datacenters
 from holdfast.providers.vsphere.disk_rules import path_in_datastore
 from holdfast.providers.vsphere.folder_disk import DatastoreFile, locate
+from holdfast.providers.vsphere.hot_add import HotAdd
 from holdfast.providers.vsphere.self_test import Finding, failed, ok, warning
 from holdfast.providers.vsphere.settings import VSphereSettings
 
@@ -44,6 +46,8 @@ def try_ways(
         match mode:
             case TransportMode.DIRECT:
                 yield from _try_direct(settings, stores, samples)
+            case TransportMode.HOT_ADD:
+                yield _try_hot_add(connection, settings)
             case TransportMode.NETWORK:
                 yield _try_network(settings)
             case TransportMode.HTTPS:
@@ -78,6 +82,14 @@ def _read_description(path: Any) -> None:
         raise DiskReadFailed(f"{path} cannot be read: {error.strerror}", hint=hint) from error
     if text != _MAGIC:
         raise DiskReadFailed(f"{path} is no description of a disk", hint="Is the right datastore mounted there?")
+
+
+def _try_hot_add(connection: Connection, settings: VSphereSettings) -> Finding:
+    """Return whether this host is a machine of the vCenter; nothing is attached."""
+    reason = HotAdd(settings, connection, SystemClock()).why_not(None)
+    if reason:
+        return ok("transport hot-add", f"not possible: {reason}")
+    return ok("transport hot-add", "this host is a machine of the vCenter")
 
 
 def _try_network(settings: VSphereSettings) -> Finding:

@@ -13,10 +13,12 @@ class VSphereSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     endpoint: Endpoint
     """The vCenter or host, and who logs in."""
-    transports: tuple[TransportMode, ...] = (TransportMode.DIRECT, TransportMode.NETWORK, TransportMode.HTTPS)
+    transports: tuple[TransportMode, ...] = tuple(TransportMode)
     """Ways that may be used to read disks; the first that works is taken."""
     mounts: dict[str, Path] = {}
     """Folders under which this host sees datastores itself, by the datastore's name."""
+    proxy_uuid: str = ""
+    """BIOS uuid of the machine that this host is, for hot-add; empty: as the host's firmware says."""
     nbdkit_plugin: tuple[str, ...] = ("vddk",)
     """Plugin of nbdkit that reads disks over the network, with leading words such as a script."""
     vddk_library: Path | None = None

@@ -1,6 +1,6 @@
 """Device changes that make, detach and attach the disks of a restore: values in, specifications of the API out."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -82,6 +82,16 @@ def _free_slots(controllers: dict[int, Controller], taken: set[Slot]) -> Iterato
                 yield slot
 
 
+def free_slots(devices: Sequence[Any], taken: set[Slot]) -> Iterator[Slot]:
+    """Yield the places on the SCSI controllers of a machine that no disk has, in order."""
+    controllers = [device for device in devices if isinstance(device, _DEVICE.VirtualSCSIController)]
+    for controller in sorted(controllers, key=lambda one: int(one.busNumber)):
+        for unit in range(_UNITS):
+            slot = Slot(controller=controller.key, unit=unit)
+            if unit != _CONTROLLER_UNIT and slot not in taken:
+                yield slot
+
+
 def controller_changes(controllers: Iterable[Controller]) -> Iterator[Any]:
     """Yield changes that add controllers under temporary keys, see `temporary_key`."""
     for controller in controllers:
@@ -122,20 +132,18 @@ def detached_disk(device: Any) -> Any:
 def card_changes(cards: Iterable[NetworkCard], networks: dict[str, Any]) -> Iterator[Any]:
     """Yield changes that add network cards with new addresses, connected to the networks of their names.
 
-    A card whose network is not there is added without a connection at power-on.
+    A card whose network is not there is left out: a machine with it could not be made.
     """
-    for number, card in enumerate(cards):
+    for number, card in enumerate(card for card in cards if card.network in networks):
         device = _CARDS.get(card.kind, _DEVICE.VirtualVmxnet3)(key=_FIRST_TEMPORARY * 10 - number)
         device.backing = _DEVICE.VirtualEthernetCard.NetworkBackingInfo(
-            deviceName=card.network, network=networks.get(card.network)
+            deviceName=card.network, network=networks[card.network]
         )
-        is_connected = card.is_connected and card.network in networks
         device.connectable = _DEVICE.VirtualDevice.ConnectInfo(
-            startConnected=is_connected, allowGuestControl=True, connected=False
+            startConnected=card.is_connected, allowGuestControl=True, connected=False
         )
         device.addressType = "generated"
-        if card.network in networks:
-            yield _DEVICE.VirtualDeviceSpec(operation=_ADD, device=device)
+        yield _DEVICE.VirtualDeviceSpec(operation=_ADD, device=device)
 
 
 def _backing(file: str) -> Any:

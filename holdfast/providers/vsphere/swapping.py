@@ -7,7 +7,14 @@ from typing import Any, Final
 from pyVmomi import vim
 
 from holdfast.clock import Clock
-from holdfast.errors import DiskNotFound, HoldfastError, MachineNotFound, MachineRunning, RequestInvalid
+from holdfast.errors import (
+    DiskNotFound,
+    HoldfastError,
+    MachineNotFound,
+    MachineRunning,
+    ProviderUnavailable,
+    RequestInvalid,
+)
 from holdfast.model.ids import DiskKey, MachineId, TargetId
 from holdfast.model.machine import Machine
 from holdfast.providers.vsphere import staging
@@ -21,6 +28,8 @@ from holdfast.providers.vsphere.target_state import SWAP_KEY, StagedDisk, Swap, 
 from holdfast.providers.vsphere.tasks import wait
 
 _PATIENCE_S: Final = 1800.0
+_CHANGE: Final = "VirtualMachine.reconfigure"
+_RUNNING: Final = (vim.TaskInfo.State.queued, vim.TaskInfo.State.running)
 _FACTS: Final = (
     "name",
     "parent",
@@ -50,15 +59,22 @@ class Swapper:
     def swap(self, state: TargetState, machine_id: MachineId, holder: Any) -> Machine:
         """Put the disks that ``holder`` holds in place of those of the machine. Idempotent.
 
-        The machine is changed in one reconfiguration. When that fails, the holder gets its disks back.
+        The machine is changed in one reconfiguration. When that is refused, the holder gets its disks back; while it is
+        not known how it ended, nobody else gets them.
         """
         vm = self._inventory.managed(machine_id)
+        self._settle(vm)
         values = read(self._connection, vm, *_FACTS)
-        if not _is_swapped(values, state.target_id):
+        is_swapped = _is_swapped(values, state.target_id)
+        if not is_swapped:
             _check(values)
-            self._detach(holder, state)
+        # Also behind the replacement: a holder that is removed takes the files with it that it still has.
+        self._detach(holder, state)
+        if not is_swapped:
             try:
                 self._attach(vm, values, state)
+            except ProviderUnavailable:
+                raise
             except HoldfastError:
                 self.give_back(state, holder)
                 raise
@@ -71,6 +87,7 @@ class Swapper:
             vm = self._inventory.managed(machine_id)
         except MachineNotFound:
             return False
+        self._settle(vm)
         return _is_swapped(read(self._connection, vm, *_FACTS), target_id)
 
     def committed(self, target_id: TargetId, machine_id: MachineId) -> Machine:
@@ -93,6 +110,14 @@ class Swapper:
         if changes:
             self._reconfigure(holder, f"attaching the disks of target {state.target_id}", deviceChange=changes)
 
+    def _settle(self, vm: Any) -> None:
+        """Wait for changes of the machine that an earlier call of ours may have begun."""
+        for task in read(self._connection, vm, "recentTask").get("recentTask") or ():
+            with suppress(HoldfastError):  # whoever began it was told; what matters is how the machine is now
+                found = read(self._connection, task, "info.state", "info.descriptionId")
+                if found.get("info.state") in _RUNNING and found.get("info.descriptionId") == _CHANGE:
+                    wait(self._connection, self._clock, task, "waiting for a change that was begun", _PATIENCE_S)
+
     def _detach(self, holder: Any, state: TargetState) -> None:
         values = read(self._connection, holder, "config.hardware.device")
         disks = [d for d in values.get("config.hardware.device") or () if isinstance(d, _DISK)]
@@ -109,8 +134,9 @@ class Swapper:
             if disk.key in present:
                 changes.append(staging.detached_disk(present[disk.key]))
                 old_files.append(files[disk.key])
+        taken = {staging.Slot(controller=one.controller, unit=one.unit) for one in disks_of(devices)}
         for number, disk in enumerate(state.disks):
-            slot = _slot(disk, present.get(disk.key), devices)
+            slot = _slot(disk, present.get(disk.key), devices, taken)
             changes.append(staging.attached_disk(slot, disk.size_bytes, disk.file, number=number))
         swap = Swap(target_id=state.target_id, old_files=tuple(old_files))
         what = f"replacing disks of machine {plain_name(values['name'])!r}"
@@ -172,15 +198,27 @@ def _own_slot(disk: StagedDisk) -> staging.Slot:
     return staging.Slot(controller=disk.controller, unit=disk.unit)
 
 
-def _slot(disk: StagedDisk, present: Any, devices: Sequence[Any]) -> staging.Slot:
-    """Return where a disk belongs: in the place of the one it replaces, else where its key says, else where it was."""
+def _slot(disk: StagedDisk, present: Any, devices: Sequence[Any], taken: set[staging.Slot]) -> staging.Slot:
+    """Return where a disk belongs: in the place of the one it replaces, else where its key says, else in a free place.
+
+    ``taken`` are the places that are not to be had; the disk's own is added to them.
+    """
+    slot = _wanted_slot(disk, present, devices)
+    if slot is None or (present is None and slot in taken):
+        slot = next(staging.free_slots(devices, taken), None)
+    if slot is None:
+        raise RequestInvalid("the machine has no SCSI controller with a free place for another disk")
+    taken.add(slot)
+    return slot
+
+
+def _wanted_slot(disk: StagedDisk, present: Any, devices: Sequence[Any]) -> staging.Slot | None:
     if present is not None:
         return staging.Slot(controller=present.controllerKey, unit=present.unitNumber)
-    controllers = {device.key for device in devices}
     bus, unit = divmod(_number(disk.key) - _FIRST_DISK, _BUS)
-    if bus >= 0 and _FIRST_CONTROLLER + bus in controllers:
+    if bus >= 0 and _FIRST_CONTROLLER + bus in {device.key for device in devices}:
         return staging.Slot(controller=_FIRST_CONTROLLER + bus, unit=unit)
-    return _own_slot(disk)
+    return None
 
 
 def _number(key: DiskKey) -> int:

@@ -14,13 +14,13 @@ from pyVmomi import vim
 from holdfast.clock import Clock
 from holdfast.errors import DiskNotFound, MachineNotFound, RequestInvalid
 from holdfast.model.ids import DiskKey, MachineId, TargetId, folder_name
-from holdfast.model.machine import Disk, Machine, RestoreTarget
+from holdfast.model.machine import Disk, Machine, Placement, RestoreTarget
 from holdfast.providers.checks import check_disks, target_id_of
 from holdfast.providers.vsphere import staging
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.devices import disks_of
 from holdfast.providers.vsphere.disk_rules import DiskFacts
-from holdfast.providers.vsphere.hardware import Hardware, hardware_in
+from holdfast.providers.vsphere.hardware import Hardware, connected, hardware_in
 from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.labels import is_staging, staging_name
 from holdfast.providers.vsphere.names import escaped_name, plain_name
@@ -54,7 +54,9 @@ class TargetStore:
         self._clock = clock
         self._swapper = Swapper(connection, inventory, clock)
 
-    def prepare(self, token: str, machine: Machine, disks: Sequence[Disk], replaces: MachineId | None) -> RestoreTarget:
+    def prepare(
+        self, token: str, machine: Machine, disks: Sequence[Disk], replaces: MachineId | None, placement: Placement
+    ) -> RestoreTarget:
         """Make a machine with empty disks, or return the target that the token stands for."""
         target_id = target_id_of(token)
         if replaces is not None:
@@ -66,10 +68,11 @@ class TargetStore:
             if found.state.target != target:
                 raise RequestInvalid(f"target {target.target_id} was prepared for another request by the same token")
             return target
-        place = self._place(target, machine)
+        place = self._place(target, machine, placement)
         if found is not None:
             self._destroy(found.vm, f"removing the unfinished target {target.target_id}")
-        return self._build(target, hardware_in(machine.configuration), place)
+        hardware = connected(hardware_in(machine.configuration), placement.networks)
+        return self._build(target, hardware, place)
 
     def opened(self, target_id: TargetId, key: DiskKey) -> tuple[Any, DiskFacts]:
         """Return the machine that holds a disk of a target, and the disk."""
@@ -121,10 +124,10 @@ class TargetStore:
 
     # Preparing
 
-    def _place(self, target: RestoreTarget, machine: Machine) -> Place:
+    def _place(self, target: RestoreTarget, machine: Machine, placement: Placement) -> Place:
         needed = sum(disk.size_bytes for disk in target.disks)
         if target.replaces is None:
-            place = place_for(self._connection, hardware_in(machine.configuration), needed)
+            place = place_for(self._connection, hardware_in(machine.configuration), needed, placement)
             check_name(self._connection, place.folder, target.machine_name)
             return place
         vm = self._inventory.managed(target.replaces)

@@ -1,8 +1,6 @@
 """Waiting for tasks of vSphere."""
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from pyVmomi import vim
@@ -44,24 +42,6 @@ def wait(connection: Connection, clock: Clock, task: Any, what: str, patience_s:
             )
         pause.wait(wait_s)
         wait_s = min(wait_s * 1.5, _PAUSE_MAX_S)
-
-
-def running_tasks(connection: Connection, entity: Any, descriptions: Sequence[str]) -> list[Any]:
-    """Return the tasks of an entity that are not over and do one of these things."""
-    recent = read(connection, entity, "recentTask").get("recentTask") or ()
-    found = []
-    for task, values in _existing(connection, recent):
-        is_over = values.get("info.state") in {vim.TaskInfo.State.success, vim.TaskInfo.State.error}
-        if not is_over and values.get("info.descriptionId") in descriptions:
-            found.append(task)
-    return found
-
-
-def _existing(connection: Connection, tasks: Sequence[Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Yield tasks that are still known; a vCenter forgets them at any moment."""
-    for task in tasks:
-        with suppress(MachineNotFound):
-            yield task, read(connection, task, "info.state", "info.descriptionId")
 
 
 def _look(connection: Connection, task: Any, what: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Over which way a frozen disk is read: facts in, an ordered list of candidates out.
 
-The order is that of the settings, by default direct, network, https. What is known not to work is left out with its
-reason; what may work is tried in turn, and what failed is told.
+The order is that of the settings, by default direct, hot-add, network, https. What is known not to work is left out
+with its reason; what may work is tried in turn, and what failed is told.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,8 @@ class DiskPlace(msgspec.Struct, frozen=True, kw_only=True):
     datastore: str
     is_mounted: bool
     """Whether the proxy sees the datastore itself."""
+    why_not_attached: str = ""
+    """Why the disk cannot be attached to the proxy; empty when it can."""
     is_child: bool
     """Whether the frozen file is a child of another one, so that older snapshots are below it."""
 
@@ -44,6 +46,8 @@ def candidates(place: DiskPlace, allowed: Sequence[TransportMode]) -> Candidates
 def _why_not(mode: TransportMode, place: DiskPlace) -> str | None:
     if mode is TransportMode.NETWORK:
         return None
+    if mode is TransportMode.HOT_ADD:
+        return place.why_not_attached or None
     if place.is_child:
         return "the machine had snapshots before ours"
     if mode is TransportMode.DIRECT and not place.is_mounted:
@@ -54,4 +58,6 @@ def _why_not(mode: TransportMode, place: DiskPlace) -> str | None:
 def _why(mode: TransportMode, place: DiskPlace, left_out: Sequence[str]) -> str:
     if mode is TransportMode.DIRECT:
         return f"the proxy sees datastore {place.datastore}"
+    if mode is TransportMode.HOT_ADD:
+        return "; ".join(("the proxy is a machine of this vCenter", *left_out))
     return "; ".join(left_out) or "first in the settings"

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from holdfast.errors import ToolMissing
 from tests.lab.vcenter.client import Client
-from workers.vcenter_lab import VCenterAddress, VCenterLab, VCenterSettings, build
+from tests.lab.vcenter.running import lab_in, session_of
+from workers.vcenter_lab import VCenterAddress, VCenterLab, VCenterSettings
 
 
 @pytest.fixture(scope="module")
@@ -17,15 +17,8 @@ def lab_settings() -> VCenterSettings:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, lab_settings: VCenterSettings) -> Iterator[VCenterLab]:
-    try:
-        build()
-    except ToolMissing as missing:
-        pytest.skip(f"the lab vCenter cannot be built here: {missing.message}. {missing.hint}")
-    lab = VCenterLab(tmp_path_factory.mktemp("vcenter"), lab_settings)
-    try:
+    with lab_in(tmp_path_factory.mktemp("vcenter"), lab_settings) as lab:
         yield lab
-    finally:
-        lab.kill()
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +29,5 @@ def address(lab: VCenterLab) -> VCenterAddress:
 @pytest.fixture
 def vc(address: VCenterAddress) -> Iterator[Client]:
     """A session of the administrator; faults and counters of earlier tests are gone."""
-    client = Client(address)
-    client.control("DELETE", "/faults")
-    try:
+    with session_of(address) as client:
         yield client
-    finally:
-        client.control("DELETE", "/faults")
-        client.close()

@@ -3,25 +3,33 @@
 from collections.abc import Iterator
 
 import pytest
+from typing_extensions import override
 
-from holdfast.errors import ToolMissing
+from holdfast.clock import SystemClock
 from tests.holdfast.providers.vsphere.bench import VSphereBench, settings_of
 from tests.lab.vcenter.client import Client
-from workers.vcenter_lab import VCenterAddress, VCenterLab, VCenterSettings, build
+from tests.lab.vcenter.running import lab_in, session_of
+from workers.vcenter_lab import VCenterAddress, VCenterLab, VCenterSettings
+
+
+class SteppingClock(SystemClock):
+    """A clock on which every look at the time takes so long; whoever waits with it soon has waited for hours."""
+
+    def __init__(self, step_s: float) -> None:
+        self._step_s = step_s
+        self._now_s = 0.0
+
+    @override
+    def monotonic_s(self) -> float:
+        self._now_s += self._step_s
+        return self._now_s
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VCenterLab]:
     """A vCenter with one host and no machines."""
-    try:
-        build()
-    except ToolMissing as missing:
-        pytest.skip(f"the lab vCenter cannot be built here: {missing.message}. {missing.hint}")
-    lab = VCenterLab(tmp_path_factory.mktemp("vcenter"), VCenterSettings(clusters=0, machines=0))
-    try:
+    with lab_in(tmp_path_factory.mktemp("vcenter"), VCenterSettings(clusters=0, machines=0)) as lab:
         yield lab
-    finally:
-        lab.kill()
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +40,8 @@ def address(lab: VCenterLab) -> VCenterAddress:
 @pytest.fixture
 def vc(address: VCenterAddress) -> Iterator[Client]:
     """A session of the operator; faults and counters of earlier tests are gone."""
-    client = Client(address)
-    client.control("DELETE", "/faults")
-    try:
+    with session_of(address) as client:
         yield client
-    finally:
-        client.control("DELETE", "/faults")
-        client.close()
 
 
 @pytest.fixture
