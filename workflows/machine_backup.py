@@ -168,7 +168,9 @@ class MachineBackup:
             self._degraded.append(task.disk)
         detail = f"{copied.decision.mode}: {copied.decision.reason}"
         if copied.transport is not None:
-            detail += f"; over {copied.transport.mode}: {copied.transport.reason}"
+            # Reasons may be long and are cut where there is little room; both words shall be read in any case.
+            mode = f"{copied.decision.mode} over {copied.transport.mode}"
+            detail = f"{mode}: {copied.decision.reason}; {copied.transport.reason}"
         self._book.put(msgspec.structs.replace(task, detail=detail, figures=copied.figures), "copied")
 
     async def _complete(self, opened: OpenPoint) -> PointSummary:

@@ -182,7 +182,7 @@ async def test_a_task_tells_over_which_way_its_disk_was_read(stage: Stage) -> No
     way = Transport(mode=TransportMode.NETWORK, reason="the datastore is not mounted here")
     world.answers["transfer.copy_disk"] = lambda request: msgspec.structs.replace(usual(request), transport=way)
     result = await succeed(stage, world)
-    detail = "full: no earlier point of this disk; over network: the datastore is not mounted here"
+    detail = "full over network: no earlier point of this disk; the datastore is not mounted here"
     assert [task.detail for task in result.tasks] == [detail]
     assert world.tasks["web", "disk0"].detail == detail
     assert (result.outcome, result.notes) == (Outcome.SUCCESS, ())

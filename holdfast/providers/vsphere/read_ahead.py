@@ -33,9 +33,9 @@ class _Stretch(msgspec.Struct, eq=False):
 class ReadAhead:
     """Reads through ``fetch``, which fills a buffer from an offset or raises. Any thread may read.
 
-    A read that begins where an earlier one ended, or soon after, makes the next request larger, up to `STRETCH_MAX`; one that does not
-    fetches what it needs. A thread that would wait for a request of another meanwhile makes the one after it. No more
-    than six stretches are held.
+    A read that begins where an earlier one ended, or soon after, makes the next request larger, up to `STRETCH_MAX`;
+    one that does not fetches what it needs. A thread that would wait for a request of another meanwhile makes the one
+    after it. No more than six stretches are held.
     """
 
     def __init__(self, fetch: Callable[[int, memoryview], None], size_bytes: int) -> None:
@@ -117,7 +117,7 @@ class ReadAhead:
         buffer = memoryview(whole or bytearray(STRETCH_MAX))[: stretch.end - stretch.start]
         try:
             self._fetch(stretch.start, buffer)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whoever reads from the stretch raises it
             with self._lock:
                 self._drop(stretch)
             stretch.content.set_exception(error)

@@ -7,7 +7,7 @@ import pytest
 from temporalio.client import Client
 
 from holdfast.errors import ToolMissing
-from tests.scenarios.vsphere.stage import Stage, settings_for
+from tests.scenarios.vsphere.stage import Stage
 from workers.devserver import DevServer, DevServerSettings
 from workers.loopback import free_ports
 from workers.roles import enter_workers
@@ -52,7 +52,7 @@ async def installation(
     stage = Stage(temporal, lab, root)
     async with AsyncExitStack() as stack:
         stack.callback(stage.close)
-        settings = settings_for(stage.address, lab, root)
+        settings = stage.settings
         await enter_workers(stack, temporal, duties_of(settings, ALL), make_tools(settings, stack))
         yield stage
 

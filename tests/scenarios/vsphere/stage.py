@@ -68,6 +68,7 @@ class Stage:
         self._random = random.Random(f"{root.name}")
         self._sessions = 0
         self._connect()
+        self.settings = settings_for(self.address, lab, root)
 
     def _connect(self) -> None:
         address = self.lab.address()
@@ -186,13 +187,15 @@ class Stage:
 
     # Sessions
 
-    def backup(self, machine: Machine | str, provider: ProviderName = ANY, **options: Any) -> Start:
+    def backup(
+        self, machine: Machine | str, provider: ProviderName = ANY, *, proxy: str = PROXY, **options: Any
+    ) -> Start:
         name = machine if isinstance(machine, str) else machine.machine_id
         return backup_start(
             BackupRequest(
                 job=JobName("nightly"),
                 provider=provider,
-                proxy=PROXY,
+                proxy=proxy,
                 repository=VAULT,
                 machines=(name,),
                 options=BackupOptions(**options),
@@ -200,13 +203,13 @@ class Stage:
             )
         )
 
-    def restore(self, machine: Machine, provider: ProviderName = ANY, **more: Any) -> Start:
+    def restore(self, machine: Machine, provider: ProviderName = ANY, *, proxy: str = PROXY, **more: Any) -> Start:
         return restore_start(
             RestoreRequest(
                 session_id=self._session_id(),
                 repository=VAULT,
                 provider=provider,
-                proxy=PROXY,
+                proxy=proxy,
                 machine=machine.machine_id,
                 **more,
             )

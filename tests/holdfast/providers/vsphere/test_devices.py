@@ -15,7 +15,7 @@ PLAIN = {"fileName": "[ds] a/a.vmdk", "diskMode": "persistent"}
 
 
 def disk(backing: Any, key: int = 2000, controller: int = 1000, unit: int = 0) -> Any:
-    device = DISK(key=key, controllerKey=controller, unitNumber=unit, backing=backing)
+    device: Any = DISK(key=key, controllerKey=controller, unitNumber=unit, backing=backing)
     device.capacityInBytes, device.capacityInKB = 1 << 20, 1 << 10
     return device
 
@@ -75,3 +75,8 @@ def test_a_child_and_its_change_id_are_seen() -> None:
     [facts] = disks_of([disk(child)])
     assert (facts.is_child, facts.change_id, facts.has_tracking, facts.uuid) == (True, "52 a/7", True, "u")
     assert facts.mapping is Mapping.NONE
+
+
+def test_sizes_are_plain_numbers_that_can_be_written_down() -> None:
+    [facts] = disks_of([disk(FLAT(**PLAIN))])
+    assert type(facts.size_bytes) is int

@@ -17,7 +17,12 @@ from holdfast.providers.vsphere.disk_rules import (
 
 
 def disk(**changes: Any) -> DiskFacts:
-    plain = {"key": DiskKey("2000"), "label": "Hard disk 1", "size_bytes": 1 << 20, "file": "[ds] web/web.vmdk"}
+    plain: dict[str, Any] = {
+        "key": DiskKey("2000"),
+        "label": "Hard disk 1",
+        "size_bytes": 1 << 20,
+        "file": "[ds] web/web.vmdk",
+    }
     return DiskFacts(**(plain | changes))
 
 

@@ -30,7 +30,7 @@ def test_a_limit_of_zero_is_none() -> None:
 
 def test_snapshots_of_others_are_refused_only_where_the_operator_says_so() -> None:
     check_snapshot("web", ["theirs"], [store()], RULES)
-    with pytest.raises(SnapshotRefused, match="'web'.*theirs") as caught:
+    with pytest.raises(SnapshotRefused, match=r"'web'.*theirs") as caught:
         check_snapshot("web", ["theirs"], [store()], GuardRules(is_foreign_refused=True))
     assert not caught.value.retryable
 

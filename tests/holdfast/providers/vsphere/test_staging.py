@@ -71,4 +71,5 @@ def test_cards_get_new_addresses_and_only_networks_that_are_there() -> None:
     assert isinstance(first.device, vim.vm.device.VirtualE1000)
     assert isinstance(second.device, vim.vm.device.VirtualVmxnet3)
     assert (first.device.addressType, first.device.macAddress) == ("generated", None)
-    assert (first.device.connectable.startConnected, second.device.connectable.startConnected) == (True, False)
+    connected = [change.device.connectable for change in (first, second)]
+    assert [one is not None and one.startConnected for one in connected] == [True, False]

@@ -44,7 +44,7 @@ def test_the_fault_of_a_task_is_raised(bench: VSphereBench, connection: Connecti
 
 def test_patience_ends(bench: VSphereBench, connection: Connection) -> None:
     task = begin(bench, connection, action="hang")
-    with pytest.raises(ProviderUnavailable, match="freezing: task task-lab-.* has not ended after 60 s"):
+    with pytest.raises(ProviderUnavailable, match=r"freezing: task task-lab-.* has not ended after 60 s"):
         wait(connection, SteppingClock(25.0), task, "freezing", 60.0)
 
 
@@ -57,7 +57,7 @@ def test_an_ended_session_does_not_end_the_wait(bench: VSphereBench, connection:
 def test_a_restarted_vcenter_has_forgotten_the_task(bench: VSphereBench, connection: Connection) -> None:
     task = begin(bench, connection, action="hang")
     bench.client.control("POST", "/restart")
-    for _ in range(2):  # the cut connection is noticed first
-        with pytest.raises(ProviderUnavailable) as caught:
-            wait(connection, SystemClock(), task, "freezing", 60.0)
-    assert "has forgotten task" in caught.value.message
+    with pytest.raises(ProviderUnavailable):  # the connection was cut
+        wait(connection, SystemClock(), task, "freezing", 60.0)
+    with pytest.raises(ProviderUnavailable, match="has forgotten task"):
+        wait(connection, SystemClock(), task, "freezing", 60.0)
