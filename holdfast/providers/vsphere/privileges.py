@@ -17,7 +17,7 @@ class Feature(StrEnum):
     TRACKING = "change tracking"
     RESTORE_NEW = "restore to a new machine"
     RESTORE_REPLACE = "restore over a machine"
-    GUEST = "work in guests"
+    HOT_ADD = "hot-add, on the machine that is the proxy"
 
 
 class Place(StrEnum):
@@ -114,12 +114,11 @@ _LINES: Final[tuple[tuple[Feature, Place, tuple[tuple[str, str], ...]], ...]] = 
         (("Datastore.FileManagement", "delete the files of the replaced disks"),),
     ),
     (
-        Feature.GUEST,
+        Feature.HOT_ADD,
         Place.MACHINE,
         (
-            (f"{_WORDS}GuestOperations.Query", "look at programs and files in the guest"),
-            (f"{_WORDS}GuestOperations.Modify", "bring scripts into the guest"),
-            (f"{_WORDS}GuestOperations.Execute", "run scripts before and after a snapshot"),
+            (f"{_WORDS}Config.AddExistingDisk", "attach frozen disks to the proxy"),
+            (f"{_WORDS}Config.RemoveDisk", "detach them"),
         ),
     ),
 )

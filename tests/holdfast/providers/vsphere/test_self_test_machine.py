@@ -20,6 +20,8 @@ pytestmark = [pytest.mark.vsphere, pytest.mark.tools("nbdkit")]
 
 MIB = 1 << 20
 TAG = self_test_tag("ab12")
+WAYS = (TransportMode.DIRECT, TransportMode.NETWORK, TransportMode.HTTPS)
+"""Those that need nothing of the host that runs the tests."""
 
 
 def a_machine(bench: VSphereBench) -> Machine:
@@ -36,13 +38,14 @@ def outcome_of(bench: VSphereBench, reference: str, settings: VSphereSettings | 
 
 def test_every_disk_is_read_over_every_way_and_nothing_stays(bench: VSphereBench) -> None:
     machine = a_machine(bench)
-    found = outcome_of(bench, "test")
+    settings = msgspec.structs.replace(bench.settings, transports=WAYS)
+    found = outcome_of(bench, "test", settings)
     assert {one.verdict for one in found} == {Verdict.OK}, found
     checks = {one.check: one.text for one in found}
     for disk in machine.disks:
         assert checks[f"disk {disk.key} compared"] == "direct and network and https give the same bytes"
         assert checks[f"disk {disk.key} change tracking"].endswith("0 bytes changed since")
-    assert {f"rate over {mode}" for mode in TransportMode} < checks.keys()
+    assert {f"rate over {mode}" for mode in WAYS} < checks.keys()
     assert bench.provider.snapshots(machine.machine_id) == []
 
 
