@@ -13,7 +13,7 @@ from holdfast.errors import (
     ProviderUnavailable,
     SnapshotNotFound,
 )
-from holdfast.model.spans import Span
+from holdfast.model.spans import Span, coalesce
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.disk_rules import DiskFacts
 
@@ -35,6 +35,11 @@ def changed_areas(disk: FrozenDiskInVSphere, since: str) -> Iterator[Span]:
 
     Raises `ChangeTrackingLost` while iterating, when vSphere cannot tell or tells nonsense.
     """
+    # A run that reaches over the end of a window comes in two parts.
+    return coalesce(_told_areas(disk, since))
+
+
+def _told_areas(disk: FrozenDiskInVSphere, since: str) -> Iterator[Span]:
     size = disk.facts.size_bytes
     offset = end = 0
     while offset < size:

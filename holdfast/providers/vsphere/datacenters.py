@@ -7,7 +7,6 @@ from pyVmomi import vim
 
 from holdfast.errors import ProviderUnavailable
 from holdfast.providers.vsphere.connection import Connection
-from holdfast.providers.vsphere.names import plain_name
 from holdfast.providers.vsphere.properties import read
 
 _DEPTH_MAX = 64
@@ -33,9 +32,14 @@ class Datacenters:
         self._paths: dict[str, str] = {}
 
     def path_of(self, machine: Any) -> str:
-        """Return the path of the datacenter of a machine in the inventory, without the root folder."""
+        """Return the path of the datacenter of a machine in the inventory, without the root folder.
+
+        Names are escaped as vSphere keeps them: a slash in a name is none of the path's.
+        """
         parent = read(self._connection, machine, "parent", "parentVApp")
-        start = parent.get("parent") or parent["parentVApp"]
+        start = parent.get("parent") or parent.get("parentVApp")
+        if start is None:
+            raise ProviderUnavailable(f"{self._connection.endpoint.label}: no folder holds machine {machine._moId}")
         key = str(start._moId)
         with self._lock:
             known = self._paths.get(key)
@@ -55,6 +59,6 @@ class Datacenters:
                 return names
             is_inside = is_inside or isinstance(entity, vim.Datacenter)
             if is_inside:
-                names.insert(0, plain_name(values["name"]))
+                names.insert(0, values["name"])
             entity = values["parent"]
         raise ProviderUnavailable(f"{self._connection.endpoint.label}: folders are nested deeper than {_DEPTH_MAX}")

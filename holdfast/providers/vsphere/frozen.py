@@ -22,7 +22,7 @@ from holdfast.providers.vsphere.hardware import CAPTURED, captured
 from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.labels import SnapshotLabel
 from holdfast.providers.vsphere.names import plain_name
-from holdfast.providers.vsphere.properties import Question, Step, Values, ask, read_all
+from holdfast.providers.vsphere.properties import Question, Step, Values, ask, read
 from holdfast.providers.vsphere.snapshot_tree import TREE, ours
 
 RESTLESS: Final = "the guest did not come to rest, probably because its tools do not run"
@@ -93,16 +93,18 @@ class FrozenStates:
 
         A snapshot that disappears meanwhile is left out.
         """
-        wanted = list(found)
-        unknown = [one.snapshot for one, _ in wanted if self.remembered(machine_id, one.snapshot._moId) is None]
-        for snapshot in unknown:
-            try:
-                for _, values in read_all(self._connection, [snapshot], CAPTURED):
-                    self._remember(machine_id, vm, snapshot, values)
-            except MachineNotFound:
-                continue
-        states = ((entry, label, self.remembered(machine_id, entry.snapshot._moId)) for entry, label in wanted)
+        states = ((entry, label, self._state(machine_id, vm, entry.snapshot)) for entry, label in found)
         return [described(machine_id, entry, label, state) for entry, label, state in states if state is not None]
+
+    def _state(self, machine_id: MachineId, vm: Any, snapshot: Any) -> Frozen | None:
+        """Return a snapshot that is remembered or can be read, or None when it is gone."""
+        known = self.remembered(machine_id, snapshot._moId)
+        if known is not None:
+            return known
+        try:
+            return self._remember(machine_id, vm, snapshot, read(self._connection, snapshot, *CAPTURED))
+        except MachineNotFound:
+            return None
 
     def _remember(self, machine_id: MachineId, vm: Any, snapshot: Any, values: Values) -> Frozen:
         found = Frozen(
@@ -113,7 +115,8 @@ class FrozenStates:
             configuration=captured(values),
         )
         with self._lock:
-            self._known[machine_id, snapshot._moId] = found
+            self._known.pop((machine_id, snapshot._moId), None)
+            self._known[machine_id, snapshot._moId] = found  # as the latest
             while len(self._known) > REMEMBERED_MAX:
                 del self._known[next(iter(self._known))]
         return found

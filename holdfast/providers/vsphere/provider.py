@@ -31,6 +31,7 @@ from holdfast.providers.vsphere.datacenters import Datacenters
 from holdfast.providers.vsphere.guards import GuardRules
 from holdfast.providers.vsphere.hot_add import HotAdd
 from holdfast.providers.vsphere.inventory import VSphereInventory
+from holdfast.providers.vsphere.names import plain_name
 from holdfast.providers.vsphere.network_disk import NetworkDisks
 from holdfast.providers.vsphere.open_snapshots import machines_with_ours
 from holdfast.providers.vsphere.properties import read
@@ -98,7 +99,7 @@ class VSphereProvider:
         is_off = values.get("runtime.powerState") == vim.VirtualMachine.PowerState.poweredOff
         if is_off == (power is PowerState.OFF):
             return
-        what = f"switching machine {values['name']!r} {power}"
+        what = f"switching machine {plain_name(values['name'])!r} {power}"
         switch = vm.PowerOffVM_Task if power is PowerState.OFF else vm.PowerOnVM_Task
         wait(parts.connection, self._clock, parts.connection.call(what, switch), what, _POWER_PATIENCE_S)
 
