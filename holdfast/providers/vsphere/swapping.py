@@ -52,9 +52,11 @@ class Swapper:
         self._inventory = inventory
         self._clock = clock
 
-    def check_replaceable(self, vm: Any) -> None:
-        """Raise `MachineRunning` or `RequestInvalid` when the disks of a machine cannot be replaced now."""
-        _check(read(self._connection, vm, *_FACTS))
+    def check_replaceable(self, vm: Any, keys: Sequence[DiskKey]) -> None:
+        """Raise `MachineRunning` or `RequestInvalid` when a machine cannot get disks with these keys now."""
+        values = read(self._connection, vm, *_FACTS)
+        _check(values)
+        _slots(keys, values.get("config.hardware.device") or ())
 
     def swap(self, state: TargetState, machine_id: MachineId, holder: Any) -> Machine:
         """Put the disks that ``holder`` holds in place of those of the machine. Idempotent.
@@ -134,9 +136,8 @@ class Swapper:
             if disk.key in present:
                 changes.append(staging.detached_disk(present[disk.key]))
                 old_files.append(files[disk.key])
-        taken = {staging.Slot(controller=one.controller, unit=one.unit) for one in disks_of(devices)}
-        for number, disk in enumerate(state.disks):
-            slot = _slot(disk, present.get(disk.key), devices, taken)
+        slots = _slots([disk.key for disk in state.disks], devices)
+        for number, (disk, slot) in enumerate(zip(state.disks, slots, strict=True)):
             changes.append(staging.attached_disk(slot, disk.size_bytes, disk.file, number=number))
         swap = Swap(target_id=state.target_id, old_files=tuple(old_files))
         what = f"replacing disks of machine {plain_name(values['name'])!r}"
@@ -198,12 +199,19 @@ def _own_slot(disk: StagedDisk) -> staging.Slot:
     return staging.Slot(controller=disk.controller, unit=disk.unit)
 
 
-def _slot(disk: StagedDisk, present: Any, devices: Sequence[Any], taken: set[staging.Slot]) -> staging.Slot:
+def _slots(keys: Sequence[DiskKey], devices: Sequence[Any]) -> list[staging.Slot]:
+    """Return where disks with these keys belong on a machine. Raises `RequestInvalid` when a place is missing."""
+    present = {disk_key(device): device for device in devices if isinstance(device, _DISK)}
+    taken = {staging.Slot(controller=one.controller, unit=one.unit) for one in disks_of(devices)}
+    return [_slot(key, present.get(key), devices, taken) for key in keys]
+
+
+def _slot(key: DiskKey, present: Any, devices: Sequence[Any], taken: set[staging.Slot]) -> staging.Slot:
     """Return where a disk belongs: in the place of the one it replaces, else where its key says, else in a free place.
 
     ``taken`` are the places that are not to be had; the disk's own is added to them.
     """
-    slot = _wanted_slot(disk, present, devices)
+    slot = _wanted_slot(key, present, devices)
     if slot is None or (present is None and slot in taken):
         slot = next(staging.free_slots(devices, taken), None)
     if slot is None:
@@ -212,10 +220,10 @@ def _slot(disk: StagedDisk, present: Any, devices: Sequence[Any], taken: set[sta
     return slot
 
 
-def _wanted_slot(disk: StagedDisk, present: Any, devices: Sequence[Any]) -> staging.Slot | None:
+def _wanted_slot(key: DiskKey, present: Any, devices: Sequence[Any]) -> staging.Slot | None:
     if present is not None:
         return staging.Slot(controller=present.controllerKey, unit=present.unitNumber)
-    bus, unit = divmod(_number(disk.key) - _FIRST_DISK, _BUS)
+    bus, unit = divmod(_number(key) - _FIRST_DISK, _BUS)
     if bus >= 0 and _FIRST_CONTROLLER + bus in {device.key for device in devices}:
         return staging.Slot(controller=_FIRST_CONTROLLER + bus, unit=unit)
     return None

@@ -131,7 +131,7 @@ class TargetStore:
             check_name(self._connection, place.folder, target.machine_name)
             return place
         vm = self._inventory.managed(target.replaces)
-        self._swapper.check_replaceable(vm)
+        self._swapper.check_replaceable(vm, [disk.key for disk in target.disks])
         return place_beside(self._connection, vm, needed)
 
     def _build(self, target: RestoreTarget, hardware: Hardware, place: Place) -> RestoreTarget:
