@@ -31,18 +31,18 @@ _MACHINE: Final = (
 _STORE: Final = ("summary.name", "summary.capacity", "summary.freeSpace", "vm")
 _TASK: Final = ("info.state", "info.descriptionId")
 _OVER: Final = frozenset({vim.TaskInfo.State.success, vim.TaskInfo.State.error})
-_CHANGES: Final = frozenset(
+_CREATIONS: Final = frozenset({"VirtualMachine.createSnapshot", "VirtualMachine.createSnapshotEx"})
+_REMOVALS: Final = frozenset(
     f"VirtualMachine.{name}"
-    for name in (
-        "createSnapshot",
-        "createSnapshotEx",
-        "removeSnapshot",
-        "removeAllSnapshots",
-        "consolidateVMDisks",
-        "consolidateDisks",
-    )
+    for name in ("removeSnapshot", "removeAllSnapshots", "consolidateVMDisks", "consolidateDisks")
 )
-"""Tasks after which the snapshots of a machine are others than before."""
+
+
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
+    """How long tasks are waited for after which the snapshots of a machine are others than before."""
+
+    creation_s: float
+    removal_s: float
 
 
 class MachineView(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +52,8 @@ class MachineView(msgspec.Struct, frozen=True, kw_only=True):
     values: Values
     answers: dict[Any, Values]
     """Properties of everything that was read with it."""
+    unsettled: HoldfastError | None = None
+    """Why its snapshots may be others in a moment; None when nobody is changing them."""
 
     @property
     def name(self) -> str:
@@ -70,14 +72,14 @@ class MachineView(msgspec.Struct, frozen=True, kw_only=True):
         return PowerState.OFF if is_off else PowerState.ON
 
     @property
-    def changing(self) -> list[Any]:
-        """Return the tasks that are changing its snapshots."""
+    def changing(self) -> dict[Any, str]:
+        """Return the tasks that are changing its snapshots, and what each does."""
         tasks = ((one, values) for one, values in self.answers.items() if isinstance(one, vim.Task))
-        return [
-            task
+        return {
+            task: values["info.descriptionId"]
             for task, values in tasks
-            if values.get("info.descriptionId") in _CHANGES and values.get("info.state") not in _OVER
-        ]
+            if values.get("info.descriptionId") in _CREATIONS | _REMOVALS and values.get("info.state") not in _OVER
+        }
 
     def datastores(self) -> Iterator[DatastoreFacts]:
         """Yield its datastores; snapshots on them are counted among the machines that were read."""
@@ -114,26 +116,26 @@ class MachineViewer:
 
         return self._inventory.using(machine_id, look)
 
-    def settled(self, machine_id: MachineId, patience_s: float, *, with_neighbours: bool = False) -> MachineView:
-        """Look at a machine whose snapshots nobody is changing, waiting for what an earlier call of ours began.
+    def settled(self, machine_id: MachineId, patience: Patience, *, with_neighbours: bool = False) -> MachineView:
+        """Look at a machine after what an earlier call of ours began has ended.
 
-        Raises `MachineNotFound`; `ProviderUnavailable` when a task has not ended after ``patience_s``.
+        A task that does not end within the patience leaves the view `MachineView.unsettled`. Raises `MachineNotFound`.
         """
         view = self.view(machine_id, with_neighbours=with_neighbours)
         begun = view.changing
         if not begun:
             return view
         failed = None
-        for task in begun:
+        for task, description in begun.items():
             what = f"waiting for what is changing the snapshots of machine {view.name!r}"
+            patience_s = patience.creation_s if description in _CREATIONS else patience.removal_s
             try:
                 wait(self._connection, self._clock, task, what, patience_s)
             except HoldfastError as error:
                 failed = error  # whoever began it was told; what matters is how the machine is now
         view = self.view(machine_id, with_neighbours=with_neighbours)
-        if failed is not None and set(begun) & set(view.changing):
-            raise failed
-        return view
+        is_changing = not view.changing.keys().isdisjoint(begun)
+        return msgspec.structs.replace(view, unsettled=failed) if is_changing else view
 
 
 def _questions(vm: Any, *, with_neighbours: bool) -> Iterator[Question]:

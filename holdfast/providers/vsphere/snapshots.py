@@ -18,7 +18,7 @@ from holdfast.providers.vsphere.frozen import RESTLESS, Frozen, FrozenStates, de
 from holdfast.providers.vsphere.guards import GuardRules, check_snapshot
 from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.labels import SnapshotLabel, snapshot_description, snapshot_name
-from holdfast.providers.vsphere.machine_view import MachineView, MachineViewer
+from holdfast.providers.vsphere.machine_view import MachineView, MachineViewer, Patience
 from holdfast.providers.vsphere.snapshot_tree import foreign, ours
 from holdfast.providers.vsphere.tasks import wait
 
@@ -57,6 +57,8 @@ class SnapshotKeeper:
             self._check_rest(view.name, entry, label, options)
         for snapshot in self._states.of_entries(machine_id, view.vm, known):
             return snapshot
+        if view.unsettled is not None:
+            raise view.unsettled  # else there might be two
         check_snapshot(view.name, foreign(view.tree), list(view.datastores()), self._rules.guards)
         label = SnapshotLabel(tag=tag, power=view.power, notes=self._track(view))
         label, taken = self._take(view, label, options.quiesce)
@@ -71,7 +73,7 @@ class SnapshotKeeper:
 
     def of_machine(self, machine_id: MachineId) -> list[Snapshot]:
         """Return our snapshots of a machine, oldest first. Raises `MachineNotFound`."""
-        view = self._viewer.settled(machine_id, CREATE_PATIENCE_S)
+        view = self._viewer.settled(machine_id, _patience())
         return self._states.of_entries(machine_id, view.vm, ours(view.tree))
 
     def remove(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
@@ -120,11 +122,11 @@ class SnapshotKeeper:
     def _swept(self, machine_id: MachineId) -> MachineView:
         """Look at a machine, without what a call that died while it switched change tracking on has left."""
         counts = self._rules.guards.snapshots_per_datastore_max > 0
-        view = self._viewer.settled(machine_id, CREATE_PATIENCE_S, with_neighbours=counts)
+        view = self._viewer.settled(machine_id, _patience(), with_neighbours=counts)
         left = [entry for entry, label in ours(view.tree) if label.tag == _SWITCHING]
         for entry in left:
             self._removed(entry.snapshot, f"removing snapshot {entry.name!r} of machine {view.name!r}")
-        return self._viewer.settled(machine_id, CREATE_PATIENCE_S, with_neighbours=counts) if left else view
+        return self._viewer.settled(machine_id, _patience(), with_neighbours=counts) if left else view
 
     def _cycle(self, vm: Any, what: str) -> None:
         """Take a snapshot and remove it, which makes the machine open its disks anew."""
@@ -168,7 +170,7 @@ class SnapshotKeeper:
         known = self._states.remembered(machine_id, snapshot_id)
         if known is not None:
             return known.snapshot
-        view = self._viewer.settled(machine_id, REMOVE_PATIENCE_S)
+        view = self._viewer.settled(machine_id, _patience())
         return next((entry.snapshot for entry, _ in ours(view.tree) if entry.snapshot._moId == snapshot_id), None)
 
     def _removed(self, snapshot: Any, what: str) -> None:
@@ -182,15 +184,19 @@ class SnapshotKeeper:
 
     def _consolidate(self, machine_id: MachineId) -> None:
         """Fold what a removal left behind, for as long as vSphere says that there is something."""
-        view = self._viewer.settled(machine_id, REMOVE_PATIENCE_S)
+        view = self._viewer.settled(machine_id, _patience())
         what = f"consolidating the disks of machine {view.name!r}"
         for _ in range(_CONSOLIDATIONS_MAX):
             if not view.values.get("runtime.consolidationNeeded"):
                 return
             task = self._connection.call(what, view.vm.ConsolidateVMDisks_Task)
             wait(self._connection, self._clock, task, what, REMOVE_PATIENCE_S)
-            view = self._viewer.settled(machine_id, REMOVE_PATIENCE_S)
+            view = self._viewer.settled(machine_id, _patience())
         raise SnapshotFailed(
             f"the disks of machine {view.name!r} still need consolidation after {_CONSOLIDATIONS_MAX} attempts",
             hint="Look for disks of this machine that are attached to a proxy, detach them, and consolidate again.",
         )
+
+
+def _patience() -> Patience:
+    return Patience(creation_s=CREATE_PATIENCE_S, removal_s=REMOVE_PATIENCE_S)

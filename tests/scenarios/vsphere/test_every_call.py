@@ -17,6 +17,7 @@ ASKING = (
     "Login",
     "QueryChangedDiskAreas",
     "RetrievePropertiesEx",
+    "RetrievePropertiesEx:Task",
     "RetrieveServiceContent",
     "folder:GET",
 )
