@@ -6,6 +6,7 @@ from typing import Any
 from typing_extensions import override
 
 from holdfast.clock import Clock
+from holdfast.errors import DiskReadFailed
 from holdfast.model.plan import Transport
 from holdfast.model.spans import Span
 from holdfast.pipeline.disks import DiskWriter
@@ -68,6 +69,8 @@ class NetworkDisk(ServedDisk):
     @override
     def allocated_spans(self) -> Iterator[Span]:
         """Yield, sorted, what may hold anything but zeros."""
+        if self._lost:
+            raise DiskReadFailed(f"listing the spans of {self._name}: {self._lost}")
         whole = Span(0, self.size_bytes)
         told = self._allocated()
         first = next(told, None)
