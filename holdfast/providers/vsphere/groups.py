@@ -9,7 +9,7 @@ from pyVmomi import vim
 from holdfast.errors import RequestInvalid
 from holdfast.model.selection import Selector, SelectorKind
 from holdfast.providers.vsphere.connection import Connection
-from holdfast.providers.vsphere.names import escaped_name, plain_name
+from holdfast.providers.vsphere.names import completed_name, escaped_name, plain_name
 from holdfast.providers.vsphere.properties import read, walk
 from holdfast.providers.vsphere.tags import Tags
 
@@ -52,7 +52,7 @@ class Groups:
         search = self._connection.content.searchIndex
         starts = [values["name"] for _, values in walk(self._connection, vim.Datacenter, ("name",))]
         found: dict[str, Any] = {}
-        for kept in dict.fromkeys((wanted, "/".join(escaped_name(name) for name in wanted.split("/")))):
+        for kept in {"/".join(map(escaped, wanted.split("/"))) for escaped in (completed_name, escaped_name)}:
             for one in (kept, *(f"{center}/vm/{kept}" for center in starts)):
                 entity = self._connection.call(f"looking for folder {one!r}", partial(search.FindByInventoryPath, one))
                 if isinstance(entity, (vim.Folder, vim.Datacenter)):

@@ -57,7 +57,7 @@ def place_for(connection: Connection, hardware: Hardware, needed_bytes: int, pla
     stores = list(_stores(connection, placement.datastore))
     if placement.datastore and not stores:
         raise RequestInvalid(f"{connection.endpoint.label} has no datastore {placement.datastore!r}")
-    folder = Groups(connection).folder(placement.folder) if placement.folder else None
+    folder = _folder(connection, placement.folder) if placement.folder else None
     home = None if folder is None else datacenter_of(connection, folder)
     roomy = [one for one in stores if one.free_bytes >= needed_bytes and (home is None or one.datacenter == home)]
     if not roomy:
@@ -94,6 +94,16 @@ def _stores(connection: Connection, wanted: str) -> Iterator[_Store]:
                 yield _Store(name=name, free_bytes=int(store.get("summary.freeSpace") or 0), datacenter=datacenter)
 
 
+def _folder(connection: Connection, path: str) -> Any:
+    """Return a folder that machines can lie in; a datacenter means the one of all its machines."""
+    folder = Groups(connection).folder(path)
+    if isinstance(folder, vim.Datacenter):
+        return read(connection, folder, "vmFolder")["vmFolder"]
+    if "VirtualMachine" not in (read(connection, folder, "childType").get("childType") or ()):
+        raise RequestInvalid(f"{connection.endpoint.label}: machines cannot lie in folder {path!r}")
+    return folder
+
+
 def check_name(connection: Connection, folder: Any, name: str) -> None:
     """Raise `TargetExists` when a folder has something of this name."""
     search = connection.content.searchIndex
@@ -120,6 +130,9 @@ def _pool(connection: Connection, host_folder: Any, wanted: str) -> Any:
 
 def _check_room(connection: Connection, datacenter: Any, name: str, needed_bytes: int) -> None:
     for _, values in read_all(connection, read(connection, datacenter, "datastore")["datastore"], _STORE):
-        if values["summary.name"] == name and (values.get("summary.freeSpace") or 0) >= needed_bytes:
+        if (
+            plain_name(values["summary.name"]) == plain_name(name)
+            and (values.get("summary.freeSpace") or 0) >= needed_bytes
+        ):
             return
     raise RequestInvalid(f"datastore {name} has not the {needed_bytes} bytes free that the restored disks may take")
