@@ -1,6 +1,7 @@
 """A restored machine goes where it was wished, else where it was, else where there is room."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -158,6 +159,17 @@ def test_a_wished_pool_and_datastore_are_taken(connection: Connection) -> None:
     place = placed(connection, "LocalDS_0", pool="DC0_C0_RP2", datastore="LocalDS_1")
     assert place.pool.name == "DC0_C0_RP2"
     assert place.datastore == "LocalDS_1"
+
+
+def test_the_host_of_a_machine_sees_its_datastore(connection: Connection, vc: Client, tmp_path: Path) -> None:
+    [host] = [one for one in vc.all(vim.HostSystem) if one.name == "DC0_H0"]
+    volume = vim.host.NasVolume.Specification(
+        remoteHost="files", remotePath="/one", localPath=str(tmp_path), accessMode="readWrite"
+    )
+    store = host.configManager.datastoreSystem.CreateNasDatastore(volume)
+    place = placed(connection, needed_bytes=0, datastore=store.name)
+    assert place.pool.owner.name == "DC0_H0"
+    vc.wait(store.Destroy_Task())
 
 
 @pytest.mark.parametrize(
