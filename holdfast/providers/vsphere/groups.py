@@ -9,7 +9,7 @@ from pyVmomi import vim
 from holdfast.errors import RequestInvalid
 from holdfast.model.selection import Selector, SelectorKind
 from holdfast.providers.vsphere.connection import Connection
-from holdfast.providers.vsphere.names import plain_name
+from holdfast.providers.vsphere.names import completed_name, escaped_name, plain_name
 from holdfast.providers.vsphere.properties import read, walk
 from holdfast.providers.vsphere.tags import Tags
 
@@ -44,19 +44,20 @@ class Groups:
     def folder(self, path: str) -> Any:
         """Return a folder by its path in the inventory, or by its path below the machines of a datacenter.
 
+        Names are as people see them, or as vSphere keeps them: a slash in a name can be written only as ``%2f``.
         Raises `RequestInvalid` when there is none, or one in several datacenters.
         """
         selector = Selector(kind=SelectorKind.FOLDER, value=path)
         wanted = path.strip("/")
         search = self._connection.content.searchIndex
         starts = [values["name"] for _, values in walk(self._connection, vim.Datacenter, ("name",))]
-        paths = [wanted, *(f"{center}/vm/{wanted}" for center in starts)]
-        found = []
-        for one in paths:
-            entity = self._connection.call(f"looking for folder {one!r}", partial(search.FindByInventoryPath, one))
-            if isinstance(entity, (vim.Folder, vim.Datacenter)):
-                found.append(entity)
-        return self._only(selector, found)
+        found: dict[str, Any] = {}
+        for kept in {"/".join(map(escaped, wanted.split("/"))) for escaped in (completed_name, escaped_name)}:
+            for one in (kept, *(f"{center}/vm/{kept}" for center in starts)):
+                entity = self._connection.call(f"looking for folder {one!r}", partial(search.FindByInventoryPath, one))
+                if isinstance(entity, (vim.Folder, vim.Datacenter)):
+                    found[entity._moId] = entity
+        return self._only(selector, list(found.values()))
 
     def _named(self, selector: Selector) -> Any:
         kind = _KINDS[selector.kind]

@@ -52,12 +52,13 @@ def place_for(connection: Connection, hardware: Hardware, needed_bytes: int, pla
     """Return a place for a machine that was captured.
 
     Without a wish its datastore is the one it had if that has room, else the one with the most room; folder and pool
-    are the first of that datacenter. Raises `RequestInvalid` when a wish names nothing, or when there is no room.
+    are the first of that datacenter, the pool among the hosts that see the datastore. Raises `RequestInvalid` when a
+    wish names nothing, or when there is no room.
     """
     stores = list(_stores(connection, placement.datastore))
     if placement.datastore and not stores:
         raise RequestInvalid(f"{connection.endpoint.label} has no datastore {placement.datastore!r}")
-    folder = Groups(connection).folder(placement.folder) if placement.folder else None
+    folder = _folder(connection, placement.folder) if placement.folder else None
     home = None if folder is None else datacenter_of(connection, folder)
     roomy = [one for one in stores if one.free_bytes >= needed_bytes and (home is None or one.datacenter == home)]
     if not roomy:
@@ -71,7 +72,7 @@ def place_for(connection: Connection, hardware: Hardware, needed_bytes: int, pla
     return Place(
         datacenter=best.datacenter,
         folder=folders["vmFolder"] if folder is None else folder,
-        pool=_pool(connection, folders["hostFolder"], placement.pool),
+        pool=_pool(connection, folders["hostFolder"], placement.pool, best.store),
         host=None,
         datastore=best.name,
     )
@@ -83,15 +84,26 @@ class _Store(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     free_bytes: int
     datacenter: Any
+    store: Any
 
 
 def _stores(connection: Connection, wanted: str) -> Iterator[_Store]:
     """Yield the datastores that can be reached, all or those of a name."""
     for datacenter, values in walk(connection, vim.Datacenter, ("datastore",)):
-        for _, store in read_all(connection, values.get("datastore") or (), _STORE):
-            name = plain_name(store["summary.name"])
-            if store.get("summary.accessible") and wanted in {"", name}:
-                yield _Store(name=name, free_bytes=int(store.get("summary.freeSpace") or 0), datacenter=datacenter)
+        for store, found in read_all(connection, values.get("datastore") or (), _STORE):
+            name, free_bytes = plain_name(found["summary.name"]), int(found.get("summary.freeSpace") or 0)
+            if found.get("summary.accessible") and wanted in {"", name}:
+                yield _Store(name=name, free_bytes=free_bytes, datacenter=datacenter, store=store)
+
+
+def _folder(connection: Connection, path: str) -> Any:
+    """Return a folder that machines can lie in; a datacenter means the one of all its machines."""
+    folder = Groups(connection).folder(path)
+    if isinstance(folder, vim.Datacenter):
+        return read(connection, folder, "vmFolder")["vmFolder"]
+    if "VirtualMachine" not in (read(connection, folder, "childType").get("childType") or ()):
+        raise RequestInvalid(f"{connection.endpoint.label}: machines cannot lie in folder {path!r}")
+    return folder
 
 
 def check_name(connection: Connection, folder: Any, name: str) -> None:
@@ -102,8 +114,11 @@ def check_name(connection: Connection, folder: Any, name: str) -> None:
         raise TargetExists(f"{connection.endpoint.label}: a machine or folder is called {name!r} already")
 
 
-def _pool(connection: Connection, host_folder: Any, wanted: str) -> Any:
-    """Return the resource pool of a name below a datacenter's hosts; without one the root pool of the first host."""
+def _pool(connection: Connection, host_folder: Any, wanted: str, store: Any) -> Any:
+    """Return the resource pool of a name below a datacenter's hosts.
+
+    Without a name it is the root pool of the first cluster or host that sees the datastore.
+    """
     label = connection.endpoint.label
     if wanted:
         listed = walk(connection, vim.ResourcePool, ("name",), host_folder)
@@ -111,15 +126,18 @@ def _pool(connection: Connection, host_folder: Any, wanted: str) -> Any:
         if len(found) != 1:
             raise RequestInvalid(f"{label} has {len(found) or 'no'} resource pool {wanted!r} for the restored machine")
         return found[0]
-    computers = walk(connection, vim.ComputeResource, ("name", "resourcePool"), host_folder)
-    roots = sorted(((values["name"], values["resourcePool"]) for _, values in computers), key=lambda one: str(one[0]))
-    if not roots:
-        raise RequestInvalid(f"{label} has no cluster or host for the restored machine")
-    return roots[0][1]
+    computers = walk(connection, vim.ComputeResource, ("name", "resourcePool", "datastore"), host_folder)
+    seeing = [values for _, values in computers if store in (values.get("datastore") or ())]
+    if not seeing:
+        raise RequestInvalid(f"{label} has no cluster or host that sees the datastore for the restored machine")
+    return min(seeing, key=lambda values: str(values["name"]))["resourcePool"]
 
 
 def _check_room(connection: Connection, datacenter: Any, name: str, needed_bytes: int) -> None:
     for _, values in read_all(connection, read(connection, datacenter, "datastore")["datastore"], _STORE):
-        if values["summary.name"] == name and (values.get("summary.freeSpace") or 0) >= needed_bytes:
+        if (
+            plain_name(values["summary.name"]) == plain_name(name)
+            and (values.get("summary.freeSpace") or 0) >= needed_bytes
+        ):
             return
     raise RequestInvalid(f"datastore {name} has not the {needed_bytes} bytes free that the restored disks may take")

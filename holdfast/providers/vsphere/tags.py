@@ -19,6 +19,10 @@ from holdfast.providers.vsphere.faults import translated
 
 _TIMEOUT_S: Final = 60.0
 _SESSION: Final = "vmware-api-session-id"
+_JSON: Final = {"Content-Type": "application/json"}
+_LOGIN: Final = "/api/session"
+_FORMER_LOGIN: Final = "/rest/com/vmware/cis/session"
+_REFUSED: Final = (http.client.UNAUTHORIZED, http.client.FORBIDDEN)
 
 
 class Tags:
@@ -32,9 +36,8 @@ class Tags:
 
         Raises `RequestInvalid` when there is no such tag, or several.
         """
-        category, _, tag = name.rpartition("/")
         with _Rest(self._connection) as rest:
-            found = [one for one in rest.tags() if one["name"] == tag and category in {"", rest.category(one)}]
+            found = [one for one in rest.tags() if _is_called(name, one, rest)]
             if len(found) != 1:
                 label = self._connection.endpoint.label
                 raise RequestInvalid(
@@ -45,6 +48,12 @@ class Tags:
         for one in attached:
             if one["type"] == "VirtualMachine":
                 yield self._connection.reference(vim.VirtualMachine, one["id"])
+
+
+def _is_called(name: str, tag: dict[str, Any], rest: "_Rest") -> bool:
+    """Return whether a name means a tag. Categories and tags may have slashes in their own names."""
+    own = tag["name"]
+    return name == own or (name.endswith(f"/{own}") and name == f"{rest.category(tag)}/{own}")
 
 
 class _Rest:
@@ -60,31 +69,38 @@ class _Rest:
         self._headers: dict[str, str] = {}
 
     def __enter__(self) -> Self:
-        endpoint = self._connection.endpoint
-        secret = base64.b64encode(f"{endpoint.user}:{endpoint.password()}".encode()).decode()
-        login = {"Authorization": f"Basic {secret}"}
-        status, body = self._ask("POST", "/api/session", login)
-        if status == http.client.NOT_FOUND:
-            self._is_old = True
-            status, body = self._ask("POST", "/rest/com/vmware/cis/session", login)
-        if status in {http.client.UNAUTHORIZED, http.client.FORBIDDEN}:
-            raise AccessDenied(f"{endpoint.label}: logging in as {endpoint.user} to read tags: the login was refused")
-        self._headers = {_SESSION: str(self._value(status, body, "logging in to read tags"))}
+        try:
+            self._login()
+        except BaseException:
+            self._http.close()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._ask("DELETE", "/rest/com/vmware/cis/session" if self._is_old else "/api/session", self._headers)
+            self._ask("DELETE", _FORMER_LOGIN if self._is_old else _LOGIN, self._headers)
         except ProviderUnavailable:
             pass  # the session ends by itself
         finally:
             self._http.close()
 
+    def _login(self) -> None:
+        endpoint = self._connection.endpoint
+        secret = base64.b64encode(f"{endpoint.user}:{endpoint.password()}".encode()).decode()
+        login = {"Authorization": f"Basic {secret}"}
+        status, body = self._ask("POST", _LOGIN, login)
+        if status == http.client.NOT_FOUND:
+            self._is_old = True
+            status, body = self._ask("POST", _FORMER_LOGIN, login)
+        if status in _REFUSED:
+            raise AccessDenied(f"{endpoint.label}: logging in as {endpoint.user} to read tags: the login was refused")
+        self._headers = {_SESSION: str(self._value(status, body, "logging in to read tags"))}
+
     def tags(self) -> Iterator[dict[str, Any]]:
         """Yield every tag."""
-        for identity in self._get("tag"):
+        for identity in self._get("tag") or ():
             yield self._get(f"tag/id:{quote(identity)}" if self._is_old else f"tag/{quote(identity)}")
 
     def category(self, tag: dict[str, Any]) -> str:
@@ -97,12 +113,13 @@ class _Rest:
         """Return the objects that have a tag, each with ``id`` and ``type``."""
         action = "list-attached-objects"
         if self._is_old:
-            place = f"/rest/com/vmware/cis/tagging/tag-association/id:{quote(tag_id)}?~action={action}"
+            # The former API wants a body, also of a question without parameters.
+            place, asked = f"/rest/com/vmware/cis/tagging/tag-association/id:{quote(tag_id)}?~action={action}", b"{}"
         else:
-            place = f"/api/cis/tagging/tag-association/{quote(tag_id)}?action={action}"
-        status, body = self._ask("POST", place, self._headers)
-        objects: list[dict[str, str]] = self._value(status, body, "listing the objects of a tag")
-        return objects
+            place, asked = f"/api/cis/tagging/tag-association/{quote(tag_id)}?action={action}", None
+        status, body = self._ask("POST", place, self._headers | _JSON, asked)
+        objects: list[dict[str, str]] | None = self._value(status, body, "listing the objects of a tag")
+        return objects or []
 
     def _get(self, what: str) -> Any:
         root = "/rest/com/vmware/cis/tagging" if self._is_old else "/api/cis/tagging"
@@ -119,8 +136,8 @@ class _Rest:
             raise ProviderUnavailable(f"{label}: {what}: the answer is no JSON") from error
         return value["value"] if self._is_old and isinstance(value, dict) and "value" in value else value
 
-    def _ask(self, method: str, place: str, headers: dict[str, str]) -> tuple[int, bytes]:
+    def _ask(self, method: str, place: str, headers: dict[str, str], body: bytes | None = None) -> tuple[int, bytes]:
         with translated(f"{self._connection.endpoint.label}: reading tags"):
-            self._http.request(method, place, headers=headers)
+            self._http.request(method, place, body, headers)
             answer = self._http.getresponse()
             return answer.status, answer.read()

@@ -76,6 +76,13 @@ def test_a_folder_is_named_by_its_whole_path_or_below_the_machines(
     assert members(provider, f"folder:{prefix}prod ü") == [HOST[0]]
 
 
+@pytest.mark.parametrize("written", ["100% prod", "100%25 prod"])
+def test_a_folder_may_have_a_percent_sign(provider: VSphereProvider, vc: Client, written: str) -> None:
+    made = vc.all(vim.Datacenter)[0].vmFolder.CreateFolder("100% prod")
+    assert members(provider, f"folder:{written}") == []
+    vc.wait(made.Destroy_Task())
+
+
 @pytest.mark.parametrize(
     "reference", ["folder:/none", "cluster:none", "pool:none", "datastore:none", "tag:none", "tag:none/none"]
 )
