@@ -1,6 +1,7 @@
 """What matters of a machine before and after a snapshot, read in one call: it, its datastores and its running tasks."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -52,8 +53,6 @@ class MachineView(msgspec.Struct, frozen=True, kw_only=True):
     values: Values
     answers: dict[Any, Values]
     """Properties of everything that was read with it."""
-    unsettled: HoldfastError | None = None
-    """Why its snapshots may be others in a moment; None when nobody is changing them."""
 
     @property
     def name(self) -> str:
@@ -117,25 +116,20 @@ class MachineViewer:
         return self._inventory.using(machine_id, look)
 
     def settled(self, machine_id: MachineId, patience: Patience, *, with_neighbours: bool = False) -> MachineView:
-        """Look at a machine after what an earlier call of ours began has ended.
+        """Look at a machine after what an earlier call of ours began has ended. Raises `MachineNotFound`.
 
-        A task that does not end within the patience leaves the view `MachineView.unsettled`. Raises `MachineNotFound`.
+        A task that has not ended within the patience is left alone: vSphere does one thing at a time to the snapshots
+        of a machine and refuses another meanwhile, so whoever goes on is told when it was too early.
         """
         view = self.view(machine_id, with_neighbours=with_neighbours)
-        begun = view.changing
-        if not begun:
+        if not view.changing:
             return view
-        failed = None
-        for task, description in begun.items():
+        for task, description in view.changing.items():
             what = f"waiting for what is changing the snapshots of machine {view.name!r}"
             patience_s = patience.creation_s if description in _CREATIONS else patience.removal_s
-            try:
+            with suppress(HoldfastError):  # whoever began it was told; what matters is how the machine is now
                 wait(self._connection, self._clock, task, what, patience_s)
-            except HoldfastError as error:
-                failed = error  # whoever began it was told; what matters is how the machine is now
-        view = self.view(machine_id, with_neighbours=with_neighbours)
-        is_changing = not view.changing.keys().isdisjoint(begun)
-        return msgspec.structs.replace(view, unsettled=failed) if is_changing else view
+        return self.view(machine_id, with_neighbours=with_neighbours)
 
 
 def _questions(vm: Any, *, with_neighbours: bool) -> Iterator[Question]:

@@ -57,8 +57,6 @@ class SnapshotKeeper:
             self._check_rest(view.name, entry, label, options)
         for snapshot in self._states.of_entries(machine_id, view.vm, known):
             return snapshot
-        if view.unsettled is not None:
-            raise view.unsettled  # else there might be two
         check_snapshot(view.name, foreign(view.tree), list(view.datastores()), self._rules.guards)
         label = SnapshotLabel(tag=tag, power=view.power, notes=self._track(view))
         label, taken = self._take(view, label, options.quiesce)

@@ -58,6 +58,7 @@ async def test_one_fault_costs_an_attempt_and_no_point(stage: Stage, method: str
     rule = stage.fault(method, action, **FAULTS[action])
     result = await stage.run(stage.backup(machine.name, HTTPS))
     assert stage.hits(rule) <= 1
+    stage.control("DELETE", "/faults")  # a call that the session did not need is not taken from the test
     assert result.session.outcome in {Outcome.SUCCESS, Outcome.WARNING}, result.session.notes
     assert stage.stored(machine) == stage.content(machine)
     await stage.expect_sound(machine, files)

@@ -113,7 +113,7 @@ async def test_a_vcenter_that_dies_in_the_middle_costs_no_point(stage: Stage, pr
 async def test_a_transfer_that_broke_off_goes_on_at_its_last_commit(stage: Stage) -> None:
     machine = stage.machine("broken-off", COMMITS)
     files = stage.files()
-    rule = stage.fault("folder:GET", "drop", after_bytes=MIB // 2, at=56, times=8)
+    rule = stage.fault("folder:GET", "drop", after_bytes=MIB // 2, at=8, times=8)
     result = await stage.run(stage.backup(machine, HTTPS))
     assert stage.hits(rule) == 8
     assert result.session.outcome is Outcome.SUCCESS
