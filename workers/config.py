@@ -79,6 +79,8 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ``tag:`` and a path or name. Empty for all machines of the provider."""
     excluded: tuple[str, ...] = ()
     """What is left out, in the same words."""
+    excluded_disks: tuple[str, ...] = ()
+    """Disks that are left out, as ``machine/key`` with the wildcards of a shell: ``web01/2001``, ``*/scratch``."""
     machines_at_once: int = 2
     """Machines worked on at once, 1 to 64."""
     compression: Compression = Compression.ZSTD_1

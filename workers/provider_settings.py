@@ -14,6 +14,7 @@ from workers.cron import check_cron
 KIND: Final = "kind"
 KIND_DEFAULT: Final = "local"
 _PORT_MAX = 65535
+_CONNECTIONS_MAX = 64
 _FREE_SPACE_PERCENT_MAX = 90
 
 
@@ -50,6 +51,8 @@ class VSphereProviderSettings(
     Not together with ``ca_file``."""
     ca_file: Path | None = None
     """Certificates, as PEM, that may have signed the server's; without it and ``thumbprint`` those of the host."""
+    connections: int = 4
+    """Connections to the API that are kept open, 1 to 64."""
     transports: tuple[TransportMode, ...] = tuple(TransportMode)
     """Ways that may be used to read disks; the first that works is taken."""
     mounts: dict[str, Path] = {}
@@ -94,6 +97,7 @@ def check_vsphere(settings: VSphereProviderSettings) -> None:
     """Raise `ConfigurationInvalid` for what no single type can tell."""
     name = settings.name
     _check_range(f"port of provider {name}", settings.port, 1, _PORT_MAX)
+    _check_range(f"connections of provider {name}", settings.connections, 1, _CONNECTIONS_MAX)
     _check_range(
         f"free_space_min_percent of provider {name}", settings.free_space_min_percent, 0, _FREE_SPACE_PERCENT_MAX
     )

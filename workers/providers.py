@@ -114,6 +114,7 @@ def vsphere_settings(settings: VSphereProviderSettings, credentials: Credentials
             password=password,
             thumbprint=settings.thumbprint,
             ca_file=settings.ca_file,
+            connections=settings.connections,
         ),
         transports=settings.transports,
         mounts=settings.mounts,

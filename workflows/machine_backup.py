@@ -14,6 +14,7 @@ from holdfast.errors import DataDamaged
 from holdfast.model.machine import Snapshot, SnapshotDisk, SnapshotOptions
 from holdfast.model.points import OpenPoint, PointSummary
 from holdfast.model.session import Outcome, SessionKind, Task
+from holdfast.planning.disk_exclusion import without_excluded
 from workflows import options, queues, search_attributes
 from workflows.book import TRANSFERRING, Book
 from workflows.failures import failure_with, problem_of
@@ -99,6 +100,9 @@ class MachineBackup:
             ),
             options.change(self._proxy, summary(self._machine.name)),
         )
+        frozen, left_out = without_excluded(frozen, request.options.excluded_disks)
+        if left_out:
+            self._book.tell("Left out", f"{', '.join(left_out)}, as the job says")
         self._book.replace(self._machine.machine_id, ())
         self._book.expect(frozen.machine, frozen.machine.disks)
         self._book.note(frozen.notes)

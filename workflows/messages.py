@@ -27,6 +27,8 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Read every new point back through the restore path before the session ends."""
     quiesce: Quiesce = Quiesce.NEVER
     machines_at_once: int = 2
+    excluded_disks: tuple[str, ...] = ()
+    """Patterns of ``machine/disk`` that are left out, with the wildcards of a shell."""
     credential: CredentialName | None = None
     """Name of the passphrase; None stores without encryption."""
 

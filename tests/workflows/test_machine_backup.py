@@ -314,6 +314,15 @@ async def test_a_new_point_that_does_not_verify_fails_the_machine_and_is_kept(st
     assert world.count("repository.abandon_point") == 0
 
 
+async def test_a_disk_that_the_job_leaves_out_is_neither_in_the_point_nor_copied(stage: Stage) -> None:
+    world = World([a_machine("web", disks=3)])
+    result = await succeed(stage, world, excluded_disks=("web/disk1", "other/*"))
+    assert result.outcome is Outcome.SUCCESS
+    (begun,) = world.requests("repository.begin_point")
+    assert [disk.key for disk in begun.snapshot.machine.disks] == ["disk0", "disk2"]
+    assert [copied.disk for copied in world.requests("transfer.copy_disk")] == ["disk0", "disk2"]
+
+
 async def test_the_point_and_the_disks_can_be_read_in_the_details(stage: Stage) -> None:
     world = World()
     async with stage.playing(world):

@@ -122,6 +122,7 @@ def backup(
         sample_mib=settings.sample_mib,
         verify=verify if verify is not None else settings.verify,
         machines_at_once=settings.machines_at_once,
+        excluded_disks=settings.excluded_disks,
         credential=CredentialName(encrypt_with) if encrypt_with else settings.credential,
     )
     session_id = new_session_id(run)
@@ -153,6 +154,7 @@ def options_of(settings: JobSettings) -> BackupOptions:
         sample_mib=settings.sample_mib,
         verify=settings.verify,
         machines_at_once=settings.machines_at_once,
+        excluded_disks=settings.excluded_disks,
         credential=settings.credential,
     )
 

@@ -171,6 +171,7 @@ class Connection:
                 host=endpoint.host,
                 port=endpoint.port,
                 sslContext=self.tls,
+                poolSize=endpoint.connections,
                 connectionPoolTimeout=int(KEEP_ALIVE_S),
                 httpConnectionTimeout=_TIMEOUT_S,
             )
@@ -182,6 +183,7 @@ class Connection:
             port=endpoint.port,
             sslContext=self.tls,
             version=self._stub.version,
+            poolSize=endpoint.connections,
             connectionPoolTimeout=int(KEEP_ALIVE_S),
             httpConnectionTimeout=_TIMEOUT_S,
         )
