@@ -98,6 +98,13 @@ class Snapshots(Protocol):
         """
         ...
 
+    def reset_tracking(self, machine_id: MachineId) -> None:
+        """Begin the change tracking of a machine anew: no earlier state can be asked about any more.
+
+        Raises `SnapshotRefused` when the machine has snapshots that are in the way.
+        """
+        ...
+
 
 class RestoreTargets(Protocol):
     """Places a restore writes to. Nothing live changes before `commit_target`."""

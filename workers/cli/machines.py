@@ -55,6 +55,11 @@ def register(app: typer.Typer) -> None:
         ),
     )(add)
     command(machine, "power", examples=(("machine power web off", "switch it off, as a restore over it needs"),))(power)
+    command(
+        machine,
+        "reset-tracking",
+        examples=(("machine reset-tracking web", "begin its change tracking anew: the next run reads everything"),),
+    )(reset_tracking)
     provider = family(app, "provider", panel=RUN, help_line="Providers: the hypervisors with the machines.")
     command(provider, "create", examples=(("provider create lab", "make the folder of a local provider"),))(create)
     provider_sweep.register(provider)
@@ -167,6 +172,22 @@ def power(
     found = hypervisor.machine(machine)
     hypervisor.set_power(found.machine_id, state)
     run.show({"machine": hypervisor.machine(found.machine_id)}, f"{found.name} is {state.value}")
+
+
+def reset_tracking(
+    run: Invocation,
+    machine: Annotated[str, typer.Argument(help="Id or name.")],
+    *,
+    provider: ProviderOption = None,
+) -> None:
+    """Begin the change tracking of a machine anew.
+
+    The next run of every job with the machine reads its disks in full and compares them; it still stores an increment.
+    """
+    hypervisor = run.provider(run.provider_settings(provider))
+    found = hypervisor.machine(machine)
+    hypervisor.reset_tracking(found.machine_id)
+    run.show({"machine": found}, f"the change tracking of {found.name} begins anew")
 
 
 def create(run: Invocation, name: Annotated[str, typer.Argument(help="Provider of the configuration.")]) -> None:

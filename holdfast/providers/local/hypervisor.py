@@ -165,6 +165,12 @@ class LocalProvider:
             self._root.check()
             raise
 
+    def reset_tracking(self, machine_id: MachineId) -> None:
+        """Forget what is known of changes of the machine's disks."""
+        self._root.check()
+        with self._machine_lock(machine_id):
+            self._snapshots.forget_tracking(machine_id)
+
     # Restore targets
 
     def prepare_target(

@@ -134,6 +134,11 @@ class SnapshotStore:
         path = self._map_path(machine_id, key)
         return tracking.changed_spans(path, since, frozen.change_id, frozen.size_bytes)
 
+    def forget_tracking(self, machine_id: MachineId) -> None:
+        """Remove the change tracking of all disks of a machine; the caller has its lock."""
+        with os_errors(SnapshotFailed, f"resetting the change tracking of machine {machine_id}"):
+            remove_tree(self._root.tracking / machine_id)
+
     def _clean(self, machine_id: MachineId) -> None:
         """Remove what dead attempts left behind."""
         with os_errors(SnapshotFailed, f"removing unfinished snapshots of machine {machine_id}"):

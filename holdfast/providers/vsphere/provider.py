@@ -143,6 +143,10 @@ class VSphereProvider:
             raise ChangeTrackingLost(f"disk {key} of machine {machine_id}: {reason}")
         return changed_areas(disk, since)
 
+    def reset_tracking(self, machine_id: MachineId) -> None:
+        """Switch change tracking off and on again."""
+        self._open.keeper.reset_tracking(machine_id)
+
     # Restore targets
 
     def prepare_target(

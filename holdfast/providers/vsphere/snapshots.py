@@ -10,7 +10,7 @@ import msgspec
 from pyVmomi import vim
 
 from holdfast.clock import Clock
-from holdfast.errors import HoldfastError, MachineNotFound, QuiesceFailed, SnapshotFailed
+from holdfast.errors import HoldfastError, MachineNotFound, QuiesceFailed, SnapshotFailed, SnapshotRefused
 from holdfast.model.ids import MachineId, SnapshotId
 from holdfast.model.machine import PowerState, Quiesce, Snapshot, SnapshotOptions
 from holdfast.providers.vsphere.connection import Connection
@@ -88,6 +88,22 @@ class SnapshotKeeper:
         except MachineNotFound:
             return
 
+    def reset_tracking(self, machine_id: MachineId) -> None:
+        """Switch change tracking off and on, each made true by a snapshot that is taken and removed.
+
+        Raises `SnapshotRefused` when the machine has snapshots, which keep tracking as it is.
+        """
+        view = self._swept(machine_id)
+        if view.tree:
+            raise SnapshotRefused(
+                f"machine {view.name!r} has snapshots, so its change tracking cannot be reset",
+                hint="Remove them, or wait until its backup has ended.",
+            )
+        what = f"resetting the change tracking of machine {view.name!r}"
+        for is_on in (False, True):
+            self._switch_tracking(view.vm, what, is_on=is_on)
+            self._cycle(view.vm, what)
+
     def frozen(self, machine_id: MachineId, snapshot_id: SnapshotId, *, with_files: bool) -> Frozen:
         """Return what a snapshot of ours froze; without the need for its files, as it was seen before.
 
@@ -107,15 +123,18 @@ class SnapshotKeeper:
         if view.tree:
             return ("changes are not tracked: tracking cannot be switched on while the machine has snapshots",)
         what = f"switching change tracking of machine {view.name!r} on"
-        spec = vim.vm.ConfigSpec(changeTrackingEnabled=True)
         try:
-            task = self._connection.call(what, lambda: view.vm.ReconfigVM_Task(spec))
-            wait(self._connection, self._clock, task, what, CREATE_PATIENCE_S)
+            self._switch_tracking(view.vm, what, is_on=True)
         except HoldfastError as error:
             return (f"changes are not tracked: {error.message}",)
         # It takes effect at the next snapshot, whose own change ids belong to the time before.
         self._cycle(view.vm, what)
         return ()
+
+    def _switch_tracking(self, vm: Any, what: str, *, is_on: bool) -> None:
+        spec = vim.vm.ConfigSpec(changeTrackingEnabled=is_on)
+        task = self._connection.call(what, lambda: vm.ReconfigVM_Task(spec))
+        wait(self._connection, self._clock, task, what, CREATE_PATIENCE_S)
 
     def _swept(self, machine_id: MachineId) -> MachineView:
         """Look at a machine, without what a call that died while it switched change tracking on has left."""

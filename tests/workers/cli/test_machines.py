@@ -160,6 +160,12 @@ def test_a_machine_is_switched(place: Place) -> None:
     assert place.json("machine", "power", "web", "off")["machine"]["power"] == "off"
 
 
+def test_the_change_tracking_of_a_machine_begins_anew(place: Place) -> None:
+    place.add_machine("web", 1)
+    assert place.run("machine", "reset-tracking", "web").stdout == "the change tracking of web begins anew\n"
+    assert place.json("machine", "reset-tracking", "nobody", status=MachineNotFound.exit_status)["error"]
+
+
 def test_no_machines_is_said_with_what_to_do(place: Place) -> None:
     assert "holdfast machine add" in place.run("machines").stdout
 

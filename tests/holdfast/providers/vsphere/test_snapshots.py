@@ -270,3 +270,9 @@ def test_a_snapshot_that_others_removed_is_not_found_though_it_was_seen(bench: V
     with pytest.raises(SnapshotNotFound):
         list(bench.provider.changed_spans(machine.machine_id, taken.snapshot_id, key, since))
     bench.provider.remove_snapshot(machine.machine_id, taken.snapshot_id)
+
+
+def test_tracking_is_not_reset_while_there_are_snapshots(bench: VSphereBench, machine: Machine) -> None:
+    bench.provider.create_snapshot(machine.machine_id, "tag")
+    with pytest.raises(SnapshotRefused, match="has snapshots"):
+        bench.provider.reset_tracking(machine.machine_id)
