@@ -118,7 +118,8 @@ async def test_a_transfer_that_broke_off_goes_on_at_its_last_commit(stage: Stage
     assert stage.hits(rule) == 8
     assert result.session.outcome is Outcome.SUCCESS
     figures = result.session.figures
-    assert 0 < figures.resent_bytes < 48 * MIB
+    # What was read ahead may have been enough to get over the gap.
+    assert figures.resent_bytes < 48 * MIB
     assert COMMITS * MIB <= figures.stored_bytes < (COMMITS + 48) * MIB
     assert stage.stored(machine) == stage.content(machine)
     await stage.expect_sound(machine, files)
