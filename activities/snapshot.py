@@ -7,9 +7,22 @@ from activities.contracts import snapshot
 from activities.openers import ProviderOpener
 from activities.pulse import Pulse
 from holdfast.clock import Clock
-from holdfast.errors import HoldfastError, LimitExceeded, MachineNotFound, ProviderUnavailable
+from holdfast.errors import (
+    AccessDenied,
+    ConfigurationInvalid,
+    CredentialMissing,
+    HoldfastError,
+    LimitExceeded,
+    MachineNotFound,
+    ProviderUnavailable,
+    ToolMissing,
+)
 from holdfast.model.machine import Machine, Snapshot
+from holdfast.model.selection import SelectorKind, parse_selector
 from holdfast.providers.ports import Provider
+
+_OF_PROVIDER = (ProviderUnavailable, AccessDenied, CredentialMissing, ConfigurationInvalid, ToolMissing)
+"""What says nothing of a single machine: none can be found then."""
 
 
 class SnapshotActivities:
@@ -28,8 +41,9 @@ class SnapshotActivities:
             problems: list[str] = []
             wanted = request.references
             found = _named(provider, wanted, missing) if wanted else _all(provider, problems)
-            excluded = set(request.excluded)
-            machines = {m.machine_id: m for m in found if not excluded & {m.machine_id, m.name}}
+            notes: list[str] = []
+            excluded = _Excluded(provider, request.excluded, notes)
+            machines = {m.machine_id: m for m in found if not excluded.has(m)}
         if len(machines) > snapshot.MACHINES_PER_SESSION_MAX:
             raise LimitExceeded(
                 f"provider {request.provider} has {len(machines)} machines for one session, "
@@ -37,14 +51,17 @@ class SnapshotActivities:
                 hint="Name the machines in several jobs.",
             )
         return snapshot.MachinesFound(
-            machines=tuple(machines.values()), missing=tuple(missing), problems=tuple(problems)
+            machines=tuple(machines.values()),
+            missing=tuple(missing),
+            problems=tuple(problems),
+            notes=tuple(notes),
         )
 
     @implements(snapshot.create_snapshot)
     def create_snapshot(self, request: snapshot.CreateSnapshot) -> Snapshot:
         """Freeze a machine; idempotent by tag."""
         with Pulse(self._clock):
-            return self._providers(request.provider).create_snapshot(request.machine_id, request.tag)
+            return self._providers(request.provider).create_snapshot(request.machine_id, request.tag, request.options)
 
     @implements(snapshot.remove_snapshot)
     def remove_snapshot(self, request: snapshot.RemoveSnapshot) -> snapshot.SnapshotRemoved:
@@ -63,9 +80,13 @@ class SnapshotActivities:
 def _named(provider: Provider, references: tuple[str, ...], missing: list[str]) -> Iterator[Machine]:
     """Yield the machines that are meant; one that cannot be described hides nothing but itself."""
     for reference in references:
+        selector = parse_selector(reference)
         try:
-            yield provider.machine(reference)
-        except ProviderUnavailable:
+            if selector.kind is SelectorKind.MACHINE:
+                yield provider.machine(selector.value)
+            else:
+                yield from provider.members(selector)
+        except _OF_PROVIDER:
             raise
         except HoldfastError as error:
             missing.append(f"{reference}: {error.message}")
@@ -75,7 +96,20 @@ def _all(provider: Provider, problems: list[str]) -> Iterator[Machine]:
     """Yield every machine; one that cannot be described hides nothing but itself."""
     try:
         yield from provider.machines()
-    except ProviderUnavailable:
+    except _OF_PROVIDER:
         raise
     except HoldfastError as error:
         problems.append(error.message)
+
+
+class _Excluded:
+    """The machines that a job leaves out. What cannot be told apart is left in, and said."""
+
+    def __init__(self, provider: Provider, references: tuple[str, ...], notes: list[str]) -> None:
+        selectors = [parse_selector(reference) for reference in references]
+        self._words = {one.value for one in selectors if one.kind is SelectorKind.MACHINE}
+        groups = (one.text for one in selectors if one.kind is not SelectorKind.MACHINE)
+        self._ids = {machine.machine_id for machine in _named(provider, tuple(groups), notes)}
+
+    def has(self, machine: Machine) -> bool:
+        return machine.machine_id in self._ids or not self._words.isdisjoint((machine.machine_id, machine.name))

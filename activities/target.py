@@ -55,7 +55,7 @@ class TargetActivities:
 
 
 def _prepare(provider: Provider, request: target.PrepareTarget) -> RestoreTarget:
-    return provider.prepare_target(request.token, request.machine, request.disks, request.replaces)
+    return provider.prepare_target(request.token, request.machine, request.disks, request.replaces, request.placement)
 
 
 def _unconfirmed(provider: Provider, request: target.AbandonTarget) -> TargetId | None:

@@ -5,8 +5,6 @@ the last position its target confirmed as flushed. Both are safe to run twice, a
 admits one writer, and a writer that lost it without noticing is fenced at its next commit.
 """
 
-import itertools
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import msgspec
@@ -17,18 +15,17 @@ from activities.contracts import transfer
 from activities.contracts.transfer import CopyDisk, DiskCopied, DiskRestored, RestoreDisk, TransferCursor
 from activities.openers import PassphraseLookup, ProviderOpener, RepositoryOpener
 from activities.pulse import STALL_S, Pulse
+from activities.read_plan import EarlierDisk, ReadPlan
 from activities.tally import Tally
 from holdfast.clock import Clock
-from holdfast.errors import ChangeTrackingLost, DiskChanged, DiskNotFound, PointNotFound
+from holdfast.errors import DiskChanged, DiskNotFound, PointNotFound, SnapshotNotFound
 from holdfast.formats.contents import PointDisk
 from holdfast.formats.magic import PIECE_SIZE
-from holdfast.model.ids import ChangeId
-from holdfast.model.plan import PlanStep, ReadDecision, ReadMode
+from holdfast.model.plan import Transport
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.disks import DiskReader
 from holdfast.pipeline.restore import DiskRestore, compare_target
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
-from holdfast.planning.read_plan import changed_steps, decide_mode, whole_disk_steps
 from holdfast.providers.ports import Provider
 from holdfast.storage.chain import Chain, StoredDisk
 from holdfast.storage.chain_writer import ChainWriter
@@ -63,7 +60,8 @@ class TransferActivities:
             writer, parent = self._open_point(request, stack)
             frozen = _frozen_disk(writer, request, reader)
             sink = open_disk(writer, request.point.number, request.disk, parent)
-            plan = _ReadPlan(provider, request, reader, parent, frozen.change_id)
+            earlier = None if parent is None else EarlierDisk(disk=parent, digest_key=writer.keys.digest_key)
+            plan = ReadPlan(provider, request, reader, earlier, frozen.change_id)
             tally = Tally(
                 self._clock,
                 _subject(writer, request),
@@ -71,9 +69,11 @@ class TransferActivities:
                 min(sink.cursor * PIECE_SIZE, frozen.size),
                 counters_kept=True,
             )
-            return self._run_copy(plan, sink, tally, pulse)
+            copied = self._run_copy(plan, sink, tally, pulse)
+            _check_still_frozen(provider, request)
+            return copied
 
-    def _run_copy(self, plan: "_ReadPlan", sink: DiskPointWriter, tally: Tally, pulse: Pulse) -> DiskCopied:
+    def _run_copy(self, plan: ReadPlan, sink: DiskPointWriter, tally: Tally, pulse: Pulse) -> DiskCopied:
         options = msgspec.structs.replace(self._options, compression=plan.request.compression)
         sink.detail = f"{plan.decision.mode}: {plan.decision.reason}"
         copy = DiskCopy(plan.reader, sink, sink.writer, self._clock, options)
@@ -83,7 +83,8 @@ class TransferActivities:
             decision=plan.decision,
             figures=tally.figures(figures),
             busy=tally.busy(copy.progress().stages),
-            note=plan.note,
+            transport=plan.reader.transport,
+            note="; ".join(filter(None, (plan.note, _passed_over(plan.reader.transport)))),
         )
 
     def _open_point(self, request: CopyDisk, stack: ExitStack) -> tuple[ChainWriter, StoredDisk | None]:
@@ -115,7 +116,8 @@ class TransferActivities:
             passphrase = self._passphrases(request.credential)
             chain = stack.enter_context(repository.open_chain(request.chain, passphrase))
             source = chain.disk(request.number, request.disk)
-            target = stack.enter_context(self._providers(request.provider).open_target(request.target_id, request.disk))
+            key_there = request.target_disk or request.disk
+            target = stack.enter_context(self._providers(request.provider).open_target(request.target_id, key_there))
             if target.size_bytes != source.size_bytes:
                 raise DiskChanged(
                     f"disk {request.disk} of target {request.target_id} has {target.size_bytes} bytes, "
@@ -145,54 +147,21 @@ class TransferActivities:
             )
 
 
-class _ReadPlan:
-    """What is read of a disk and why; a lost change tracking becomes a comparison that says so."""
+def _passed_over(transport: Transport) -> str:
+    """Return what the operator should know about modes that did not work; never silent, never without the reason."""
+    if not transport.failed:
+        return ""
+    return f"read over {transport.mode} because better ways failed: {'; '.join(transport.failed)}"
 
-    def __init__(
-        self,
-        provider: Provider,
-        request: CopyDisk,
-        reader: DiskReader,
-        parent: StoredDisk | None,
-        change_id: str | None,
-    ) -> None:
-        self.request = request
-        self.reader = reader
-        self.note = ""
-        before = None if parent is None else parent.disk.change_id
-        self.decision = decide_mode(
-            has_parent=parent is not None,
-            parent_change_id=None if before is None else ChangeId(before),
-            change_id=None if change_id is None else ChangeId(change_id),
-            distrust=request.distrust_changes,
-        )
-        if self.decision.mode is ReadMode.CHANGED and parent is not None and before is not None:
-            self.steps = self._changed(provider, parent, ChangeId(before))
-            return
-        is_degraded = self.decision.mode is ReadMode.COMPARED and not request.distrust_changes
-        if is_degraded and (before, change_id) != (None, None):
-            self._compare_because(self.decision.reason)
-        self.steps = self._whole()
 
-    def _changed(self, provider: Provider, parent: StoredDisk, since: ChangeId) -> Iterator[PlanStep]:
-        request = self.request
-        try:
-            spans = iter(provider.changed_spans(request.machine_id, request.snapshot_id, request.disk, since))
-            # A provider may notice only while it answers; the first span makes it begin.
-            first = list(itertools.islice(spans, 1))
-        except ChangeTrackingLost as error:
-            self._compare_because(f"change tracking was lost: {error.message}")
-            return self._whole()
-        sizes = (parent.size_bytes, self.reader.size_bytes)
-        allocated = self.reader.allocated_spans()
-        return changed_steps(itertools.chain(first, spans), allocated, sizes, PIECE_SIZE)
-
-    def _whole(self) -> Iterator[PlanStep]:
-        return whole_disk_steps(self.reader.allocated_spans(), self.reader.size_bytes, PIECE_SIZE)
-
-    def _compare_because(self, reason: str) -> None:
-        self.decision = ReadDecision(mode=ReadMode.COMPARED, reason=reason)
-        self.note = f"read in full and compared instead of only what changed: {reason}"
+def _check_still_frozen(provider: Provider, request: CopyDisk) -> None:
+    """Raise `SnapshotNotFound` when the snapshot has gone: what was read after that may be newer than the rest."""
+    if any(found.snapshot_id == request.snapshot_id for found in provider.snapshots(request.machine_id)):
+        return
+    raise SnapshotNotFound(
+        f"snapshot {request.snapshot_id} of machine {request.machine_id} has gone while disk {request.disk} was read",
+        hint="Somebody removed the snapshot, or the machine; run the job again.",
+    )
 
 
 def _frozen_disk(writer: ChainWriter, request: CopyDisk, reader: DiskReader) -> PointDisk:

@@ -15,7 +15,10 @@
     │   └── TargetExists
     ├── SourceError                 the hypervisor or a source disk
     │   ├── ProviderUnavailable
+    │   ├── AccessDenied
     │   ├── SnapshotFailed
+    │   ├── SnapshotRefused
+    │   ├── QuiesceFailed
     │   ├── SnapshotNotFound
     │   ├── DiskChanged
     │   ├── DiskReadFailed
@@ -164,11 +167,38 @@ class ProviderUnavailable(SourceError):
     exit_status = 21
 
 
+class AccessDenied(SourceError):
+    """The provider refuses the account, its privileges, or shows a certificate that is not trusted."""
+
+    code = "access-denied"
+    retryable = False
+    exit_status = 28
+    default_hint = "Check the provider's credential and its privileges."
+
+
 class SnapshotFailed(SourceError):
     """A snapshot could not be taken or removed."""
 
     code = "snapshot-failed"
     exit_status = 22
+
+
+class SnapshotRefused(SourceError):
+    """A rule of the operator forbids to freeze the machine as it is."""
+
+    code = "snapshot-refused"
+    retryable = False
+    exit_status = 38
+    default_hint = "Change the machine or the rule, and run the job again."
+
+
+class QuiesceFailed(SourceError):
+    """The guest did not come to rest, and the job does not want it otherwise."""
+
+    code = "quiesce-failed"
+    retryable = False
+    exit_status = 29
+    default_hint = 'Look at the tools and the logs in the guest, or let the job try only: `quiesce = "try"`.'
 
 
 class SnapshotNotFound(SourceError):

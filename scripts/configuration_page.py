@@ -13,7 +13,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from workers.config import JobSettings, ProviderSettings, ProxySettings, RepositorySettings, Settings
+from workers.config import JobSettings, ProxySettings, RepositorySettings, Settings
+from workers.provider_settings import KIND_DEFAULT, KINDS
 from workers.telemetry import TelemetrySettings
 from workers.temporal import PayloadKeyFile, TemporalSettings, TlsFiles
 
@@ -25,7 +26,7 @@ TABLES: dict[type[msgspec.Struct], str] = {
     TlsFiles: "`[temporal.tls]`",
     PayloadKeyFile: "`[[temporal.payload_keys]]`",
     TelemetrySettings: "`[telemetry]`",
-    ProviderSettings: "`[[providers]]`",
+    **{struct: f"`[[providers]]` of kind `{kind}`" for kind, struct in KINDS.items()},
     RepositorySettings: "`[[repositories]]`",
     ProxySettings: "`[[proxies]]`",
     JobSettings: "`[[jobs]]`",
@@ -63,7 +64,7 @@ An unknown key, a wrong type, a name used twice or a reference to something that
 | `NO_COLOR` | prints without colours |
 
 Nothing secret stands in the file.
-The passphrase called *name* is the one line of the file `credentials/name` in the home folder; the file has to be readable by its owner alone (`chmod 600`).
+The passphrase or password called *name* is the one line of the file `credentials/name` in the home folder; the file has to be readable by its owner alone (`chmod 600`).
 
 This page is generated from `workers/config.py` and its neighbours by `scripts/configuration_page.py`.
 """  # noqa: E501 - one sentence per line
@@ -78,11 +79,22 @@ def section(struct: type[msgspec.Struct], title: str) -> str:
     """Return the section of one table."""
     about = inspect.getdoc(struct) or ""
     # The title says which table it is.
-    sentence = re.sub(r"^One ``.*``\s*table: |^The ``.*`` table of the configuration\.$", "", about)
+    sentence = re.sub(r"^One ``.*?``\s*table( of kind ``\w+``)?: |^The ``.*`` table of the configuration\.$", "", about)
     intro = f"{sentence[:1].upper()}{sentence[1:]}\n\n" if sentence and struct is not Settings else ""
     told = field_docs(struct)
-    rows = "".join(row(struct, field, told) for field in msgspec.structs.fields(struct) if not is_table(field.type))
+    rows = kind_row(struct) + "".join(
+        row(struct, field, told) for field in msgspec.structs.fields(struct) if not is_table(field.type)
+    )
     return f"\n## {title}\n\n{intro}| Key | Type | Default | Meaning |\n|---|---|---|---|\n{rows}"
+
+
+def kind_row(struct: type[msgspec.Struct]) -> str:
+    """Return the line of the key that tells tables of one name apart; nothing for a table that is alone."""
+    config = struct.__struct_config__
+    if config.tag_field is None:
+        return ""
+    default = f"`{KIND_DEFAULT}`" if config.tag == KIND_DEFAULT else "needed"
+    return f"| `{config.tag_field}` | `{config.tag}` | {default} | Says that the table is of this kind. |\n"
 
 
 def row(struct: type[msgspec.Struct], field: msgspec.structs.FieldInfo, told: dict[str, str]) -> str:
@@ -109,8 +121,9 @@ def field_docs(struct: type[msgspec.Struct]) -> dict[str, str]:
 
 def is_table(hint: Any) -> bool:  # noqa: ANN401 - type hints have no type of their own
     """Return whether a key is a table with a section of its own."""
-    inner = [kind for kind in get_args(hint) or (hint,) if isinstance(kind, type)]
-    return any(issubclass(kind, msgspec.Struct) for kind in inner)
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return True
+    return any(is_table(inner) for inner in get_args(hint))
 
 
 def type_words(hint: Any) -> str:  # noqa: ANN401 - as above
@@ -119,6 +132,8 @@ def type_words(hint: Any) -> str:  # noqa: ANN401 - as above
         return " or ".join(f"`{value}`" for value in get_args(hint))
     if get_origin(hint) is tuple:
         return f"list of {type_words(get_args(hint)[0])}"
+    if get_origin(hint) is dict:
+        return f"table of {type_words(get_args(hint)[1])}s"
     kinds = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
     kind = getattr(kinds[0], "__supertype__", kinds[0])
     if isinstance(kind, type) and issubclass(kind, Enum):
@@ -133,6 +148,8 @@ def default_words(field: msgspec.structs.FieldInfo) -> str:
     default = field.default if field.default is not msgspec.NODEFAULT else ()
     if default is None or default in ("", ()):
         return "-"
+    if isinstance(default, tuple):
+        return ", ".join(f"`{one}`" for one in default)
     if isinstance(default, bool):
         return "`true`" if default else "`false`"
     return f"`{default}`"

@@ -29,7 +29,7 @@ LOCK = ROOT / ".venv.lock"  # beside the folder, because making the folder anew 
 
 # Which files of requirements/ a profile installs; `build` holds what builds the project itself.
 PROFILES = {
-    "demo": ("build", "runtime", "lab"),
+    "demo": ("build", "runtime", "vsphere", "lab"),
     "dev": ("build", "runtime", "vsphere", "postgres", "otlp", "lab", "bench", "dev"),
     "lock": ("build", "runtime", "lock"),
 }

@@ -28,16 +28,26 @@ from holdfast.faults import set_hook
 from holdfast.model.ids import CredentialName, DiskKey, JobName, ProviderName, RepositoryName, SessionId
 from holdfast.model.machine import PowerState
 from holdfast.model.session import Outcome
+from holdfast.model.tags import session_tag
 from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
-from workers.cli.starts import Start, backup_start, restore_start, verify_start
-from workers.config import ProviderSettings, ProxySettings, RepositorySettings, Settings
+from workers.cli.starts import Start, backup_start, restore_start, sweep_start, verify_start
+from workers.config import ProxySettings, RepositorySettings, Settings
 from workers.devserver import DevServer, DevServerSettings
+from workers.provider_settings import LocalProviderSettings
+from workers.providers import ProviderPool
 from workers.roles import Role, enter_workers
 from workers.run import ALL, duties_of, make_tools
 from workers.temporal import project_plugin
-from workflows.messages import BackupOptions, BackupRequest, RestoreRequest, SessionProgress, VerifyRequest
+from workflows.messages import (
+    BackupOptions,
+    BackupRequest,
+    RestoreRequest,
+    SessionProgress,
+    SweepRequest,
+    VerifyRequest,
+)
 
 PROXY: Final = "proxy-a"
 PROVIDER: Final = ProviderName("lab")
@@ -198,7 +208,7 @@ def settings_in(root: Path) -> Settings:
     """Make a provider with two machines and a repository below ``root``, and return their configuration."""
     settings = Settings(
         home=root / "home",
-        providers=(ProviderSettings(name=PROVIDER, path=root / "hypervisor"),),
+        providers=(LocalProviderSettings(name=PROVIDER, path=root / "hypervisor"),),
         repositories=(RepositorySettings(name=REPOSITORY, path=root / "repository"),),
         proxies=(ProxySettings(name=PROXY),),
     )
@@ -231,8 +241,10 @@ async def record_all(client: Client, settings: Settings, folder: Path) -> None:
         await _record_restores(recorder, settings)
         await recorder.record("success", _verify(recorder), Outcome.SUCCESS)
         await _record_damage(recorder, settings)
+        await _record_sweeps(recorder, settings)
     async with serving(client, settings, Role.CONTROL.value):
         await recorder.record_unserved("cancelled", _verify(recorder), "repository.verify")
+        await recorder.record_unserved("cancelled", _sweep(recorder, PROVIDER), "sweep.find_leftovers")
 
 
 async def _record_backups(recorder: Recorder) -> None:
@@ -250,7 +262,7 @@ async def _record_restores(recorder: Recorder, settings: Settings) -> None:
     await recorder.record("over-the-original", _restore(recorder, "web", None), Outcome.SUCCESS)
     cancelled = _restore(recorder, "web", "web-3")
     await recorder.record_cancelled("cancelled", cancelled, "transfer.restore_disk", "restore.block_written")
-    provider = LocalProvider(settings.providers[0].path, SystemClock())
+    provider = ProviderPool(settings, SystemClock(), settings.credentials).open(PROVIDER)
     machine_id = provider.machine("web").machine_id
     provider.set_power(machine_id, PowerState.ON)
     await recorder.record("machine-is-on", _restore(recorder, "web", None), Outcome.FAILED)
@@ -267,6 +279,19 @@ async def _record_damage(recorder: Recorder, settings: Settings) -> None:
     file.write_bytes(content[: len(content) // 2])
     options = BackupOptions(credential=CREDENTIAL, machines_at_once=1)
     await recorder.record("failed-machine", _backup(recorder, *_MACHINES, options=options), Outcome.FAILED)
+
+
+async def _record_sweeps(recorder: Recorder, settings: Settings) -> None:
+    provider = ProviderPool(settings, SystemClock(), settings.credentials).open(PROVIDER)
+    web = provider.machine("web")
+    over = session_tag(SessionId("s0001"))
+    for tag in (over, session_tag(SessionId("of somebody else"))):
+        provider.create_snapshot(web.machine_id, tag)
+    # A session that was over before; the target of another one is not known here.
+    copy = msgspec.structs.replace(web, name="web-of-another")
+    provider.prepare_target(session_tag(SessionId("another")), copy, web.disks, None)
+    await recorder.record("success", _sweep(recorder, PROVIDER), Outcome.SUCCESS)
+    await recorder.record("unknown-provider", _sweep(recorder, ProviderName("nowhere")), Outcome.FAILED)
 
 
 def _backup(recorder: Recorder, *machines: str, options: BackupOptions | None = None) -> Start:
@@ -299,6 +324,10 @@ def _restore(recorder: Recorder, machine: str, new_name: str | None) -> Start:
 
 def _verify(recorder: Recorder) -> Start:
     return verify_start(VerifyRequest(session_id=recorder.session_id(), repository=REPOSITORY, credential=CREDENTIAL))
+
+
+def _sweep(recorder: Recorder, provider: ProviderName) -> Start:
+    return sweep_start(SweepRequest(provider=provider, proxy=PROXY, age_min_s=0, session_id=recorder.session_id()))
 
 
 async def _pending(handle: WorkflowHandle[Any, Any], activity: str) -> Any:  # noqa: ANN401 - a message of Temporal

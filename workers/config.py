@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -20,7 +20,18 @@ from holdfast.errors import ConfigurationInvalid, HoldfastError, RepositoryNotFo
 from holdfast.formats.magic import UNIT_SIZE_DEFAULT, UNIT_SIZES
 from holdfast.model.compression import Compression
 from holdfast.model.ids import CredentialName, JobName, ProviderName, RepositoryName
+from holdfast.model.machine import Quiesce
 from workers.credentials import NAME, Credentials
+from workers.cron import check_cron
+from workers.provider_settings import (
+    KIND,
+    KINDS,
+    LocalProviderSettings,
+    ProviderSettings,
+    VSphereProviderSettings,
+    check_vsphere,
+    with_kinds,
+)
 from workers.telemetry import TelemetrySettings
 from workers.temporal import TemporalSettings
 
@@ -28,23 +39,10 @@ FILE_NAME = "holdfast.toml"
 TASKS_MAX = 64
 """Most disks one proxy works on, and most machines one session works on, at once."""
 
-_CRON_FIELDS = 5
-_CRON_FIELD = re.compile(r"[0-9A-Za-z*,/-]+")
+_SAMPLE_MIB_MAX = 1 << 20
+_UNKNOWN_KIND = re.compile(r"Invalid value (?P<kind>'.*') - at `\$(?P<place>\.providers\[\d+\])\.kind`")
 _UNKNOWN_KEY = re.compile(r"Object contains unknown field `(?P<key>.*?)`(?: - at `\$(?P<place>.*)`)?")
 _WRONG_VALUE = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<place>.*)`)?")
-
-
-class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One ``[[providers]]`` table: a hypervisor whose machines are protected."""
-
-    name: ProviderName
-    """How jobs refer to it."""
-    kind: Literal["local"] = "local"
-    """``local``: a folder that behaves as a hypervisor, see docs/providers/local.md."""
-    path: Path
-    """Folder of the provider."""
-    change_tracking: bool = True
-    """Keep track of what changes between snapshots; without it every run reads everything."""
 
 
 class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,9 +75,12 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     proxy: str
     """Which proxy reads the disks."""
     machines: tuple[str, ...] = ()
-    """Names or ids; empty for all machines of the provider."""
+    """Names or ids, or where the provider has them groups: ``folder:``, ``cluster:``, ``pool:``, ``datastore:`` or
+    ``tag:`` and a path or name. Empty for all machines of the provider."""
     excluded: tuple[str, ...] = ()
-    """Names or ids that are left out."""
+    """What is left out, in the same words."""
+    excluded_disks: tuple[str, ...] = ()
+    """Disks that are left out, as ``machine/key`` with the wildcards of a shell: ``web01/2001``, ``*/scratch``."""
     machines_at_once: int = 2
     """Machines worked on at once, 1 to 64."""
     compression: Compression = Compression.ZSTD_1
@@ -88,6 +89,11 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Bytes that are compressed and encrypted together: 262144, 524288, 1048576 or 4194304."""
     credential: CredentialName | None = None
     """Name of the credential whose passphrase encrypts; without it data is not encrypted."""
+    quiesce: Quiesce = Quiesce.NEVER
+    """Whether guests come to rest for their snapshot: `never`, `try` or `require`."""
+    sample_mib: int = 64
+    """MiB of each disk that are compared with the earlier point although change tracking says that nothing changed
+    there, another part each run; 0 believes it."""
     verify: bool = False
     """Read every new point back before the session ends."""
     schedule: str | None = None
@@ -155,7 +161,7 @@ def load_settings(chosen: Path | None = None, environment: Mapping[str, str] = o
     Raises `ConfigurationInvalid` with file, key and the nearest known key.
     """
     file = find_file(chosen, environment)
-    raw = {} if file is None else _read(file)
+    raw = with_kinds({} if file is None else _read(file))
     base = Path.cwd() if file is None else file.absolute().parent
     raw.setdefault("home", str(_default_home(environment)))
     where = "the configuration" if file is None else str(file)
@@ -254,10 +260,16 @@ def _with_absolute_sqlite(url: str, base: Path) -> str:
 
 def _complaint(told: str, raw: dict[str, Any], where: str) -> ConfigurationInvalid:
     """Return what msgspec ``told`` in the words of the file."""
+    kind = _UNKNOWN_KIND.fullmatch(told)
+    if kind is not None:
+        place = _named_place(kind["place"], raw)
+        return ConfigurationInvalid(
+            f"{where}: unknown kind {kind['kind']}{place}", hint=f"Known kinds of provider are: {', '.join(KINDS)}."
+        )
     unknown = _UNKNOWN_KEY.fullmatch(told)
     if unknown is not None:
         place, key = unknown["place"] or "", unknown["key"]
-        known = _keys_at(place)
+        known = _keys_at(place, raw)
         return ConfigurationInvalid(f"{where}: unknown key {key!r}{_named_place(place, raw)}", hint=nearest(key, known))
     wrong = _WRONG_VALUE.fullmatch(told)
     assert wrong is not None, told
@@ -278,8 +290,11 @@ def _named_place(place: str, raw: dict[str, Any]) -> str:
     return f" at {place.lstrip('.')}{called}"
 
 
-def _keys_at(place: str) -> tuple[str, ...]:
+def _keys_at(place: str, raw: dict[str, Any]) -> tuple[str, ...]:
     """Return the keys that may stand at ``place``."""
+    provider = re.fullmatch(r"\.providers\[(\d+)\]", place)
+    if provider is not None:
+        return (KIND, *KINDS[raw["providers"][int(provider[1])][KIND]].__struct_fields__)
     kind: Any = Settings
     for word in re.findall(r"\w+", re.sub(r"\[\d+\]", "", place)):
         kind = _struct_in(get_type_hints(kind).get(word, Settings))
@@ -300,7 +315,11 @@ def _check(settings: Settings) -> None:
         ("job", settings.jobs),
     ):
         _check_names(kind, [entry.name for entry in entries])
-    _check_paths("providers", [(entry.name, entry.path) for entry in settings.providers])
+    local = [entry for entry in settings.providers if isinstance(entry, LocalProviderSettings)]
+    _check_paths("providers", [(entry.name, entry.path) for entry in local])
+    for provider in settings.providers:
+        if isinstance(provider, VSphereProviderSettings):
+            check_vsphere(provider)
     _check_paths("repositories", [(entry.name, entry.path) for entry in settings.repositories])
     for proxy in settings.proxies:
         _check_count(f"tasks of proxy {proxy.name}", proxy.tasks)
@@ -338,6 +357,9 @@ def _check_job(job: JobSettings, settings: Settings) -> None:
     except HoldfastError as error:
         raise ConfigurationInvalid(f"job {job.name}: {error.message}", hint=error.hint) from error
     _check_count(f"machines_at_once of job {job.name}", job.machines_at_once)
+    if not 0 <= job.sample_mib <= _SAMPLE_MIB_MAX:
+        hint = f"Give a number from 0 to {_SAMPLE_MIB_MAX}."
+        raise ConfigurationInvalid(f"sample_mib of job {job.name} is {job.sample_mib}", hint=hint)
     both = sorted(set(job.machines) & set(job.excluded))
     if both:
         raise ConfigurationInvalid(f"job {job.name} both names and excludes machine {both[0]}")
@@ -350,10 +372,7 @@ def _check_job(job: JobSettings, settings: Settings) -> None:
 
 
 def _check_schedule(job: JobSettings) -> None:
-    fields = [] if job.schedule is None else job.schedule.split()
-    if job.schedule is not None and not (len(fields) == _CRON_FIELDS and all(map(_CRON_FIELD.fullmatch, fields))):
-        hint = "Give five fields: minute, hour, day of month, month, day of week; `0 22 * * *` is ten at night."
-        raise ConfigurationInvalid(f"schedule of job {job.name} is {job.schedule!r}", hint=hint)
+    check_cron(f"schedule of job {job.name}", job.schedule)
     try:
         ZoneInfo(job.timezone)
     except (LookupError, OSError, ValueError) as error:

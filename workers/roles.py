@@ -22,6 +22,7 @@ from activities.openers import CatalogOpener, PassphraseLookup, ProviderOpener, 
 from activities.repository import RepositoryActivities, UpkeepActivities
 from activities.sessions import SessionActivities
 from activities.snapshot import SnapshotActivities
+from activities.sweep import LeftoverActivities, OwnerActivities
 from activities.target import TargetActivities
 from activities.transfer import TransferActivities
 from holdfast.clock import Clock
@@ -30,9 +31,10 @@ from workflows import queues
 from workflows.backup_job import BackupJob
 from workflows.machine_backup import MachineBackup
 from workflows.restore import RestoreMachine
+from workflows.sweep import SweepProvider
 from workflows.verify import VerifyRepository
 
-WORKFLOWS: Final[tuple[type, ...]] = (BackupJob, MachineBackup, RestoreMachine, VerifyRepository)
+WORKFLOWS: Final[tuple[type, ...]] = (BackupJob, MachineBackup, RestoreMachine, VerifyRepository, SweepProvider)
 
 SHORT_TASKS: Final = 8
 """Snapshots, points and catalog lines at once; they wait for others more than they work."""
@@ -128,10 +130,16 @@ def _activities(shift: _Shift, tools: Tools) -> dict[str, Callable[..., Any]]:
 def _shifts(duty: Duty) -> tuple[_Shift, ...]:
     match duty.role:
         case Role.CONTROL:
-            return (_Shift(queue=queues.CONTROL, tasks=SHORT_TASKS, serves=(_catalog, _sessions), workflows=WORKFLOWS),)
+            return (
+                _Shift(
+                    queue=queues.CONTROL, tasks=SHORT_TASKS, serves=(_catalog, _sessions, _owners), workflows=WORKFLOWS
+                ),
+            )
         case Role.PROXY:
             return (
-                _Shift(queue=queues.proxy_queue(duty.name), tasks=SHORT_TASKS, serves=(_snapshots, _targets)),
+                _Shift(
+                    queue=queues.proxy_queue(duty.name), tasks=SHORT_TASKS, serves=(_snapshots, _targets, _leftovers)
+                ),
                 _Shift(queue=queues.transfer_queue(duty.name), tasks=duty.tasks, serves=(_transfers,)),
             )
         case Role.REPOSITORY:
@@ -156,6 +164,14 @@ def _snapshots(tools: Tools) -> object:
 
 def _targets(tools: Tools) -> object:
     return TargetActivities(tools.providers, tools.clock)
+
+
+def _leftovers(tools: Tools) -> object:
+    return LeftoverActivities(tools.providers, tools.clock)
+
+
+def _owners(tools: Tools) -> object:
+    return OwnerActivities(tools.catalog, tools.clock)
 
 
 def _transfers(tools: Tools) -> object:

@@ -14,17 +14,16 @@ from typing import Final
 
 from temporalio.client import Client
 
-from activities.openers import CatalogOpener, ProviderOpener, RepositoryOpener
+from activities.openers import CatalogOpener, RepositoryOpener
 from holdfast.catalog.database import Catalog
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import RequestInvalid, ServerUnavailable
-from holdfast.model.ids import ProviderName, RepositoryName
-from holdfast.providers.local.hypervisor import LocalProvider
-from holdfast.providers.ports import Provider
+from holdfast.model.ids import RepositoryName
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
 from workers.config import Settings
 from workers.health import ready_file
+from workers.providers import ProviderPool
 from workers.roles import Duty, Role, Tools, enter_workers
 from workers.temporal import TemporalSettings, connect
 
@@ -87,8 +86,10 @@ def duties_of(settings: Settings, role: str, name: str | None = None) -> list[Du
 def make_tools(settings: Settings, stack: AsyncExitStack, clock: Clock | None = None) -> Tools:
     """Return the tools that a configuration describes; leaving ``stack`` closes what they opened."""
     used = clock if clock is not None else SystemClock()
+    providers = ProviderPool(settings, used, settings.credentials)
+    stack.callback(providers.close)
     return Tools(
-        providers=_provider_opener(settings, used),
+        providers=providers.open,
         repositories=_repository_opener(settings),
         passphrases=settings.credentials.passphrase,
         catalog=_catalog_opener(settings, used, stack),
@@ -104,14 +105,6 @@ def stop_on_signals(stack: AsyncExitStack) -> asyncio.Event:
         loop.add_signal_handler(number, stop.set)
         stack.callback(loop.remove_signal_handler, number)
     return stop
-
-
-def _provider_opener(settings: Settings, clock: Clock) -> ProviderOpener:
-    def opened(name: ProviderName) -> Provider:
-        found = settings.provider(name)
-        return LocalProvider(found.path, clock, change_tracking=found.change_tracking)
-
-    return opened
 
 
 def _repository_opener(settings: Settings) -> RepositoryOpener:

@@ -27,7 +27,7 @@ from workflows.messages import (
     SessionProgress,
     SessionResult,
 )
-from workflows.report import size_text, summary
+from workflows.report import duration_text, size_text, summary
 from workflows.session import SessionRun, outcome_of_failure
 from workflows.steps import in_lanes, step, stop_if_cancelled
 
@@ -49,6 +49,7 @@ class BackupJob:
         )
         self._book = self._run.book
         self._failures: list[tuple[str, Problem, BaseException]] = []
+        self._longest_open_s = 0.0
 
     @workflow.query(name="progress", description="Where the machines and their disks stand")
     def progress(self) -> SessionProgress:
@@ -80,6 +81,7 @@ class BackupJob:
         )
         self._book.note(f"not protected: {missing}" for missing in found.missing)
         self._book.note(f"not protected: {problem}" for problem in found.problems)
+        self._book.note(f"nothing is left out for {note}" for note in found.notes)
         if not found.machines:
             raise MachineNotFound(f"job {request.job} finds no machine at provider {request.provider}")
         for machine in found.machines:
@@ -181,6 +183,10 @@ class BackupJob:
         )
         if result.point is not None:
             self._run.points.append(result.point)
+        if result.snapshot_open_s > self._longest_open_s:
+            self._longest_open_s = result.snapshot_open_s
+            longest = f"{duration_text(result.snapshot_open_s)}, of {result.machine_name}"
+            self._book.tell("Longest open snapshot", longest)
 
     async def _lost(self, machine: Machine, failure: BaseException) -> None:
         problem, outcome = problem_of(failure), outcome_of_failure()

@@ -48,7 +48,10 @@ def problem_of(failure: BaseException) -> Problem:
         elif isinstance(link, TemporalTimeout):
             found = _of_timeout(late, link)
         else:
-            found = _of_link(link) or found
+            told = _of_link(link)
+            # Below an error of ours stands what it was made from, which says less.
+            if told is not None and (told.code != HoldfastError.code or found.code == HoldfastError.code):
+                found = told
     return found
 
 

@@ -11,15 +11,16 @@ from temporalio import workflow
 
 from activities.contracts import catalog, repository, snapshot, transfer
 from holdfast.errors import DataDamaged
-from holdfast.model.machine import Snapshot, SnapshotDisk
+from holdfast.model.machine import Snapshot, SnapshotDisk, SnapshotOptions
 from holdfast.model.points import OpenPoint, PointSummary
 from holdfast.model.session import Outcome, SessionKind, Task
+from holdfast.planning.disk_exclusion import without_excluded
 from workflows import options, queues, search_attributes
 from workflows.book import TRANSFERRING, Book
 from workflows.failures import failure_with, problem_of
 from workflows.messages import MachineBackupRequest, MachineBackupResult, SessionProgress
 from workflows.recording import Recorder
-from workflows.report import size_text, summary
+from workflows.report import duration_text, size_text, summary
 from workflows.session import CAUGHT, outcome_of_failure
 from workflows.steps import step, stop_if_cancelled
 from workflows.undo import UndoStack
@@ -44,6 +45,7 @@ class MachineBackup:
         self._undo = UndoStack()
         self._degraded: list[str] = []
         self._point: PointSummary | None = None
+        self._snapshot_open_s = 0.0
         self._proxy = queues.proxy_queue(request.proxy)
         self._repository = queues.repository_queue(request.repository)
 
@@ -68,11 +70,14 @@ class MachineBackup:
 
     async def _protect(self) -> None:
         frozen = await self._freeze()
+        frozen_at = workflow.now()
         opened = await self._begin(frozen)
         for disk in frozen.disks:
             await self._copy(frozen, opened, disk)
         self._book.enter("removing the snapshot")
         self._book.note(await self._undo.settle(_SNAPSHOT))
+        self._snapshot_open_s = (workflow.now() - frozen_at).total_seconds()
+        self._book.tell("Snapshot", f"open for {duration_text(self._snapshot_open_s)}")
         point = await self._complete(opened)
         # From here on there is a restore point, and a cancellation comes too late to take it away.
         await self._record(point)
@@ -87,11 +92,21 @@ class MachineBackup:
         self._undo.push(_SNAPSHOT, lambda: workflow.execute_activity(snapshot.remove_snapshot, remove, **config))
         frozen = await step(
             snapshot.create_snapshot,
-            snapshot.CreateSnapshot(provider=request.provider, machine_id=self._machine.machine_id, tag=tag),
+            snapshot.CreateSnapshot(
+                provider=request.provider,
+                machine_id=self._machine.machine_id,
+                tag=tag,
+                options=SnapshotOptions(quiesce=request.options.quiesce),
+            ),
             options.change(self._proxy, summary(self._machine.name)),
         )
+        frozen, left_out = without_excluded(frozen, request.options.excluded_disks)
+        if left_out:
+            self._book.tell("Left out", f"{', '.join(left_out)}, as the job says")
         self._book.replace(self._machine.machine_id, ())
         self._book.expect(frozen.machine, frozen.machine.disks)
+        self._book.note(frozen.notes)
+        self._book.note(f"disk {disk.label} is not protected: {disk.reason}" for disk in frozen.machine.skipped)
         return frozen
 
     async def _begin(self, frozen: Snapshot) -> OpenPoint:
@@ -144,6 +159,7 @@ class MachineBackup:
                 compression=request.options.compression,
                 credential=request.options.credential,
                 distrust_changes=request.options.distrust_changes,
+                sample_bytes=request.options.sample_mib << 20,
             ),
             options.transfer(queues.transfer_queue(request.proxy), summary(what), disk.size_bytes),
         )
@@ -155,6 +171,10 @@ class MachineBackup:
             self._book.note([f"{task.machine_name}/{task.disk}: {copied.note}"])
             self._degraded.append(task.disk)
         detail = f"{copied.decision.mode}: {copied.decision.reason}"
+        if copied.transport is not None:
+            # Reasons may be long and are cut where there is little room; both words shall be read in any case.
+            mode = f"{copied.decision.mode} over {copied.transport.mode}"
+            detail = f"{mode}: {copied.decision.reason}; {copied.transport.reason}"
         self._book.put(msgspec.structs.replace(task, detail=detail, figures=copied.figures), "copied")
 
     async def _complete(self, opened: OpenPoint) -> PointSummary:
@@ -235,6 +255,7 @@ class MachineBackup:
             outcome=outcome,
             tasks=self._book.tasks(),
             point=self._point,
+            snapshot_open_s=self._snapshot_open_s,
             notes=tuple(self._book.notes),
             problem=self._book.problem,
         )

@@ -6,9 +6,10 @@ import msgspec
 
 from holdfast.model.compression import Compression
 from holdfast.model.ids import CredentialName, DiskKey, JobName, MachineId, ProviderName, RepositoryName, SessionId
-from holdfast.model.machine import Machine, PowerState
+from holdfast.model.machine import ANYWHERE, Machine, Placement, PowerState, Quiesce
 from holdfast.model.points import PointSummary, VerifyReport
 from holdfast.model.session import Outcome, Problem, Session, Task
+from holdfast.planning.sweep import AGE_MIN_S, Decision
 
 
 class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,9 +21,14 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Start new chains with fulls."""
     distrust_changes: bool = False
     """Read everything and compare by digest."""
+    sample_mib: int = 64
+    """MiB of each disk that are compared with the earlier point although tracking says that nothing changed there."""
     verify: bool = False
     """Read every new point back through the restore path before the session ends."""
+    quiesce: Quiesce = Quiesce.NEVER
     machines_at_once: int = 2
+    excluded_disks: tuple[str, ...] = ()
+    """Patterns of ``machine/disk`` that are left out, with the wildcards of a shell."""
     credential: CredentialName | None = None
     """Name of the passphrase; None stores without encryption."""
 
@@ -35,7 +41,7 @@ class BackupRequest(msgspec.Struct, frozen=True, kw_only=True):
     proxy: str
     repository: RepositoryName
     machines: tuple[str, ...] = ()
-    """Ids or names; empty for all machines of the provider."""
+    """References as `holdfast.model.selection` reads them; empty for all machines of the provider."""
     excluded: tuple[str, ...] = ()
     options: BackupOptions = BackupOptions()
     session_id: SessionId = SessionId("")
@@ -61,6 +67,8 @@ class MachineBackupResult(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     tasks: tuple[Task, ...] = ()
     point: PointSummary | None = None
+    snapshot_open_s: float = 0.0
+    """How long the machine's snapshot was there; 0 when it was not taken, or not removed as planned."""
     notes: tuple[str, ...] = ()
     problem: Problem | None = None
 
@@ -79,7 +87,11 @@ class RestoreRequest(msgspec.Struct, frozen=True, kw_only=True):
     disks: tuple[DiskKey, ...] = ()
     """Empty for all."""
     new_name: str | None = None
-    """Name of the machine to make; None restores over the original, which must be off."""
+    """Name of the machine to make; None restores over the original, which must be off, or into ``into``."""
+    into: str | None = None
+    """Id or name of another machine that gets the disks besides its own; it must be off."""
+    placement: Placement = ANYWHERE
+    """Where a new machine goes."""
     power: PowerState = PowerState.OFF
     compare: bool = True
     credential: CredentialName | None = None
@@ -97,6 +109,31 @@ class VerifyRequest(msgspec.Struct, frozen=True, kw_only=True):
     job: JobName = JobName("verify")
 
 
+class SweepRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The removal of what dead sessions left at a provider. ``session_id`` empty: derived from the run."""
+
+    provider: ProviderName
+    proxy: str
+    is_dry_run: bool = False
+    """Only say what would be done."""
+    age_min_s: int = AGE_MIN_S
+    """Nothing younger is removed."""
+    with_unknown: bool = False
+    """Remove also what no known session made."""
+    session_id: SessionId = SessionId("")
+    job: JobName = JobName("sweep")
+
+
+class SweepReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sweep found and did."""
+
+    decisions: tuple[Decision, ...] = ()
+    """At most 200."""
+    removed: int = 0
+    kept: int = 0
+    is_dry_run: bool = False
+
+
 class SessionResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a session ended; small, the details are in the catalog."""
 
@@ -106,6 +143,8 @@ class SessionResult(msgspec.Struct, frozen=True, kw_only=True):
     report: VerifyReport | None = None
     machine: Machine | None = None
     """The machine a restore made or changed."""
+    swept: SweepReport | None = None
+    """What a sweep found and did."""
 
 
 class TaskProgress(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,8 @@
 A workflow id is derived from what the workflow protects, so that Temporal itself refuses a second start.
 """
 
-from holdfast.model.ids import JobName, MachineId, RepositoryName, SessionId, folder_name
+from holdfast.model.ids import JobName, MachineId, ProviderName, RepositoryName, SessionId, folder_name
+from holdfast.model.tags import session_tag
 
 CONTROL = "control"
 """Workflows and the catalog."""
@@ -52,6 +53,11 @@ def verify_id(repository: RepositoryName) -> str:
     return f"verify/{repository}"
 
 
+def sweep_id(provider: ProviderName) -> str:
+    """Return the workflow id of a sweep; one at a time for each provider."""
+    return f"sweep/{provider}"
+
+
 def snapshot_tag(session_id: SessionId) -> str:
     """Return the tag that everything a session creates at a provider carries."""
-    return f"holdfast-{session_id}"
+    return session_tag(session_id)

@@ -11,6 +11,7 @@ from temporalio import workflow
 
 from activities.contracts import repository, target, transfer
 from holdfast.errors import DiskNotFound
+from holdfast.model.ids import DiskKey
 from holdfast.model.machine import Disk, Machine, RestoreTarget
 from holdfast.model.points import FoundPoint
 from holdfast.model.session import Outcome, SessionKind
@@ -54,12 +55,12 @@ class RestoreMachine:
     async def _restore(self) -> None:
         point = await self._find_point()
         disks = self._wanted_disks(point)
-        original = await self._find_original(point)
-        name = self._request.new_name if original is None else original.name
+        existing = await self._find_existing(point)
+        name = self._request.new_name if existing is None else existing.name
         machine = msgspec.structs.replace(point.machine, name=name or point.machine.name)
-        self._book.tell("Machine", machine.name if original is not None else f"{machine.name} (new)")
+        self._book.tell("Machine", machine.name if existing is not None else f"{machine.name} (new)")
         self._book.expect(machine, disks)
-        place = await self._prepare(machine, disks, original)
+        place = await self._prepare(machine, disks, existing)
         self._book.enter(TRANSFERRING)
         await in_lanes([partial(self._write, point, machine, place, disk) for disk in disks], _DISKS_AT_ONCE)
         stop_if_cancelled()
@@ -91,26 +92,35 @@ class RestoreMachine:
                 raise DiskNotFound(f"point {point.point_id[:12]} of {point.machine.name} has no disk {key}")
         return tuple(known[key] for key in wanted) if wanted else point.machine.disks
 
-    async def _find_original(self, point: FoundPoint) -> Machine | None:
-        """Return the machine to restore over; None when a new one is to be made."""
-        if self._request.new_name is not None:
+    async def _find_existing(self, point: FoundPoint) -> Machine | None:
+        """Return the machine that gets the disks; None when a new one is to be made."""
+        request = self._request
+        if request.new_name is not None:
             return None
         self._book.enter("looking for the machine")
+        reference = request.into or point.machine.machine_id
         return await step(
             target.find_machine,
-            target.FindMachine(provider=self._request.provider, reference=point.machine.machine_id),
-            options.lookup(self._proxy, summary(point.machine.name)),
+            target.FindMachine(provider=request.provider, reference=reference),
+            options.lookup(self._proxy, summary(request.into or point.machine.name)),
         )
 
-    async def _prepare(self, machine: Machine, disks: tuple[Disk, ...], original: Machine | None) -> RestoreTarget:
+    def _key_there(self, machine: Machine, disk: Disk) -> DiskKey:
+        """Return the key of a disk at the target: a disk beside those of another machine takes the place of none."""
+        if self._request.into is None:
+            return disk.key
+        return DiskKey(f"{disk.key} of {machine.machine_id}")
+
+    async def _prepare(self, machine: Machine, disks: tuple[Disk, ...], existing: Machine | None) -> RestoreTarget:
         request = self._request
         self._book.enter("preparing the target")
         prepare = target.PrepareTarget(
             provider=request.provider,
             token=queues.snapshot_tag(self._run.session_id),
             machine=machine,
-            disks=disks,
-            replaces=None if original is None else original.machine_id,
+            disks=tuple(msgspec.structs.replace(disk, key=self._key_there(machine, disk)) for disk in disks),
+            replaces=None if existing is None else existing.machine_id,
+            placement=request.placement,
         )
         config = options.undo(self._proxy, summary(machine.name))
         abandon = target.AbandonTarget(provider=request.provider, token=prepare.token, prepared=prepare)
@@ -130,6 +140,7 @@ class RestoreMachine:
                 provider=request.provider,
                 target_id=place.target_id,
                 disk=disk.key,
+                target_disk=self._key_there(machine, disk),
                 repository=request.repository,
                 chain=point.chain,
                 number=point.number,

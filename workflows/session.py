@@ -22,6 +22,7 @@ from workflows.undo import UndoStack
 if TYPE_CHECKING:
     from holdfast.model.machine import Machine
     from holdfast.model.points import PointSummary, VerifyReport
+    from workflows.messages import SweepReport
 
 CAUGHT: Final = (FailureError, HoldfastError, asyncio.CancelledError)
 """What ends a session. Anything else is a defect: it stops the workflow until a corrected worker replays it."""
@@ -59,6 +60,7 @@ class SessionRun:
         self.points: list[PointSummary] = []
         self.report: VerifyReport | None = None
         self.machine: Machine | None = None
+        self.swept: SweepReport | None = None
 
     @property
     def session_id(self) -> SessionId:
@@ -120,6 +122,7 @@ class SessionRun:
             points=tuple(self.points[:LISTED_MAX]),
             report=self.report,
             machine=self.machine,
+            swept=self.swept,
         )
 
     def _failure(self) -> BaseException:

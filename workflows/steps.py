@@ -49,17 +49,27 @@ async def in_lanes(work: Sequence[Work], lanes: int) -> None:
     tasks = [asyncio.create_task(lane()) for _ in range(min(lanes, len(queue)))]
     if not tasks:
         return
-    first: list[asyncio.Task[None]] = []
     try:
         first, _ = await workflow.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-    finally:
+    except asyncio.CancelledError:
         queue.clear()
-        for task in tasks:
-            task.cancel()
-        await shielded(_ended(tasks))
+        await _end(tasks)
+        raise
+    queue.clear()
+    await _end(tasks)
     for task in (*first, *tasks):
         if not task.cancelled():
             task.result()
+
+
+async def _end(tasks: list["asyncio.Task[None]"]) -> None:
+    """Cancel tasks and wait for them, whether or not the caller is cancelled.
+
+    It is not called when the workflow is taken out of the worker's memory, which nothing may wait for.
+    """
+    for task in tasks:
+        task.cancel()
+    await shielded(_ended(tasks))
 
 
 async def _ended(tasks: list["asyncio.Task[None]"]) -> None:

@@ -4,14 +4,14 @@ import msgspec
 from temporalio import activity
 
 from holdfast.model.ids import MachineId, ProviderName
-from holdfast.model.machine import Machine, Snapshot
+from holdfast.model.machine import Machine, Snapshot, SnapshotOptions
 
 MACHINES_PER_SESSION_MAX = 1000
 """Machines of one session; more belong into several jobs."""
 
 
 class FindMachines(msgspec.Struct, frozen=True, kw_only=True):
-    """Which machines a job means; ``references`` are ids or names, empty for all."""
+    """Which machines a job means: references as `holdfast.model.selection` reads them, none for all machines."""
 
     provider: ProviderName
     references: tuple[str, ...] = ()
@@ -23,9 +23,11 @@ class MachinesFound(msgspec.Struct, frozen=True, kw_only=True):
 
     machines: tuple[Machine, ...]
     missing: tuple[str, ...] = ()
-    """References that match no machine or several; the session reports them."""
+    """References that match no machine, or several where one is meant, with the reason; the session reports them."""
     problems: tuple[str, ...] = ()
     """Why some machines of the provider could not be described; they are not among ``machines``."""
+    notes: tuple[str, ...] = ()
+    """Exclusions that mean nothing; what they should leave out is not left out."""
 
 
 class CreateSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +36,7 @@ class CreateSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     provider: ProviderName
     machine_id: MachineId
     tag: str
+    options: SnapshotOptions = SnapshotOptions()
 
 
 class RemoveSnapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ import msgspec
 from temporalio import activity
 
 from holdfast.model.ids import MachineId, ProviderName, TargetId
-from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget
+from holdfast.model.machine import ANYWHERE, Disk, Machine, Placement, PowerState, RestoreTarget
 
 
 class PrepareTarget(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,6 +15,7 @@ class PrepareTarget(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
     disks: tuple[Disk, ...]
     replaces: MachineId | None = None
+    placement: Placement = ANYWHERE
 
 
 class CommitTarget(msgspec.Struct, frozen=True, kw_only=True):

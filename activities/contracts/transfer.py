@@ -8,7 +8,7 @@ from temporalio import activity
 
 from holdfast.model.compression import Compression
 from holdfast.model.ids import CredentialName, DiskKey, MachineId, ProviderName, RepositoryName, SnapshotId, TargetId
-from holdfast.model.plan import ReadDecision
+from holdfast.model.plan import ReadDecision, Transport
 from holdfast.model.points import OpenPoint
 from holdfast.model.session import Figures
 
@@ -43,6 +43,8 @@ class CopyDisk(msgspec.Struct, frozen=True, kw_only=True):
     credential: CredentialName | None = None
     distrust_changes: bool = False
     """Read everything and compare by digest, whatever the provider says changed."""
+    sample_bytes: int = 64 << 20
+    """How much of what is said to be unchanged is compared all the same; 0 believes it."""
 
 
 class DiskCopied(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +54,8 @@ class DiskCopied(msgspec.Struct, frozen=True, kw_only=True):
     decision: ReadDecision
     figures: Figures
     busy: dict[str, float] = {}
+    transport: Transport | None = None
+    """How it was read; None from a worker of an earlier version."""
     note: str = ""
     """A degraded choice the operator should see, in words; empty when there was none."""
 
@@ -66,6 +70,8 @@ class RestoreDisk(msgspec.Struct, frozen=True, kw_only=True):
     chain: str
     number: int
     credential: CredentialName | None = None
+    target_disk: DiskKey | None = None
+    """Key of the disk at the target when it is another one than at the point."""
     compare: bool = True
     """Read the target back and compare it with the point's digests."""
 

@@ -21,11 +21,40 @@ class PowerState(StrEnum):
     OFF = "off"
 
 
+class Quiesce(StrEnum):
+    """Whether the guest shall bring its file systems to rest for the moment of a snapshot."""
+
+    NEVER = "never"
+    """The snapshot is as after a power failure: crash-consistent."""
+    TRY = "try"
+    """A guest that cannot is frozen as it is, and the session says so."""
+    REQUIRE = "require"
+    """A guest that cannot is not protected."""
+
+
+class SnapshotOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a snapshot is taken."""
+
+    quiesce: Quiesce = Quiesce.NEVER
+
+
+AS_IT_IS = SnapshotOptions()
+"""The guest is not asked for anything."""
+
+
 class Disk(msgspec.Struct, frozen=True, kw_only=True):
     """One virtual disk. ``size_bytes`` is a multiple of `SECTOR_SIZE`."""
 
     key: DiskKey
     size_bytes: int
+
+
+class SkippedDisk(msgspec.Struct, frozen=True, kw_only=True):
+    """A disk that the provider cannot protect, and why."""
+
+    label: str
+    """How its owner knows it."""
+    reason: str
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +65,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     power: PowerState
     disks: tuple[Disk, ...]
     configuration: dict[str, str] = {}
+    skipped: tuple[SkippedDisk, ...] = ()
+    """Disks that are not among ``disks``; a session that leaves them out says so."""
 
 
 class SnapshotDisk(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,10 +87,26 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     disks: tuple[SnapshotDisk, ...]
     machine: Machine
     """The machine as it was when the snapshot was taken."""
+    notes: tuple[str, ...] = ()
+    """What was done less well than asked, in words; a session shows it."""
 
     def disk(self, key: DiskKey) -> SnapshotDisk | None:
         """Return the frozen disk with this key, or None."""
         return next((disk for disk in self.disks if disk.key == key), None)
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a restored machine shall go. What is empty is chosen by the provider."""
+
+    folder: str = ""
+    pool: str = ""
+    datastore: str = ""
+    networks: dict[str, str] = {}
+    """New networks by the captured ones; what is not named stays."""
+
+
+ANYWHERE = Placement()
+"""The provider chooses everything."""
 
 
 class RestoreTarget(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Nouns of the read plan: what a run does with each part of a disk."""
+"""Nouns of the read plan: over which way a disk is read, and what a run does with each part of it."""
 
 from enum import StrEnum
 
@@ -37,3 +37,25 @@ class ReadDecision(msgspec.Struct, frozen=True, kw_only=True):
 
     mode: ReadMode
     reason: str
+
+
+class TransportMode(StrEnum):
+    """Over which way the bytes of a disk come to the proxy; the best comes first."""
+
+    DIRECT = "direct"
+    """The proxy reads the storage itself."""
+    HOT_ADD = "hot-add"
+    """The disk is attached to the proxy, which is a machine of the same hypervisor."""
+    NETWORK = "network"
+    """A server of the hypervisor sends it, at any offset."""
+    HTTPS = "https"
+    """The hypervisor's file server sends ranges of the disk's file."""
+
+
+class Transport(msgspec.Struct, frozen=True, kw_only=True):
+    """How a disk is read and why, to be printed."""
+
+    mode: TransportMode
+    reason: str
+    failed: tuple[str, ...] = ()
+    """Modes that were preferred and did not work, with their errors; a session shows them."""

@@ -14,6 +14,7 @@ class SessionKind(StrEnum):
     BACKUP = "backup"
     RESTORE = "restore"
     VERIFY = "verify"
+    SWEEP = "sweep"
 
 
 class Outcome(StrEnum):

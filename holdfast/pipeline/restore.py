@@ -241,25 +241,38 @@ def compare_target(
     threads: int = 2,
 ) -> None:
     """Read the target back and compare every piece with the point's digests. Raises `RestoredBytesDiffer`."""
-    block = _BLOCK_PIECES * PIECE_SIZE
 
     def differing(first: int) -> tuple[int, int | None]:
-        offset = first * PIECE_SIZE
-        buffer = bytearray(min(block, (source.pieces - first) * PIECE_SIZE))
-        target.read_into(offset, memoryview(buffer)[: source.size_bytes - offset])
-        expected = source.piece_digests(first, first + len(buffer) // PIECE_SIZE)
-        if expected == _ZERO_DIGESTS[: len(expected)] and buffer == _ZEROS[: len(buffer)]:
-            return first, None  # most of a sparse disk: comparing memory is ten times faster than digesting it
-        for slot, digest in enumerate(piece_digests(buffer, key)):
-            if digest != expected[slot * DIGEST_SIZE : (slot + 1) * DIGEST_SIZE]:
-                return first, first + slot
-        return first, None
+        count = min(_BLOCK_PIECES, source.pieces - first)
+        return first, first_difference(target, source, key, range(first, first + count))
 
     with ThreadPoolExecutor(threads, thread_name_prefix="compare") as pool:
         for first, bad in in_order(pool, differing, range(0, source.pieces, _BLOCK_PIECES), 8):
             if bad is not None:
                 raise RestoredBytesDiffer(f"the target differs from the restore point at offset {bad * PIECE_SIZE}")
             report(min((first + _BLOCK_PIECES) * PIECE_SIZE, source.size_bytes))
+
+
+class Readable(Protocol):
+    """What can be read at any offset."""
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` with the bytes from ``offset``."""
+        ...
+
+
+def first_difference(disk: Readable, source: PieceSource, key: bytes, pieces: range) -> int | None:
+    """Return the first of some adjoining pieces in which a disk differs from a point, or None. Reads them at once."""
+    offset = pieces.start * PIECE_SIZE
+    buffer = bytearray(len(pieces) * PIECE_SIZE)
+    disk.read_into(offset, memoryview(buffer)[: source.size_bytes - offset])
+    expected = source.piece_digests(pieces.start, pieces.stop)
+    if expected == _ZERO_DIGESTS[: len(expected)] and buffer == _ZEROS[: len(buffer)]:
+        return None  # most of a sparse disk: comparing memory is ten times faster than digesting it
+    for slot, digest in enumerate(piece_digests(buffer, key)):
+        if digest != expected[slot * DIGEST_SIZE : (slot + 1) * DIGEST_SIZE]:
+            return pieces.start + slot
+    return None
 
 
 def _blocks(source: PieceSource, first: int) -> Iterator[list[Part]]:

@@ -9,9 +9,30 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
-from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget, Snapshot
+from holdfast.model.machine import (
+    ANYWHERE,
+    AS_IT_IS,
+    Disk,
+    Machine,
+    Placement,
+    PowerState,
+    RestoreTarget,
+    Snapshot,
+    SnapshotOptions,
+)
+from holdfast.model.plan import Transport
+from holdfast.model.selection import Selector
 from holdfast.model.spans import Span
 from holdfast.pipeline.disks import DiskReader, DiskWriter
+
+
+class SourceDisk(DiskReader, Protocol):
+    """An open disk of a snapshot."""
+
+    @property
+    def transport(self) -> Transport:
+        """How it is read, and why so."""
+        ...
 
 
 class Inventory(Protocol):
@@ -28,6 +49,13 @@ class Inventory(Protocol):
         """
         ...
 
+    def members(self, selector: Selector) -> Iterator[Machine]:
+        """Yield the machines that a selector of many means, in a stable order.
+
+        Raises `RequestInvalid` for a kind that this hypervisor does not have, and when there is nothing of that name.
+        """
+        ...
+
     def set_power(self, machine_id: MachineId, power: PowerState) -> None:
         """Switch the machine on or off; nothing happens when it is so already."""
         ...
@@ -36,10 +64,11 @@ class Inventory(Protocol):
 class Snapshots(Protocol):
     """Temporary frozen states. Everything made here carries the caller's tag, so that orphans can be found."""
 
-    def create_snapshot(self, machine_id: MachineId, tag: str) -> Snapshot:
+    def create_snapshot(self, machine_id: MachineId, tag: str, options: SnapshotOptions = AS_IT_IS) -> Snapshot:
         """Freeze all disks of the machine at one moment.
 
         Idempotent by ``tag``: a second call returns the first call's snapshot, also after a crash in the middle.
+        Raises `QuiesceFailed` when the guest has to come to rest and does not.
         """
         ...
 
@@ -47,11 +76,15 @@ class Snapshots(Protocol):
         """Return our snapshots of the machine, oldest first."""
         ...
 
+    def open_snapshots(self) -> Iterator[Snapshot]:
+        """Yield every snapshot of ours at any machine, whoever of us made it."""
+        ...
+
     def remove_snapshot(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
         """Remove a snapshot; nothing happens when it is gone already."""
         ...
 
-    def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> DiskReader:
+    def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
         """Open a frozen disk. Raises `SnapshotNotFound` or `DiskNotFound`."""
         ...
 
@@ -65,12 +98,24 @@ class Snapshots(Protocol):
         """
         ...
 
+    def reset_tracking(self, machine_id: MachineId) -> None:
+        """Begin the change tracking of a machine anew: no earlier state can be asked about any more.
+
+        Raises `SnapshotRefused` when the machine has snapshots that are in the way.
+        """
+        ...
+
 
 class RestoreTargets(Protocol):
     """Places a restore writes to. Nothing live changes before `commit_target`."""
 
     def prepare_target(
-        self, token: str, machine: Machine, disks: Sequence[Disk], replaces: MachineId | None
+        self,
+        token: str,
+        machine: Machine,
+        disks: Sequence[Disk],
+        replaces: MachineId | None,
+        placement: Placement = ANYWHERE,
     ) -> RestoreTarget:
         """Make empty disks to restore into; idempotent by ``token``, which keeps what was written before.
 
@@ -78,8 +123,11 @@ class RestoreTargets(Protocol):
         the disks in place of those of that machine with the same keys and leaves its others alone; without it the
         commit makes a new machine. A disk whose key the replaced machine does not have is added to it.
 
+        ``placement`` says where a new machine goes; disks that replace others go where their machine is.
+
         Raises `TargetExists` when a new machine's name is taken, `MachineRunning` when the machine to be
-        replaced is on, `RequestInvalid` for impossible disks or when the token stood for another request.
+        replaced is on, `RequestInvalid` for impossible disks or when the token stood for another request,
+        and when there is no such place.
         """
         ...
 

@@ -64,6 +64,20 @@ class ChangeConformance:
         spans = _changed(bench, subject, second, first)
         assert_covered(middle.differing_spans(base), spans, "changed spans of the second snapshot")
 
+    def test_tracking_that_was_reset_knows_no_earlier_state(self, bench: ProviderBench) -> None:
+        """What changes afterwards is told again."""
+        subject = Subject(bench, "web", 4 * MIB)
+        first = subject.snapshot("first")
+        bench.provider.remove_snapshot(subject.machine_id, first.snapshot_id)
+        bench.provider.reset_tracking(subject.machine_id)
+        second, base = subject.snapshot("second"), subject.content.copy()
+        with raises(ChangeTrackingLost):
+            _changed(bench, subject, second, first)
+        bench.provider.remove_snapshot(subject.machine_id, second.snapshot_id)
+        subject.write(Span(MIB, 4096))
+        spans = _changed(bench, subject, subject.snapshot("third"), second)
+        assert_covered(subject.content.differing_spans(base), spans, "changed spans after the reset")
+
     def test_nothing_is_reported_when_nothing_changed(self, bench: ProviderBench) -> None:
         """At most the grain by which the provider sees changes is reported."""
         subject = Subject(bench, "web", 4 * MIB)

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from holdfast.errors import DiskNotFound, DiskReadFailed, MachineNotFound, SnapshotNotFound
 from holdfast.model.ids import DiskKey, MachineId, SnapshotId
-from holdfast.model.machine import PowerState
+from holdfast.model.machine import PowerState, Quiesce, SnapshotOptions
 from holdfast.model.spans import Span
 from holdfast.testing.provider_bench import (
     MIB,
@@ -58,6 +58,15 @@ class SnapshotConformance:
         subject = Subject(bench, "diskless")
         assert subject.snapshot("tag").disks == ()
 
+    def test_a_machine_that_is_off_is_at_rest(self, bench: ProviderBench) -> None:
+        """It is frozen without complaint, however much that is asked for."""
+        subject = Subject(bench, "web", MIB)
+        for quiesce in Quiesce:
+            tag, options = f"tag {quiesce}", SnapshotOptions(quiesce=quiesce)
+            made = bench.provider.create_snapshot(subject.machine_id, tag, options)
+            assert made.notes == (), f"quiesce={quiesce}: {made.notes}"
+            bench.provider.remove_snapshot(subject.machine_id, made.snapshot_id)
+
     def test_the_same_tag_gives_the_same_snapshot(self, bench: ProviderBench) -> None:
         """The content is that of the first call."""
         subject = Subject(bench, "web", MIB)
@@ -84,6 +93,17 @@ class SnapshotConformance:
         made = [subject.snapshot(tag) for tag in ("b", "a", "c")]
         assert bench.reconnect().snapshots(subject.machine_id) == made
         assert bench.provider.snapshots(other.machine_id) == []
+
+    def test_every_open_snapshot_is_found_whatever_machine_it_is_of(self, bench: ProviderBench) -> None:
+        """Whoever cleans up need not know the machines."""
+        one, two = Subject(bench, "one", MIB), Subject(bench, "two", MIB)
+        Subject(bench, "untouched", MIB)
+        assert list(bench.provider.open_snapshots()) == []
+        made = [one.snapshot("a"), two.snapshot("a"), two.snapshot("b")]
+        found = list(bench.reconnect().open_snapshots())
+        assert sorted(found, key=lambda s: (s.machine_id, s.tag)) == sorted(made, key=lambda s: (s.machine_id, s.tag))
+        bench.provider.remove_snapshot(two.machine_id, made[1].snapshot_id)
+        assert made[1] not in list(bench.provider.open_snapshots())
 
     def test_removal_is_idempotent_and_leaves_the_others(self, bench: ProviderBench) -> None:
         """The live disk and the later snapshot keep their content."""

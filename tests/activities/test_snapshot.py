@@ -1,12 +1,24 @@
 """Inventory and snapshots."""
 
+from collections.abc import Iterator
+
 import msgspec
 import pytest
 
 from activities.contracts import snapshot as contract
 from activities.contracts.snapshot import CreateSnapshot, FindMachines, MachinesFound, RemoveSnapshot, SnapshotRemoved
-from holdfast.errors import ConfigurationInvalid, LimitExceeded, MachineNotFound
+from holdfast.errors import (
+    AccessDenied,
+    ConfigurationInvalid,
+    LimitExceeded,
+    MachineNotFound,
+    ProviderUnavailable,
+    QuiesceFailed,
+)
 from holdfast.model.ids import MachineId, ProviderName
+from holdfast.model.machine import Machine, PowerState, Quiesce, SnapshotOptions
+from holdfast.model.selection import Selector, SelectorKind
+from holdfast.providers.local.hypervisor import LocalProvider
 from tests.activities.lab import PROVIDER, Lab, failure, run, run_twice
 
 NO_MACHINE = MachineId("00000000-0000-4000-8000-000000000000")
@@ -40,6 +52,63 @@ def test_excluded_machines_are_left_out_by_id_and_by_name(lab: Lab) -> None:
     assert run(lab.snapshots.find_machines, named).machines == (last,)
 
 
+def test_a_group_that_the_provider_does_not_have_is_reported_as_not_found(lab: Lab) -> None:
+    web = lab.add_machine("web")
+    request = FindMachines(provider=PROVIDER, references=("folder:/prod", "web"))
+    found = run_twice(lab.snapshots.find_machines, request)
+    assert found == MachinesFound(machines=(web,), missing=("folder:/prod: the local provider has no folders",))
+
+
+def test_an_excluded_group_that_means_nothing_leaves_nothing_out_and_is_noted(lab: Lab) -> None:
+    web, _ = (lab.add_machine(name) for name in ("web", "mail"))
+    request = FindMachines(provider=PROVIDER, excluded=("tag:tier/gold", "mail"))
+    found = run_twice(lab.snapshots.find_machines, request)
+    assert found == MachinesFound(machines=(web,), notes=("tag:tier/gold: the local provider has no tags",))
+
+
+def test_a_machine_called_like_a_group_is_meant_when_that_is_said(lab: Lab) -> None:
+    odd, web = (lab.add_machine(name) for name in ("tag:gold", "web"))
+    named = FindMachines(provider=PROVIDER, references=("machine:tag:gold",))
+    assert run(lab.snapshots.find_machines, named) == MachinesFound(machines=(odd,))
+    left_out = FindMachines(provider=PROVIDER, excluded=("machine:tag:gold",))
+    assert run(lab.snapshots.find_machines, left_out) == MachinesFound(machines=(web,))
+
+
+def test_machines_of_groups_are_found_once_and_excluded_ones_are_not(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    machines = {name: lab.add_machine(name) for name in ("mail", "web-1", "web-2")}
+
+    def members(_: LocalProvider, selector: Selector) -> Iterator[Machine]:
+        assert selector.kind is SelectorKind.FOLDER
+        return (machine for name, machine in machines.items() if name.startswith(selector.value))
+
+    monkeypatch.setattr(LocalProvider, "members", members)
+    request = FindMachines(provider=PROVIDER, references=("web-2", "folder:web", "mail"), excluded=("folder:web-1",))
+    found = run(lab.snapshots.find_machines, request)
+    assert found == MachinesFound(machines=(machines["web-2"], machines["mail"]))
+
+
+def test_a_provider_that_is_away_is_no_group_without_machines(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.add_machine("web")
+
+    def members(*_: object) -> Iterator[Machine]:
+        raise ProviderUnavailable("away")
+
+    monkeypatch.setattr(LocalProvider, "members", members)
+    for request in (
+        FindMachines(provider=PROVIDER, references=("folder:web",)),
+        FindMachines(provider=PROVIDER, excluded=("folder:web",)),
+    ):
+        assert not failure(ProviderUnavailable, lab.snapshots.find_machines, request).non_retryable
+
+
+def test_a_refused_login_is_no_machine_that_is_missing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> Machine:
+        raise AccessDenied("refused")
+
+    monkeypatch.setattr(LocalProvider, "machine", refused)
+    failure(AccessDenied, lab.snapshots.find_machines, FindMachines(provider=PROVIDER, references=("web",)))
+
+
 def test_a_machine_that_cannot_be_described_hides_no_other(lab: Lab) -> None:
     web, broken = lab.add_machine("web"), lab.add_machine("broken")
     lab.disk_path(broken).unlink()
@@ -67,6 +136,17 @@ def test_a_snapshot_is_made_once_for_its_tag(lab: Lab) -> None:
     snapshot = run_twice(lab.snapshots.create_snapshot, request)
     assert lab.provider.snapshots(machine.machine_id) == [snapshot]
     assert snapshot.tag == "s1"
+
+
+def test_a_snapshot_notes_that_its_guest_was_not_asked_to_rest(lab: Lab) -> None:
+    machine = lab.add_machine()
+    lab.provider.set_power(machine.machine_id, PowerState.ON)
+    request = CreateSnapshot(
+        provider=PROVIDER, machine_id=machine.machine_id, tag="s1", options=SnapshotOptions(quiesce=Quiesce.TRY)
+    )
+    assert run_twice(lab.snapshots.create_snapshot, request).notes
+    required = msgspec.structs.replace(request, tag="s2", options=SnapshotOptions(quiesce=Quiesce.REQUIRE))
+    failure(QuiesceFailed, lab.snapshots.create_snapshot, required)
 
 
 def test_a_snapshot_of_no_machine_is_an_error(lab: Lab) -> None:

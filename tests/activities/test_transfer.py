@@ -19,9 +19,11 @@ from holdfast.errors import (
     RequestInvalid,
     SnapshotNotFound,
 )
-from holdfast.model.ids import CredentialName, DiskKey, SessionId, SnapshotId
-from holdfast.model.plan import ReadMode
+from holdfast.model.ids import CredentialName, DiskKey, MachineId, SessionId, SnapshotId
+from holdfast.model.plan import ReadMode, Transport, TransportMode
 from holdfast.providers.local.hypervisor import LocalProvider
+from holdfast.providers.ports import SourceDisk
+from holdfast.providers.raw_disks import FrozenDisk
 from tests.activities.lab import (
     CREDENTIAL,
     KEY,
@@ -35,85 +37,35 @@ from tests.activities.lab import (
     run,
     stopping,
     without_times,
-    write_disk,
 )
 
 SIZE = 48 * PIECE + 512
 ABSENT = CredentialName("absent")
 
 
-# -- how a disk is read ------------------------------------------------------------------------------------------------
+# -- the way ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_first_point_is_read_in_full_without_its_holes(lab: Lab) -> None:
+def test_the_way_a_disk_was_read_is_told_and_better_ways_that_failed_are_noted(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = LocalProvider.open_disk
+    way = Transport(mode=TransportMode.HTTPS, reason="nothing else works", failed=("direct: no mount", "network: none"))
+
+    def open_disk(provider: LocalProvider, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
+        disk = usual(provider, machine_id, snapshot_id, key)
+        assert isinstance(disk, FrozenDisk)
+        disk.transport = way
+        return disk
+
     machine = lab.add_machine(size_bytes=SIZE)
-    copied, point = lab.back_up(machine)
-    assert (copied.decision.mode, copied.note) == (ReadMode.FULL, "")
-    assert copied.figures.size_bytes == copied.figures.processed_bytes == SIZE
-    assert copied.figures.read_bytes < 40 * PIECE
-    assert lab.restored(machine, point) == lab.content(machine)
-
-
-def test_an_increment_reads_only_what_changed(lab: Lab) -> None:
-    machine = lab.add_machine(size_bytes=SIZE)
-    lab.back_up(machine)
-    lab.overwrite(machine, 5 * PIECE + 100, 2 * PIECE)
-    copied, point = lab.back_up(machine, "s2")
-    assert (copied.decision.mode, copied.note, point.kind) == (ReadMode.CHANGED, "", "increment")
-    assert copied.figures.read_bytes == 3 * PIECE
-    assert lab.restored(machine, point) == lab.content(machine)
-
-
-def test_lost_change_tracking_becomes_a_comparison_that_says_so(lab: Lab) -> None:
-    machine = lab.add_machine(size_bytes=SIZE)
-    lab.back_up(machine)
-    lab.overwrite(machine, 5 * PIECE, PIECE)
-    shutil.rmtree(lab.root / "provider" / "tracking" / machine.machine_id)
-    copied, point = lab.back_up(machine, "s2")
-    assert copied.decision.mode is ReadMode.COMPARED
-    assert "change tracking was lost" in copied.decision.reason
-    assert copied.note == f"read in full and compared instead of only what changed: {copied.decision.reason}"
-    assert copied.figures.transferred_bytes < 2 * PIECE, "only what differs is stored"
-    assert lab.restored(machine, point) == lab.content(machine)
-
-
-def test_tracking_that_was_switched_off_is_noted(lab: Lab) -> None:
-    machine = lab.add_machine(size_bytes=SIZE)
-    lab.back_up(machine)
-    lab.provider = LocalProvider(lab.root / "provider", lab.clock, change_tracking=False)
+    copied, _ = lab.back_up(machine)
+    assert copied.transport is not None
+    assert (copied.transport.mode, copied.note) == (TransportMode.DIRECT, "")
+    monkeypatch.setattr(LocalProvider, "open_disk", open_disk)
     copied, _ = lab.back_up(machine, "s2")
-    assert copied.decision.mode is ReadMode.COMPARED
-    assert "does not track changes" in copied.note
-
-
-def test_a_provider_that_never_tracked_is_no_news(lab: Lab) -> None:
-    lab.provider = LocalProvider(lab.root / "provider", lab.clock, change_tracking=False)
-    machine = lab.add_machine(size_bytes=SIZE)
-    lab.back_up(machine)
-    copied, _ = lab.back_up(machine, "s2")
-    assert (copied.decision.mode, copied.note) == (ReadMode.COMPARED, "")
-
-
-def test_a_comparison_that_was_asked_for_is_no_news(lab: Lab) -> None:
-    machine = lab.add_machine(size_bytes=SIZE)
-    lab.back_up(machine)
-    request = msgspec.structs.replace(lab.begun(machine, "s2"), distrust_changes=True)
-    copied = run(lab.transfers.copy_disk, request)
-    assert (copied.decision.mode, copied.note) == (ReadMode.COMPARED, "")
-    assert copied.figures.transferred_bytes == 0
-
-
-def test_a_disk_the_parent_did_not_have_is_read_in_full(lab: Lab) -> None:
-    machine = lab.add_machine(size_bytes=SIZE)
-    _, first = lab.back_up(machine)
-    added = write_disk(lab.root / "added.raw", lab.chance, 4 * PIECE)
-    other = lab.provider.add_machine("other", {DiskKey("disk1"): added})
-    snapshot = lab.freeze(other, "s2")
-    renamed = msgspec.structs.replace(snapshot.machine, machine_id=machine.machine_id, name=machine.name)
-    opened = lab.begin(msgspec.structs.replace(snapshot, machine_id=machine.machine_id, machine=renamed))
-    assert (opened.chain, opened.parent_number) == (first.chain, first.number)
-    request = msgspec.structs.replace(lab.copy_request(snapshot, opened), disk=DiskKey("disk1"))
-    assert run(lab.transfers.copy_disk, request).decision.mode is ReadMode.FULL
+    assert copied.transport == way
+    assert copied.note == "read over https because better ways failed: direct: no mount; network: none"
 
 
 # -- resuming ----------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from tests.bench.page import Report, rendered, write_into
 from tests.bench.reference import changed_image, reference_image
 from tests.bench.rounds import INCREMENT, installed_peers, run_rounds
 from tests.bench.singles import run_huge, run_opening, run_python, run_resume
+from tests.bench.vsphere import run_vsphere
 
 
 def main() -> None:
@@ -50,7 +51,14 @@ def _parts(options: argparse.Namespace) -> dict[str, Callable[[Ledger], None]]:
         ledger.add(INCREMENT, "ideal: changed pieces packed and compressed", changes[0].ideal_bytes / MIB, "MiB")
         run_rounds(ledger, changes, installed_peers(ledger.work, restic=options.restic))
 
-    return {"rounds": rounds, "resume": run_resume, "huge": run_huge, "opening": run_opening, "python": run_python}
+    return {
+        "rounds": rounds,
+        "resume": run_resume,
+        "huge": run_huge,
+        "opening": run_opening,
+        "python": run_python,
+        "vsphere": run_vsphere,
+    }
 
 
 def _options() -> argparse.Namespace:
@@ -64,9 +72,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--restic", action="store_true", help="compare with restic too")
     parser.add_argument("--page", type=Path, help="page to write goals and figures into: docs/performance.md")
     parser.add_argument("--json", type=Path, help="where the figures go; default: figures.json in the work folder")
-    parser.add_argument(
-        "--only", action="append", choices=["rounds", "resume", "huge", "opening", "python"], help="only this part"
-    )
+    parts = ["rounds", "resume", "huge", "opening", "python", "vsphere"]
+    parser.add_argument("--only", action="append", choices=parts, help="only this part")
     return parser.parse_args()
 
 

@@ -30,7 +30,7 @@ from holdfast.pipeline.disks import DiskReader
 from holdfast.pipeline.restore import DiskRestore, compare_target
 from holdfast.pipeline.stages import PipeOptions, PipeProgress, StageTimes
 from holdfast.planning.read_plan import changed_steps, whole_disk_steps
-from holdfast.providers.local.disks import FrozenDisk, TargetDisk
+from holdfast.providers.raw_disks import FrozenDisk, TargetDisk
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.chain import Chain, StoredDisk
 from holdfast.storage.chain_writer import ChainWriter

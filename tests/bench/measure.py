@@ -14,7 +14,7 @@ from typing import IO
 import msgspec
 
 from holdfast.clock import SystemClock
-from holdfast.providers.local.disks import data_spans
+from holdfast.providers.raw_disks import data_spans
 from tests.bench.child import Request, Result
 
 ROOT = Path(__file__).resolve().parents[2]

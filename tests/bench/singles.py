@@ -11,7 +11,7 @@ import msgspec
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.compression import Compression
 from holdfast.model.spans import Span, clip, total_length
-from holdfast.providers.local.disks import FrozenDisk
+from holdfast.providers.raw_disks import FrozenDisk
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
 from tests.bench.child import Progress, read_progress

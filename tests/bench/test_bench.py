@@ -7,7 +7,7 @@ import pytest
 
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.compression import Compression
-from holdfast.providers.local.disks import FrozenDisk
+from holdfast.providers.raw_disks import FrozenDisk
 from holdfast.testing.images import MIB, FileSystem, check_image
 from tests.bench.bare import bare_calls
 from tests.bench.child import Progress, read_progress

@@ -12,10 +12,7 @@ from typing import Any, get_type_hints
 import pytest
 from temporalio.workflow import ActivityCancellationType, ActivityConfig
 
-from holdfast.clock import SystemClock
-from holdfast.model.ids import DiskKey, JobName, MachineId, RepositoryName, SessionId
-from holdfast.model.machine import Disk
-from holdfast.providers.local.hypervisor import LocalProvider
+from holdfast.model.ids import JobName, MachineId, ProviderName, RepositoryName, SessionId
 from tests.architecture import tree
 from tests.docs import pages
 from tests.workers.test_roles import contracts
@@ -26,7 +23,7 @@ from workflows import book, options, queues, session
 
 PAGE = "docs/workflows.md"
 NAME = RepositoryName("<name>")
-ACTIVITY = re.compile(r"(?:catalog|extents|repository|snapshot|target|transfer|sessions)\.[a-z_]+")
+ACTIVITY = re.compile(r"(?:catalog|extents|repository|snapshot|target|transfer|sessions|sweep)\.[a-z_]+")
 WAITED_FOR = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
 TIMES: dict[str, Callable[[], ActivityConfig]] = {
@@ -56,6 +53,7 @@ def test_the_ids_are_those_that_are_built() -> None:
         f"{machine.rpartition('/')[0]}/<machine>",
         queues.restore_id(SessionId("<session>")),
         queues.verify_id(RepositoryName("<repository>")),
+        queues.sweep_id(ProviderName("<provider>")),
     ]
 
 
@@ -118,21 +116,6 @@ def test_every_family_of_timeouts_is_on_the_page() -> None:
     families = {name for name, _ in inspect.getmembers(options, inspect.isfunction)}
     written = [pages.names_in(cells[1])[0] for cells in pages.rows(PAGE, "Family")]
     assert sorted(written) == sorted(f"workflows.options.{name}" for name in families)
-
-
-def test_the_clean_up_removes_our_snapshots_and_targets_and_no_others(tmp_path: Path) -> None:
-    root = tmp_path / "hypervisor"
-    provider = LocalProvider.create(root, SystemClock())
-    (tmp_path / "web.raw").write_bytes(bytes(4096))
-    machine = provider.add_machine("web", {DiskKey("boot"): tmp_path / "web.raw"})
-    provider.create_snapshot(machine.machine_id, queues.snapshot_tag(SessionId("s1")))
-    provider.create_snapshot(machine.machine_id, "somebody else's")
-    disks = (Disk(key=DiskKey("boot"), size_bytes=4096),)
-    provider.prepare_target("token", machine, disks, machine.machine_id)
-    [block] = pages.blocks(PAGE, "python")
-    exec(block.replace("/var/lib/holdfast/hypervisor", str(root)), {})  # noqa: S102 - it is our own page
-    assert [snapshot.tag for snapshot in provider.snapshots(machine.machine_id)] == ["somebody else's"]
-    assert provider.targets() == []
 
 
 def phases_of(kind: type) -> set[str]:

@@ -18,6 +18,7 @@ from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
 from workers.demo.crew import ROLES, Command, Crew, chain_files, wait_until_written
 from workers.demo.disks import sha256_of
+from workers.demo.hypervisors import LocalHypervisor
 from workers.demo.place import JOB, DemoPlace, prepare_place, write_configuration
 from workers.devserver import DevServer, DevServerSettings
 
@@ -103,7 +104,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             for name in ("HOLDFAST_CONFIG", "HOLDFAST_HOME", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"):
                 patch.delenv(name, raising=False)
             address = server.start()
-            write_configuration(place, address.grpc, address.namespace)
+            write_configuration(place, address.grpc, address.namespace, LocalHypervisor(place, SystemClock()).table)
             place.config.write_text(place.config.read_text("utf-8").replace('"web01", "db01"', f'"{MACHINE}"'))
             make_machine(place)
             with Crew(place, SystemClock()) as crew:

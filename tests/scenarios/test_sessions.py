@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
@@ -15,16 +14,17 @@ from activities.boundary import error_from_failure
 from holdfast.catalog.database import Catalog
 from holdfast.clock import SystemClock
 from holdfast.errors import ChainBroken, DataDamaged, MachineRunning
-from holdfast.faults import set_hook
 from holdfast.model.ids import CredentialName, DiskKey, JobName, ProviderName, RepositoryName, SessionId
 from holdfast.model.machine import Machine, PowerState
 from holdfast.model.session import Outcome
 from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
+from tests.scenarios.gates import standing_at
 from workers.cli.starts import Start, backup_start, restore_start, verify_start
-from workers.config import ProviderSettings, ProxySettings, RepositorySettings, Settings
+from workers.config import ProxySettings, RepositorySettings, Settings
 from workers.devserver import DevServer, DevServerSettings
+from workers.provider_settings import LocalProviderSettings
 from workers.roles import enter_workers
 from workers.run import ALL, duties_of, make_tools
 from workers.temporal import TemporalSettings, connect
@@ -153,7 +153,7 @@ async def site(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Asyn
     tmp_path = tmp_path_factory.mktemp("site")
     settings = Settings(
         home=tmp_path / "home",
-        providers=(ProviderSettings(name=LAB, path=tmp_path / "lab"),),
+        providers=(LocalProviderSettings(name=LAB, path=tmp_path / "lab"),),
         repositories=(RepositorySettings(name=VAULT, path=tmp_path / "vault"),),
         proxies=(ProxySettings(name=PROXY),),
     )
@@ -166,24 +166,6 @@ async def site(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Asyn
     async with AsyncExitStack() as stack:
         await enter_workers(stack, client, duties_of(settings, ALL), make_tools(settings, stack))
         yield Site(client, settings, SEED)
-
-
-@contextmanager
-def standing_at(point: str) -> Iterator[threading.Event]:
-    """Let whoever passes a fault point wait until the block ends; the event says that somebody does."""
-    reached, opened = threading.Event(), threading.Event()
-
-    def wait(name: str) -> None:
-        if name == point:
-            reached.set()
-            opened.wait(30)
-
-    set_hook(wait)
-    try:
-        yield reached
-    finally:
-        set_hook(None)
-        opened.set()
 
 
 async def test_a_machine_comes_back_as_it_was_at_each_point(site: Site) -> None:

@@ -31,7 +31,7 @@ LARGE = "db 1"
 LARGE_BYTES = 96 * MIB
 DEADLINE_S = 60
 HEADINGS = ["Machine", "Disk", "Size", "Read", "Transferred", "Stored", "Ratio", "Rate", "State"]
-DONE = "done · full: no earlier point of this disk"
+DONE = "done · full over direct: no earlier point of this disk; the disk is a file or a device of this host"
 
 COMMAND = "from workers.cli.main import main; main()"
 # The product's own worker. While somebody holds the gate it stands still behind the 64th unit: as at most 48 MiB are

@@ -1,10 +1,12 @@
-"""One development server for the tests of this folder."""
+"""One development server and one lab vCenter for the tests of this folder."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from tests.lab.vcenter.running import lab_in
 from workers.devserver import DevServer, DevServerAddress, DevServerSettings
+from workers.vcenter_lab import VCenterAddress, VCenterSettings
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +17,11 @@ def dev_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServerAd
         yield server.start()
     finally:
         server.kill()
+
+
+@pytest.fixture(scope="session")
+def vcenter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VCenterAddress]:
+    """Address of a vCenter with one host and two machines, DC0_H0_VM0 and DC0_H0_VM1, which no test changes."""
+    settings = VCenterSettings(standalone_hosts=1, clusters=0, machines=2)
+    with lab_in(tmp_path_factory.mktemp("vcenter"), settings) as lab:
+        yield lab.start()

@@ -6,8 +6,11 @@ import pytest
 
 from holdfast.errors import ConfigurationInvalid, HoldfastError, RepositoryNotFound, RequestInvalid
 from holdfast.model.compression import Compression
+from holdfast.model.ids import CredentialName, ProviderName
+from holdfast.model.plan import TransportMode
 from scripts import configuration_page
 from workers.config import Settings, find_file, load_settings
+from workers.provider_settings import LocalProviderSettings, VSphereProviderSettings
 
 BASE = """
 home = "home"
@@ -29,6 +32,16 @@ proxy = "proxy-1"
 """
 
 
+VCENTER = """
+[[providers]]
+kind = "vsphere"
+name = "vc"
+host = "vc.example"
+user = "root"
+credential = "vc-pw"
+"""
+
+
 def write(folder: Path, text: str) -> Path:
     file = folder / "holdfast.toml"
     file.write_text(text)
@@ -42,13 +55,50 @@ def load(folder: Path, text: str, **environment: str) -> Settings:
 def test_a_whole_file_is_read(tmp_path: Path) -> None:
     settings = load(tmp_path, BASE + JOB + 'compression = "lz4"\nschedule = "0 22 * * 1-5"\ntimezone = "Europe/Zurich"')
     assert settings.home == tmp_path / "home"
-    assert settings.provider("lab").path == tmp_path / "lab"
+    assert settings.provider("lab") == LocalProviderSettings(name=ProviderName("lab"), path=tmp_path / "lab")
     assert settings.repository("main").path == Path("/srv/repository")
     assert settings.proxy("proxy-1").tasks == 2
     assert settings.job("nightly").compression is Compression.LZ4
     assert settings.catalog_url == f"sqlite:///{tmp_path}/home/catalog.sqlite"
     assert settings.credentials.folder == tmp_path / "home" / "credentials"
     assert settings.dev_server_folder == tmp_path / "home" / "temporal"
+
+
+def test_a_vcenter_is_read_with_its_paths(tmp_path: Path) -> None:
+    text = """
+        port = 8443
+        ca_file = "ca.pem"
+        transports = ["https", "network"]
+        mounts = { "data 1" = "mounts/data1", data2 = "/srv/data2" }
+        nbdkit_plugin = ["python", "reader.py"]
+        vddk_library = "vddk"
+        foreign_snapshots = "refuse"
+        """
+    assert load(tmp_path, VCENTER + text).provider("vc") == VSphereProviderSettings(
+        name=ProviderName("vc"),
+        host="vc.example",
+        port=8443,
+        user="root",
+        credential=CredentialName("vc-pw"),
+        ca_file=tmp_path / "ca.pem",
+        transports=(TransportMode.HTTPS, TransportMode.NETWORK),
+        mounts={"data 1": tmp_path / "mounts" / "data1", "data2": Path("/srv/data2")},
+        nbdkit_plugin=("python", "reader.py"),
+        vddk_library=tmp_path / "vddk",
+        foreign_snapshots="refuse",
+    )
+
+
+def test_a_vcenter_needs_little(tmp_path: Path) -> None:
+    found = load(tmp_path, VCENTER + "snapshots_per_datastore_max = 0").provider("vc")
+    assert isinstance(found, VSphereProviderSettings)
+    assert (found.port, found.change_tracking, found.free_space_min_percent, found.mounts) == (443, True, 10, {})
+
+
+def test_an_unknown_kind_of_provider_is_answered_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationInvalid) as caught:
+        load(tmp_path, VCENTER.replace('"vsphere"', '"esx"'))
+    assert caught.value.hint == "Known kinds of provider are: local, vsphere."
 
 
 def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +156,27 @@ def test_the_environment_says_where_temporal_is(tmp_path: Path) -> None:
         ("home = 3", "expected `path`, got 3 at home"),
         ("temporal = 3", "expected `object`, got `int` at temporal"),
         ("[[proxies]]\n tasks = 1", "missing key `name` at proxies[0]"),
-        ('[[providers]]\nname = "a"\nkind = "vm"\npath = "x"', "invalid enum value 'vm' at providers[0].kind (a)"),
+        ('[[providers]]\nname = "a"\nkind = "vm"\npath = "x"', "unknown kind 'vm' at providers[0] (a)"),
+        ('[[providers]]\nkind = "vsphere"\nname = "a"', "missing key `host` at providers[0] (a)"),
+        ('[[providers]]\nname = "a"\nkind = 3', "expected `str`, got `int` at providers[0].kind (a)"),
+        ('[[providers]]\nname = "a"\npaht = "x"', "unknown key 'paht' at providers[0] (a) (did: path)"),
+        (VCENTER + 'mount = "x"', "unknown key 'mount' at providers[0] (vc) (did: mounts)"),
+        (VCENTER + "port = '443'", "expected `int`, got `str` at providers[0].port (vc)"),
+        (VCENTER + "mounts = {ds1 = 3}", "expected `path`, got 3 at providers[0].mounts[...] (vc)"),
+        (VCENTER + 'transports = ["san"]', "invalid enum value 'san' at providers[0].transports[0] (vc)"),
+        (VCENTER + 'foreign_snapshots = "no"', "invalid enum value 'no' at providers[0].foreign_snapshots (vc)"),
+        (VCENTER + "transports = []", "transports of provider vc is empty"),
+        (VCENTER + 'transports = ["https", "https"]', "transports of provider vc name one way twice"),
+        (VCENTER + "nbdkit_plugin = []", "nbdkit_plugin of provider vc is empty"),
+        (VCENTER.replace('"root"', '""'), "user of provider vc is empty"),
+        (VCENTER + "port = 0", "port of provider vc is 0"),
+        (VCENTER + "port = 65536", "port of provider vc is 65536"),
+        (VCENTER + "free_space_min_percent = 91", "free_space_min_percent of provider vc is 91"),
+        (VCENTER + "free_space_min_percent = -1", "free_space_min_percent of provider vc is -1"),
+        (VCENTER + "snapshots_per_datastore_max = -1", "snapshots_per_datastore_max of provider vc is -1"),
+        (VCENTER.replace('"vc-pw"', '"../x"'), "provider vc: '../x' cannot be the name of a credential"),
+        (VCENTER + 'thumbprint = "ab"\nca_file = "ca.pem"', "provider vc has both thumbprint and ca_file"),
+        (BASE + '[[providers]]\nname = "b"\npath = "lab"', "providers lab and b have the same path"),
         (BASE + BASE.partition("home")[2].partition("\n")[2], "two provider tables are called lab"),
         ('[[proxies]]\nname = "a b"', "'a b' cannot be the name of a proxy"),
         (BASE + '[[repositories]]\nname = "b"\npath = "/srv/repository"', "main and b have the same path"),

@@ -15,9 +15,10 @@ from holdfast.model.ids import ProviderName, RepositoryName
 from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
-from workers.config import ProviderSettings, ProxySettings, RepositorySettings, Settings
+from workers.config import ProxySettings, RepositorySettings, Settings
 from workers.devserver import DevServerAddress
 from workers.loopback import LOOPBACK, free_ports
+from workers.provider_settings import LocalProviderSettings
 from workers.roles import Duty, Role
 from workers.run import ALL, duties_of, make_tools, serve, stop_on_signals
 from workers.temporal import TemporalSettings
@@ -27,7 +28,7 @@ from workers.temporal import TemporalSettings
 def settings(tmp_path: Path) -> Settings:
     return Settings(
         home=tmp_path / "home",
-        providers=(ProviderSettings(name=ProviderName("lab"), path=tmp_path / "lab"),),
+        providers=(LocalProviderSettings(name=ProviderName("lab"), path=tmp_path / "lab"),),
         repositories=(RepositorySettings(name=RepositoryName("main"), path=tmp_path / "repository"),),
         proxies=(ProxySettings(name="p1", tasks=3), ProxySettings(name="p2")),
     )
@@ -62,9 +63,9 @@ def test_what_the_configuration_does_not_have_is_refused(
         duties_of(settings, role, name)
 
 
-def test_the_tools_open_what_the_configuration_names(settings: Settings) -> None:
+def test_the_tools_open_what_the_configuration_names(settings: Settings, tmp_path: Path) -> None:
     clock = SystemClock()
-    LocalProvider.create(settings.providers[0].path, clock)
+    LocalProvider.create(tmp_path / "lab", clock)
     Repository.create(settings.repositories[0].path, HostFiles(), "ab" * 16, clock.now())
     tools = make_tools(settings, AsyncExitStack(), clock)
     assert list(tools.providers(ProviderName("lab")).machines()) == []

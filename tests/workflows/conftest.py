@@ -25,7 +25,7 @@ from workers.roles import WORKFLOWS
 from workers.temporal import TemporalSettings, connect, project_plugin
 from workflows import queues
 from workflows.backup_job import BackupJob
-from workflows.messages import BackupRequest, RestoreRequest, SessionResult, VerifyRequest
+from workflows.messages import BackupRequest, RestoreRequest, SessionResult, SweepRequest, VerifyRequest
 from workflows.search_attributes import SEARCH_ATTRIBUTES
 
 
@@ -83,6 +83,10 @@ class Stage(msgspec.Struct, frozen=True):
 
     def verify(self, **changes: Any) -> VerifyRequest:
         request = VerifyRequest(session_id=SessionId(f"s-{self.proxy}"), repository=self.repository)
+        return msgspec.structs.replace(request, **changes)
+
+    def sweep(self, **changes: Any) -> SweepRequest:
+        request = SweepRequest(provider=ProviderName("lab"), proxy=self.proxy, session_id=SessionId(f"s-{self.proxy}"))
         return msgspec.structs.replace(request, **changes)
 
     async def start(self, run: Callable[..., Any], request: Any) -> WorkflowHandle[Any, Any]:

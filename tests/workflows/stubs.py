@@ -11,7 +11,7 @@ from temporalio import activity
 
 from activities.binding import contract_name
 from activities.boundary import boundary
-from activities.contracts import catalog, extents, repository, sessions, snapshot, target, transfer
+from activities.contracts import catalog, extents, repository, sessions, snapshot, sweep, target, transfer
 from holdfast.errors import HoldfastError
 from holdfast.model.extents import ExtentFacts
 from holdfast.model.ids import ChainId, DiskKey, FileId, MachineId, PointId, SnapshotId, TargetId
@@ -36,6 +36,9 @@ CONTRACTS: tuple[Callable[..., Any], ...] = (
     snapshot.find_machines,
     snapshot.create_snapshot,
     snapshot.remove_snapshot,
+    sweep.find_leftovers,
+    sweep.find_sessions,
+    sweep.find_running,
     target.find_machine,
     target.prepare_target,
     target.commit_target,
@@ -82,6 +85,9 @@ class World:
             "snapshot.find_machines": lambda _: snapshot.MachinesFound(machines=self.machines),
             "snapshot.create": self._freeze,
             "snapshot.remove": lambda _: snapshot.SnapshotRemoved(removed=1),
+            "sweep.find_leftovers": lambda _: sweep.Leftovers(),
+            "sweep.find_sessions": lambda _: sweep.SessionsFound(),
+            "sweep.find_running": lambda _: sweep.RunningFound(),
             "target.find_machine": lambda _: self.machines[0],
             "target.prepare": _prepare,
             "target.commit": lambda _: self.machines[0],
@@ -107,7 +113,7 @@ class World:
 
     def names(self, *families: str) -> list[str]:
         """Return what was asked, without the catalog unless it is named."""
-        wanted = families or ("extents", "repository", "snapshot", "target", "transfer")
+        wanted = families or ("extents", "repository", "snapshot", "sweep", "target", "transfer")
         return [name for name, _ in self.asked if name.split(".")[0] in wanted]
 
     def requests(self, name: str) -> list[Any]:

@@ -26,6 +26,7 @@ from holdfast.errors import (
 )
 from holdfast.model.extents import ExtentFacts
 from holdfast.model.ids import MachineId
+from holdfast.model.machine import SkippedDisk
 from holdfast.model.session import Outcome
 from tests.workflows.conftest import Stage, details
 from tests.workflows.stubs import GIB, World, a_machine, then, until_cancelled
@@ -94,7 +95,10 @@ async def test_a_session_fails_with_our_code_after_it_was_written_down(stage: St
 async def test_a_reference_that_matches_nothing_is_a_warning(stage: Stage) -> None:
     world = World()
     world.answers["snapshot.find_machines"] = lambda _: snapshot.MachinesFound(
-        machines=world.machines, missing=("mial: no machine has the name",), problems=("machine.json is not JSON",)
+        machines=world.machines,
+        missing=("mial: no machine has the name",),
+        problems=("machine.json is not JSON",),
+        notes=("tag:gold: there is no such tag",),
     )
     async with stage.playing(world):
         result = await stage.run_backup()
@@ -102,16 +106,18 @@ async def test_a_reference_that_matches_nothing_is_a_warning(stage: Stage) -> No
     assert result.session.notes == (
         "not protected: mial: no machine has the name",
         "not protected: machine.json is not JSON",
+        "nothing is left out for tag:gold: there is no such tag",
     )
 
 
-async def test_a_note_of_a_machine_names_it_and_warns(stage: Stage) -> None:
-    world = World()
+async def test_notes_of_a_machine_name_it_and_warn(stage: Stage) -> None:
+    world = World([msgspec.structs.replace(a_machine("web"), skipped=(SkippedDisk(label="d2", reason="shared"),))])
     world.fail("snapshot.remove", ChangeTrackingLost("snapshot is held"))
     async with stage.playing(world):
         result = await stage.run_backup()
     assert result.session.outcome is Outcome.WARNING
-    assert result.session.notes == ("web: the snapshot is left behind: snapshot is held",)
+    left_out, left_behind = "disk d2 is not protected: shared", "the snapshot is left behind: snapshot is held"
+    assert result.session.notes == (f"web: {left_out}", f"web: {left_behind}")
 
 
 async def test_a_job_that_protects_nothing_is_not_a_success(stage: Stage) -> None:

@@ -64,6 +64,12 @@ def test_the_cause_counts_more_than_what_wraps_it() -> None:
     assert problem_of(outer).code == "chain-busy"
 
 
+def test_an_error_of_ours_counts_more_than_the_foreign_one_it_was_made_from() -> None:
+    inner = application_error(ChainBusy("held"))
+    inner.__cause__ = ApplicationError("fault {}", type="NoPermission")
+    assert problem_of(activity_error("repository.begin_point", inner)).message == "held"
+
+
 def test_a_foreign_error_keeps_its_class_in_the_message() -> None:
     problem = problem_of(ApplicationError("division by zero", type="ZeroDivisionError"))
     assert (problem.code, problem.message) == ("internal", "ZeroDivisionError: division by zero")

@@ -14,11 +14,13 @@ from holdfast.errors import (
     CatalogUnavailable,
     DataDamaged,
     DiskReadFailed,
+    QuiesceFailed,
     SnapshotFailed,
     SnapshotNotFound,
 )
 from holdfast.model.ids import DiskKey
-from holdfast.model.plan import ReadDecision, ReadMode
+from holdfast.model.machine import Quiesce, SkippedDisk
+from holdfast.model.plan import ReadDecision, ReadMode, Transport, TransportMode
 from holdfast.model.points import Damage, VerifyReport
 from holdfast.model.session import Outcome
 from tests.workflows.conftest import Stage, details, happens
@@ -156,6 +158,45 @@ async def test_a_degraded_choice_is_a_warning(stage: Stage) -> None:
     assert result.tasks[1].detail == "compared: change tracking was lost"
 
 
+async def test_what_a_snapshot_lacks_and_leaves_out_is_noted(stage: Stage) -> None:
+    world = World()
+    usual = world.answers["snapshot.create"]
+    skipped = (SkippedDisk(label="Hard disk 2", reason="it is shared"),)
+
+    def lacking(request: Any) -> Any:
+        made = usual(request)
+        machine = msgspec.structs.replace(made.machine, skipped=skipped)
+        return msgspec.structs.replace(made, machine=machine, notes=("crash-consistent: no tools",))
+
+    world.answers["snapshot.create"] = lacking
+    result = await succeed(stage, world, quiesce=Quiesce.TRY)
+    assert world.requests("snapshot.create")[0].options.quiesce is Quiesce.TRY
+    assert result.outcome is Outcome.WARNING
+    assert result.notes == ("crash-consistent: no tools", "disk Hard disk 2 is not protected: it is shared")
+    assert [task.outcome for task in result.tasks] == [Outcome.SUCCESS]
+
+
+async def test_a_task_tells_over_which_way_its_disk_was_read(stage: Stage) -> None:
+    world = World()
+    usual = world.answers["transfer.copy_disk"]
+    way = Transport(mode=TransportMode.NETWORK, reason="the datastore is not mounted here")
+    world.answers["transfer.copy_disk"] = lambda request: msgspec.structs.replace(usual(request), transport=way)
+    result = await succeed(stage, world)
+    detail = "full over network: no earlier point of this disk; the datastore is not mounted here"
+    assert [task.detail for task in result.tasks] == [detail]
+    assert world.tasks["web", "disk0"].detail == detail
+    assert (result.outcome, result.notes) == (Outcome.SUCCESS, ())
+
+
+async def test_a_guest_that_does_not_come_to_rest_fails_the_machine_at_once(stage: Stage) -> None:
+    world = World()
+    world.fail("snapshot.create", QuiesceFailed("machine 'web' runs without tools"))
+    _, result = await fail(stage, world, quiesce=Quiesce.REQUIRE)
+    assert result.problem is not None
+    assert result.problem.code == "quiesce-failed"
+    assert world.names()[-1] == "snapshot.remove"
+
+
 async def test_a_hiccup_is_survived(stage: Stage) -> None:
     world = World()
     world.fail(
@@ -273,6 +314,15 @@ async def test_a_new_point_that_does_not_verify_fails_the_machine_and_is_kept(st
     assert world.count("repository.abandon_point") == 0
 
 
+async def test_a_disk_that_the_job_leaves_out_is_neither_in_the_point_nor_copied(stage: Stage) -> None:
+    world = World([a_machine("web", disks=3)])
+    result = await succeed(stage, world, excluded_disks=("web/disk1", "other/*"))
+    assert result.outcome is Outcome.SUCCESS
+    (begun,) = world.requests("repository.begin_point")
+    assert [disk.key for disk in begun.snapshot.machine.disks] == ["disk0", "disk2"]
+    assert [copied.disk for copied in world.requests("transfer.copy_disk")] == ["disk0", "disk2"]
+
+
 async def test_the_point_and_the_disks_can_be_read_in_the_details(stage: Stage) -> None:
     world = World()
     async with stage.playing(world):
@@ -281,3 +331,4 @@ async def test_the_point_and_the_disks_can_be_read_in_the_details(stage: Stage) 
         text = await details(handle)
     assert "| web | disk0 | 1 GiB | 1 GiB |" in text
     assert "no chain of this machine yet" in text
+    assert "open for" in text

@@ -1,6 +1,6 @@
 """Queues and ids: derived, and different where work must not wait for other work."""
 
-from holdfast.model.ids import JobName, MachineId, RepositoryName, SessionId
+from holdfast.model.ids import JobName, MachineId, ProviderName, RepositoryName, SessionId
 from workflows import queues
 
 
@@ -26,6 +26,7 @@ def test_the_id_of_a_machine_backup_is_one_per_machine_and_repository() -> None:
 def test_sessions_of_a_job_share_an_id_and_restores_do_not() -> None:
     assert queues.backup_id(JobName("nightly")) == "backup/nightly"
     assert queues.verify_id(RepositoryName("vault")) == "verify/vault"
+    assert queues.sweep_id(ProviderName("vc")) == "sweep/vc"
     assert queues.restore_id(SessionId("a")) != queues.restore_id(SessionId("b"))
 
 

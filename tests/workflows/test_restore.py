@@ -16,7 +16,7 @@ from holdfast.errors import (
     TargetExists,
 )
 from holdfast.model.ids import DiskKey
-from holdfast.model.machine import PowerState
+from holdfast.model.machine import Placement, PowerState
 from holdfast.model.session import Outcome
 from tests.workflows.conftest import Stage
 from tests.workflows.stubs import World, a_machine, then, until_cancelled
@@ -56,6 +56,28 @@ async def test_only_the_named_disks_are_restored(stage: Stage) -> None:
         await stage.run(RestoreMachine.run, stage.restore(disks=(DiskKey("disk2"),)))
     assert [disk.key for disk in world.requests("target.prepare")[0].disks] == ["disk2"]
     assert [request.disk for request in world.requests("transfer.restore_disk")] == ["disk2"]
+
+
+async def test_disks_are_added_to_another_machine_in_nobodys_place(stage: Stage) -> None:
+    world = World([a_machine("web", disks=2)])
+    world.answers["target.find_machine"] = lambda _: a_machine("other")
+    async with stage.playing(world):
+        await stage.run(RestoreMachine.run, stage.restore(new_name=None, into="other", disks=(DiskKey("disk1"),)))
+    assert world.requests("target.find_machine")[0].reference == "other"
+    (prepared,) = world.requests("target.prepare")
+    assert prepared.replaces == "id-other"
+    [key] = [disk.key for disk in prepared.disks]
+    assert key == "disk1 of id-web"
+    (written,) = world.requests("transfer.restore_disk")
+    assert (written.disk, written.target_disk) == ("disk1", key)
+
+
+async def test_a_new_machine_goes_to_the_place_that_was_asked_for(stage: Stage) -> None:
+    world = World()
+    placement = Placement(folder="prod", networks={"a": "b"})
+    async with stage.playing(world):
+        await stage.run(RestoreMachine.run, stage.restore(placement=placement))
+    assert world.requests("target.prepare")[0].placement == placement
 
 
 async def test_a_disk_that_the_point_has_not_is_refused_before_anything_is_made(stage: Stage) -> None:

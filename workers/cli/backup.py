@@ -8,6 +8,7 @@ import typer
 from holdfast.errors import RequestInvalid
 from holdfast.model.compression import Compression
 from holdfast.model.ids import CredentialName, JobName, SessionId
+from holdfast.model.machine import Quiesce
 from workers.cli.commands import PROTECT, command
 from workers.cli.invocation import Invocation
 from workers.cli.starting import (
@@ -30,11 +31,20 @@ _OVERRIDE = "Instead of what the job says"
 JobArgument = Annotated[str | None, typer.Argument(metavar="JOB", help="Job of the configuration.")]
 MachineOption = Annotated[
     list[str] | None,
-    typer.Option("--machine", "-m", metavar="NAME", help="Id or name; may be repeated.", rich_help_panel=_OVERRIDE),
+    typer.Option(
+        "--machine",
+        "-m",
+        metavar="NAME",
+        help="Id, name, or group such as folder:/prod; may be repeated.",
+        rich_help_panel=_OVERRIDE,
+    ),
 ]
 FullOption = Annotated[bool, typer.Option("--full", help="Start a new chain with a full.")]
 DistrustOption = Annotated[
     bool, typer.Option("--distrust-changes", help="Read everything and compare, whatever is said to have changed.")
+]
+QuiesceOption = Annotated[
+    Quiesce | None, typer.Option("--quiesce", help="Whether guests come to rest.", rich_help_panel=_OVERRIDE)
 ]
 VerifyOption = Annotated[
     bool | None, typer.Option("--verify/--no-verify", help="Read the new points back.", rich_help_panel=_OVERRIDE)
@@ -87,6 +97,7 @@ def backup(
     machine: MachineOption = None,
     full: FullOption = False,
     distrust_changes: DistrustOption = False,
+    quiesce: QuiesceOption = None,
     verify: VerifyOption = None,
     encrypt_with: EncryptOption = None,
     compression: CompressionOption = None,
@@ -107,8 +118,11 @@ def backup(
         unit_size=settings.unit_size,
         full=full,
         distrust_changes=distrust_changes,
+        quiesce=quiesce if quiesce is not None else settings.quiesce,
+        sample_mib=settings.sample_mib,
         verify=verify if verify is not None else settings.verify,
         machines_at_once=settings.machines_at_once,
+        excluded_disks=settings.excluded_disks,
         credential=CredentialName(encrypt_with) if encrypt_with else settings.credential,
     )
     session_id = new_session_id(run)
@@ -136,8 +150,11 @@ def options_of(settings: JobSettings) -> BackupOptions:
     return BackupOptions(
         compression=settings.compression,
         unit_size=settings.unit_size,
+        quiesce=settings.quiesce,
+        sample_mib=settings.sample_mib,
         verify=settings.verify,
         machines_at_once=settings.machines_at_once,
+        excluded_disks=settings.excluded_disks,
         credential=settings.credential,
     )
 

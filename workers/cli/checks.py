@@ -13,11 +13,15 @@ from holdfast.errors import (
     MachineNotFound,
     RepositoryUnavailable,
 )
+from holdfast.model.selection import SelectorKind, parse_selector
 from holdfast.planning.extent_selection import RESERVE_BYTES
+from holdfast.providers.ports import Provider
 from workers.cli import wording
 from workers.cli.invocation import Invocation
-from workers.config import JobSettings, ProviderSettings, RepositorySettings, find_file
+from workers.config import JobSettings, RepositorySettings, find_file
 from workers.devserver import find_temporal
+from workers.provider_settings import LocalProviderSettings, ProviderSettings, VSphereProviderSettings
+from workers.providers import vsphere_product
 
 _LOW_BYTES = 10 * RESERVE_BYTES
 """Less free space than this is worth a warning."""
@@ -152,27 +156,61 @@ def _provider(run: Invocation, settings: ProviderSettings) -> Iterator[Finding]:
     names: set[str] = set()
     count = 0
     try:
-        for machine in run.provider(settings).machines():
+        product = _product(run, settings)
+        provider = run.provider(settings)
+        for machine in provider.machines():
             names |= {machine.name, machine.machine_id}
             count += 1
     except HoldfastError as error:
-        hint = f"`holdfast provider create {settings.name}` makes a new one." if not settings.path.exists() else None
+        is_gone = isinstance(settings, LocalProviderSettings) and not settings.path.exists()
+        hint = f"`holdfast provider create {settings.name}` makes a new one." if is_gone else None
         yield fail(check, error, hint)
         return
     if not count:
-        yield warn(check, "it has no machines", "Register one with `holdfast machine add`.")
+        yield warn(check, f"{product}it has no machines", _EMPTY_HINTS[type(settings)])
     else:
-        yield ok(check, wording.count(count, "machine"))
+        yield ok(check, f"{product}{wording.count(count, 'machine')}")
     for job in run.settings.jobs:
         if job.provider == settings.name:
             yield from _machines(job, names)
+            yield from _groups(job, provider)
+
+
+_EMPTY_HINTS = {
+    LocalProviderSettings: "Register one with `holdfast machine add`.",
+    VSphereProviderSettings: "Let its user see the machines: give it the role on a folder or data center of them.",
+}
+
+
+def _product(run: Invocation, settings: ProviderSettings) -> str:
+    """Return what a provider is, to be followed by what it has; a folder needs no words."""
+    if isinstance(settings, LocalProviderSettings):
+        return ""
+    return f"{vsphere_product(settings, run.settings.credentials)}, "
 
 
 def _machines(job: JobSettings, names: set[str]) -> Iterator[Finding]:
-    missing = sorted(set(job.machines) - names)
+    single = {one.value for one in map(parse_selector, job.machines) if one.kind is SelectorKind.MACHINE}
+    missing = sorted(single - names)
     if missing:
         error = MachineNotFound(f"provider {job.provider} has no machine {', '.join(missing)}")
         yield fail(f"job {job.name}", error, "List them with `holdfast machines`, and correct the job.")
+
+
+def _groups(job: JobSettings, provider: Provider) -> Iterator[Finding]:
+    """Check that the groups a job names mean something."""
+    check = f"job {job.name}"
+    for selector in map(parse_selector, job.machines):
+        if selector.kind is SelectorKind.MACHINE:
+            continue
+        try:
+            first = next(provider.members(selector), None)
+        except HoldfastError as error:
+            yield fail(check, error)
+            continue
+        if first is None:
+            hint = f"List them with `holdfast machines --in {selector.text}`, and correct the job."
+            yield warn(check, f"{selector.text} has no machines", hint)
 
 
 def check_tools(_run: Invocation) -> Iterator[Finding]:

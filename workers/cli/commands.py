@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,7 +87,7 @@ def _entry(function: Callable[..., None], *, only_alone: bool = False) -> Callab
             context.obj = flags
             return
         invocation = Invocation(flags)
-        with invocation.logging():
+        with invocation.logging(), closing(invocation):
             try:
                 function(invocation, **given)
             except KeyboardInterrupt as error:

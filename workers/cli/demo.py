@@ -1,9 +1,11 @@
 """``holdfast demo``: the product's promise shown on this computer."""
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
+import msgspec
 import typer
 from rich.table import Table
 
@@ -13,7 +15,8 @@ from workers.cli.invocation import Invocation
 from workers.cli.tables import plain_table
 from workers.demo.crew import ROLES, Command, Crew
 from workers.demo.disks import SCALES, DemoScale, make_disks
-from workers.demo.place import REPOSITORY, prepare_place, register_machines, write_configuration
+from workers.demo.hypervisors import LOCAL, VSPHERE, DemoHypervisor, LabHypervisor, LocalHypervisor, lab_problem
+from workers.demo.place import REPOSITORY, DemoPlace, prepare_place, write_configuration
 from workers.demo.story import Act, DemoMachines, Story
 from workers.devserver import DevServer
 
@@ -22,7 +25,7 @@ def register(app: typer.Typer) -> None:
     """Add the command."""
     examples = (
         ("demo", "run it in a temporary folder and clean up"),
-        ("demo --folder ./try --keep", "keep server, repository and machines, to look around in"),
+        ("demo --folder ./try --keep", "keep servers, repository and machines, to look around in"),
     )
     command(app, "demo", panel=RUN, examples=examples)(demo)
 
@@ -35,6 +38,10 @@ def demo(
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the folder and the Temporal server when done.")] = False,
     small: Annotated[bool, typer.Option("--small", help="Use a quarter of the data.")] = False,
+    on: Annotated[
+        Literal["vsphere", "local"] | None,
+        typer.Option("--on", help="Where the machines live; without it a lab vCenter, where one can be built."),
+    ] = None,
 ) -> None:
     """Protect two machines, kill the proxy and the Temporal server in the middle, restore, and compare every byte.
 
@@ -42,45 +49,75 @@ def demo(
     """
     scale = SCALES["small" if small else "normal"]
     if folder is not None:
-        _play(run, folder.absolute(), scale, keep=keep)
+        _play(run, _Wishes(root=folder.absolute(), scale=scale, on=on, keep=keep))
         return
     if keep:
-        _play(run, Path(tempfile.mkdtemp(prefix="holdfast-demo-")), scale, keep=True)
+        _play(run, _Wishes(root=Path(tempfile.mkdtemp(prefix="holdfast-demo-")), scale=scale, on=on, keep=True))
         return
     with tempfile.TemporaryDirectory(prefix="holdfast-demo-") as temporary:
-        _play(run, Path(temporary), scale, keep=False)
+        _play(run, _Wishes(root=Path(temporary), scale=scale, on=on, keep=False))
 
 
-def _play(run: Invocation, root: Path, scale: DemoScale, *, keep: bool) -> None:
+class _Wishes(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says."""
+
+    root: Path
+    scale: DemoScale
+    on: str | None
+    keep: bool
+
+
+def _play(run: Invocation, wishes: _Wishes) -> None:
     started_s = run.clock.monotonic_s()
-    place = prepare_place(root)
-    run.say(f"working in {root}")
-    run.say("1/7 making two machines with three disks")
-    disks = make_disks(place.disks, scale)
-    register_machines(place, disks, run.clock)
-    for disk in disks:
-        size = wording.size(disk.size_bytes)
-        run.say(f"  {disk.machine}/{disk.key}: {size}, {disk.file_system}, {disk.describes}")
+    place = prepare_place(wishes.root)
+    run.say(f"working in {wishes.root}")
     server = DevServer(place.home / "temporal")
-    try:
+    with ExitStack() as stack:
+        machines = _machines(run, place, wishes, stack)
+        if not wishes.keep:
+            stack.callback(server.stop)
         run.say("2/7 starting the Temporal server and three workers")
         address = server.start()
-        write_configuration(place, address.grpc, address.namespace)
+        write_configuration(place, address.grpc, address.namespace, machines.hypervisor.table)
         Command(place, "repository", "create", REPOSITORY).result()
         with Crew(place, run.clock) as crew:
             for role in ROLES:
                 crew.start(role)
             run.say(f"  web pages: {address.ui}/namespaces/{address.namespace}/workflows")
-            story = Story(place, DemoMachines(disks=disks, scale=scale), server, crew, run.clock)
+            story = Story(place, machines, server, crew, run.clock)
             _act_out(run, story)
-        seconds = run.clock.monotonic_s() - started_s
-        _show(run, story.acts, seconds)
-        if keep:
-            run.say(f"kept: {root}; web pages at {address.ui}; stop the server with")
+        _show(run, story.acts, run.clock.monotonic_s() - started_s)
+        if wishes.keep:
+            run.say(f"kept: {wishes.root}; web pages at {address.ui}; stop the server with")
             run.say(f"  holdfast dev stop --config {place.config}")
-    finally:
-        if not keep:
-            server.stop()
+
+
+def _machines(run: Invocation, place: DemoPlace, wishes: _Wishes, stack: ExitStack) -> DemoMachines:
+    """Make the disks, and a hypervisor with the machines that have them."""
+    hypervisor = _hypervisor(run, place, wishes.on)
+    if not wishes.keep:
+        stack.callback(hypervisor.close)
+    run.say("1/7 making two machines with three disks")
+    run.say(f"  in {hypervisor.describes}")
+    disks = make_disks(place.disks, wishes.scale)
+    for disk in disks:
+        size = wording.size(disk.size_bytes)
+        run.say(f"  {disk.machine}/{disk.label}: {size}, {disk.file_system}, {disk.describes}")
+    return DemoMachines(hypervisor=hypervisor, disks=hypervisor.adopt(disks), scale=wishes.scale)
+
+
+def _hypervisor(run: Invocation, place: DemoPlace, on: str | None) -> DemoHypervisor:
+    """Return the hypervisor that was asked for; without a wish a lab vCenter, or else the local one, said aloud."""
+    if on == LOCAL:
+        return LocalHypervisor(place, run.clock)
+    run.say("building the lab vCenter, if it is not built yet")
+    problem = lab_problem()
+    if problem is None:
+        return LabHypervisor(place, run.clock)
+    if on == VSPHERE:
+        raise problem
+    run.warn(f"no lab vCenter, so the local provider is used: {problem.message}")
+    return LocalHypervisor(place, run.clock)
 
 
 def _act_out(run: Invocation, story: Story) -> None:

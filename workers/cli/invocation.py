@@ -20,9 +20,12 @@ from holdfast.catalog.database import Catalog
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import HoldfastError, RequestInvalid
 from holdfast.providers.local.hypervisor import LocalProvider
+from holdfast.providers.ports import Provider
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
-from workers.config import ProviderSettings, ProxySettings, RepositorySettings, Settings, load_settings
+from workers.config import ProxySettings, RepositorySettings, Settings, load_settings
+from workers.provider_settings import LocalProviderSettings, ProviderSettings
+from workers.providers import ProviderPool, open_local
 
 _PLAIN_WIDTH = 160
 """Columns of output that goes into a file or pipe, where nothing tells the width."""
@@ -56,6 +59,7 @@ class Invocation:
         self.out = console(sys.stdout)
         self.err = console(sys.stderr)
         self._settings: Settings | None = None
+        self._providers: ProviderPool | None = None
 
     @property
     def settings(self) -> Settings:
@@ -112,9 +116,36 @@ class Invocation:
             return self.settings.proxy(name).name
         return only("proxy", "--proxy", self.settings.proxies).name
 
-    def provider(self, settings: ProviderSettings) -> LocalProvider:
-        """Return a provider. Nothing is opened before it is used."""
-        return LocalProvider(settings.path, self.clock, change_tracking=settings.change_tracking)
+    @property
+    def providers(self) -> ProviderPool:
+        """Return the providers of the configuration; they are closed when the command ends."""
+        if self._providers is None:
+            self._providers = ProviderPool(self.settings, self.clock, self.settings.credentials)
+        return self._providers
+
+    def provider(self, settings: ProviderSettings) -> Provider:
+        """Return a provider. Raises what its hypervisor says against a login."""
+        return self.providers.open(settings.name)
+
+    def local_provider_settings(self, name: str | None) -> LocalProviderSettings:
+        """Return the local provider called ``name``; without a name the only provider.
+
+        Raises `RequestInvalid` for one of another kind.
+        """
+        settings = self.provider_settings(name)
+        if not isinstance(settings, LocalProviderSettings):
+            hint = "Machines of a hypervisor are made in the hypervisor; choose a provider of kind local."
+            raise RequestInvalid(f"provider {settings.name} is not local", hint=hint)
+        return settings
+
+    def local_provider(self, name: str | None) -> LocalProvider:
+        """Return the local provider called ``name``, with what only local ones can do. Raises `RequestInvalid`."""
+        return open_local(self.local_provider_settings(name), self.clock)
+
+    def close(self) -> None:
+        """Let go of what the command opened. Idempotent."""
+        if self._providers is not None:
+            self._providers.close()
 
     @contextmanager
     def logging(self) -> Iterator[None]:

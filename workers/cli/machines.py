@@ -1,29 +1,50 @@
 """``holdfast machines``, ``machine`` and ``provider``: what there is to protect."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.markup import escape
 
 from holdfast.errors import HoldfastError, RequestInvalid
-from holdfast.model.ids import DiskKey
+from holdfast.model.ids import DiskKey, MachineId
 from holdfast.model.machine import Machine, PowerState
+from holdfast.model.selection import SelectorKind, parse_selector
 from holdfast.providers.local.hypervisor import LocalProvider
-from workers.cli import wording
+from holdfast.providers.ports import Provider
+from workers.cli import provider_sweep, wording
 from workers.cli.commands import LOOK, RUN, command, family
 from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Invocation, error_document
 from workers.cli.tables import plain_table
+from workers.provider_settings import ProviderSettings
 
 ProviderOption = Annotated[
     str | None, typer.Option("--provider", "-p", metavar="NAME", help="Provider; needed when there are several.")
 ]
 
+InOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--in",
+        metavar="REFERENCE",
+        help="Only what this means: an id, a name, or a group such as folder:/prod; may be repeated.",
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    command(app, "machines", panel=LOOK, examples=(("machines", "every machine of every provider"),))(machines)
+    command(
+        app,
+        "machines",
+        panel=LOOK,
+        examples=(
+            ("machines", "every machine of every provider"),
+            ("machines --provider vcenter --in folder:/prod --in tag:tier/gold", "what a job of these would protect"),
+        ),
+    )(machines)
     machine = family(app, "machine", panel=RUN, help_line="Machines of a local provider.")
     command(
         machine,
@@ -34,30 +55,85 @@ def register(app: typer.Typer) -> None:
         ),
     )(add)
     command(machine, "power", examples=(("machine power web off", "switch it off, as a restore over it needs"),))(power)
+    command(
+        machine,
+        "reset-tracking",
+        examples=(("machine reset-tracking web", "begin its change tracking anew: the next run reads everything"),),
+    )(reset_tracking)
     provider = family(app, "provider", panel=RUN, help_line="Providers: the hypervisors with the machines.")
     command(provider, "create", examples=(("provider create lab", "make the folder of a local provider"),))(create)
+    provider_sweep.register(provider)
 
 
-def machines(run: Invocation, *, provider: ProviderOption = None) -> None:
-    """List the machines of the providers, with their disks."""
-    chosen = [run.settings.provider(provider)] if provider else list(run.settings.providers)
-    if not chosen:
-        chosen = [run.provider_settings(None)]
-    found: list[tuple[str, Machine]] = []
+def machines(run: Invocation, *, references: InOption = None, provider: ProviderOption = None) -> None:
+    """List the machines of the providers, with their disks.
+
+    Disks that cannot be protected are named below.
+    """
+    shown = _Listing(is_kept=run.flags.json)
     problems: list[HoldfastError] = []
-    for settings in chosen:
+    for settings in _chosen(run, provider, is_one=bool(references)):
         try:
-            for machine in run.provider(settings).machines():
-                found.append((settings.name, machine))  # noqa: PERF401 - what came before an error is kept
+            for machine in _wanted(run.provider(settings), references or []):
+                shown.add(settings.name, machine)
         except HoldfastError as error:
             run.warn(f"provider {settings.name}: {error.message}")
             problems.append(error)
-    document: dict[str, object] = {"machines": [{"provider": name, "machine": machine} for name, machine in found]}
+    document: dict[str, object] = {"machines": shown.kept}
+    if not run.flags.json:
+        empty = "no machines there" if references else "no machines; register one with `holdfast machine add`"
+        run.show(None, shown.table if shown.table.rows or problems else empty)
+        for note in shown.notes:
+            run.warn(note)
     if problems:
-        if not run.flags.json:
-            run.show(None, _table(found))
         raise CommandFailed(problems[0], document | error_document(problems[0]))
-    run.show(document, _table(found) if found else "no machines; register one with `holdfast machine add`")
+    if run.flags.json:
+        run.show(document)
+
+
+def _chosen(run: Invocation, provider: str | None, *, is_one: bool) -> list[ProviderSettings]:
+    """Return the providers to list; groups have a meaning at one only."""
+    if provider or is_one or not run.settings.providers:
+        return [run.provider_settings(provider)]
+    return list(run.settings.providers)
+
+
+def _wanted(provider: Provider, references: list[str]) -> Iterator[Machine]:
+    """Yield the machines that are meant, each once; without references all."""
+    if not references:
+        yield from provider.machines()
+    seen: set[MachineId] = set()
+    for selector in map(parse_selector, references):
+        is_one = selector.kind is SelectorKind.MACHINE
+        for machine in [provider.machine(selector.value)] if is_one else provider.members(selector):
+            if machine.machine_id not in seen:
+                seen.add(machine.machine_id)
+                yield machine
+
+
+class _Listing:
+    """Machines as they are shown: only their rows are held, and with ``is_kept`` themselves for a document."""
+
+    def __init__(self, *, is_kept: bool) -> None:
+        self._is_kept = is_kept
+        self.kept: list[dict[str, object]] = []
+        self.notes: list[str] = []
+        self.table = plain_table("MACHINE", "POWER", ">SIZE", "DISKS", "PROVIDER", "ID")
+
+    def add(self, provider: str, machine: Machine) -> None:
+        if self._is_kept:
+            self.kept.append({"provider": provider, "machine": machine})
+            return
+        self.table.add_row(
+            f"[bold]{escape(machine.name)}[/]",
+            machine.power.value,
+            wording.size(sum(disk.size_bytes for disk in machine.disks)),
+            escape(", ".join(f"{disk.key} {wording.size(disk.size_bytes)}" for disk in machine.disks)),
+            provider,
+            machine.machine_id,
+        )
+        for disk in machine.skipped:
+            self.notes.append(f"{machine.name}: disk {disk.label} is not protected: {disk.reason}")
 
 
 def add(
@@ -75,9 +151,9 @@ def add(
 
     Without a key the disks are called disk-0, disk-1 and so on.
     """
-    settings = run.provider_settings(provider)
+    settings = run.local_provider_settings(provider)
     state = PowerState.ON if on else PowerState.OFF
-    machine = run.provider(settings).add_machine(name, _disks(disk), state, copy=copy)
+    machine = run.local_provider(settings.name).add_machine(name, _disks(disk), state, copy=copy)
     run.show(
         {"provider": settings.name, "machine": machine},
         f"registered {machine.name} ({machine.machine_id}) with {wording.count(len(machine.disks), 'disk')}",
@@ -91,16 +167,32 @@ def power(
     *,
     provider: ProviderOption = None,
 ) -> None:
-    """Mark a machine of a local provider as running or not."""
+    """Switch a machine on or off; a machine of a local provider is marked as running or not."""
     hypervisor = run.provider(run.provider_settings(provider))
     found = hypervisor.machine(machine)
     hypervisor.set_power(found.machine_id, state)
     run.show({"machine": hypervisor.machine(found.machine_id)}, f"{found.name} is {state.value}")
 
 
+def reset_tracking(
+    run: Invocation,
+    machine: Annotated[str, typer.Argument(help="Id or name.")],
+    *,
+    provider: ProviderOption = None,
+) -> None:
+    """Begin the change tracking of a machine anew.
+
+    The next run of every job with the machine reads its disks in full and compares them; it still stores an increment.
+    """
+    hypervisor = run.provider(run.provider_settings(provider))
+    found = hypervisor.machine(machine)
+    hypervisor.reset_tracking(found.machine_id)
+    run.show({"machine": found}, f"the change tracking of {found.name} begins anew")
+
+
 def create(run: Invocation, name: Annotated[str, typer.Argument(help="Provider of the configuration.")]) -> None:
     """Make the folder of a local provider; nothing happens when it is there already."""
-    settings = run.settings.provider(name)
+    settings = run.local_provider_settings(name)
     LocalProvider.create(settings.path, run.clock, change_tracking=settings.change_tracking)
     run.show({"provider": name, "path": settings.path}, f"provider {name} is in {settings.path}")
 
@@ -115,17 +207,3 @@ def _disks(given: list[str]) -> dict[DiskKey, Path]:
             raise RequestInvalid(f"two disks have the key {key!r}")
         disks[DiskKey(key)] = Path(path)
     return disks
-
-
-def _table(found: list[tuple[str, Machine]]) -> Table:
-    table = plain_table("MACHINE", "POWER", ">SIZE", "DISKS", "PROVIDER", "ID")
-    for provider, machine in found:
-        table.add_row(
-            f"[bold]{machine.name}[/]",
-            machine.power.value,
-            wording.size(sum(disk.size_bytes for disk in machine.disks)),
-            ", ".join(f"{disk.key} {wording.size(disk.size_bytes)}" for disk in machine.disks),
-            provider,
-            machine.machine_id,
-        )
-    return table

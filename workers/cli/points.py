@@ -59,6 +59,8 @@ def points(
         "points": [describe(listed) for listed in found],
         "unreadable": [{"repository": u.repository, "chain": u.chain} | error_document(u.error) for u in unreadable],
     }
+    for doubted in (listed for listed in found if listed.doubt):
+        run.warn(f"point {doubted.reference} of {doubted.point.machine.name} may lack changes: {doubted.doubt}")
     if not unreadable:
         run.show(document, _table(found, with_disks=disks) if found else "no restore points")
         return
@@ -79,6 +81,7 @@ def describe(listed: ListedPoint) -> dict[str, object]:
         "machine": {"id": point.machine.machine_id, "name": point.machine.name},
         "created": point.created,
         "complete": point.complete,
+        "doubt": listed.doubt,
         "kind": listed.kind,
         "chain": listed.chain,
         "number": point.number,
@@ -116,4 +119,6 @@ def _table(found: list[ListedPoint], *, with_disks: bool) -> Table:
 
 def _state(listed: ListedPoint) -> str:
     state = "[green]complete[/]" if listed.point.complete else "[yellow]being written[/]"
+    if listed.doubt:
+        state = "[yellow]doubtful[/]"
     return f"{state}, encrypted" if listed.is_encrypted else state

@@ -7,6 +7,7 @@ import msgspec
 from holdfast.errors import HoldfastError, PassphraseWrong, PointNotFound, RequestInvalid
 from holdfast.formats.contents import Point
 from holdfast.model.ids import CredentialName
+from holdfast.planning.change_trust import doubtful_points
 from holdfast.storage.chain import Chain, chain_file_names
 from holdfast.storage.repository import Repository
 from workers.cli.invocation import Invocation
@@ -25,6 +26,8 @@ class ListedPoint(msgspec.Struct, frozen=True, kw_only=True):
     is_encrypted: bool
     stored_bytes: int
     point: Point
+    doubt: str = ""
+    """Why it may lack changes; empty when there is no reason to think so."""
 
     @property
     def reference(self) -> str:
@@ -120,6 +123,8 @@ def open_chain(repository: Repository, name: str, passphrases: Sequence[str]) ->
 
 
 def _points_of(chain: Chain, repository: str, name: str) -> list[ListedPoint]:
+    held = list(chain.points())
+    doubts = doubtful_points([(point.number, {disk.key: disk.detail for disk in point.disks}) for _, point in held])
     return [
         ListedPoint(
             repository=repository,
@@ -129,6 +134,7 @@ def _points_of(chain: Chain, repository: str, name: str) -> list[ListedPoint]:
             is_encrypted=bool(file.keys.cipher),
             stored_bytes=file.superblock.end,
             point=point,
+            doubt=doubts.get(point.number, ""),
         )
-        for file, point in chain.points()
+        for file, point in held
     ]

@@ -6,7 +6,7 @@ import typer
 
 from holdfast.errors import RequestInvalid
 from holdfast.model.ids import DiskKey
-from holdfast.model.machine import PowerState
+from holdfast.model.machine import ANYWHERE, Placement, PowerState
 from workers.cli.commands import PROTECT, command
 from workers.cli.invocation import Invocation
 from workers.cli.starting import (
@@ -34,6 +34,30 @@ AsOption = Annotated[
 OriginalOption = Annotated[
     bool,
     typer.Option("--original", help="Restore over the original machine, which must be off.", rich_help_panel=_TARGET),
+]
+IntoOption = Annotated[
+    str | None,
+    typer.Option(
+        "--into", metavar="NAME", help="Add the disks to this machine, which must be off.", rich_help_panel=_TARGET
+    ),
+]
+FolderOption = Annotated[
+    str | None, typer.Option("--folder", metavar="PATH", help="Folder of a new machine.", rich_help_panel=_TARGET)
+]
+PoolOption = Annotated[
+    str | None, typer.Option("--pool", metavar="NAME", help="Resource pool of it.", rich_help_panel=_TARGET)
+]
+DatastoreOption = Annotated[
+    str | None, typer.Option("--datastore", metavar="NAME", help="Datastore of it.", rich_help_panel=_TARGET)
+]
+NetworkOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--network",
+        metavar="OLD=NEW",
+        help="Network for a captured one; may be repeated.",
+        rich_help_panel=_TARGET,
+    ),
 ]
 DiskOption = Annotated[list[str] | None, typer.Option("--disk", metavar="KEY", help="Only this disk; may be repeated.")]
 OnOption = Annotated[bool, typer.Option("--on", help="Power the machine on afterwards.", rich_help_panel=_TARGET)]
@@ -65,6 +89,8 @@ def register(app: typer.Typer) -> None:
             ("restore latest --machine web --as web-copy", "the newest state of web, as a new machine"),
             ("restore 7f3a9c --original", "a certain point, over the machine it was taken of"),
             ("restore latest --machine db --original --disk data", "only one disk of db"),
+            ("restore latest --machine db --into web --disk data", "a disk of db, beside those of web"),
+            ("restore latest --machine web --as web2 --datastore nfs02 --network prod=lab", "to another place"),
         ),
     )(restore)
 
@@ -76,7 +102,12 @@ def restore(
     machine: MachineOption = None,
     new_name: AsOption = None,
     original: OriginalOption = False,
+    into: IntoOption = None,
     disk: DiskOption = None,
+    folder: FolderOption = None,
+    pool: PoolOption = None,
+    datastore: DatastoreOption = None,
+    network: NetworkOption = None,
     on: OnOption = False,
     no_compare: NoCompareOption = False,
     provider: ProviderOption = None,
@@ -90,9 +121,14 @@ def restore(
 
     Disks are written beside the machine and switched in at the very end, all or none.
     """
-    if (new_name is not None) == original:
-        hint = "Give `--as NAME` for a new machine, or `--original` to replace the disks of the one the point is of."
-        raise RequestInvalid("it is not clear where to restore to", hint=hint)
+    if [new_name is not None, original, into is not None].count(True) != 1:
+        hint = "Give `--as NAME` for a new machine, `--original` to replace the disks of the one the point is of, or "
+        raise RequestInvalid("it is not clear where to restore to", hint=f"{hint}`--into NAME` to add them to another.")
+    placement = Placement(
+        folder=folder or "", pool=pool or "", datastore=datastore or "", networks=_networks(network or [])
+    )
+    if new_name is None and placement != ANYWHERE:
+        raise RequestInvalid("a machine that exists stays where it is", hint="Give a place with `--as NAME` only.")
     source = run.repository_settings(repository).name
     session_id = new_session_id(run)
     request = RestoreRequest(
@@ -104,9 +140,22 @@ def restore(
         machine=machine,
         disks=tuple(DiskKey(key) for key in disk or ()),
         new_name=new_name,
+        into=into,
+        placement=placement,
         power=PowerState.ON if on else PowerState.OFF,
         compare=not no_compare,
         credential=credential_for(run, source, credential),
     )
     new = NewSession(session_id=session_id, start=restore_start(request), if_stopped=IF_STOPPED)
     run_session(run, new, detach=detach, patience_s=patience)
+
+
+def _networks(given: list[str]) -> dict[str, str]:
+    """Return the networks by the captured ones. Raises `RequestInvalid`."""
+    networks: dict[str, str] = {}
+    for text in given:
+        old, equals, new = text.partition("=")
+        if not (old and equals and new):
+            raise RequestInvalid(f"{text!r} does not map a network", hint="Write it as `--network OLD=NEW`.")
+        networks[old] = new
+    return networks

@@ -1,4 +1,4 @@
-"""``holdfast schedule``: the jobs' times, kept by Temporal."""
+"""``holdfast schedule``: the times of jobs and sweeps, kept by Temporal."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -21,25 +21,32 @@ from temporalio.client import (
     ScheduleUpdateInput,
 )
 
+from holdfast.errors import RequestInvalid
 from holdfast.model.ids import SessionId
 from workers.cli import wording
 from workers.cli.backup import request_of
 from workers.cli.commands import RUN, alone, command, family
 from workers.cli.invocation import Invocation
 from workers.cli.starting import with_client
-from workers.cli.starts import backup_start
+from workers.cli.starts import Start, backup_start, sweep_start
 from workers.cli.tables import plain_table
-from workers.config import JobSettings
+from workers.config import JobSettings, Settings
+from workers.provider_settings import VSphereProviderSettings
+from workflows.messages import SweepRequest
 
 CATCH_UP: Final = timedelta(hours=1)
 """A run that was missed because the server was down is made up for within this time."""
-_PREFIX: Final = "job/"
+_JOB: Final = "job/"
+_SWEEP: Final = "sweep/"
+_KINDS: Final = (_JOB, _SWEEP)
+"""What the id of a schedule of ours begins with. Of a job people see the name alone."""
 
 
 class ListedSchedule(msgspec.Struct, frozen=True, kw_only=True):
     """A schedule of ours as Temporal has it."""
 
     job: str
+    """Name of the job, or ``sweep/`` and the name of the provider."""
     is_configured: bool
     is_paused: bool
     note: str
@@ -70,7 +77,7 @@ def register(app: typer.Typer) -> None:
 
 
 def listing(run: Invocation) -> None:
-    """List the schedules Temporal keeps for jobs."""
+    """List the schedules Temporal keeps for jobs and for sweeps of providers."""
     found = with_client(run, lambda client: _listed(run, client))
     table = plain_table("JOB", "NEXT", "LAST", ">RUNS", ">SKIPPED", ">MISSED", "STATE")
     for entry in found:
@@ -90,7 +97,9 @@ def listing(run: Invocation) -> None:
 def apply(
     run: Invocation,
     *,
-    prune: Annotated[bool, typer.Option("--prune", help="Delete schedules of jobs that have none.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Delete schedules that the configuration does not have.")
+    ] = False,
 ) -> None:
     """Bring Temporal's schedules in line with the configuration. Applying twice changes nothing more.
 
@@ -99,28 +108,35 @@ def apply(
     """
     done = with_client(run, lambda client: _apply(run, client, prune=prune))
     lines = [f"{state}: {', '.join(jobs)}" for state, jobs in done.items() if jobs]
-    run.show(done, *(lines or ["no job of the configuration has a schedule"]))
+    run.show(done, *(lines or ["nothing in the configuration has a schedule"]))
     if done["stale"]:
         run.say("stale schedules still run; `--prune` deletes them")
 
 
 async def _apply(run: Invocation, client: Client, *, prune: bool) -> dict[str, list[str]]:
     done: dict[str, list[str]] = {"created": [], "updated": [], "deleted": [], "stale": []}
-    wanted = {str(job.name): job for job in run.settings.jobs if job.schedule is not None}
-    for name, job in wanted.items():
+    wanted = wanted_schedules(run.settings)
+    for identity, schedule in wanted.items():
         try:
-            await client.create_schedule(_PREFIX + name, schedule_of(job))
-            done["created"].append(name)
+            await client.create_schedule(identity, schedule)
+            done["created"].append(_shown(identity))
         except ScheduleAlreadyRunningError:
-            await _update(client, job)
-            done["updated"].append(name)
-    for name in await _names(client):
-        if name in wanted:
+            await _update(client, identity, schedule)
+            done["updated"].append(_shown(identity))
+    for identity in await _ids(client):
+        if identity in wanted:
             continue
         if prune:
-            await client.get_schedule_handle(_PREFIX + name).delete()
-        done["deleted" if prune else "stale"].append(name)
+            await client.get_schedule_handle(identity).delete()
+        done["deleted" if prune else "stale"].append(_shown(identity))
     return done
+
+
+def wanted_schedules(settings: Settings) -> dict[str, Schedule]:
+    """Return every schedule of the configuration by its id: of jobs, and of sweeps of providers."""
+    jobs = {_JOB + job.name: schedule_of(job) for job in settings.jobs if job.schedule is not None}
+    swept = [entry for entry in settings.providers if isinstance(entry, VSphereProviderSettings) and entry.sweep]
+    return jobs | {_SWEEP + provider.name: sweep_schedule_of(provider, settings) for provider in swept}
 
 
 def schedule_of(job: JobSettings) -> Schedule:
@@ -128,6 +144,24 @@ def schedule_of(job: JobSettings) -> Schedule:
     assert job.schedule is not None, "asked for only with a schedule"
     # The run names its session itself; an id given here would be that of every run.
     start = backup_start(request_of(job, SessionId("")))
+    return _schedule(start, job.schedule, job.timezone, f"job {job.name} of the configuration")
+
+
+def sweep_schedule_of(provider: VSphereProviderSettings, settings: Settings) -> Schedule:
+    """Return the schedule of the sweeps of a provider that has one. Raises `RequestInvalid` without any proxy.
+
+    The proxy is that of the first job of the provider, which reaches it for sure, else the first.
+    """
+    assert provider.sweep is not None, "asked for only with a time"
+    proxies = [job.proxy for job in settings.jobs if job.provider == provider.name]
+    proxies += [proxy.name for proxy in settings.proxies]
+    if not proxies:
+        raise RequestInvalid(f"provider {provider.name} cannot be swept: the configuration has no proxy")
+    start = sweep_start(SweepRequest(provider=provider.name, proxy=proxies[0]))
+    return _schedule(start, provider.sweep, "UTC", f"sweep of provider {provider.name} of the configuration")
+
+
+def _schedule(start: Start, cron: str, timezone: str, note: str) -> Schedule:
     return Schedule(
         action=ScheduleActionStartWorkflow(
             start.workflow,
@@ -137,33 +171,35 @@ def schedule_of(job: JobSettings) -> Schedule:
             typed_search_attributes=start.search_attributes,
             static_summary=start.summary,
         ),
-        spec=ScheduleSpec(cron_expressions=[job.schedule], time_zone_name=job.timezone),
+        spec=ScheduleSpec(cron_expressions=[cron], time_zone_name=timezone),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=CATCH_UP),
-        state=ScheduleState(note=f"job {job.name} of the configuration"),
+        state=ScheduleState(note=note),
     )
 
 
-async def _update(client: Client, job: JobSettings) -> None:
+async def _update(client: Client, identity: str, wanted: Schedule) -> None:
     def changed(current: ScheduleUpdateInput) -> ScheduleUpdate:
-        wanted = schedule_of(job)
         # Somebody paused it for a reason; the configuration does not know about that.
         wanted.state = current.description.schedule.state
         return ScheduleUpdate(schedule=wanted)
 
-    await client.get_schedule_handle(_PREFIX + job.name).update(changed)
+    await client.get_schedule_handle(identity).update(changed)
 
 
-async def _names(client: Client) -> list[str]:
+async def _ids(client: Client) -> list[str]:
     found = [entry.id async for entry in await client.list_schedules()]
-    return sorted(name.removeprefix(_PREFIX) for name in found if name.startswith(_PREFIX))
+    return sorted(identity for identity in found if identity.startswith(_KINDS))
+
+
+def _shown(identity: str) -> str:
+    return identity.removeprefix(_JOB)
 
 
 async def _listed(run: Invocation, client: Client) -> list[ListedSchedule]:
-    names = await _names(client)
-    handles = [client.get_schedule_handle(_PREFIX + name) for name in names]
-    described = await asyncio.gather(*(handle.describe() for handle in handles))
-    configured = {job.name for job in run.settings.jobs if job.schedule is not None}
-    return [_entry(name, found, name in configured) for name, found in zip(names, described, strict=True)]
+    ids = await _ids(client)
+    described = await asyncio.gather(*(client.get_schedule_handle(identity).describe() for identity in ids))
+    wanted = wanted_schedules(run.settings)
+    return [_entry(_shown(one), found, one in wanted) for one, found in zip(ids, described, strict=True)]
 
 
 def _entry(name: str, found: ScheduleDescription, is_configured: bool) -> ListedSchedule:

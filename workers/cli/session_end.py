@@ -13,7 +13,7 @@ from workers.cli import wording
 from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Invocation, error_document
 from workers.cli.tables import coloured, plain_table
-from workflows.messages import SessionResult
+from workflows.messages import SessionResult, SweepReport
 
 _DAMAGES_SHOWN = 50
 
@@ -26,6 +26,7 @@ def finish(run: Invocation, result: SessionResult) -> None:
         "points": result.points,
         "report": result.report,
         "machine": result.machine,
+        "swept": result.swept,
     }
     error = _error_of(result.session)
     if error is None:
@@ -97,8 +98,23 @@ def _page(result: SessionResult) -> list[RenderableType]:
         parts.append(f"machine [bold]{escape(result.machine.name)}[/] is there, power {result.machine.power.value}")
     if result.report is not None:
         parts += report_parts(result.report)
+    if result.swept is not None:
+        parts += _swept_parts(result.swept)
     parts += [f"[yellow]note[/]: {escape(note)}" for note in session.notes]
     return parts
+
+
+def _swept_parts(report: SweepReport) -> list[RenderableType]:
+    """Return what a sweep found and did."""
+    if not report.decisions:
+        return ["nothing of dead sessions is there"]
+    table = plain_table("WHAT", "OF", "BECOMES", "WHY", "TAG OR ID")
+    for one in report.decisions:
+        becomes = "[yellow]would be removed[/]" if report.is_dry_run else "removed"
+        becomes = becomes if one.is_removed and not one.problem else "kept"
+        why = one.problem or one.reason
+        table.add_row(one.kind.value, escape(one.machine_name), becomes, escape(why), escape(one.tag or one.target_id))
+    return [table, *([] if report.is_dry_run else [f"{report.removed} removed, {report.kept} kept"])]
 
 
 def task_table(tasks: Sequence[Task]) -> Table:

@@ -8,10 +8,11 @@ from temporalio.common import TypedSearchAttributes
 from holdfast.model.session import SessionKind
 from workflows import queues
 from workflows.backup_job import BackupJob
-from workflows.messages import BackupRequest, RestoreRequest, VerifyRequest
+from workflows.messages import BackupRequest, RestoreRequest, SweepRequest, VerifyRequest
 from workflows.report import summary
 from workflows.restore import RestoreMachine
 from workflows.search_attributes import Subject, started
+from workflows.sweep import SweepProvider
 from workflows.verify import VerifyRepository
 
 
@@ -68,4 +69,16 @@ def verify_start(request: VerifyRequest) -> Start:
         workflow_id=queues.verify_id(request.repository),
         summary=summary(f"{request.repository}: {what}"),
         search_attributes=started(subject),
+    )
+
+
+def sweep_start(request: SweepRequest) -> Start:
+    """Return how a sweep is started; one at a time for each provider."""
+    what = "what dead sessions left would be" if request.is_dry_run else "what dead sessions left is"
+    return Start(
+        workflow=SweepProvider.run,
+        request=request,
+        workflow_id=queues.sweep_id(request.provider),
+        summary=summary(f"{request.provider}: {what} removed"),
+        search_attributes=started(Subject(kind=SessionKind.SWEEP, job=request.job)),
     )

@@ -12,6 +12,7 @@ from holdfast.clock import Clock
 from holdfast.errors import ConfigurationInvalid, HoldfastError, ServerUnavailable
 from workers.cli import wording
 from workers.cli.checks import Finding, fail, ok, warn
+from workers.cli.schedule import wanted_schedules
 from workers.config import Settings
 from workers.health import pollers
 from workers.temporal import connect
@@ -84,7 +85,10 @@ async def _queue(client: Client, clock: Clock, queue: str, command: str) -> Find
 
 
 async def _schedules(client: Client, settings: Settings) -> list[Finding]:
-    wanted = {f"job/{job.name}" for job in settings.jobs if job.schedule is not None}
+    try:
+        wanted = set(wanted_schedules(settings))
+    except HoldfastError as error:
+        return [fail("schedules", error)]
     if not wanted:
         return []
     try:

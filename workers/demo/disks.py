@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from holdfast.model.ids import DiskKey
 from holdfast.testing.images import (
     MIB,
     FileSystem,
@@ -54,7 +55,10 @@ class DemoDisk(msgspec.Struct, frozen=True, kw_only=True):
     """A raw disk, and what is on it."""
 
     machine: str
-    key: str
+    label: str
+    """What it is for."""
+    key: DiskKey
+    """Its key at the hypervisor."""
     path: Path
     file_system: FileSystem
     size_bytes: int
@@ -77,10 +81,20 @@ def make_disks(folder: Path, scale: DemoScale) -> list[DemoDisk]:
         ("db01", "data", data, "incompressible records and logs"),
     ]
     disks = []
-    for (machine, key, kind, text), size in zip(plan, scale.disk_sizes, strict=True):
-        path = folder / f"{machine}-{key}.raw"
-        make_image(path, kind, size, _first_files(key, scale), seed=_SEED)
-        disks.append(DemoDisk(machine=machine, key=key, path=path, file_system=kind, size_bytes=size, describes=text))
+    for (machine, label, kind, text), size in zip(plan, scale.disk_sizes, strict=True):
+        path = folder / f"{machine}-{label}.raw"
+        make_image(path, kind, size, _first_files(label, scale), seed=_SEED)
+        disks.append(
+            DemoDisk(
+                machine=machine,
+                label=label,
+                key=DiskKey(label),
+                path=path,
+                file_system=kind,
+                size_bytes=size,
+                describes=text,
+            )
+        )
     return disks
 
 
@@ -90,8 +104,11 @@ def change_disks(disks: list[DemoDisk], generation: int, scale: DemoScale) -> in
     for disk in disks:
         if disk.file_system in {FileSystem.XFS, FileSystem.SWAP}:
             continue
-        size = scale.upload_bytes if disk.key == "system" else scale.records_bytes // 8
-        files = {f"upload-{generation}.bin": _noise(f"{disk.key} {generation}", size), "changed.log": _log(generation)}
+        size = scale.upload_bytes if disk.label == "system" else scale.records_bytes // 8
+        files = {
+            f"upload-{generation}.bin": _noise(f"{disk.label} {generation}", size),
+            "changed.log": _log(generation),
+        }
         write_files(disk.path, disk.file_system, files)
         written += sum(len(data) for data in files.values())
     return written
@@ -109,10 +126,10 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _first_files(key: str, scale: DemoScale) -> dict[str, bytes | Path]:
-    if key == "system":
+def _first_files(label: str, scale: DemoScale) -> dict[str, bytes | Path]:
+    if label == "system":
         return dict(system_tree(scale.system_bytes))
-    if key == "data":
+    if label == "data":
         return {"records.bin": _noise("records", scale.records_bytes), "changed.log": _log(0)}
     return {}
 

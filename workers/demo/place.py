@@ -6,11 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from holdfast.clock import Clock
 from holdfast.errors import RequestInvalid
-from holdfast.model.ids import DiskKey
-from holdfast.providers.local.hypervisor import LocalProvider
-from workers.demo.disks import DemoDisk
 
 JOB = "demo"
 PROVIDER = "lab"
@@ -74,8 +70,8 @@ def prepare_place(root: Path) -> DemoPlace:
     return place
 
 
-def write_configuration(place: DemoPlace, grpc: str, namespace: str) -> None:
-    """Write configuration and passphrase."""
+def write_configuration(place: DemoPlace, grpc: str, namespace: str, provider: str) -> None:
+    """Write configuration and passphrase; ``provider`` is the table of the provider."""
     credential = place.home / "credentials" / _CREDENTIAL
     credential.touch(mode=0o600)
     credential.write_text(secrets.token_urlsafe(24) + "\n", encoding="utf-8")
@@ -88,10 +84,7 @@ def write_configuration(place: DemoPlace, grpc: str, namespace: str) -> None:
                 f"address = {json.dumps(grpc)}",
                 f"namespace = {json.dumps(namespace)}",
                 "",
-                "[[providers]]",
-                f'name = "{PROVIDER}"',
-                f"path = {json.dumps(str(place.provider))}",
-                "",
+                provider,
                 "[[repositories]]",
                 f'name = "{REPOSITORY}"',
                 f"path = {json.dumps(str(place.repository))}",
@@ -111,10 +104,3 @@ def write_configuration(place: DemoPlace, grpc: str, namespace: str) -> None:
         ),
         encoding="utf-8",
     )
-
-
-def register_machines(place: DemoPlace, disks: list[DemoDisk], clock: Clock) -> None:
-    """Make the provider and register the machines with their disks, used where they are."""
-    provider = LocalProvider.create(place.provider, clock)
-    for name in dict.fromkeys(disk.machine for disk in disks):
-        provider.add_machine(name, {DiskKey(d.key): d.path for d in disks if d.machine == name})

@@ -7,10 +7,9 @@ import msgspec
 
 from holdfast.clock import Clock
 from holdfast.errors import RestoredBytesDiffer, SessionFailed
-from holdfast.model.ids import DiskKey
-from holdfast.providers.local.hypervisor import LocalProvider
 from workers.demo.crew import Command, Crew, chain_files, wait_until_written
 from workers.demo.disks import DemoDisk, DemoScale, change_disks, problems_of, sha256_of
+from workers.demo.hypervisors import DemoHypervisor
 from workers.demo.place import JOB, DemoPlace
 from workers.devserver import DevServer
 
@@ -29,8 +28,9 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DemoMachines(msgspec.Struct, frozen=True, kw_only=True):
-    """The disks of the machines, and how large everything is."""
+    """The machines' hypervisor and disks, and how large everything is."""
 
+    hypervisor: DemoHypervisor
     disks: list[DemoDisk]
     scale: DemoScale
 
@@ -40,6 +40,7 @@ class Story:
 
     def __init__(self, place: DemoPlace, machines: DemoMachines, server: DevServer, crew: Crew, clock: Clock) -> None:
         self._place = place
+        self._hypervisor = machines.hypervisor
         self._disks = machines.disks
         self._scale = machines.scale
         self._server = server
@@ -106,14 +107,14 @@ class Story:
             )
 
     def _compared(self, disk: DemoDisk, restored: str) -> str:
-        path = LocalProvider(self._place.provider, self._clock).disk_paths(restored)[DiskKey(disk.key)]
+        path = self._hypervisor.path(restored, disk.key)
         expected, found = sha256_of(disk.path), sha256_of(path)
         if found != expected:
             raise RestoredBytesDiffer(f"{path} has SHA-256 {found}, the original {expected}")
         complaint = problems_of(disk, path)
         if complaint:
             raise RestoredBytesDiffer(f"the file system of {path} is not clean: {complaint}")
-        return f"{disk.key} identical ({found[:8]}), {disk.file_system} clean"
+        return f"{disk.label} identical ({found[:8]}), {disk.file_system} clean"
 
     def _wait_mid_disk(self, command: Command) -> None:
         wanted = self._scale.kill_at_bytes

@@ -40,8 +40,8 @@ import msgspec
 from holdfast.errors import ChangeTrackingLost
 from holdfast.model.ids import ChangeId
 from holdfast.model.spans import Span, align
-from holdfast.providers.local.disks import data_spans, read_fully, write_fully
-from holdfast.providers.local.files import describe, os_errors, replacing
+from holdfast.providers.local.files import os_errors, replacing
+from holdfast.providers.raw_disks import data_spans, describe, read_fully, write_fully
 
 PIECE_SIZE = 64 << 10
 WINDOW_PIECES = 1024

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from holdfast.model.spans import Span
-from holdfast.providers.local.disks import data_spans, disk_size, read_fully, write_fully, zero
+from holdfast.providers.raw_disks import data_spans, disk_size, read_fully, write_fully, zero
 
 _FICLONE = 0x40049409
 _NO_REFLINK = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS)

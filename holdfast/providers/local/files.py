@@ -15,6 +15,7 @@ from typing import BinaryIO, TypeVar
 import msgspec
 
 from holdfast.errors import FormatTooNew, HoldfastError, ProviderUnavailable
+from holdfast.providers.raw_disks import describe
 
 MAKING = ".making-"
 """Prefix of a folder that is being built."""
@@ -47,12 +48,6 @@ def os_errors(kind: type[HoldfastError], what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise kind(f"{what} failed: {describe(error)}") from error
-
-
-def describe(error: OSError) -> str:
-    """Return the reason and the file of an operating system error in one line."""
-    place = f" ({error.filename})" if error.filename else ""
-    return f"{error.strerror or error}{place}"
 
 
 def is_full(error: OSError) -> bool:

@@ -8,11 +8,23 @@ from typing import Self
 import msgspec
 
 from holdfast.clock import Clock
-from holdfast.errors import SnapshotNotFound
+from holdfast.errors import QuiesceFailed, RequestInvalid, SnapshotNotFound
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
-from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget, Snapshot
+from holdfast.model.machine import (
+    ANYWHERE,
+    AS_IT_IS,
+    Disk,
+    Machine,
+    Placement,
+    PowerState,
+    Quiesce,
+    RestoreTarget,
+    Snapshot,
+    SnapshotOptions,
+)
+from holdfast.model.selection import Selector
 from holdfast.model.spans import Span
-from holdfast.pipeline.disks import DiskReader, DiskWriter
+from holdfast.pipeline.disks import DiskWriter
 from holdfast.providers.local.locks import INVENTORY, WAIT_S, Locks
 from holdfast.providers.local.machines import Machines, Registered
 from holdfast.providers.local.registration import NewMachine, register
@@ -21,6 +33,7 @@ from holdfast.providers.local.root import Root
 from holdfast.providers.local.snapshots import SnapshotStore
 from holdfast.providers.local.sweeping import Sweeper
 from holdfast.providers.local.targets import TargetFile, TargetStore
+from holdfast.providers.ports import SourceDisk
 
 
 class LocalProvider:
@@ -79,6 +92,10 @@ class LocalProvider:
         self._root.check()
         return self._machines.describe(self._machines.find(reference))
 
+    def members(self, selector: Selector) -> Iterator[Machine]:
+        """Raise `RequestInvalid`: a folder of machines has no parts that could be named."""
+        raise RequestInvalid(f"the local provider has no {selector.kind}s", hint="Name its machines one by one.")
+
     def disk_paths(self, reference: str) -> dict[DiskKey, Path]:
         """Return where the live disks of the machine with this id or name are."""
         self._root.check()
@@ -97,7 +114,7 @@ class LocalProvider:
 
     # Snapshots
 
-    def create_snapshot(self, machine_id: MachineId, tag: str) -> Snapshot:
+    def create_snapshot(self, machine_id: MachineId, tag: str, options: SnapshotOptions = AS_IT_IS) -> Snapshot:
         """Freeze all disks of the machine; returns the first call's snapshot for the same tag."""
         self._root.check()
         with self._machine_lock(machine_id):
@@ -108,19 +125,24 @@ class LocalProvider:
             record = self._machines.with_id(machine_id)
             machine = self._machines.describe(record)
             paths = {e.key: self._machines.disk_path(record, e) for e in record.file.disks}
-            return self._snapshots.create(machine, paths, tag)
+            return self._snapshots.create(machine, paths, tag, _notes(machine, options))
 
     def snapshots(self, machine_id: MachineId) -> list[Snapshot]:
         """Return the snapshots of the machine, oldest first."""
         self._root.check()
         return self._snapshots.of_machine(machine_id)
 
+    def open_snapshots(self) -> Iterator[Snapshot]:
+        """Yield every snapshot, machine by machine, also of machines that are gone."""
+        self._root.check()
+        return self._snapshots.all()
+
     def remove_snapshot(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
         """Remove a snapshot; nothing happens when it is gone already."""
         self._root.check()
         self._snapshots.remove(machine_id, snapshot_id)
 
-    def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> DiskReader:
+    def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
         """Open a frozen disk. Raises `SnapshotNotFound`, `DiskNotFound` or `DiskReadFailed`."""
         self._root.check()
         try:
@@ -143,12 +165,25 @@ class LocalProvider:
             self._root.check()
             raise
 
+    def reset_tracking(self, machine_id: MachineId) -> None:
+        """Forget what is known of changes of the machine's disks."""
+        self._root.check()
+        with self._machine_lock(machine_id):
+            self._snapshots.forget_tracking(machine_id)
+
     # Restore targets
 
     def prepare_target(
-        self, token: str, machine: Machine, disks: Sequence[Disk], replaces: MachineId | None
+        self,
+        token: str,
+        machine: Machine,
+        disks: Sequence[Disk],
+        replaces: MachineId | None,
+        placement: Placement = ANYWHERE,
     ) -> RestoreTarget:
         """Make empty disks to restore into, or return the target that was made for the token."""
+        if placement != ANYWHERE:
+            raise RequestInvalid("the local provider has one place for machines", hint="Leave the placement out.")
         self._root.check()
         with self._locks.hold(INVENTORY, "the inventory"):
             return self._targets.prepare(token, machine, disks, replaces)
@@ -211,3 +246,12 @@ class LocalProvider:
         if replaced is None:
             return self._locks.hold(INVENTORY, "the inventory")
         return self._locks.hold(replaced, f"machine {replaced}")
+
+
+def _notes(machine: Machine, options: SnapshotOptions) -> tuple[str, ...]:
+    """Return what a snapshot lacks of what was asked: nobody here can ask a guest to come to rest."""
+    if options.quiesce is Quiesce.NEVER or machine.power is PowerState.OFF:
+        return ()
+    if options.quiesce is Quiesce.REQUIRE:
+        raise QuiesceFailed(f"machine {machine.name!r} runs, and the local provider cannot quiesce guests")
+    return ("crash-consistent: the local provider cannot quiesce guests",)

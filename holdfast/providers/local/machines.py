@@ -17,29 +17,25 @@ from holdfast.errors import (
     ConfigurationInvalid,
     DiskReadFailed,
     HoldfastError,
-    LimitExceeded,
     MachineNotFound,
     RequestInvalid,
 )
 from holdfast.model.ids import DiskKey, MachineId
 from holdfast.model.machine import (
-    DISK_SIZE_MAX,
-    DISKS_PER_MACHINE_MAX,
-    SECTOR_SIZE,
     Disk,
     Machine,
     PowerState,
 )
-from holdfast.providers.local.disks import disk_size
+from holdfast.providers.checks import check_keys, checked_size
 from holdfast.providers.local.files import (
     StoredFile,
-    describe,
     os_errors,
     read_json,
     visible_folders,
     write_json,
 )
 from holdfast.providers.local.root import Root
+from holdfast.providers.raw_disks import describe, disk_size
 
 MACHINE_FILE = "machine.json"
 NAME_LENGTH_MAX = 255
@@ -179,26 +175,6 @@ class Machines:
             key=entry.key,
             size_bytes=checked_size(_measure(path, place), place, ConfigurationInvalid),
         )
-
-
-def checked_size(size_bytes: int, place: str, kind: type[HoldfastError]) -> int:
-    """Return the size of a disk; raise ``kind`` when no disk can have it, naming ``place``."""
-    if size_bytes <= 0 or size_bytes % SECTOR_SIZE:
-        raise kind(f"{place} has {size_bytes} bytes, which is not a positive multiple of {SECTOR_SIZE}")
-    if size_bytes > DISK_SIZE_MAX:
-        raise LimitExceeded(f"{place} has {size_bytes} bytes, more than {DISK_SIZE_MAX}")
-    return size_bytes
-
-
-def check_keys(keys: list[DiskKey], place: str, kind: type[HoldfastError]) -> None:
-    """Check that the disks of a machine are not too many and have different, non-empty keys."""
-    if len(keys) > DISKS_PER_MACHINE_MAX:
-        raise LimitExceeded(f"{place} has {len(keys)} disks, more than {DISKS_PER_MACHINE_MAX}")
-    if "" in keys:
-        raise kind(f"{place} has a disk with an empty key")
-    twice = next((key for index, key in enumerate(keys) if key in keys[:index]), None)
-    if twice is not None:
-        raise kind(f"{place} has two disks with the key {twice!r}")
 
 
 def checked_name(name: str) -> str:

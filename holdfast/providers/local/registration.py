@@ -9,6 +9,7 @@ import msgspec
 from holdfast.errors import RequestInvalid, TargetExists
 from holdfast.model.ids import DiskKey, MachineId, folder_name
 from holdfast.model.machine import Machine, PowerState
+from holdfast.providers.checks import check_keys
 from holdfast.providers.local.cloning import copy_sparse, reflink
 from holdfast.providers.local.files import building, os_errors, write_json
 from holdfast.providers.local.machines import (
@@ -16,7 +17,6 @@ from holdfast.providers.local.machines import (
     MachineFile,
     Machines,
     Registered,
-    check_keys,
     checked_name,
     new_uuid,
     plain_disks,

@@ -35,7 +35,6 @@ from holdfast.model.ids import DiskKey, MachineId, TargetId
 from holdfast.model.machine import DISKS_PER_MACHINE_MAX, Disk, PowerState, RestoreTarget
 from holdfast.model.spans import Span
 from holdfast.providers.local.cloning import clear, copy_differences
-from holdfast.providers.local.disks import disk_size
 from holdfast.providers.local.files import StoredFile, os_errors, read_json, sync_folder, write_json
 from holdfast.providers.local.machines import (
     DiskEntry,
@@ -43,6 +42,7 @@ from holdfast.providers.local.machines import (
     Registered,
 )
 from holdfast.providers.local.root import Root
+from holdfast.providers.raw_disks import disk_size
 
 _KEPT = "replaced"
 

@@ -7,12 +7,12 @@ from holdfast.errors import ConfigurationInvalid, ProviderUnavailable
 from holdfast.providers.local.files import (
     StoredFile,
     beside,
-    describe,
     os_errors,
     read_json,
     sync_folder,
     write_json,
 )
+from holdfast.providers.raw_disks import describe
 
 MARKER = "holdfast-local.json"
 PARTS = ("machines", "snapshots", "tracking", "targets", "commits", "locks")

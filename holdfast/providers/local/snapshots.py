@@ -25,7 +25,6 @@ from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId
 from holdfast.model.machine import Machine, Snapshot, SnapshotDisk
 from holdfast.model.spans import Span
 from holdfast.providers.local import tracking
-from holdfast.providers.local.disks import FrozenDisk
 from holdfast.providers.local.files import (
     StoredFile,
     building,
@@ -39,6 +38,7 @@ from holdfast.providers.local.files import (
 )
 from holdfast.providers.local.freezing import LiveDisk, freeze
 from holdfast.providers.local.root import Root
+from holdfast.providers.raw_disks import FrozenDisk
 
 SNAPSHOT_FILE = "snapshot.json"
 TAG_LENGTH_MAX = 1024
@@ -64,7 +64,9 @@ class SnapshotStore:
         self._clock = clock
         self._change_tracking = change_tracking
 
-    def create(self, machine: Machine, paths: Mapping[DiskKey, Path], tag: str) -> Snapshot:
+    def create(
+        self, machine: Machine, paths: Mapping[DiskKey, Path], tag: str, notes: tuple[str, ...] = ()
+    ) -> Snapshot:
         """Freeze the machine's disks. No snapshot of the machine has the tag yet."""
         what = f"snapshot {_checked_tag(tag)!r} of machine {machine.name!r} ({machine.machine_id})"
         existing = self._load_all(machine.machine_id)
@@ -81,6 +83,7 @@ class SnapshotStore:
                     created=self._clock.now(),
                     disks=self._freeze(making, machine, paths),
                     machine=machine,
+                    notes=notes,
                 ),
                 files=_file_names(machine),
             )
@@ -94,6 +97,13 @@ class SnapshotStore:
     def of_machine(self, machine_id: MachineId) -> list[Snapshot]:
         """Return the complete snapshots of a machine, oldest first."""
         return [file.snapshot for file in self._load_all(machine_id)]
+
+    def all(self) -> Iterator[Snapshot]:
+        """Yield the complete snapshots of all machines."""
+        if not self._root.snapshots.exists():
+            return
+        for folder in visible_folders(self._root.snapshots):
+            yield from self.of_machine(MachineId(folder.name))
 
     def remove(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
         """Remove a snapshot; nothing happens when it is gone already."""
@@ -123,6 +133,11 @@ class SnapshotStore:
             raise ChangeTrackingLost(f"disk {key!r} of snapshot {snapshot_id} was frozen without change tracking")
         path = self._map_path(machine_id, key)
         return tracking.changed_spans(path, since, frozen.change_id, frozen.size_bytes)
+
+    def forget_tracking(self, machine_id: MachineId) -> None:
+        """Remove the change tracking of all disks of a machine; the caller has its lock."""
+        with os_errors(SnapshotFailed, f"resetting the change tracking of machine {machine_id}"):
+            remove_tree(self._root.tracking / machine_id)
 
     def _clean(self, machine_id: MachineId) -> None:
         """Remove what dead attempts left behind."""

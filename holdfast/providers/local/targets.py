@@ -9,7 +9,6 @@ A committed target leaves ``target.json`` behind for `RECORD_KEPT_DAYS`, so that
 finds its answer.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from holdfast.errors import (
 )
 from holdfast.model.ids import DiskKey, MachineId, TargetId, folder_name
 from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget
-from holdfast.providers.local.disks import TargetDisk
+from holdfast.providers.checks import check_disks, target_id_of
 from holdfast.providers.local.files import (
     StoredFile,
     building,
@@ -47,14 +46,13 @@ from holdfast.providers.local.machines import (
     MachineFile,
     Machines,
     Registered,
-    check_keys,
     checked_name,
-    checked_size,
     new_uuid,
     plain_disks,
 )
 from holdfast.providers.local.replacement import Replacement, check_replaceable, load_intent
 from holdfast.providers.local.root import Root
+from holdfast.providers.raw_disks import TargetDisk
 
 TARGET_FILE = "target.json"
 CONTENT = "machine"
@@ -96,7 +94,7 @@ class TargetStore:
             if existing.target != target:
                 raise RequestInvalid(f"target {target.target_id} was prepared for another request by the same token")
             return existing.target
-        _check_disks(target)
+        check_disks(target)
         self._check_place(target)
         what = f"preparing target {target.target_id} for machine {machine.name!r}"
         with os_errors(DiskWriteFailed, what):
@@ -253,20 +251,6 @@ class TargetStore:
 
     def _content(self, target_id: TargetId) -> Path:
         return self._root.targets / target_id / CONTENT
-
-
-def target_id_of(token: str) -> TargetId:
-    """Return the id of the target that a token names."""
-    if not token:
-        raise RequestInvalid("a restore target's token is empty")
-    return TargetId(hashlib.sha256(token.encode()).hexdigest()[:32])
-
-
-def _check_disks(target: RestoreTarget) -> None:
-    place = f"target {target.target_id} for machine {target.machine_name!r}"
-    check_keys([disk.key for disk in target.disks], place, RequestInvalid)
-    for disk in target.disks:
-        checked_size(disk.size_bytes, f"disk {disk.key!r} of {place}", RequestInvalid)
 
 
 def _make_sparse(path: Path, size_bytes: int) -> None:

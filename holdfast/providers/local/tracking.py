@@ -41,7 +41,7 @@ from holdfast.providers.local.change_map import (
     updated,
     write_map,
 )
-from holdfast.providers.local.disks import FrozenDisk
+from holdfast.providers.raw_disks import FrozenDisk
 
 _READ_SIZE = 1 << 20
 _THREADS = 2

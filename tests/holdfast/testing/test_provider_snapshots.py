@@ -3,16 +3,17 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from typing_extensions import override
 
 from holdfast.errors import SnapshotNotFound
 from holdfast.model.ids import DiskKey, MachineId, SnapshotId
-from holdfast.model.machine import Snapshot
+from holdfast.model.machine import AS_IT_IS, Quiesce, Snapshot, SnapshotOptions
 from holdfast.model.spans import Span
-from holdfast.pipeline.disks import DiskReader
-from holdfast.providers.local.disks import FrozenDisk
 from holdfast.providers.local.hypervisor import LocalProvider
+from holdfast.providers.ports import SourceDisk
+from holdfast.providers.raw_disks import FrozenDisk
 from holdfast.testing.provider_snapshots import SnapshotConformance
 from tests.holdfast.testing.mutants import Test, assert_found
 
@@ -21,7 +22,7 @@ SUITE = SnapshotConformance()
 
 class ReadsTheLiveDisk(LocalProvider):
     @override
-    def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> DiskReader:
+    def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
         super().open_disk(machine_id, snapshot_id, key).close()
         record = self._machines.with_id(machine_id)
         entry = next(entry for entry in record.file.disks if entry.key == key)
@@ -30,9 +31,17 @@ class ReadsTheLiveDisk(LocalProvider):
 
 class SnapshotsEveryTime(LocalProvider):
     @override
-    def create_snapshot(self, machine_id: MachineId, tag: str) -> Snapshot:
+    def create_snapshot(self, machine_id: MachineId, tag: str, options: SnapshotOptions = AS_IT_IS) -> Snapshot:
         count = len(self.snapshots(machine_id))
-        return super().create_snapshot(machine_id, f"{tag} {count}")
+        return super().create_snapshot(machine_id, f"{tag} {count}", options)
+
+
+class AsksGuestsThatAreOff(LocalProvider):
+    @override
+    def create_snapshot(self, machine_id: MachineId, tag: str, options: SnapshotOptions = AS_IT_IS) -> Snapshot:
+        made = super().create_snapshot(machine_id, tag, options)
+        notes = () if options.quiesce is Quiesce.NEVER else ("the guest has no tools",)
+        return msgspec.structs.replace(made, notes=notes)
 
 
 class ListsNewestFirst(LocalProvider):
@@ -72,7 +81,7 @@ class LosesSpans(LocalProvider):
     disk: type[FrozenDisk] = LosesTheLastSpan
 
     @override
-    def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> DiskReader:
+    def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
         super().open_disk(machine_id, snapshot_id, key).close()
         folder = self._root.snapshots / machine_id / snapshot_id
         return self.disk(folder / "disk-0.raw")
@@ -91,6 +100,7 @@ class ReadsBehindTheEnd(LosesSpans):
     [
         (ReadsTheLiveDisk, SUITE.test_a_snapshot_keeps_the_content_while_the_disk_changes),
         (SnapshotsEveryTime, SUITE.test_the_same_tag_gives_the_same_snapshot),
+        (AsksGuestsThatAreOff, SUITE.test_a_machine_that_is_off_is_at_rest),
         (ListsNewestFirst, SUITE.test_snapshots_are_listed_oldest_first),
         (RemovesOnlyOnce, SUITE.test_removal_is_idempotent_and_leaves_the_others),
         (LosesSpans, SUITE.test_allocated_spans_leave_out_only_zeros),

@@ -8,11 +8,11 @@ from typing_extensions import override
 
 from holdfast.errors import ChangeTrackingLost, MachineRunning, TargetExists
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
-from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget
+from holdfast.model.machine import ANYWHERE, Disk, Machine, Placement, PowerState, RestoreTarget
 from holdfast.model.spans import Span
 from holdfast.pipeline.disks import DiskWriter
-from holdfast.providers.local.disks import TargetDisk
 from holdfast.providers.local.hypervisor import LocalProvider
+from holdfast.providers.raw_disks import TargetDisk
 from holdfast.testing.provider_targets import TargetConformance
 from tests.holdfast.testing.mutants import MutantBench, Test, assert_found
 
@@ -22,19 +22,29 @@ SUITE = TargetConformance()
 class BeginsAnew(LocalProvider):
     @override
     def prepare_target(
-        self, token: str, machine: Machine, disks: Sequence[Disk], replaces: MachineId | None
+        self,
+        token: str,
+        machine: Machine,
+        disks: Sequence[Disk],
+        replaces: MachineId | None,
+        placement: Placement = ANYWHERE,
     ) -> RestoreTarget:
-        target = super().prepare_target(token, machine, disks, replaces)
+        target = super().prepare_target(token, machine, disks, replaces, placement)
         self.abandon_target(target.target_id)
-        return super().prepare_target(token, machine, disks, replaces)
+        return super().prepare_target(token, machine, disks, replaces, placement)
 
 
 class CommitsAtOnce(LocalProvider):
     @override
     def prepare_target(
-        self, token: str, machine: Machine, disks: Sequence[Disk], replaces: MachineId | None
+        self,
+        token: str,
+        machine: Machine,
+        disks: Sequence[Disk],
+        replaces: MachineId | None,
+        placement: Placement = ANYWHERE,
     ) -> RestoreTarget:
-        target = super().prepare_target(token, machine, disks, replaces)
+        target = super().prepare_target(token, machine, disks, replaces, placement)
         self.commit_target(target.target_id)
         return target
 
@@ -127,12 +137,17 @@ class LosesTracking(LocalProvider):
 class NeverRefusesToPrepare(LocalProvider):
     @override
     def prepare_target(
-        self, token: str, machine: Machine, disks: Sequence[Disk], replaces: MachineId | None
+        self,
+        token: str,
+        machine: Machine,
+        disks: Sequence[Disk],
+        replaces: MachineId | None,
+        placement: Placement = ANYWHERE,
     ) -> RestoreTarget:
         try:
-            return super().prepare_target(token, machine, disks, replaces)
+            return super().prepare_target(token, machine, disks, replaces, placement)
         except MachineRunning:
-            return super().prepare_target(token, machine, disks, None)
+            return super().prepare_target(token, machine, disks, None, placement)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from typer.testing import CliRunner, Result
@@ -15,6 +16,7 @@ from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
 from workers.cli.main import app
 from workers.config import Settings, load_settings
+from workers.vcenter_lab import VCenterAddress
 
 CONFIGURATION = """
 home = "home"
@@ -37,6 +39,16 @@ proxy = "p1"
 machines = ["web"]
 schedule = "0 22 * * *"
 """
+VCENTER = """
+[[providers]]
+name = "vc"
+kind = "vsphere"
+host = "{host}"
+port = {port}
+user = "{user}"
+credential = "vc"
+thumbprint = "{thumbprint}"
+"""
 NOWHERE = "127.0.0.1:1"
 """An address where no server can be."""
 PASSPHRASE = "correct horse"
@@ -52,12 +64,27 @@ class Place:
         self.config.write_text(CONFIGURATION.format(address=address))
         folder = root / "home" / "credentials"
         folder.mkdir(parents=True)
-        credential = folder / "night"
-        credential.touch(0o600)
-        credential.write_text(PASSPHRASE + "\n")
+        self.write_credential("night", PASSPHRASE)
         self.clock = SystemClock()
         self.provider = LocalProvider.create(root / "lab", self.clock)
         self.repository = Repository.create(root / "repository", HostFiles(), "ab" * 16, self.clock.now())
+
+    def add_vcenter(self, address: VCenterAddress | None = None) -> None:
+        """Add a provider called vc of kind vsphere to the configuration; without an address nobody answers there."""
+        url = urlsplit("https://127.0.0.1:1" if address is None else address.url)
+        user, password, thumbprint = "root", PASSPHRASE, "ab" * 32
+        if address is not None:
+            user, password, thumbprint = address.user, address.password, address.thumbprint_sha256
+        table = VCENTER.format(host=url.hostname, port=url.port, user=user, thumbprint=thumbprint)
+        before, heading, behind = self.config.read_text().partition("[[repositories]]")
+        self.config.write_text(before + table + heading + behind)
+        self.write_credential("vc", password)
+
+    def write_credential(self, name: str, secret: str) -> None:
+        """Write a credential that only its owner can read."""
+        file = self.root / "home" / "credentials" / name
+        file.touch(0o600)
+        file.write_text(secret + "\n")
 
     @property
     def settings(self) -> Settings:

@@ -1,14 +1,30 @@
 """Each check tells well, worrying and broken apart, and what to do."""
 
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
+from typing_extensions import override
 
 from holdfast.errors import ConfigurationInvalid
+from holdfast.model.machine import Machine
+from holdfast.model.selection import Selector
+from holdfast.providers.local.hypervisor import LocalProvider
 from tests.workers.cli.place import Place
 from workers.cli import checks
 from workers.cli.checks import Finding, Level
 from workers.cli.invocation import Flags, Invocation
+from workers.vcenter_lab import VCenterAddress
+
+
+class Ungrouped(LocalProvider):
+    """A hypervisor whose groups are all empty."""
+
+    @override
+    def members(self, selector: Selector) -> Iterator[Machine]:
+        return iter(())
 
 
 def run_of(place: Place) -> Invocation:
@@ -84,6 +100,72 @@ def test_a_provider_that_is_gone_fails(place: Place) -> None:
     shutil.rmtree(place.root / "lab")
     (finding,) = checks.check_providers(run_of(place))
     assert "holdfast provider create lab" in finding.hint
+
+
+@pytest.mark.vsphere
+def test_a_vcenter_tells_what_it_is_and_how_many_machines_it_shows(place: Place, vcenter: VCenterAddress) -> None:
+    place.add_machine("web", 1)
+    place.add_vcenter(vcenter)
+    run = run_of(place)
+    _, finding = checks.check_providers(run)
+    run.close()
+    assert (finding.check, finding.level) == ("provider vc", Level.OK)
+    assert re.fullmatch(r"VMware vCenter Server [\d.]+ build-\d+, 2 machines", finding.text)
+
+
+@pytest.mark.vsphere
+def test_groups_of_a_job_are_looked_up_in_the_vcenter(place: Place, vcenter: VCenterAddress) -> None:
+    place.add_vcenter(vcenter)
+    text = place.config.read_text().replace('provider = "lab"', 'provider = "vc"')
+    place.config.write_text(text.replace('["web"]', '["DC0_H0_VM0", "folder:/DC0/vm", "folder:/nowhere"]'))
+    run = run_of(place)
+    with closing(run):
+        _, about, *others = checks.check_providers(run)
+    assert about.level is Level.OK
+    assert [(finding.check, finding.level) for finding in others] == [("job nightly", Level.FAIL)]
+    assert "/nowhere" in others[0].text
+
+
+@pytest.mark.vsphere
+def test_a_vcenter_that_refuses_the_login_fails_with_what_to_do(place: Place, vcenter: VCenterAddress) -> None:
+    place.add_machine("web", 1)
+    place.add_vcenter(vcenter)
+    place.write_credential("vc", "wrong")
+    _, finding = checks.check_providers(run_of(place))
+    assert (finding.level, finding.code) == (Level.FAIL, "access-denied")
+    assert finding.hint
+
+
+@pytest.mark.vsphere
+def test_a_vcenter_without_its_password_fails(place: Place, vcenter: VCenterAddress) -> None:
+    place.add_vcenter(vcenter)
+    (place.root / "home" / "credentials" / "vc").unlink()
+    *_, finding = checks.check_providers(run_of(place))
+    assert (finding.level, finding.code) == (Level.FAIL, "credential-missing")
+    assert "chmod 600" in finding.hint
+
+
+def test_a_vcenter_that_is_away_fails(place: Place) -> None:
+    place.add_machine("web", 1)
+    place.add_vcenter()
+    _, finding = checks.check_providers(run_of(place))
+    assert (finding.level, finding.code) == (Level.FAIL, "provider-unavailable")
+    assert finding.text.startswith("127.0.0.1:1: ")
+
+
+def test_a_group_that_means_nothing_fails(place: Place) -> None:
+    place.add_machine("web", 1)
+    place.config.write_text(place.config.read_text().replace('["web"]', '["machine:web", "tag:gold"]'))
+    found = list(checks.check_providers(run_of(place)))
+    assert levels(found) == {"provider lab": "ok", "job nightly": "fail"}
+    assert found[1].text == "the local provider has no tags"
+
+
+def test_a_group_without_machines_is_a_warning(place: Place) -> None:
+    place.config.write_text(place.config.read_text().replace('["web"]', '["tag:gold"]'))
+    run = run_of(place)
+    (finding,) = checks._groups(run.settings.job("nightly"), Ungrouped(place.root / "lab", run.clock))
+    assert (finding.level, finding.text) == (Level.WARN, "tag:gold has no machines")
 
 
 def test_the_program_of_the_development_server_is_found(place: Place) -> None:

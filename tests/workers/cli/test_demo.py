@@ -12,12 +12,13 @@ PROGRAM = [sys.executable, "-c", "from workers.cli.main import main; main()"]
 
 @pytest.mark.timeout(400)
 @pytest.mark.tools("mke2fs", "debugfs", "e2fsck")
+@pytest.mark.parametrize("hypervisor", ["local", pytest.param("vsphere", marks=pytest.mark.vsphere)])
 def test_the_small_demonstration_survives_both_deaths_and_restores_every_byte(
-    tmp_path: Path, child_environment: dict[str, str]
+    tmp_path: Path, child_environment: dict[str, str], hypervisor: str
 ) -> None:
     folder = tmp_path / "demo"
     ended = subprocess.run(
-        [*PROGRAM, "demo", "--small", "--folder", str(folder), "--json"],
+        [*PROGRAM, "demo", "--small", "--on", hypervisor, "--folder", str(folder), "--json"],
         capture_output=True,
         env=child_environment,
         timeout=380,

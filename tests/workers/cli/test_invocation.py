@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from holdfast.errors import ConfigurationInvalid, PointNotFound, RepositoryNotFound, RequestInvalid
+from holdfast.errors import (
+    ConfigurationInvalid,
+    OperationInterrupted,
+    PointNotFound,
+    RepositoryNotFound,
+    RequestInvalid,
+)
+from holdfast.model.ids import ProviderName
 from tests.workers.cli.place import Place
 from workers.cli.invocation import Flags, Invocation, console, error_document, only, write_json
 from workers.config import ProxySettings
@@ -69,6 +76,26 @@ def test_an_unknown_name_is_refused(place: Place) -> None:
         run.repository_settings("nothing")
     with pytest.raises(ConfigurationInvalid):
         run.provider_settings("nothing")
+
+
+def test_what_only_local_providers_can_do_is_refused_for_others(place: Place) -> None:
+    place.add_vcenter()
+    run = invocation(place)
+    assert list(run.local_provider("lab").machines()) == []
+    with pytest.raises(RequestInvalid, match="provider vc is not local") as caught:
+        run.local_provider("vc")
+    assert "kind local" in caught.value.hint
+
+
+def test_the_end_of_a_command_closes_its_providers(place: Place) -> None:
+    unused, run = invocation(place), invocation(place)
+    unused.close()
+    place.add_vcenter()
+    providers = run.providers
+    assert run.providers is providers
+    run.close()
+    with pytest.raises(OperationInterrupted):
+        providers.open(ProviderName("vc"))
 
 
 def test_warnings_are_logged_and_retries_of_the_native_part_are_not(

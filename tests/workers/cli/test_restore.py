@@ -9,10 +9,40 @@ from tests.workers.cli.conftest import LAB_SEED
 from tests.workers.cli.place import Place
 
 
-@pytest.mark.parametrize("words", [(), ("--as", "x", "--original")])
+@pytest.mark.parametrize("words", [(), ("--as", "x", "--original"), ("--into", "x", "--original")])
 def test_it_has_to_be_clear_where_to(place: Place, words: tuple[str, ...]) -> None:
     error = place.json("restore", "latest", *words, status=RequestInvalid.exit_status)["error"]
     assert "--original" in error["hint"]
+
+
+@pytest.mark.parametrize("words", [("--original", "--pool", "gold"), ("--into", "db", "--network", "a=b")])
+def test_a_machine_that_exists_stays_where_it_is(place: Place, words: tuple[str, ...]) -> None:
+    error = place.json("restore", "latest", *words, status=RequestInvalid.exit_status)["error"]
+    assert "stays where it is" in error["message"]
+
+
+@pytest.mark.parametrize("network", ["a", "=b", "a="])
+def test_a_network_is_mapped_to_another(place: Place, network: str) -> None:
+    words = ("restore", "latest", "--as", "x", "--network", network)
+    error = place.json(*words, status=RequestInvalid.exit_status)["error"]
+    assert "OLD=NEW" in error["hint"]
+
+
+@pytest.mark.temporal
+def test_a_disk_is_added_to_another_machine(lab: Place) -> None:
+    lab.json("backup", "nightly", "--full")
+    lab.json("restore", "latest", "--machine", "web", "--as", "spare")
+    document = lab.json("restore", "latest", "--machine", "web", "--into", "spare", "--disk", "boot")
+    assert document["machine"]["name"] == "spare"
+    assert any(disk["key"].startswith("boot of ") for disk in document["machine"]["disks"])
+
+
+@pytest.mark.temporal
+def test_a_place_that_the_provider_has_not_is_refused(lab: Place) -> None:
+    lab.json("backup", "nightly", "--full")
+    words = ("restore", "latest", "--machine", "web", "--as", "placed", "--datastore", "nfs01")
+    error = lab.json(*words, status=RequestInvalid.exit_status)["error"]
+    assert "one place for machines" in error["message"]
 
 
 @pytest.mark.temporal

@@ -3,11 +3,14 @@
 import asyncio
 
 import pytest
+from temporalio.client import ScheduleActionStartWorkflow
 
+from holdfast.errors import RequestInvalid
 from tests.workers.cli.place import Place
-from workers.cli.schedule import CATCH_UP, schedule_of
+from workers.cli.schedule import CATCH_UP, schedule_of, wanted_schedules
 from workers.devserver import DevServerAddress
 from workers.temporal import connect
+from workflows.messages import SweepRequest
 
 
 def test_a_schedule_is_what_the_job_says(place: Place) -> None:
@@ -15,6 +18,22 @@ def test_a_schedule_is_what_the_job_says(place: Place) -> None:
     assert schedule.spec.cron_expressions == ["0 22 * * *"]
     assert schedule.spec.time_zone_name == "UTC"
     assert (schedule.policy.overlap.name, schedule.policy.catchup_window) == ("SKIP", CATCH_UP)
+
+
+def test_a_provider_is_swept_when_it_says_so_by_a_proxy_that_reaches_it(place: Place) -> None:
+    place.add_vcenter()
+    assert list(wanted_schedules(place.settings)) == ["job/nightly"]
+    text = place.config.read_text().replace('credential = "vc"', 'credential = "vc"\nsweep = "0 5 * * *"')
+    place.config.write_text(text)
+    schedule = wanted_schedules(place.settings)["sweep/vc"]
+    assert schedule.spec.cron_expressions == ["0 5 * * *"]
+    assert isinstance(schedule.action, ScheduleActionStartWorkflow)
+    [request] = schedule.action.args
+    assert isinstance(request, SweepRequest)
+    assert (request.provider, request.proxy) == ("vc", "p1")
+    place.config.write_text(text.replace('[[proxies]]\nname = "p1"', "").partition("[[jobs]]")[0])
+    with pytest.raises(RequestInvalid, match="has no proxy"):
+        wanted_schedules(place.settings)
 
 
 @pytest.mark.temporal

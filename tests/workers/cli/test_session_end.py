@@ -9,11 +9,12 @@ from holdfast.model.ids import ChainId, DiskKey, FileId, JobName, MachineId, Poi
 from holdfast.model.machine import Machine, PowerState
 from holdfast.model.points import Damage, PointSummary, VerifyReport
 from holdfast.model.session import Figures, Outcome, Problem, Session, SessionKind, Task
+from holdfast.planning.sweep import Decision, Kind
 from tests.workers.cli.place import Place
 from workers.cli import session_end
 from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Flags, Invocation
-from workflows.messages import SessionResult
+from workflows.messages import SessionResult, SweepReport
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 SESSION = Session(
@@ -99,7 +100,7 @@ def test_no_success_ends_with_the_status_of_its_problem(
     with pytest.raises(CommandFailed) as caught:
         session_end.finish(run_of(place), ended(outcome, problem))
     assert caught.value.error.exit_status == status
-    assert {"session", "tasks", "points", "report", "machine", "error"} == set(caught.value.document)
+    assert {"session", "tasks", "points", "report", "machine", "swept", "error"} == set(caught.value.document)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SUCCESS, Outcome.WARNING])
@@ -121,3 +122,22 @@ def test_damage_is_listed_and_fails(place: Place, capsys: pytest.CaptureFixture[
 def test_no_damage_is_good(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     session_end.finish_verification(run_of(place), VerifyReport(points=2, units=3), "x")
     assert capsys.readouterr().out == "good: 2 points in 1 chain, 3 units, 0 B read\n"
+
+
+def test_a_sweep_says_what_it_did_and_why(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    gone = Decision(kind=Kind.SNAPSHOT, machine_name="web", is_removed=True, reason="session s1 is over", tag="t1")
+    stuck = msgspec.structs.replace(gone, tag="t2", problem="its files are locked")
+    kept = msgspec.structs.replace(gone, tag="t3", is_removed=False, reason="session s2 still runs")
+    report = SweepReport(decisions=(gone, stuck, kept), removed=1, kept=1)
+    session_end.finish(run_of(place), msgspec.structs.replace(ended(Outcome.WARNING), swept=report))
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    rows = {line[-1]: " ".join(line) for line in shown}
+    assert rows["t1"] == "snapshot web removed session s1 is over t1"
+    assert rows["t2"] == "snapshot web kept its files are locked t2"
+    assert rows["t3"] == "snapshot web kept session s2 still runs t3"
+    assert "1 removed, 1 kept" in [" ".join(line) for line in shown]
+    trial = msgspec.structs.replace(report, decisions=(gone,), is_dry_run=True)
+    session_end.finish(run_of(place), msgspec.structs.replace(ended(Outcome.SUCCESS), swept=trial))
+    assert "would be removed" in capsys.readouterr().out
+    session_end.finish(run_of(place), msgspec.structs.replace(ended(Outcome.SUCCESS), swept=SweepReport()))
+    assert "nothing of dead sessions is there" in capsys.readouterr().out

@@ -1,11 +1,12 @@
 """A session is started under the id of what it protects, and can be searched for."""
 
 from holdfast.model.ids import JobName, ProviderName, RepositoryName, SessionId
-from workers.cli.starts import backup_start, restore_start, verify_start
+from workers.cli.starts import backup_start, restore_start, sweep_start, verify_start
 from workflows.backup_job import BackupJob
-from workflows.messages import BackupRequest, RestoreRequest, VerifyRequest
+from workflows.messages import BackupRequest, RestoreRequest, SweepRequest, VerifyRequest
 from workflows.restore import RestoreMachine
 from workflows.search_attributes import JOB, KIND, MACHINE, REPOSITORY
+from workflows.sweep import SweepProvider
 from workflows.verify import VerifyRepository
 
 BACKUP = BackupRequest(
@@ -45,3 +46,10 @@ def test_a_verification_is_one_at_a_time_for_each_repository() -> None:
     assert (start.workflow, start.workflow_id) == (VerifyRepository.run, "verify/main")
     assert start.search_attributes[KIND] == "verify"
     assert start.search_attributes[REPOSITORY] == "main"
+
+
+def test_a_sweep_is_one_at_a_time_for_each_provider() -> None:
+    start = sweep_start(SweepRequest(provider=ProviderName("vc"), proxy="p1"))
+    assert (start.workflow, start.workflow_id) == (SweepProvider.run, "sweep/vc")
+    assert start.summary == "vc: what dead sessions left is removed"
+    assert start.search_attributes[KIND] == "sweep"

@@ -30,3 +30,13 @@ def test_a_queue_without_a_worker_fails(dev_server: DevServerAddress, tmp_path_f
 
 def test_a_server_that_is_away_is_the_only_finding(place: Place) -> None:
     assert [finding.code for finding in found(place).values()] == ["server-unavailable"]
+
+
+def test_a_sweep_that_no_proxy_can_do_is_a_failure(
+    dev_server: DevServerAddress, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    place = Place(tmp_path_factory.mktemp("proxyless"), dev_server.grpc)
+    place.add_vcenter()
+    text = place.config.read_text().partition("[[jobs]]")[0].replace('[[proxies]]\nname = "p1"', "")
+    place.config.write_text(text.replace('credential = "vc"', 'credential = "vc"\nsweep = "0 5 * * *"'))
+    assert "has no proxy" in found(place)["schedules"].text

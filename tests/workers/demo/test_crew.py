@@ -4,15 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.clock import SystemClock
 from holdfast.errors import SessionFailed
 from workers.demo.crew import Command, chain_files, wait_until_written
+from workers.demo.hypervisors import LocalHypervisor
 from workers.demo.place import DemoPlace, prepare_place, write_configuration
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> DemoPlace:
     made = prepare_place(tmp_path / "demo")
-    write_configuration(made, "127.0.0.1:1", "holdfast")
+    write_configuration(made, "127.0.0.1:1", "holdfast", LocalHypervisor(made, SystemClock()).table)
     return made
 
 
@@ -32,9 +34,9 @@ def test_the_wait_ends_when_a_new_file_is_large_enough(place: DemoPlace) -> None
     folder.mkdir(parents=True)
     (folder / "00000001-full.hfc").write_bytes(bytes(2000))
     known = chain_files(place.repository)
-    command = Command(place, "machines")
+    command = Command(place, "machines", "--provider", "nowhere")
     assert not wait_until_written(place.repository, known, 1000, command)
-    with pytest.raises(SessionFailed, match="provider-unavailable"):
+    with pytest.raises(SessionFailed, match="configuration-invalid"):
         command.result()
     running = Command(place, "dev", "start")
     (folder / "00000002-increment.hfc").write_bytes(bytes(1000))

@@ -19,12 +19,12 @@ TINY = DemoScale(
 @pytest.mark.tools("mke2fs", "debugfs", "e2fsck")
 def test_disks_are_sound_and_change_as_a_guest_changes_them(tmp_path: Path) -> None:
     disks = make_disks(tmp_path, TINY)
-    assert [(disk.machine, disk.key) for disk in disks] == [("web01", "system"), ("web01", "swap"), ("db01", "data")]
+    assert [(disk.machine, disk.label) for disk in disks] == [("web01", "system"), ("web01", "swap"), ("db01", "data")]
     assert [disk.path.stat().st_size for disk in disks] == [disk.size_bytes for disk in disks]
-    before = {disk.key: sha256_of(disk.path) for disk in disks}
+    before = {disk.label: sha256_of(disk.path) for disk in disks}
     assert change_disks(disks, 1, TINY) >= 2 * MIB
-    changed = {disk.key for disk in disks if sha256_of(disk.path) != before[disk.key]}
-    assert changed == {d.key for d in disks if d.file_system in {FileSystem.EXT4, FileSystem.NTFS}} - {"swap"}
+    changed = {disk.label for disk in disks if sha256_of(disk.path) != before[disk.label]}
+    assert changed == {d.label for d in disks if d.file_system in {FileSystem.EXT4, FileSystem.NTFS}} - {"swap"}
     assert [problems_of(disk, disk.path) for disk in disks] == ["", "", ""]
 
 

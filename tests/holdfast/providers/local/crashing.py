@@ -19,8 +19,8 @@ import msgspec
 from holdfast.clock import SystemClock
 from holdfast.model.ids import DiskKey
 from holdfast.model.machine import Disk, PowerState
+from holdfast.providers.checks import target_id_of
 from holdfast.providers.local.hypervisor import LocalProvider
-from holdfast.providers.local.targets import target_id_of
 
 STEPS = (
     "fsync", "fdatasync", "rename", "replace", "link", "unlink", "rmdir", "mkdir", "ftruncate",

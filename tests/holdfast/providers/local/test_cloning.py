@@ -18,7 +18,7 @@ from holdfast.providers.local.cloning import (
     reflink,
     stamp,
 )
-from holdfast.providers.local.disks import disk_size
+from holdfast.providers.raw_disks import disk_size
 from tests.holdfast.providers.local.mounts import loop_device, mounted_tmpfs, mounted_xfs
 
 MIB = 1 << 20

@@ -11,7 +11,7 @@ import pytest
 from holdfast.errors import SourceError
 from holdfast.model.machine import PowerState
 from holdfast.model.spans import Span
-from holdfast.providers.local.targets import target_id_of
+from holdfast.providers.checks import target_id_of
 from holdfast.testing.disks import PatternedDisk
 from holdfast.testing.provider_bench import Subject, assert_same, raises, read_all
 from tests.holdfast.providers.local.bench import LocalBench

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from holdfast.clock import SystemClock
-from holdfast.errors import HoldfastError, ProviderUnavailable, SnapshotNotFound
+from holdfast.errors import HoldfastError, ProviderUnavailable, QuiesceFailed, RequestInvalid, SnapshotNotFound
 from holdfast.model.ids import ChangeId, DiskKey, SnapshotId, TargetId
-from holdfast.model.machine import PowerState
+from holdfast.model.machine import PowerState, Quiesce, SnapshotOptions
+from holdfast.model.selection import Selector, SelectorKind
 from holdfast.model.spans import Span
 from holdfast.providers.local import freezing
 from holdfast.providers.local.cloning import copy_sparse
@@ -82,6 +83,40 @@ def test_a_snapshot_gone_with_the_mount_is_not_a_removed_one(
     monkeypatch.setattr("holdfast.providers.local.snapshots.SnapshotStore.open_disk", vanish)
     with pytest.raises(ProviderUnavailable):
         bench.provider.open_disk(subject.machine_id, snapshot_id, subject.key)
+
+
+@pytest.mark.parametrize(
+    "quiesce, power, notes",
+    [
+        (Quiesce.NEVER, PowerState.ON, ()),
+        (Quiesce.TRY, PowerState.OFF, ()),
+        (Quiesce.TRY, PowerState.ON, ("crash-consistent: the local provider cannot quiesce guests",)),
+        (Quiesce.REQUIRE, PowerState.OFF, ()),
+    ],
+)
+def test_a_snapshot_notes_that_a_running_guest_cannot_be_asked_to_rest(
+    bench: LocalBench, quiesce: Quiesce, power: PowerState, notes: tuple[str, ...]
+) -> None:
+    subject = Subject(bench, "web", MIB)
+    bench.provider.set_power(subject.machine_id, power)
+    made = bench.provider.create_snapshot(subject.machine_id, "tag", SnapshotOptions(quiesce=quiesce))
+    assert made.notes == notes
+    assert bench.reconnect().snapshots(subject.machine_id) == [made]
+    assert bench.provider.create_snapshot(subject.machine_id, "tag", SnapshotOptions(quiesce=quiesce)) == made
+
+
+def test_a_running_guest_that_has_to_rest_is_not_frozen(bench: LocalBench) -> None:
+    subject = Subject(bench, "web", MIB)
+    bench.provider.set_power(subject.machine_id, PowerState.ON)
+    with pytest.raises(QuiesceFailed, match="machine 'web' runs"):
+        bench.provider.create_snapshot(subject.machine_id, "tag", SnapshotOptions(quiesce=Quiesce.REQUIRE))
+    assert bench.provider.snapshots(subject.machine_id) == []
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SelectorKind if kind is not SelectorKind.MACHINE])
+def test_it_has_no_groups(bench: LocalBench, kind: SelectorKind) -> None:
+    with pytest.raises(RequestInvalid, match=f"has no {kind.value}s"):
+        bench.provider.members(Selector(kind=kind, value="x"))
 
 
 def test_a_removed_snapshot_is_not_found_by_either_reader(bench: LocalBench) -> None:

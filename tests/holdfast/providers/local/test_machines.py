@@ -18,9 +18,9 @@ from holdfast.errors import (
     RequestInvalid,
 )
 from holdfast.model.ids import MachineId
-from holdfast.model.machine import DISK_SIZE_MAX, PowerState
+from holdfast.model.machine import PowerState
 from holdfast.providers.local import machines
-from holdfast.providers.local.machines import Machines, checked_name, checked_size, new_uuid
+from holdfast.providers.local.machines import Machines, checked_name, new_uuid
 from holdfast.providers.local.root import Root
 from tests.holdfast.providers.local.bench import LocalBench, make_disk
 
@@ -103,12 +103,6 @@ def test_odd_sizes_are_refused(bench: LocalBench, size: int) -> None:
     os.truncate(write(bench) / "a.raw", size)
     with pytest.raises(ConfigurationInvalid, match=rf"web/machine\.json.*a\.raw has {size} bytes"):
         bench.provider.machine("web")
-
-
-def test_sizes_are_limited() -> None:
-    assert checked_size(DISK_SIZE_MAX, "disk", RequestInvalid) == DISK_SIZE_MAX
-    with pytest.raises(LimitExceeded, match="disk x has"):
-        checked_size(DISK_SIZE_MAX + 512, "disk x", RequestInvalid)
 
 
 def test_a_missing_disk_is_named(bench: LocalBench) -> None:

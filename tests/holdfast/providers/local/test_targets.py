@@ -14,8 +14,9 @@ from holdfast.errors import (
 )
 from holdfast.model.ids import DiskKey, MachineId, TargetId
 from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget
+from holdfast.providers.checks import target_id_of
 from holdfast.providers.local import targets
-from holdfast.providers.local.targets import RECORD_KEPT_DAYS, target_id_of
+from holdfast.providers.local.targets import RECORD_KEPT_DAYS
 from tests.holdfast.providers.local.bench import LocalBench
 from tests.holdfast.providers.local.mounts import mounted_tmpfs
 

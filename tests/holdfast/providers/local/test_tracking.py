@@ -11,8 +11,8 @@ from holdfast.errors import ChangeTrackingLost, DiskReadFailed
 from holdfast.model.ids import ChangeId
 from holdfast.model.spans import Span, align
 from holdfast.providers.local.change_map import PIECE_SIZE, STATES_MAX, WINDOW_SIZE, ChangeMap
-from holdfast.providers.local.disks import FrozenDisk
 from holdfast.providers.local.tracking import changed_spans, record_state
+from holdfast.providers.raw_disks import FrozenDisk
 
 MIB = 1 << 20
 

@@ -9,8 +9,8 @@ import pytest
 
 from holdfast.errors import DiskReadFailed, DiskWriteFailed
 from holdfast.model.spans import Span, coalesce
-from holdfast.providers.local import disks
-from holdfast.providers.local.disks import (
+from holdfast.providers import raw_disks
+from holdfast.providers.raw_disks import (
     FrozenDisk,
     TargetDisk,
     data_spans,
@@ -117,7 +117,7 @@ def test_zeroing_gives_the_space_back(path: Path) -> None:
 
 
 def test_zeroing_writes_where_no_hole_can_be_made(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disks, "punch_hole", lambda *_: False)
+    monkeypatch.setattr(raw_disks, "punch_hole", lambda *_: False)
     with path.open("r+b") as file:
         zero(file.fileno(), Span(4 * MIB + 100, MIB + 5))
         zero(file.fileno(), Span(0, 0))
@@ -156,7 +156,7 @@ def test_after_a_failed_flush_nothing_is_taken_any_more(path: Path, monkeypatch:
 
 def test_a_failing_write_names_file_and_offset(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "pwrite", failing)
-    monkeypatch.setattr(disks, "punch_hole", lambda *_: False)
+    monkeypatch.setattr(raw_disks, "punch_hole", lambda *_: False)
     with TargetDisk(path) as disk:
         with pytest.raises(DiskWriteFailed, match=r"1 bytes at offset 7 of .*disk\.raw"):
             disk.write(7, memoryview(b"x"))

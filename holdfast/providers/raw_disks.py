@@ -7,11 +7,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from holdfast.errors import DiskReadFailed, DiskWriteFailed
+from holdfast.model.plan import Transport, TransportMode
 from holdfast.model.spans import Span
-from holdfast.providers.local.files import describe
 
 _FALLOC_FL_KEEP_SIZE = 1
 _FALLOC_FL_PUNCH_HOLE = 2
@@ -23,6 +23,12 @@ _ZEROS = memoryview(bytes(1 << 20))
 _libc = ctypes.CDLL(None, use_errno=True)
 _fallocate = getattr(_libc, "fallocate64", None) or _libc.fallocate
 _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+
+
+def describe(error: OSError) -> str:
+    """Return the reason and the file of an operating system error in one line."""
+    place = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror or error}{place}"
 
 
 def disk_size(descriptor: int) -> int:
@@ -88,6 +94,9 @@ def zero(descriptor: int, span: Span) -> None:
         write_fully(descriptor, offset, _ZEROS[: min(len(_ZEROS), span.end - offset)])
 
 
+_ON_THIS_HOST: Final = Transport(mode=TransportMode.DIRECT, reason="the disk is a file or a device of this host")
+
+
 class _RawDisk:
     """An open file of fixed size with checked, positioned reads."""
 
@@ -138,7 +147,8 @@ class _RawDisk:
 class FrozenDisk(_RawDisk):
     """A disk of a snapshot, for reading. The constructor raises `DiskReadFailed`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, transport: Transport = _ON_THIS_HOST) -> None:
+        self.transport = transport
         try:
             super().__init__(path, os.O_RDONLY)
         except OSError as error:

@@ -1,0 +1,97 @@
+"""What is read of a disk: the provider's word about changes, and how far it is believed."""
+
+import itertools
+from collections.abc import Iterator
+
+import msgspec
+
+from activities.contracts.transfer import CopyDisk
+from holdfast.errors import ChangeTrackingLost
+from holdfast.formats.magic import PIECE_SIZE
+from holdfast.model.ids import ChangeId
+from holdfast.model.plan import PlanStep, ReadDecision, ReadMode
+from holdfast.model.spans import Span, align, subtract
+from holdfast.pipeline.restore import first_difference
+from holdfast.planning.change_trust import lie_reason, sampled_spans
+from holdfast.planning.read_plan import changed_steps, decide_mode, whole_disk_steps
+from holdfast.providers.ports import Provider, SourceDisk
+from holdfast.storage.chain import StoredDisk
+
+
+class EarlierDisk(msgspec.Struct, frozen=True, kw_only=True):
+    """The disk at the parent point, and the key of its digests."""
+
+    disk: StoredDisk
+    digest_key: bytes
+
+
+class ReadPlan:
+    """What is read of a disk and why; a lost change tracking becomes a comparison that says so."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        request: CopyDisk,
+        reader: SourceDisk,
+        earlier: EarlierDisk | None,
+        change_id: str | None,
+    ) -> None:
+        self.request = request
+        self.reader = reader
+        self.note = ""
+        before = None if earlier is None else earlier.disk.disk.change_id
+        self.decision = decide_mode(
+            has_parent=earlier is not None,
+            parent_change_id=None if before is None else ChangeId(before),
+            change_id=None if change_id is None else ChangeId(change_id),
+            distrust=request.distrust_changes,
+        )
+        if self.decision.mode is ReadMode.CHANGED and earlier is not None and before is not None:
+            self.steps = self._changed(provider, earlier, ChangeId(before))
+            return
+        is_degraded = self.decision.mode is ReadMode.COMPARED and not request.distrust_changes
+        if is_degraded and (before, change_id) != (None, None):
+            self._compare_because(self.decision.reason)
+        self.steps = self._every_byte() if request.distrust_changes else self._whole()
+
+    def _changed(self, provider: Provider, earlier: EarlierDisk, since: ChangeId) -> Iterator[PlanStep]:
+        request = self.request
+        try:
+            spans = iter(provider.changed_spans(request.machine_id, request.snapshot_id, request.disk, since))
+            # A provider may notice only while it answers; the first span makes it begin.
+            first = list(itertools.islice(spans, 1))
+            lie = self._lie(provider, earlier, since)
+        except ChangeTrackingLost as error:
+            self._compare_because(f"change tracking was lost: {error.message}")
+            return self._whole()
+        if lie is not None:
+            self._compare_because(lie_reason(lie))
+            return self._every_byte()
+        sizes = (earlier.disk.size_bytes, self.reader.size_bytes)
+        allocated = self.reader.allocated_spans()
+        return changed_steps(itertools.chain(first, spans), allocated, sizes, PIECE_SIZE)
+
+    def _lie(self, provider: Provider, earlier: EarlierDisk, since: ChangeId) -> int | None:
+        """Return the offset of a change that was not told, looked for in a part of what is said to be unchanged."""
+        request, sizes = self.request, (earlier.disk.size_bytes, self.reader.size_bytes)
+        shared = min(sizes) // PIECE_SIZE * PIECE_SIZE
+        samples = sampled_spans(shared, request.point.number, request.sample_bytes)
+        changed = provider.changed_spans(request.machine_id, request.snapshot_id, request.disk, since)
+        for span in subtract(samples, align(changed, PIECE_SIZE, shared)):
+            pieces = range(span.start // PIECE_SIZE, span.end // PIECE_SIZE)
+            found = first_difference(self.reader, earlier.disk, earlier.digest_key, pieces)
+            if found is not None:
+                return found * PIECE_SIZE
+        return None
+
+    def _whole(self) -> Iterator[PlanStep]:
+        return whole_disk_steps(self.reader.allocated_spans(), self.reader.size_bytes, PIECE_SIZE)
+
+    def _every_byte(self) -> Iterator[PlanStep]:
+        """Read holes too: over some transports the tracking that is not believed also says where they are."""
+        size = self.reader.size_bytes
+        return whole_disk_steps([Span(0, size)], size, PIECE_SIZE)
+
+    def _compare_because(self, reason: str) -> None:
+        self.decision = ReadDecision(mode=ReadMode.COMPARED, reason=reason)
+        self.note = f"read in full and compared instead of only what changed: {reason}"

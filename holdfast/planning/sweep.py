@@ -1,0 +1,160 @@
+"""What a sweep removes, what it keeps, and why: facts in, a plan that can be printed out.
+
+A sweep is careful: what nobody here knows may belong to another installation on the same hypervisor, and stays unless
+the operator says otherwise.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from holdfast.model.ids import MachineId, SessionId, TargetId
+from holdfast.model.tags import is_self_test, session_of
+
+AGE_MIN_S: Final = 3600
+"""Seconds that something stays at least: whoever made it may still be cleaning up itself."""
+_MINUTE_S: Final = 60
+
+
+class LeftSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot of ours that is there."""
+
+    machine_id: MachineId
+    machine_name: str
+    tag: str
+    created: datetime
+
+
+class LeftTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """A restore target that was neither committed nor abandoned."""
+
+    target_id: TargetId
+    machine_name: str
+    """Of the machine that the restore is for."""
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a session."""
+
+    session_id: SessionId
+    is_running: bool
+    over_since: datetime | None = None
+    """When it ended, or the latest moment that is known of it; None while it runs."""
+
+
+class SweepFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a plan is made of."""
+
+    snapshots: tuple[LeftSnapshot, ...] = ()
+    targets: tuple[LeftTarget, ...] = ()
+    owners: dict[SessionId, Owner] = {}
+    """The sessions that are known here."""
+    target_owners: dict[TargetId, SessionId] = {}
+    """Whose targets they are, as far as that is known."""
+
+
+class SweepRules(msgspec.Struct, frozen=True, kw_only=True):
+    """How careful the operator wants a sweep to be."""
+
+    age_min_s: int = AGE_MIN_S
+    with_unknown: bool = False
+    """Remove also what no known session made."""
+
+
+class Kind(StrEnum):
+    """What may be left behind."""
+
+    SNAPSHOT = "snapshot"
+    TARGET = "restore target"
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of one thing, and why."""
+
+    kind: Kind
+    machine_name: str
+    is_removed: bool
+    """Planned, not done yet."""
+    reason: str
+    machine_id: MachineId = MachineId("")
+    tag: str = ""
+    """Of a snapshot."""
+    target_id: TargetId = TargetId("")
+    """Of a restore target."""
+    problem: str = ""
+    """Why it could not be removed after all."""
+
+
+def plan_sweep(facts: SweepFacts, now: datetime, rules: SweepRules) -> tuple[Decision, ...]:
+    """Return a decision for each thing that is left, snapshots first, in the order given."""
+    return (*_about_snapshots(facts, now, rules), *_about_targets(facts, now, rules))
+
+
+def _about_snapshots(facts: SweepFacts, now: datetime, rules: SweepRules) -> Iterator[Decision]:
+    for snapshot in facts.snapshots:
+        is_removed, reason = _judged_snapshot(snapshot, facts, now, rules)
+        yield Decision(
+            kind=Kind.SNAPSHOT,
+            machine_name=snapshot.machine_name,
+            is_removed=is_removed,
+            reason=reason,
+            machine_id=snapshot.machine_id,
+            tag=snapshot.tag,
+        )
+
+
+def _about_targets(facts: SweepFacts, now: datetime, rules: SweepRules) -> Iterator[Decision]:
+    for target in facts.targets:
+        session_id = facts.target_owners.get(target.target_id)
+        owner = None if session_id is None else facts.owners.get(session_id)
+        since = None if owner is None else owner.over_since
+        is_removed, reason = _judged(session_id, owner, since, now, rules)
+        yield Decision(
+            kind=Kind.TARGET,
+            machine_name=target.machine_name,
+            is_removed=is_removed,
+            reason=reason,
+            target_id=target.target_id,
+        )
+
+
+def _judged_snapshot(snapshot: LeftSnapshot, facts: SweepFacts, now: datetime, rules: SweepRules) -> tuple[bool, str]:
+    if not snapshot.tag or is_self_test(snapshot.tag):
+        # No session answers for these, so they always get their time, whatever the rules say.
+        what = "a self-test" if snapshot.tag else "switching change tracking on"
+        age = now - snapshot.created
+        is_old = age >= timedelta(seconds=AGE_MIN_S)
+        return is_old, f"{what} left it" if is_old else f"{what} may be under way, it is {_age(age)} old"
+    session_id = session_of(snapshot.tag)
+    owner = None if session_id is None else facts.owners.get(session_id)
+    return _judged(session_id, owner, snapshot.created, now, rules)
+
+
+def _judged(
+    session_id: SessionId | None, owner: Owner | None, since: datetime | None, now: datetime, rules: SweepRules
+) -> tuple[bool, str]:
+    """Return whether something goes, and why. ``since`` is what its age is counted from, None when nobody knows."""
+    who = "its session" if session_id is None else f"session {session_id}"
+    age = None if since is None else now - since
+    if owner is None:
+        return _judged_unknown(who, age, rules)
+    if owner.is_running:
+        return False, f"{who} still runs"
+    if age is not None and age < timedelta(seconds=rules.age_min_s):
+        return False, f"{who} is over, but that is {_age(age)} old"
+    return True, f"{who} is over"
+
+
+def _judged_unknown(who: str, age: timedelta | None, rules: SweepRules) -> tuple[bool, str]:
+    if not rules.with_unknown:
+        return False, f"{who} is not known here; another installation may need it"
+    if age is not None and age < timedelta(seconds=rules.age_min_s):
+        return False, f"{who} is not known here, and it is only {_age(age)} old"
+    return True, f"{who} is not known here"
+
+
+def _age(age: timedelta) -> str:
+    return f"{max(0, round(age.total_seconds() / _MINUTE_S))} min"

@@ -1,0 +1,1 @@
+"""VMware vSphere: the only room that imports pyVmomi."""

@@ -1,0 +1,189 @@
+"""Frozen disks that are attached to the proxy, when it is a machine of the same vCenter.
+
+What is attached is the frozen file itself, independent and nonpersistent, so that nothing is ever written to it. It
+appears as a block device by its worldwide name. It has to be detached before its snapshot is removed, also when the
+process that attached it died: whoever attaches or removes first looks for what is still there.
+"""
+
+import contextlib
+import re
+import threading
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from pyVmomi import vim
+from typing_extensions import override
+
+from holdfast.clock import Clock
+from holdfast.errors import DiskReadFailed
+from holdfast.model.plan import Transport, TransportMode
+from holdfast.providers.raw_disks import FrozenDisk
+from holdfast.providers.vsphere import staging
+from holdfast.providers.vsphere.changes import FrozenDiskInVSphere
+from holdfast.providers.vsphere.connection import Connection
+from holdfast.providers.vsphere.devices import disks_of
+from holdfast.providers.vsphere.disk_rules import DiskFacts
+from holdfast.providers.vsphere.properties import read
+from holdfast.providers.vsphere.settings import VSphereSettings
+from holdfast.providers.vsphere.tasks import wait
+
+DEVICES: Final = Path("/dev/disk/by-id")
+"""Where the kernel shows disks by their worldwide names."""
+APPEARANCE_S: Final = 60.0
+"""How long a new disk may take to appear in the proxy's guest."""
+_PATIENCE_S: Final = 300.0
+_POLL_S: Final = 0.05
+_BORROWED: Final = "independent_nonpersistent"
+_FIRMWARE: Final = Path("/sys/class/dmi/id/product_uuid")
+_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_SCANS: Final = Path("/sys/class/scsi_host")
+
+
+class HotAdd:
+    """Attaches disks to the machine that this host is. One change of that machine is made at a time."""
+
+    def __init__(self, settings: VSphereSettings, connection: Connection, clock: Clock) -> None:
+        self._settings = settings
+        self._connection = connection
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._proxy: Any = None
+        self._is_known = False
+
+    def why_not(self, machine: Any) -> str:
+        """Return why disks of a machine cannot be attached to this host; empty when they can."""
+        proxy = self._me()
+        if proxy is None:
+            return "the proxy is no machine of this vCenter"
+        if proxy == machine:
+            return "the machine is the proxy itself"
+        return ""
+
+    def open(self, disk: FrozenDiskInVSphere, transport: Transport) -> FrozenDisk:
+        """Attach a frozen disk and open it; it is detached when it is closed. Raises `DiskReadFailed`."""
+        facts = disk.facts
+        with self._lock:
+            self._detach({facts.file})  # of an attempt that died
+            self._attach(facts)
+        try:
+            device = DEVICES / f"wwn-0x{facts.uuid.replace('-', '').lower()}"
+            self._wait_for(device, facts)
+            return _AttachedDisk(self, facts, device, transport)
+        except BaseException:
+            self.release({facts.file})
+            raise
+
+    def release(self, files: Collection[str]) -> None:
+        """Detach what is attached of these files."""
+        with self._lock:
+            self._detach(files)
+
+    def release_all(self, disks: Callable[[], Iterable[DiskFacts]]) -> None:
+        """Detach what is attached of a snapshot's disks, which are asked for only when this host can attach any."""
+        if TransportMode.HOT_ADD in self._settings.transports and self._me() is not None:
+            self.release({disk.file for disk in disks()})
+
+    def _me(self) -> Any:
+        """Return the machine that this host is, or None; looked for once."""
+        with self._lock:
+            if not self._is_known:
+                self._proxy = self._find((self._settings.proxy_uuid or _firmware_uuid()).lower())
+                self._is_known = True
+            return self._proxy
+
+    def _find(self, uuid: str) -> Any:
+        search = self._connection.content.searchIndex
+        for one in readings(uuid):
+            found = self._connection.call(
+                "looking for the machine that this host is",
+                partial(search.FindByUuid, datacenter=None, uuid=one, vmSearch=True, instanceUuid=False),
+            )
+            if found is not None:
+                return found
+        return None
+
+    def _attach(self, facts: DiskFacts) -> None:
+        devices = self._devices()
+        taken = {staging.Slot(controller=one.controller, unit=one.unit) for one in disks_of(devices)}
+        slot = next(staging.free_slots(devices, taken), None)
+        if slot is None:
+            raise DiskReadFailed("the proxy has no SCSI controller with a free place for another disk")
+        change = staging.attached_disk(slot, facts.size_bytes, facts.file, number=0)
+        change.device.backing.diskMode = _BORROWED
+        self._reconfigure([change], f"attaching {facts.file} to the proxy")
+
+    def _detach(self, files: Collection[str]) -> None:
+        devices = self._devices()
+        borrowed = {facts.key for facts in disks_of(devices) if facts.mode == _BORROWED and facts.file in files}
+        found = [device for device in devices if str(device.key) in borrowed]
+        if found:
+            changes = [staging.detached_disk(device) for device in found]
+            self._reconfigure(changes, f"detaching {', '.join(sorted(files))} from the proxy")
+
+    def _devices(self) -> Any:
+        return read(self._connection, self._proxy, "config.hardware.device").get("config.hardware.device") or ()
+
+    def _reconfigure(self, changes: list[Any], what: str) -> None:
+        spec = vim.vm.ConfigSpec(deviceChange=changes)
+        task = self._connection.call(what, lambda: self._proxy.ReconfigVM_Task(spec))
+        wait(self._connection, self._clock, task, what, _PATIENCE_S)
+
+    def _wait_for(self, device: Path, facts: DiskFacts) -> None:
+        """Return once the guest's kernel shows the disk."""
+        pause, deadline_s = threading.Event(), self._clock.monotonic_s() + APPEARANCE_S
+        _rescan()
+        while not device.exists():
+            if self._clock.monotonic_s() > deadline_s:
+                raise DiskReadFailed(
+                    f"{facts.file} is attached to the proxy, and {device} did not appear within {APPEARANCE_S:.0f} s",
+                    hint="The proxy's machine needs the advanced option `disk.EnableUUID = TRUE`.",
+                )
+            pause.wait(_POLL_S)
+
+
+class _AttachedDisk(FrozenDisk):
+    """The block device of an attached disk."""
+
+    def __init__(self, hot_add: HotAdd, facts: DiskFacts, device: Path, transport: Transport) -> None:
+        super().__init__(device, transport)
+        self._hot_add = hot_add
+        self._file = facts.file
+        self._is_attached = True
+        if self.size_bytes != facts.size_bytes:
+            size_bytes = self.size_bytes
+            super().close()
+            raise DiskReadFailed(f"{device} has {size_bytes} bytes, the disk has {facts.size_bytes}")
+
+    @override
+    def close(self) -> None:
+        """Release the device and detach the disk. Idempotent."""
+        super().close()
+        if self._is_attached:
+            self._hot_add.release({self._file})
+            self._is_attached = False
+
+
+def readings(uuid: str) -> tuple[str, ...]:
+    """Return the uuids that a firmware's text may mean: its first three numbers are turned round by some kernels."""
+    if not _UUID.fullmatch(uuid):
+        return ()
+    first, second, third, *rest = uuid.split("-")
+    turned = (bytes.fromhex(part)[::-1].hex() for part in (first, second, third))
+    return uuid, "-".join((*turned, *rest))
+
+
+def _firmware_uuid() -> str:
+    """Return the BIOS uuid of this host as its firmware tells it; empty when it does not, or only to root."""
+    try:
+        return _FIRMWARE.read_text("ascii").strip().lower()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _rescan() -> None:
+    """Ask the kernel to look for new disks; most controllers tell it by themselves, and not everybody may ask."""
+    with contextlib.suppress(OSError):
+        for scan in _SCANS.glob("host*/scan"):
+            scan.write_text("- - -")

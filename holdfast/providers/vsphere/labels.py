@@ -1,0 +1,58 @@
+"""What we write on things of ours in a vCenter, so that people and we know them again: values to text and back."""
+
+import hashlib
+import json
+from typing import Final
+
+import msgspec
+
+from holdfast.model.machine import PowerState
+
+_PURPOSE: Final = "Made by Holdfast for a backup, which removes it at its end."
+_STAGING: Final = "holdfast-restore-"
+_DIGITS: Final = 32
+_LABEL: Final = "holdfast: "
+
+
+class SnapshotLabel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the description of a snapshot says. Fields are only ever added, with defaults."""
+
+    tag: str
+    power: PowerState = PowerState.OFF
+    """Whether the machine ran; vSphere itself does not tell that of a snapshot without memory."""
+    notes: tuple[str, ...] = ()
+    is_rest_asked: bool = False
+    """Whether the guest was asked to come to rest. A guest without running tools is frozen as it is, and nobody is
+    told but who looks at the snapshot."""
+
+
+def staging_name(target_id: str) -> str:
+    """Return the name of the machine that holds the disks of a restore until it is committed."""
+    return f"{_STAGING}{target_id[:_DIGITS]}"
+
+
+def is_staging(name: str) -> bool:
+    """Return whether a machine is one of those."""
+    return name.startswith(_STAGING)
+
+
+def snapshot_name(tag: str) -> str:
+    """Return the name of the snapshot for a tag, short enough for every list."""
+    return f"Holdfast {hashlib.sha256(tag.encode()).hexdigest()[:8]}"
+
+
+def snapshot_description(label: SnapshotLabel) -> str:
+    """Return the description of a snapshot: a line for people and one for us."""
+    # In plain ASCII, which every server keeps as it is.
+    return f"{_PURPOSE}\n{_LABEL}{json.dumps(msgspec.to_builtins(label))}"
+
+
+def read_description(description: str) -> SnapshotLabel | None:
+    """Return what a description says, or None when the snapshot is not of ours."""
+    for line in description.split("\n"):
+        if line.startswith(_LABEL):
+            try:
+                return msgspec.json.decode(line.strip().removeprefix(_LABEL), type=SnapshotLabel)
+            except msgspec.DecodeError:
+                return None
+    return None

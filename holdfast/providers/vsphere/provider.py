@@ -1,0 +1,211 @@
+"""The vSphere provider: the port of `holdfast.providers.ports` over one vCenter."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Self
+
+from pyVmomi import vim
+
+from holdfast.clock import Clock
+from holdfast.errors import ChangeTrackingLost, DiskNotFound, MachineNotFound, SnapshotNotFound
+from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
+from holdfast.model.machine import (
+    ANYWHERE,
+    AS_IT_IS,
+    Disk,
+    Machine,
+    Placement,
+    PowerState,
+    RestoreTarget,
+    Snapshot,
+    SnapshotOptions,
+)
+from holdfast.model.selection import Selector
+from holdfast.model.spans import Span
+from holdfast.pipeline.disks import DiskWriter
+from holdfast.providers.ports import SourceDisk
+from holdfast.providers.vsphere.changes import FrozenDiskInVSphere, changed_areas
+from holdfast.providers.vsphere.connection import Connection
+from holdfast.providers.vsphere.datacenters import Datacenters
+from holdfast.providers.vsphere.guards import GuardRules
+from holdfast.providers.vsphere.hot_add import HotAdd
+from holdfast.providers.vsphere.inventory import VSphereInventory
+from holdfast.providers.vsphere.names import plain_name
+from holdfast.providers.vsphere.network_disk import NetworkDisks
+from holdfast.providers.vsphere.open_snapshots import machines_with_ours
+from holdfast.providers.vsphere.properties import read
+from holdfast.providers.vsphere.reading import DiskOpener
+from holdfast.providers.vsphere.settings import VSphereSettings
+from holdfast.providers.vsphere.snapshots import SnapshotKeeper, SnapshotRules
+from holdfast.providers.vsphere.targets import TargetStore
+from holdfast.providers.vsphere.tasks import wait
+from holdfast.providers.vsphere.tracking_rules import reason_to_distrust
+from holdfast.providers.vsphere.writing import DiskWriters
+
+_POWER_PATIENCE_S = 300.0
+
+
+class VSphereProvider:
+    """The machines of one vCenter, or of one host. It is reached at the first use; one session serves all threads."""
+
+    def __init__(self, settings: VSphereSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._parts: _Parts | None = None
+
+    def close(self) -> None:
+        """Log out. Idempotent."""
+        with self._lock:
+            parts, self._parts = self._parts, None
+        if parts is not None:
+            parts.connection.close()
+
+    def __enter__(self) -> Self:
+        """Return the provider."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Log out."""
+        self.close()
+
+    @property
+    def _open(self) -> "_Parts":
+        with self._lock:
+            if self._parts is None:
+                self._parts = _Parts(self._settings, self._clock)
+            return self._parts
+
+    # Inventory
+
+    def machines(self) -> Iterator[Machine]:
+        """Yield every machine, by name and then by id."""
+        return self._open.inventory.machines()
+
+    def machine(self, reference: str) -> Machine:
+        """Return the machine with this id, or else the only one with this name."""
+        return self._open.inventory.machine(reference)
+
+    def members(self, selector: Selector) -> Iterator[Machine]:
+        """Yield the machines of a folder, cluster, pool, datastore or tag."""
+        return self._open.inventory.members(selector)
+
+    def set_power(self, machine_id: MachineId, power: PowerState) -> None:
+        """Switch the machine on, or off without asking its guest; nothing happens when it is so already."""
+        parts = self._open
+        vm = parts.inventory.managed(machine_id)
+        values = read(parts.connection, vm, "name", "runtime.powerState")
+        is_off = values.get("runtime.powerState") == vim.VirtualMachine.PowerState.poweredOff
+        if is_off == (power is PowerState.OFF):
+            return
+        what = f"switching machine {plain_name(values['name'])!r} {power}"
+        switch = vm.PowerOffVM_Task if power is PowerState.OFF else vm.PowerOnVM_Task
+        wait(parts.connection, self._clock, parts.connection.call(what, switch), what, _POWER_PATIENCE_S)
+
+    # Snapshots
+
+    def create_snapshot(self, machine_id: MachineId, tag: str, options: SnapshotOptions = AS_IT_IS) -> Snapshot:
+        """Freeze all disks of the machine; returns the first call's snapshot for the same tag."""
+        return self._open.keeper.create(machine_id, tag, options)
+
+    def snapshots(self, machine_id: MachineId) -> list[Snapshot]:
+        """Return our snapshots of the machine, oldest first."""
+        try:
+            return self._open.keeper.of_machine(machine_id)
+        except MachineNotFound:
+            return []
+
+    def open_snapshots(self) -> Iterator[Snapshot]:
+        """Yield every snapshot of ours, machine by machine."""
+        for machine_id in machines_with_ours(self._open.connection):
+            yield from self.snapshots(machine_id)
+
+    def remove_snapshot(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
+        """Remove a snapshot and fold its data into the disks; nothing happens when it is gone already."""
+        parts = self._open
+        with suppress(SnapshotNotFound, MachineNotFound):
+            parts.hot_add.release_all(lambda: parts.keeper.frozen(machine_id, snapshot_id, with_files=True).disks)
+        parts.keeper.remove(machine_id, snapshot_id)
+
+    def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
+        """Open a frozen disk over the best way that works."""
+        parts = self._open
+        return parts.opener.open(self._frozen(parts, machine_id, snapshot_id, key, with_files=True))
+
+    def changed_spans(
+        self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, since: ChangeId
+    ) -> Iterator[Span]:
+        """Return what vSphere says changed since then. Raises `ChangeTrackingLost` at the call or while iterating."""
+        disk = self._frozen(self._open, machine_id, snapshot_id, key, with_files=False)
+        reason = reason_to_distrust(since, disk.facts.change_id)
+        if reason is not None:
+            raise ChangeTrackingLost(f"disk {key} of machine {machine_id}: {reason}")
+        return changed_areas(disk, since)
+
+    def reset_tracking(self, machine_id: MachineId) -> None:
+        """Switch change tracking off and on again."""
+        self._open.keeper.reset_tracking(machine_id)
+
+    # Restore targets
+
+    def prepare_target(
+        self,
+        token: str,
+        machine: Machine,
+        disks: Sequence[Disk],
+        replaces: MachineId | None,
+        placement: Placement = ANYWHERE,
+    ) -> RestoreTarget:
+        """Make a machine with empty disks, or return the target that was made for the token."""
+        return self._open.targets.prepare(token, machine, disks, replaces, placement)
+
+    def open_target(self, target_id: TargetId, key: DiskKey) -> DiskWriter:
+        """Open a disk of a target for writing."""
+        parts = self._open
+        vm, facts = parts.targets.opened(target_id, key)
+        return parts.writers.open(vm, facts)
+
+    def commit_target(self, target_id: TargetId) -> Machine:
+        """Name the new machine, or hand the disks over to the one they are for."""
+        return self._open.targets.commit(target_id)
+
+    def abandon_target(self, target_id: TargetId) -> None:
+        """Remove a target; nothing happens when it is gone or was committed."""
+        self._open.targets.abandon(target_id)
+
+    def targets(self) -> list[RestoreTarget]:
+        """Return the targets that were neither committed nor abandoned."""
+        return self._open.targets.pending()
+
+    @staticmethod
+    def _frozen(
+        parts: "_Parts", machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, *, with_files: bool
+    ) -> FrozenDiskInVSphere:
+        state = parts.keeper.frozen(machine_id, snapshot_id, with_files=with_files)
+        for facts in state.disks:
+            if facts.key == key:
+                return FrozenDiskInVSphere(
+                    connection=parts.connection, machine=state.machine, snapshot=state.snapshot, facts=facts
+                )
+        raise DiskNotFound(f"snapshot {snapshot_id} of machine {machine_id} has no disk {key!r}")
+
+
+class _Parts:
+    """What works once there is a session."""
+
+    def __init__(self, settings: VSphereSettings, clock: Clock) -> None:
+        self.connection = Connection(settings.endpoint)
+        self.inventory = VSphereInventory(self.connection)
+        guards = GuardRules(
+            free_space_min_percent=settings.free_space_min_percent,
+            snapshots_per_datastore_max=settings.snapshots_per_datastore_max,
+            is_foreign_refused=settings.is_foreign_refused,
+        )
+        rules = SnapshotRules(guards=guards, change_tracking=settings.change_tracking)
+        self.keeper = SnapshotKeeper(self.connection, self.inventory, clock, rules)
+        self.targets = TargetStore(self.connection, self.inventory, clock)
+        network = NetworkDisks(settings, clock)
+        self.hot_add = HotAdd(settings, self.connection, clock)
+        self.writers = DiskWriters(settings, self.connection, network)
+        self.opener = DiskOpener(settings, Datacenters(self.connection), network, self.hot_add)

@@ -1,0 +1,108 @@
+"""Opening frozen disks over the best way that works."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from holdfast.errors import ChangeTrackingLost, DiskReadFailed, HoldfastError
+from holdfast.model.plan import Transport, TransportMode
+from holdfast.model.spans import Span
+from holdfast.providers.ports import SourceDisk
+from holdfast.providers.raw_disks import FrozenDisk
+from holdfast.providers.vsphere import descriptors
+from holdfast.providers.vsphere.changes import ALLOCATED, FrozenDiskInVSphere, changed_areas
+from holdfast.providers.vsphere.datacenters import Datacenters
+from holdfast.providers.vsphere.folder_disk import DatastoreFile, FlatFile, FolderDisk, locate
+from holdfast.providers.vsphere.hot_add import HotAdd
+from holdfast.providers.vsphere.mounts import flat_path
+from holdfast.providers.vsphere.network_disk import NetworkDisks
+from holdfast.providers.vsphere.settings import VSphereSettings
+from holdfast.providers.vsphere.transport_rules import DiskPlace, candidates
+
+_Opener = Callable[[FrozenDiskInVSphere, Transport], SourceDisk]
+
+
+class DiskOpener:
+    """Opens the disks of snapshots."""
+
+    def __init__(
+        self, settings: VSphereSettings, datacenters: Datacenters, network: NetworkDisks, hot_add: HotAdd
+    ) -> None:
+        self._settings = settings
+        self._network = network
+        self._hot_add = hot_add
+        self._datacenters = datacenters
+        self._openers: Final[dict[TransportMode, _Opener]] = {
+            TransportMode.DIRECT: self._open_direct,
+            TransportMode.HOT_ADD: self._hot_add.open,
+            TransportMode.NETWORK: self._open_network,
+            TransportMode.HTTPS: self._open_folder,
+        }
+
+    def open(self, disk: FrozenDiskInVSphere) -> SourceDisk:
+        """Return the disk, opened the best way that works; what failed before is in its transport.
+
+        Raises `DiskReadFailed` with every reason when none works.
+        """
+        facts = disk.facts
+        place = DiskPlace(
+            datastore=facts.datastore,
+            is_mounted=facts.datastore in self._settings.mounts,
+            why_not_attached=self._why_not_attached(disk),
+            is_child=facts.is_child,
+        )
+        found = candidates(place, self._settings.transports)
+        failed: list[str] = []
+        for way in found.ways:
+            try:
+                return self._openers[way.mode](disk, msgspec.structs.replace(way, failed=tuple(failed)))
+            except HoldfastError as error:
+                failed.append(f"{way.mode}: {error.message}")
+        raise DiskReadFailed(
+            f"disk {facts.key} ({facts.label}, {facts.file}) cannot be read: {'; '.join((*found.left_out, *failed))}",
+            hint="Repair a way, or allow another in `transports` of the provider; see docs/providers/vsphere.md.",
+        )
+
+    def _why_not_attached(self, disk: FrozenDiskInVSphere) -> str:
+        if TransportMode.HOT_ADD not in self._settings.transports:
+            return "not among `transports`"
+        return self._hot_add.why_not(disk.machine)
+
+    def _open_direct(self, disk: FrozenDiskInVSphere, way: Transport) -> SourceDisk:
+        return FrozenDisk(flat_path(self._settings.mounts, disk.facts), way)
+
+    def _open_network(self, disk: FrozenDiskInVSphere, way: Transport) -> SourceDisk:
+        opened = self._network.open(disk, way, partial(allocated_areas, disk))
+        if opened.size_bytes != disk.facts.size_bytes:
+            opened.close()
+            raise DiskReadFailed(f"nbdkit serves {opened.size_bytes} bytes, the disk has {disk.facts.size_bytes}")
+        return opened
+
+    def _open_folder(self, disk: FrozenDiskInVSphere, way: Transport) -> SourceDisk:
+        facts, connection = disk.facts, disk.connection
+        wanted = DatastoreFile(datacenter=self._datacenters.path_of(disk.machine), path=facts.file)
+        found, content = locate(connection, wanted, descriptors.SIZE_MAX)
+        name = descriptors.flat_file(content.decode("utf-8", "replace"), facts.size_bytes, facts.file)
+        flat = msgspec.structs.replace(found, path=f"{facts.file.rpartition('/')[0]}/{name}")
+        return FolderDisk(
+            connection, FlatFile(file=flat, size_bytes=facts.size_bytes), way, partial(allocated_areas, disk)
+        )
+
+
+def allocated_areas(disk: FrozenDiskInVSphere) -> Iterator[Span]:
+    """Yield, sorted, what was ever written to the disk, as change tracking knows it; all of it where it does not."""
+    whole = Span(0, disk.facts.size_bytes)
+    if disk.facts.change_id is None:
+        yield whole
+        return
+    areas = changed_areas(disk, ALLOCATED)
+    try:
+        first = list(itertools.islice(areas, 1))
+    except ChangeTrackingLost:
+        # Some datastores do not tell; then everything is read, which is slower and not less.
+        yield whole
+        return
+    yield from itertools.chain(first, areas)

@@ -1,0 +1,219 @@
+"""Snapshots of machines: taking, finding and removing ours.
+
+Ours are known by their description. A snapshot whose creation was never confirmed is found by it too, because a
+repeated call waits for whatever still changes the machine's snapshots before it looks.
+"""
+
+from typing import Any, Final
+
+import msgspec
+from pyVmomi import vim
+
+from holdfast.clock import Clock
+from holdfast.errors import HoldfastError, MachineNotFound, QuiesceFailed, SnapshotFailed, SnapshotRefused
+from holdfast.model.ids import MachineId, SnapshotId
+from holdfast.model.machine import PowerState, Quiesce, Snapshot, SnapshotOptions
+from holdfast.providers.vsphere.connection import Connection
+from holdfast.providers.vsphere.frozen import RESTLESS, Frozen, FrozenStates, described, is_restless
+from holdfast.providers.vsphere.guards import GuardRules, check_snapshot
+from holdfast.providers.vsphere.inventory import VSphereInventory
+from holdfast.providers.vsphere.labels import SnapshotLabel, snapshot_description, snapshot_name
+from holdfast.providers.vsphere.machine_view import MachineView, MachineViewer, Patience
+from holdfast.providers.vsphere.snapshot_tree import foreign, ours
+from holdfast.providers.vsphere.tasks import wait
+
+CREATE_PATIENCE_S: Final = 900.0
+"""A quiesced snapshot waits for its guest; vSphere itself gives up after 15 minutes."""
+REMOVE_PATIENCE_S: Final = 4 * 3600.0
+"""Folding a large delta into its disk takes hours on a busy datastore."""
+_CONSOLIDATIONS_MAX: Final = 5
+_SWITCHING: Final = ""
+"""Tag of the snapshot that is taken and removed to switch change tracking on; no caller's tag is empty."""
+
+
+class SnapshotRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator wants of snapshots."""
+
+    guards: GuardRules = GuardRules()
+    change_tracking: bool = True
+    """Switch change tracking on where it is off and can be."""
+
+
+class SnapshotKeeper:
+    """The snapshots of one vCenter that are ours."""
+
+    def __init__(self, connection: Connection, inventory: VSphereInventory, clock: Clock, rules: SnapshotRules) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._rules = rules
+        self._viewer = MachineViewer(connection, inventory, clock)
+        self._states = FrozenStates(connection, inventory)
+
+    def create(self, machine_id: MachineId, tag: str, options: SnapshotOptions) -> Snapshot:
+        """Freeze a machine, or return the snapshot that carries the tag already."""
+        view = self._swept(machine_id)
+        known = [(entry, label) for entry, label in ours(view.tree) if label.tag == tag]
+        for entry, label in known:
+            self._check_rest(view.name, entry, label, options)
+        for snapshot in self._states.of_entries(machine_id, view.vm, known):
+            return snapshot
+        check_snapshot(view.name, foreign(view.tree), list(view.datastores()), self._rules.guards)
+        label = SnapshotLabel(tag=tag, power=view.power, notes=self._track(view))
+        label, taken = self._take(view, label, options.quiesce)
+        try:
+            entry, state = self._states.of_tree(machine_id, taken)
+        except MachineNotFound as error:
+            raise SnapshotFailed(
+                f"the snapshot {tag!r} of machine {view.name!r} is gone as soon as it was taken"
+            ) from error
+        self._check_rest(view.name, entry, label, options)
+        return described(machine_id, entry, label, state)
+
+    def of_machine(self, machine_id: MachineId) -> list[Snapshot]:
+        """Return our snapshots of a machine, oldest first. Raises `MachineNotFound`."""
+        view = self._viewer.settled(machine_id, _patience())
+        return self._states.of_entries(machine_id, view.vm, ours(view.tree))
+
+    def remove(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
+        """Remove a snapshot of ours and fold its data into the disks; nothing happens when it is gone.
+
+        Raises `SnapshotFailed` when files of the snapshot stay behind.
+        """
+        try:
+            found = self._to_remove(machine_id, snapshot_id)
+            if found is not None:
+                self._removed(found, f"removing snapshot {snapshot_id} of machine {machine_id}")
+                self._states.forget(machine_id, snapshot_id)
+            self._consolidate(machine_id)
+        except MachineNotFound:
+            return
+
+    def reset_tracking(self, machine_id: MachineId) -> None:
+        """Switch change tracking off and on, each made true by a snapshot that is taken and removed.
+
+        Raises `SnapshotRefused` when the machine has snapshots, which keep tracking as it is.
+        """
+        view = self._swept(machine_id)
+        if view.tree:
+            raise SnapshotRefused(
+                f"machine {view.name!r} has snapshots, so its change tracking cannot be reset",
+                hint="Remove them, or wait until its backup has ended.",
+            )
+        what = f"resetting the change tracking of machine {view.name!r}"
+        for is_on in (False, True):
+            self._switch_tracking(view.vm, what, is_on=is_on)
+            self._cycle(view.vm, what)
+
+    def frozen(self, machine_id: MachineId, snapshot_id: SnapshotId, *, with_files: bool) -> Frozen:
+        """Return what a snapshot of ours froze; without the need for its files, as it was seen before.
+
+        Raises `SnapshotNotFound`.
+        """
+        known = None if with_files else self._states.remembered(machine_id, snapshot_id)
+        return known if known is not None else self._states.look(machine_id, snapshot_id)
+
+    # Taking
+
+    def _track(self, view: MachineView) -> tuple[str, ...]:
+        """Switch change tracking on where that is wanted and possible; return what stays undone, in words."""
+        if not self._rules.change_tracking or view.values.get("config.changeTrackingEnabled"):
+            return ()
+        if not view.values.get("capability.changeTrackingSupported"):
+            return ("changes are not tracked: the machine's hardware version does not support it",)
+        if view.tree:
+            return ("changes are not tracked: tracking cannot be switched on while the machine has snapshots",)
+        what = f"switching change tracking of machine {view.name!r} on"
+        try:
+            self._switch_tracking(view.vm, what, is_on=True)
+        except HoldfastError as error:
+            return (f"changes are not tracked: {error.message}",)
+        # It takes effect at the next snapshot, whose own change ids belong to the time before.
+        self._cycle(view.vm, what)
+        return ()
+
+    def _switch_tracking(self, vm: Any, what: str, *, is_on: bool) -> None:
+        spec = vim.vm.ConfigSpec(changeTrackingEnabled=is_on)
+        task = self._connection.call(what, lambda: vm.ReconfigVM_Task(spec))
+        wait(self._connection, self._clock, task, what, CREATE_PATIENCE_S)
+
+    def _swept(self, machine_id: MachineId) -> MachineView:
+        """Look at a machine, without what a call that died while it switched change tracking on has left."""
+        counts = self._rules.guards.snapshots_per_datastore_max > 0
+        view = self._viewer.settled(machine_id, _patience(), with_neighbours=counts)
+        left = [entry for entry, label in ours(view.tree) if label.tag == _SWITCHING]
+        for entry in left:
+            self._removed(entry.snapshot, f"removing snapshot {entry.name!r} of machine {view.name!r}")
+        return self._viewer.settled(machine_id, _patience(), with_neighbours=counts) if left else view
+
+    def _cycle(self, vm: Any, what: str) -> None:
+        """Take a snapshot and remove it, which makes the machine open its disks anew."""
+        label = SnapshotLabel(tag=_SWITCHING, notes=("taken and removed to switch change tracking on",))
+        snapshot = self._snapshot(vm, label, what, is_quiesced=False)
+        self._removed(snapshot, what)
+
+    def _take(self, view: MachineView, label: SnapshotLabel, quiesce: Quiesce) -> tuple[SnapshotLabel, Any]:
+        """Take the snapshot as the policy says; return the label that it got, and it."""
+        vm, what = view.vm, f"taking a snapshot of machine {view.name!r}"
+        if quiesce is Quiesce.NEVER or label.power is PowerState.OFF:
+            return label, self._snapshot(vm, label, what, is_quiesced=False)
+        label = msgspec.structs.replace(label, is_rest_asked=True)
+        try:
+            return label, self._snapshot(vm, label, what, is_quiesced=True)
+        except (QuiesceFailed, SnapshotFailed) as error:
+            if quiesce is Quiesce.REQUIRE:
+                raise QuiesceFailed(error.message) from error
+            notes = (*label.notes, f"crash-consistent: {error.message}")
+            label = msgspec.structs.replace(label, notes=notes, is_rest_asked=False)
+            return label, self._snapshot(vm, label, what, is_quiesced=False)
+
+    def _snapshot(self, vm: Any, label: SnapshotLabel, what: str, *, is_quiesced: bool) -> Any:
+        name, description = snapshot_name(label.tag), snapshot_description(label)
+        task = self._connection.call(
+            what,
+            lambda: vm.CreateSnapshot_Task(name=name, description=description, memory=False, quiesce=is_quiesced),
+        )
+        return wait(self._connection, self._clock, task, what, CREATE_PATIENCE_S)
+
+    def _check_rest(self, name: str, entry: Any, label: SnapshotLabel, options: SnapshotOptions) -> None:
+        """Remove a snapshot for which the guest had to come to rest and did not, and raise `QuiesceFailed`."""
+        if options.quiesce is Quiesce.REQUIRE and is_restless(entry, label):
+            self._removed(entry.snapshot, f"removing snapshot {entry.snapshot._moId} of machine {name!r}")
+            raise QuiesceFailed(f"taking a snapshot of machine {name!r}: {RESTLESS}")
+
+    # Removing
+
+    def _to_remove(self, machine_id: MachineId, snapshot_id: SnapshotId) -> Any:
+        """Return a snapshot of ours that may still be there, or None."""
+        known = self._states.remembered(machine_id, snapshot_id)
+        if known is not None:
+            return known.snapshot
+        view = self._viewer.settled(machine_id, _patience())
+        return next((entry.snapshot for entry, _ in ours(view.tree) if entry.snapshot._moId == snapshot_id), None)
+
+    def _removed(self, snapshot: Any, what: str) -> None:
+        try:
+            task = self._connection.call(
+                what, lambda: snapshot.RemoveSnapshot_Task(removeChildren=False, consolidate=True)
+            )
+            wait(self._connection, self._clock, task, what, REMOVE_PATIENCE_S)
+        except MachineNotFound:
+            return  # an earlier call or somebody else removed it
+
+    def _consolidate(self, machine_id: MachineId) -> None:
+        """Fold what a removal left behind, for as long as vSphere says that there is something."""
+        view = self._viewer.settled(machine_id, _patience())
+        what = f"consolidating the disks of machine {view.name!r}"
+        for _ in range(_CONSOLIDATIONS_MAX):
+            if not view.values.get("runtime.consolidationNeeded"):
+                return
+            task = self._connection.call(what, view.vm.ConsolidateVMDisks_Task)
+            wait(self._connection, self._clock, task, what, REMOVE_PATIENCE_S)
+            view = self._viewer.settled(machine_id, _patience())
+        raise SnapshotFailed(
+            f"the disks of machine {view.name!r} still need consolidation after {_CONSOLIDATIONS_MAX} attempts",
+            hint="Look for disks of this machine that are attached to a proxy, detach them, and consolidate again.",
+        )
+
+
+def _patience() -> Patience:
+    return Patience(creation_s=CREATE_PATIENCE_S, removal_s=REMOVE_PATIENCE_S)

@@ -1,0 +1,280 @@
+"""Restore targets: a machine of ours holds the empty disks until they are committed.
+
+It is called ``holdfast-restore-<target>``, is never on, and carries the request in its extra configuration. A commit of
+a new machine gives it its name. A commit that replaces disks hands them over to the machine in one reconfiguration,
+which also leaves a note of it there; what comes after, removing the old files and the empty machine, may be repeated.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from pyVmomi import vim
+
+from holdfast.clock import Clock
+from holdfast.errors import DiskNotFound, MachineNotFound, RequestInvalid
+from holdfast.model.ids import DiskKey, MachineId, TargetId, folder_name
+from holdfast.model.machine import Disk, Machine, Placement, RestoreTarget
+from holdfast.providers.checks import check_disks, target_id_of
+from holdfast.providers.vsphere import staging
+from holdfast.providers.vsphere.connection import Connection
+from holdfast.providers.vsphere.devices import disks_of
+from holdfast.providers.vsphere.disk_rules import DiskFacts
+from holdfast.providers.vsphere.hardware import Hardware, connected, hardware_in
+from holdfast.providers.vsphere.inventory import VSphereInventory
+from holdfast.providers.vsphere.labels import is_staging, staging_name
+from holdfast.providers.vsphere.names import escaped_name, plain_name
+from holdfast.providers.vsphere.placing import Place, check_name, place_beside, place_for
+from holdfast.providers.vsphere.properties import extra_of, read, walk
+from holdfast.providers.vsphere.swapping import Swapper
+from holdfast.providers.vsphere.target_state import (
+    STATE_KEY,
+    StagedDisk,
+    TargetState,
+    decode_state,
+    encode,
+    instance_uuid,
+    is_target_id,
+    replaced_by,
+    replacing,
+    with_files,
+)
+from holdfast.providers.vsphere.tasks import wait
+
+_PATIENCE_S: Final = 1800.0
+_FACTS: Final = ("name", "parent", "config.extraConfig", "config.hardware.device", "runtime.powerState")
+
+
+class TargetStore:
+    """The restore targets of one vCenter."""
+
+    def __init__(self, connection: Connection, inventory: VSphereInventory, clock: Clock) -> None:
+        self._connection = connection
+        self._inventory = inventory
+        self._clock = clock
+        self._swapper = Swapper(connection, inventory, clock)
+
+    def prepare(
+        self, token: str, machine: Machine, disks: Sequence[Disk], replaces: MachineId | None, placement: Placement
+    ) -> RestoreTarget:
+        """Make a machine with empty disks, or return the target that the token stands for."""
+        target_id = target_id_of(token)
+        if replaces is not None:
+            target_id = replacing(target_id, replaces)
+        target = RestoreTarget(target_id=target_id, machine_name=machine.name, disks=tuple(disks), replaces=replaces)
+        check_disks(target)
+        found = self._find(target.target_id)
+        if found is not None and found.state.is_complete:
+            if found.state.target != target:
+                raise RequestInvalid(f"target {target.target_id} was prepared for another request by the same token")
+            return target
+        place = self._place(target, machine, placement)
+        if found is not None:
+            self._destroy(found.vm, f"removing the unfinished target {target.target_id}")
+        hardware = connected(hardware_in(machine.configuration), placement.networks)
+        return self._build(target, hardware, place)
+
+    def opened(self, target_id: TargetId, key: DiskKey) -> tuple[Any, DiskFacts]:
+        """Return the machine that holds a disk of a target, and the disk."""
+        found = self._required(target_id)
+        if not is_staging(found.name):
+            raise RequestInvalid(f"target {target_id} is committed already")
+        disk = found.state.disk(key)
+        if disk is None:
+            raise DiskNotFound(f"target {target_id} has no disk {key!r}")
+        for facts in disks_of(found.devices):
+            if facts.key == disk.device:
+                return found.vm, facts
+        raise RequestInvalid(f"target {target_id} is being committed")
+
+    def commit(self, target_id: TargetId) -> Machine:
+        """Give the machine its name, or hand its disks over. Idempotent."""
+        found = self._find(target_id)
+        if found is None:
+            return self._swapper.committed(target_id, self._replaced(target_id))
+        replaces = found.state.replaces
+        if replaces is not None:
+            machine = self._swapper.swap(found.state, replaces, found.vm)
+            self._destroy(found.vm, f"removing what is left of target {target_id}")
+            return machine
+        if is_staging(found.name):
+            self._publish(found)
+        return self._inventory.described(found.vm)
+
+    def abandon(self, target_id: TargetId) -> None:
+        """Remove a target that was not committed; a swap that was begun is completed."""
+        found = self._find(target_id)
+        if found is None or not is_staging(found.name):
+            return
+        if found.state.replaces is not None and self._swapper.is_swapped(found.state.replaces, target_id):
+            self.commit(target_id)
+            return
+        self._swapper.give_back(found.state, found.vm)
+        self._destroy(found.vm, f"removing target {target_id}")
+
+    def pending(self) -> list[RestoreTarget]:
+        """Return the targets that were neither committed nor abandoned, also those whose preparation died."""
+        found = []
+        for vm, values in walk(self._connection, vim.VirtualMachine, ("name",)):
+            if is_staging(values["name"]):
+                held = self._held(vm)
+                if held is not None:
+                    found.append(held.state.target)
+        return found
+
+    # Preparing
+
+    def _place(self, target: RestoreTarget, machine: Machine, placement: Placement) -> Place:
+        needed = sum(disk.size_bytes for disk in target.disks)
+        if target.replaces is None:
+            place = place_for(self._connection, hardware_in(machine.configuration), needed, placement)
+            check_name(self._connection, place.folder, target.machine_name)
+            return place
+        vm = self._inventory.managed(target.replaces)
+        self._swapper.check_replaceable(vm, [disk.key for disk in target.disks])
+        return place_beside(self._connection, vm, needed)
+
+    def _build(self, target: RestoreTarget, hardware: Hardware, place: Place) -> RestoreTarget:
+        """Create the machine with its disks in one call; then note what files they got."""
+        staged = tuple(
+            StagedDisk(key=disk.key, size_bytes=disk.size_bytes, device=DiskKey(""), file="", controller=0, unit=0)
+            for disk in target.disks
+        )
+        state = TargetState(
+            target_id=target.target_id,
+            machine_name=target.machine_name,
+            disks=staged,
+            replaces=target.replaces,
+            is_complete=False,
+        )
+        controllers, slots = staging.slots_of(hardware, target.disks)
+        name = folder_name(target.machine_name, target.target_id)
+        folder = f"[{place.datastore}] {name}"
+        changes = [*staging.controller_changes(controllers)]
+        for number, disk in enumerate(target.disks):
+            file = f"{place.beside or folder}/{name}-{number}.vmdk"
+            changes.append(staging.new_disk(slots[disk.key], disk.size_bytes, file, number=number))
+        if target.replaces is None:
+            changes += staging.card_changes(hardware.networks, self._networks(place))
+        spec = _machine_spec(target, hardware, f"{folder}/{name}.vmx")
+        spec.deviceChange = changes
+        spec.extraConfig = [_option(STATE_KEY, encode(state))]
+        what = f"making disks for the restore of machine {target.machine_name!r}"
+        task = self._connection.call(what, lambda: place.folder.CreateVM_Task(spec, place.pool, None))
+        vm = wait(self._connection, self._clock, task, what, _PATIENCE_S)
+        self._note(vm, with_files(state, self._files(vm, slots, target)), what)
+        return target
+
+    def _files(self, vm: Any, slots: dict[DiskKey, staging.Slot], target: RestoreTarget) -> list[DiskFacts]:
+        """Return the disks that the machine got, in the order of the request."""
+        devices = read(self._connection, vm, "config.hardware.device").get("config.hardware.device") or ()
+        facts = {(one.controller, one.unit): one for one in disks_of(devices)}
+        by_file = sorted(facts.values(), key=lambda one: one.file)
+        if len(by_file) != len(target.disks):
+            raise RequestInvalid(f"target {target.target_id} has {len(by_file)} disks instead of {len(target.disks)}")
+        found = []
+        for number, disk in enumerate(target.disks):
+            slot = slots[disk.key]
+            found.append(facts.get((slot.controller, slot.unit)) or _with_number(by_file, number))
+        return found
+
+    def _networks(self, place: Place) -> dict[str, Any]:
+        return {
+            values["name"]: network
+            for network, values in walk(self._connection, vim.Network, ("name",), place.datacenter)
+        }
+
+    def _note(self, vm: Any, state: TargetState, what: str) -> None:
+        spec = vim.vm.ConfigSpec(extraConfig=[_option(STATE_KEY, encode(state))])
+        task = self._connection.call(what, lambda: vm.ReconfigVM_Task(spec))
+        wait(self._connection, self._clock, task, what, _PATIENCE_S)
+
+    # Finding
+
+    def _find(self, target_id: TargetId) -> "_Held | None":
+        if not is_target_id(target_id):
+            return None
+        search, uuid = self._connection.content.searchIndex, instance_uuid(target_id)
+        vm = self._connection.call(
+            f"looking for target {target_id}",
+            lambda: search.FindByUuid(datacenter=None, uuid=uuid, vmSearch=True, instanceUuid=True),
+        )
+        return None if vm is None else self._held(vm)
+
+    def _replaced(self, target_id: TargetId) -> MachineId:
+        """Return the machine that a target replaced. Raises `RequestInvalid` when its id names none."""
+        machine_id = replaced_by(target_id)
+        if machine_id is None:
+            raise RequestInvalid(f"there is no restore target {target_id!r}")
+        return machine_id
+
+    def _required(self, target_id: TargetId) -> "_Held":
+        found = self._find(target_id)
+        if found is None:
+            raise RequestInvalid(f"there is no restore target {target_id!r}")
+        return found
+
+    def _held(self, vm: Any) -> "_Held | None":
+        try:
+            values = read(self._connection, vm, *_FACTS)
+        except MachineNotFound:
+            return None
+        text = extra_of(values, STATE_KEY)
+        if text is None:
+            return None
+        name = plain_name(values["name"])
+        devices = tuple(values.get("config.hardware.device") or ())
+        return _Held(vm=vm, name=name, folder=values["parent"], devices=devices, state=decode_state(text, name))
+
+    # Ending
+
+    def _publish(self, found: "_Held") -> None:
+        name = found.state.machine_name
+        check_name(self._connection, found.folder, name)
+        what = f"naming the restored machine {name!r}"
+        task = self._connection.call(what, lambda: found.vm.Rename_Task(escaped_name(name)))
+        wait(self._connection, self._clock, task, what, _PATIENCE_S)
+
+    def _destroy(self, vm: Any, what: str) -> None:
+        try:
+            wait(self._connection, self._clock, self._connection.call(what, vm.Destroy_Task), what, _PATIENCE_S)
+        except MachineNotFound:
+            return  # gone already
+
+
+class _Held(msgspec.Struct, frozen=True, kw_only=True):
+    """A target as it was found."""
+
+    vm: Any
+    name: str
+    folder: Any
+    devices: tuple[Any, ...]
+    state: TargetState
+
+
+def _option(key: str, value: str) -> Any:
+    return vim.option.OptionValue(key=key, value=value)
+
+
+def _with_number(by_file: list[DiskFacts], number: int) -> DiskFacts:
+    """Return the disk whose file carries a number; a server may have moved it to another slot."""
+    return next(one for one in by_file if one.file.endswith(f"-{number}.vmdk"))
+
+
+def _machine_spec(target: RestoreTarget, hardware: Hardware, path: str) -> Any:
+    spec = vim.vm.ConfigSpec(
+        name=staging_name(target.target_id),
+        instanceUuid=instance_uuid(target.target_id),
+        guestId=hardware.guest,
+        annotation=hardware.notes,
+        numCPUs=hardware.cpus,
+        numCoresPerSocket=hardware.cores_per_socket,
+        memoryMB=hardware.memory_mib,
+        firmware=hardware.firmware,
+        files=vim.vm.FileInfo(vmPathName=path),
+    )
+    if hardware.version:
+        spec.version = hardware.version
+    if hardware.is_secure_boot:
+        spec.bootOptions = vim.vm.BootOptions(efiSecureBootEnabled=True)
+    return spec

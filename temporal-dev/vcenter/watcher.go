@@ -1,0 +1,81 @@
+package main
+
+import (
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// watcher hears of every object that comes, changes and goes, under that object's lock.
+type watcher struct {
+	lab *lab
+}
+
+// Reference satisfies the registry's interface; it is no object of the API.
+func (w *watcher) Reference() ref {
+	return types.ManagedObjectReference{Type: "LabWatcher", Value: "lab-watcher"}
+}
+
+// PutObject completes a new machine: strict clients refuse empty texts where an enumeration stands.
+func (w *watcher) PutObject(_ *simulator.Context, object mo.Reference) {
+	switch x := object.(type) {
+	case *simulator.VirtualMachine:
+		completeRuntime(&x.Runtime)
+		completeRuntime(&x.Summary.Runtime)
+		x.Capability.ChangeTrackingSupported = true
+		w.lab.records.touch(x.Self)
+	}
+}
+
+// UpdateObject keeps files and books in step with a machine's devices.
+func (w *watcher) UpdateObject(_ *simulator.Context, object mo.Reference, changes []types.PropertyChange) {
+	vm, ok := object.(*mo.VirtualMachine)
+	if !ok {
+		return
+	}
+	w.lab.records.touch(vm.Self)
+	for _, change := range changes {
+		switch change.Name {
+		case "config.hardware.device":
+			w.lab.disks.devicesChanged(vm)
+		case "runtime.powerState":
+			completeRuntime(&vm.Runtime)
+			completeRuntime(&vm.Summary.Runtime)
+			if vm.Runtime.PowerState != types.VirtualMachinePowerStatePoweredOn {
+				w.lab.guests.killAll(vm.Self)
+				stopTools(vm)
+			}
+		}
+	}
+}
+
+// RemoveObject forgets what we know of an object.
+func (w *watcher) RemoveObject(_ *simulator.Context, r ref) {
+	w.lab.unwrap(r)
+	if r.Type == "VirtualMachine" {
+		w.lab.disks.forget(r)
+		w.lab.tracks.forget(r)
+		w.lab.records.forget(r)
+	}
+}
+
+// stopTools shows the tools of a guest as it is without power.
+func stopTools(vm *mo.VirtualMachine) {
+	if vm.Guest == nil || vm.Guest.ToolsRunningStatus == "" {
+		return
+	}
+	vm.Guest.ToolsRunningStatus = string(types.VirtualMachineToolsRunningStatusGuestToolsNotRunning)
+	vm.Guest.GuestState = string(types.VirtualMachineGuestStateNotRunning)
+	if vm.Guest.ToolsStatus == types.VirtualMachineToolsStatusToolsOk {
+		vm.Guest.ToolsStatus = types.VirtualMachineToolsStatusToolsNotRunning
+	}
+}
+
+func completeRuntime(runtime *types.VirtualMachineRuntimeInfo) {
+	if runtime.FaultToleranceState == "" {
+		runtime.FaultToleranceState = types.VirtualMachineFaultToleranceStateNotConfigured
+	}
+	if runtime.RecordReplayState == "" {
+		runtime.RecordReplayState = types.VirtualMachineRecordReplayStateInactive
+	}
+}

@@ -1,0 +1,117 @@
+"""How much of a disk is read, why, and what is not believed."""
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from holdfast.model.ids import DiskKey
+from holdfast.model.plan import ReadMode
+from holdfast.model.spans import Span
+from holdfast.providers.local.hypervisor import LocalProvider
+from tests.activities.lab import PIECE, Lab, run, write_disk
+
+SIZE = 48 * PIECE + 512
+
+
+def test_a_first_point_is_read_in_full_without_its_holes(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    copied, point = lab.back_up(machine)
+    assert (copied.decision.mode, copied.note) == (ReadMode.FULL, "")
+    assert copied.figures.size_bytes == copied.figures.processed_bytes == SIZE
+    assert copied.figures.read_bytes < 40 * PIECE
+    assert lab.restored(machine, point) == lab.content(machine)
+
+
+def test_an_increment_reads_only_what_changed(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    lab.overwrite(machine, 5 * PIECE + 100, 2 * PIECE)
+    copied, point = lab.back_up(machine, "s2")
+    assert (copied.decision.mode, copied.note, point.kind) == (ReadMode.CHANGED, "", "increment")
+    assert copied.figures.read_bytes == 3 * PIECE
+    assert lab.restored(machine, point) == lab.content(machine)
+
+
+def test_lost_change_tracking_becomes_a_comparison_that_says_so(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    lab.overwrite(machine, 5 * PIECE, PIECE)
+    shutil.rmtree(lab.root / "provider" / "tracking" / machine.machine_id)
+    copied, point = lab.back_up(machine, "s2")
+    assert copied.decision.mode is ReadMode.COMPARED
+    assert "change tracking was lost" in copied.decision.reason
+    assert copied.note == f"read in full and compared instead of only what changed: {copied.decision.reason}"
+    assert copied.figures.transferred_bytes < 2 * PIECE, "only what differs is stored"
+    assert lab.restored(machine, point) == lab.content(machine)
+
+
+def test_a_change_that_tracking_left_out_is_found_and_everything_is_compared(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = LocalProvider.changed_spans
+
+    def changed_spans(*arguments: Any) -> Iterator[Span]:
+        return (span for span in usual(*arguments) if span.start != 5 * PIECE)
+
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    lab.overwrite(machine, 5 * PIECE, PIECE)
+    lab.overwrite(machine, 9 * PIECE, PIECE)
+    monkeypatch.setattr(LocalProvider, "changed_spans", changed_spans)
+    copied, point = lab.back_up(machine, "s2")
+    assert copied.decision.mode is ReadMode.COMPARED
+    assert copied.decision.reason == f"change tracking left a change out, found at offset {5 * PIECE}"
+    assert "left a change out" in copied.note
+    assert lab.restored(machine, point) == lab.content(machine)
+
+
+def test_tracking_is_believed_when_nothing_shall_be_sampled(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    lab.overwrite(machine, 5 * PIECE, PIECE)
+    monkeypatch.setattr(LocalProvider, "changed_spans", lambda *_: iter(()))
+    request = msgspec.structs.replace(lab.begun(machine, "s2"), sample_bytes=0)
+    copied = run(lab.transfers.copy_disk, request)
+    assert (copied.decision.mode, copied.note, copied.figures.read_bytes) == (ReadMode.CHANGED, "", 0)
+
+
+def test_tracking_that_was_switched_off_is_noted(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    lab.provider = LocalProvider(lab.root / "provider", lab.clock, change_tracking=False)
+    copied, _ = lab.back_up(machine, "s2")
+    assert copied.decision.mode is ReadMode.COMPARED
+    assert "does not track changes" in copied.note
+
+
+def test_a_provider_that_never_tracked_is_no_news(lab: Lab) -> None:
+    lab.provider = LocalProvider(lab.root / "provider", lab.clock, change_tracking=False)
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    copied, _ = lab.back_up(machine, "s2")
+    assert (copied.decision.mode, copied.note) == (ReadMode.COMPARED, "")
+
+
+def test_a_comparison_that_was_asked_for_is_no_news(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    request = msgspec.structs.replace(lab.begun(machine, "s2"), distrust_changes=True)
+    copied = run(lab.transfers.copy_disk, request)
+    assert (copied.decision.mode, copied.note) == (ReadMode.COMPARED, "")
+    assert copied.figures.transferred_bytes == 0
+
+
+def test_a_disk_the_parent_did_not_have_is_read_in_full(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    _, first = lab.back_up(machine)
+    added = write_disk(lab.root / "added.raw", lab.chance, 4 * PIECE)
+    other = lab.provider.add_machine("other", {DiskKey("disk1"): added})
+    snapshot = lab.freeze(other, "s2")
+    renamed = msgspec.structs.replace(snapshot.machine, machine_id=machine.machine_id, name=machine.name)
+    opened = lab.begin(msgspec.structs.replace(snapshot, machine_id=machine.machine_id, machine=renamed))
+    assert (opened.chain, opened.parent_number) == (first.chain, first.number)
+    request = msgspec.structs.replace(lab.copy_request(snapshot, opened), disk=DiskKey("disk1"))
+    assert run(lab.transfers.copy_disk, request).decision.mode is ReadMode.FULL

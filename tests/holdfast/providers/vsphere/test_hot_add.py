@@ -1,0 +1,202 @@
+"""Disks are attached to the proxy, read there, and detached whatever happens."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import pytest
+
+from holdfast.clock import SystemClock
+from holdfast.errors import DiskReadFailed
+from holdfast.model.machine import Machine, PowerState
+from holdfast.model.plan import TransportMode
+from holdfast.model.spans import Span
+from holdfast.providers.vsphere import hot_add
+from holdfast.providers.vsphere.hot_add import readings
+from holdfast.providers.vsphere.provider import VSphereProvider
+from holdfast.providers.vsphere.settings import VSphereSettings
+from holdfast.testing.provider_bench import MIB, Subject, assert_same, read_all
+from tests.holdfast.providers.vsphere.bench import VSphereBench
+from tests.lab.vcenter.client import Client, disks
+
+pytestmark = pytest.mark.vsphere
+
+BORROWED = "independent_nonpersistent"
+
+
+class Proxy:
+    """A machine of the lab that plays the host of the tests, with a kernel that shows attached disks."""
+
+    def __init__(self, bench: VSphereBench, devices: Path) -> None:
+        self.bench = bench
+        self.devices = devices
+        self.machine: Machine = bench.make_machine("proxy", [MIB])
+        bench.provider.set_power(self.machine.machine_id, PowerState.ON)
+        self.vm: Any = bench.vm(self.machine.machine_id)
+
+    @property
+    def settings(self) -> VSphereSettings:
+        return msgspec.structs.replace(
+            self.bench.settings,
+            transports=(TransportMode.HOT_ADD,),
+            proxy_uuid=self.vm.config.uuid,
+        )
+
+    def attached(self) -> list[Any]:
+        return [disk for disk in disks(self.vm.config) if disk.backing.diskMode == BORROWED]
+
+    @contextmanager
+    def kernel(self, client: Client) -> Iterator[None]:
+        """Show each attached disk by its worldwide name, as the kernel of a guest does."""
+        stopped = threading.Event()
+
+        def show() -> None:
+            while not stopped.wait(0.01):
+                entries = client.control("GET", f"/disks?machine={quote(self.vm._moId)}")
+                paths = {entry["key"]: Path(entry["path"]) for entry in entries}
+                shown = {self.name(disk): paths[disk.key] for disk in self.attached() if disk.key in paths}
+                for link in self.devices.iterdir():
+                    if link.name not in shown:
+                        link.unlink()
+                for name, path in shown.items():
+                    if not (self.devices / name).is_symlink():
+                        (self.devices / name).symlink_to(path)
+
+        thread = threading.Thread(target=show)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            thread.join()
+
+    def name(self, disk: Any) -> str:
+        return f"wwn-0x{disk.backing.uuid.replace('-', '').lower()}"
+
+
+@pytest.fixture
+def proxy(bench: VSphereBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Proxy:
+    devices = tmp_path / "by-id"
+    devices.mkdir()
+    monkeypatch.setattr(hot_add, "DEVICES", devices)
+    return Proxy(bench, devices)
+
+
+@pytest.fixture
+def provider(proxy: Proxy) -> Iterator[VSphereProvider]:
+    with VSphereProvider(proxy.settings, SystemClock()) as provider:
+        yield provider
+
+
+def frozen(bench: VSphereBench) -> Subject:
+    subject = Subject(bench, "web", 4 * MIB, 2 * MIB)
+    subject.write(Span(MIB, MIB))
+    return subject
+
+
+def test_a_frozen_disk_is_read_at_the_proxy_and_detached_when_closed(
+    bench: VSphereBench, proxy: Proxy, provider: VSphereProvider, vc: Client
+) -> None:
+    subject = frozen(bench)
+    snapshot = subject.snapshot("tag")
+    content = subject.content.copy()
+    subject.write(Span(0, MIB))
+    with proxy.kernel(vc), provider.open_disk(subject.machine_id, snapshot.snapshot_id, subject.key) as disk:
+        assert disk.transport.mode is TransportMode.HOT_ADD
+        assert disk.transport.reason == "the proxy is a machine of this vCenter"
+        assert_same(content, read_all(disk), "attached disk")
+        assert len(proxy.attached()) == 1
+    assert proxy.attached() == []
+    provider.remove_snapshot(subject.machine_id, snapshot.snapshot_id)
+    subject.assert_live()
+
+
+def test_two_disks_are_attached_at_once(
+    bench: VSphereBench, proxy: Proxy, provider: VSphereProvider, vc: Client
+) -> None:
+    subject = frozen(bench)
+    snapshot = subject.snapshot("tag")
+    with (
+        proxy.kernel(vc),
+        provider.open_disk(subject.machine_id, snapshot.snapshot_id, subject.keys[0]),
+        provider.open_disk(subject.machine_id, snapshot.snapshot_id, subject.keys[1]) as second,
+    ):
+        assert len(proxy.attached()) == 2
+        assert_same(subject.contents[subject.keys[1]], read_all(second), "second disk")
+    assert proxy.attached() == []
+
+
+def test_what_a_dead_process_attached_is_detached_before_its_snapshot_goes(
+    bench: VSphereBench, proxy: Proxy, vc: Client
+) -> None:
+    subject = frozen(bench)
+    snapshot = subject.snapshot("tag")
+    with proxy.kernel(vc):
+        dead = VSphereProvider(proxy.settings, SystemClock())
+        left = dead.open_disk(subject.machine_id, snapshot.snapshot_id, subject.key)
+        assert len(proxy.attached()) == 1
+        with VSphereProvider(proxy.settings, SystemClock()) as successor:
+            successor.remove_snapshot(subject.machine_id, snapshot.snapshot_id)
+        assert proxy.attached() == []
+        assert not bench.vm(subject.machine_id).runtime.consolidationNeeded
+        left.close()
+        dead.close()
+
+
+def test_another_attempt_takes_the_place_of_a_dead_one(bench: VSphereBench, proxy: Proxy, vc: Client) -> None:
+    subject = frozen(bench)
+    snapshot = subject.snapshot("tag")
+    with proxy.kernel(vc):
+        dead = VSphereProvider(proxy.settings, SystemClock())
+        left = dead.open_disk(subject.machine_id, snapshot.snapshot_id, subject.key)
+        with (
+            VSphereProvider(proxy.settings, SystemClock()) as successor,
+            successor.open_disk(subject.machine_id, snapshot.snapshot_id, subject.key) as disk,
+        ):
+            assert_same(subject.content, read_all(disk), "attached again")
+            assert len(proxy.attached()) == 1
+        left.close()
+        dead.close()
+    assert proxy.attached() == []
+
+
+def test_a_disk_that_never_appears_is_detached_again(
+    bench: VSphereBench, proxy: Proxy, provider: VSphereProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hot_add, "APPEARANCE_S", 0.2)
+    subject = frozen(bench)
+    snapshot = subject.snapshot("tag")
+    with pytest.raises(DiskReadFailed, match="did not appear"):
+        provider.open_disk(subject.machine_id, snapshot.snapshot_id, subject.key)
+    assert proxy.attached() == []
+
+
+def test_the_disks_of_the_proxy_itself_are_read_another_way(proxy: Proxy, provider: VSphereProvider) -> None:
+    snapshot = provider.create_snapshot(proxy.machine.machine_id, "tag")
+    with pytest.raises(DiskReadFailed, match="not hot-add: the machine is the proxy itself"):
+        provider.open_disk(proxy.machine.machine_id, snapshot.snapshot_id, proxy.machine.disks[0].key)
+
+
+def test_a_host_outside_says_so(bench: VSphereBench) -> None:
+    subject = frozen(bench)
+    snapshot = subject.snapshot("tag")
+    settings = msgspec.structs.replace(
+        bench.settings, transports=(TransportMode.HOT_ADD,), proxy_uuid="00000000-0000-0000-0000-000000000000"
+    )
+    with (
+        VSphereProvider(settings, SystemClock()) as outside,
+        pytest.raises(DiskReadFailed, match="not hot-add: the proxy is no machine of this vCenter"),
+    ):
+        outside.open_disk(subject.machine_id, snapshot.snapshot_id, subject.key)
+
+
+def test_a_uuid_is_read_both_ways_round() -> None:
+    assert readings("11223344-5566-7788-99aa-bbccddeeff00") == (
+        "11223344-5566-7788-99aa-bbccddeeff00",
+        "44332211-6655-8877-99aa-bbccddeeff00",
+    )
+    assert readings("not a uuid") == readings("") == ()

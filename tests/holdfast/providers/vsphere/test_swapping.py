@@ -1,0 +1,247 @@
+"""Restored disks take the place of a machine's own at once, and whatever was cut off is completed or undone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.errors import HoldfastError, MachineRunning, ProviderUnavailable, RequestInvalid
+from holdfast.model.ids import DiskKey
+from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget
+from holdfast.providers.vsphere.provider import VSphereProvider
+from tests.holdfast.providers.vsphere.bench import VSphereBench
+from tests.holdfast.providers.vsphere.conftest import SteppingClock
+from tests.lab.vcenter.client import disks
+
+pytestmark = pytest.mark.vsphere
+
+MIB = 1 << 20
+NEW = b"restored"
+BEFORE_THE_SWAP = [("ReconfigVM_Task", "drop", 1), ("ReconfigVM_Task", "drop-after", 1), ("ReconfigVM_Task", "drop", 2)]
+BEHIND_THE_SWAP = [
+    ("ReconfigVM_Task", "drop-after", 2),
+    ("DeleteVirtualDisk_Task", "drop", 1),
+    ("DeleteVirtualDisk_Task", "drop-after", 1),
+    ("DeleteVirtualDisk_Task", "drop", 2),
+    ("ReconfigVM_Task", "drop", 3),
+    ("ReconfigVM_Task", "drop-after", 3),
+    ("Destroy_Task", "drop", 1),
+]
+
+
+@pytest.fixture
+def machine(bench: VSphereBench) -> Machine:
+    machine = bench.make_machine("web", [MIB, 2 * MIB])
+    for disk in machine.disks:
+        bench.write_live(machine.machine_id, disk.key, 0, b"original")
+    return machine
+
+
+def prepare(bench: VSphereBench, machine: Machine, *more: Disk) -> RestoreTarget:
+    """Return a target for the disks of a machine and more, every one of them written."""
+    wanted = [*(Disk(key=disk.key, size_bytes=disk.size_bytes) for disk in machine.disks), *more]
+    target = bench.provider.prepare_target("token", machine, wanted, machine.machine_id)
+    for disk in wanted:
+        with bench.provider.open_target(target.target_id, disk.key) as writer:
+            writer.write(0, memoryview(NEW))
+            writer.flush()
+    return target
+
+
+def store(bench: VSphereBench) -> list[str]:
+    """Return everything in the datastore."""
+    root = Path(bench.settings.mounts[bench.store])
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+
+
+def begins(bench: VSphereBench, machine: Machine) -> list[bytes]:
+    """Return what the guest finds at the begin of each disk."""
+    vm = bench.vm(machine.machine_id)
+    keys = [DiskKey(str(disk.key)) for disk in disks(vm.config)]
+    return [bench.read_live(machine.machine_id, key)[: len(NEW)] for key in keys]
+
+
+def devices(bench: VSphereBench, machine: Machine) -> list[tuple[int, int, str]]:
+    config = bench.vm(machine.machine_id).config
+    return [(disk.key, disk.unitNumber, disk.backing.fileName) for disk in disks(config)]
+
+
+def rule(bench: VSphereBench, method: str, action: str, **more: Any) -> None:
+    bench.client.control("POST", "/faults", {"method": method, "action": action, "times": 1, **more})
+
+
+def cut_commit(bench: VSphereBench, target: RestoreTarget, method: str, action: str, at: int) -> None:
+    rule(bench, method, action, at=at)
+    with pytest.raises(ProviderUnavailable):
+        bench.provider.commit_target(target.target_id)
+    bench.client.control("DELETE", "/faults")
+
+
+def assert_swapped(bench: VSphereBench, machine: Machine, before: list[str]) -> None:
+    assert begins(bench, machine) == [NEW, NEW]
+    assert [one.name for one in bench.provider.machines()] == ["web"]
+    assert bench.provider.targets() == []
+    after = store(bench)
+    assert len(after) == len(before), after
+    assert {path.partition("/")[0] for path in after} == {path.partition("/")[0] for path in before}
+
+
+def test_all_disks_are_swapped_in_one_reconfiguration(bench: VSphereBench, machine: Machine) -> None:
+    target = prepare(bench, machine)
+    old = devices(bench, machine)
+    vm = bench.vm(machine.machine_id)
+    rule(bench, "ReconfigVM_Task", "delay", machine=vm._moId, at=100)
+    rule(bench, "DeleteVirtualDisk_Task", "drop")
+    with pytest.raises(ProviderUnavailable):
+        bench.provider.commit_target(target.target_id)
+    assert bench.client.control("GET", "/faults")[0]["seen"] == 1
+    assert begins(bench, machine) == [NEW, NEW]
+    assert [one[:2] for one in devices(bench, machine)] == [one[:2] for one in old]
+    assert not {one[2] for one in devices(bench, machine)} & {one[2] for one in old}
+
+
+def test_the_files_of_the_replaced_disks_are_removed(bench: VSphereBench, machine: Machine) -> None:
+    before = store(bench)
+    target = prepare(bench, machine)
+    assert bench.provider.commit_target(target.target_id).machine_id == machine.machine_id
+    assert_swapped(bench, machine, before)
+    assert not [path for path in before if path.endswith(".vmdk") and path in store(bench)]
+
+
+@pytest.mark.parametrize("method, action, at", BEFORE_THE_SWAP + BEHIND_THE_SWAP)
+def test_a_swap_that_was_cut_off_is_completed_by_the_next_commit(
+    bench: VSphereBench, machine: Machine, method: str, action: str, at: int
+) -> None:
+    before = store(bench)
+    target = prepare(bench, machine)
+    cut_commit(bench, target, method, action, at)
+    for _ in range(2):
+        assert bench.provider.commit_target(target.target_id).machine_id == machine.machine_id
+    assert_swapped(bench, machine, before)
+
+
+@pytest.mark.parametrize("method, action, at", BEFORE_THE_SWAP)
+def test_a_swap_that_was_cut_off_before_it_happened_is_abandoned_without_a_trace(
+    bench: VSphereBench, machine: Machine, method: str, action: str, at: int
+) -> None:
+    before, old = store(bench), devices(bench, machine)
+    target = prepare(bench, machine)
+    cut_commit(bench, target, method, action, at)
+    bench.provider.abandon_target(target.target_id)
+    assert store(bench) == before
+    assert devices(bench, machine) == old
+    assert begins(bench, machine) == [b"original"] * 2
+    assert [one.name for one in bench.provider.machines()] == ["web"]
+    assert bench.provider.targets() == []
+
+
+@pytest.mark.parametrize("method, action, at", BEHIND_THE_SWAP)
+def test_a_swap_that_was_cut_off_after_it_happened_is_completed_when_it_is_abandoned(
+    bench: VSphereBench, machine: Machine, method: str, action: str, at: int
+) -> None:
+    before = store(bench)
+    target = prepare(bench, machine)
+    cut_commit(bench, target, method, action, at)
+    bench.provider.abandon_target(target.target_id)
+    assert_swapped(bench, machine, before)
+
+
+def test_a_swap_whose_end_nobody_saw_is_completed(bench: VSphereBench, machine: Machine) -> None:
+    before = store(bench)
+    target = prepare(bench, machine)
+    rule(bench, "ReconfigVM_Task", "hang-after", at=2)
+    impatient = VSphereProvider(bench.settings, SteppingClock(600.0))
+    with impatient, pytest.raises(ProviderUnavailable, match="has not ended"):
+        impatient.commit_target(target.target_id)
+    assert bench.provider.commit_target(target.target_id).machine_id == machine.machine_id
+    assert_swapped(bench, machine, before)
+
+
+@pytest.mark.parametrize(
+    "action, fault", [("fail-task", "InvalidDeviceSpec"), ("fail-task", "FileLocked"), ("fail", "NoPermission")]
+)
+def test_a_refused_swap_leaves_the_machine_as_it_was_and_may_be_repeated(
+    bench: VSphereBench, machine: Machine, action: str, fault: str
+) -> None:
+    before = store(bench)
+    target = prepare(bench, machine)
+    prepared, old = store(bench), devices(bench, machine)
+    rule(bench, "ReconfigVM_Task", action, fault=fault, machine=bench.vm(machine.machine_id)._moId)
+    with pytest.raises(HoldfastError, match=fault):
+        bench.provider.commit_target(target.target_id)
+    assert store(bench) == prepared
+    assert devices(bench, machine) == old
+    assert begins(bench, machine) == [b"original"] * 2
+    with bench.provider.open_target(target.target_id, machine.disks[1].key) as disk:
+        found = bytearray(len(NEW))
+        disk.read_into(0, memoryview(found))
+        assert found == NEW
+    bench.provider.commit_target(target.target_id)
+    assert_swapped(bench, machine, before)
+
+
+def test_a_refused_swap_is_abandoned_without_a_trace(bench: VSphereBench, machine: Machine) -> None:
+    before, old = store(bench), devices(bench, machine)
+    target = prepare(bench, machine)
+    rule(bench, "ReconfigVM_Task", "fail-task", fault="FileLocked", machine=bench.vm(machine.machine_id)._moId)
+    with pytest.raises(HoldfastError, match="FileLocked"):
+        bench.provider.commit_target(target.target_id)
+    bench.provider.abandon_target(target.target_id)
+    assert store(bench) == before
+    assert devices(bench, machine) == old
+
+
+def test_the_disks_of_a_machine_that_is_on_are_not_replaced(bench: VSphereBench, machine: Machine) -> None:
+    before, old = store(bench), devices(bench, machine)
+    target = prepare(bench, machine)
+    bench.provider.set_power(machine.machine_id, PowerState.ON)
+    with pytest.raises(MachineRunning, match="'web' is on"):
+        bench.provider.commit_target(target.target_id)
+    assert devices(bench, machine) == old
+    bench.provider.abandon_target(target.target_id)
+    with pytest.raises(MachineRunning, match="'web' is on"):
+        prepare(bench, machine)
+    assert store(bench) == before
+
+
+def test_the_disks_of_a_machine_with_snapshots_are_not_replaced(bench: VSphereBench, machine: Machine) -> None:
+    target = prepare(bench, machine)
+    bench.client.snapshot(bench.vm(machine.machine_id), "by hand")
+    with pytest.raises(RequestInvalid, match="'web' has snapshots") as caught:
+        bench.provider.commit_target(target.target_id)
+    assert caught.value.hint is not None
+    bench.provider.abandon_target(target.target_id)
+    with pytest.raises(RequestInvalid, match="'web' has snapshots"):
+        prepare(bench, machine)
+
+
+@pytest.mark.parametrize("key, unit", [("2005", 5), ("9000", 2), ("2017", 2), ("scsi0:1", 2)])
+def test_an_added_disk_takes_the_place_that_its_key_says_else_a_free_one(
+    bench: VSphereBench, machine: Machine, key: str, unit: int
+) -> None:
+    target = prepare(bench, machine, Disk(key=DiskKey(key), size_bytes=MIB))
+    bench.provider.commit_target(target.target_id)
+    assert [one[1] for one in devices(bench, machine)] == [0, 1, unit]
+    assert begins(bench, machine) == [NEW] * 3
+
+
+def test_a_disk_without_a_free_place_is_refused_before_anything_is_restored(bench: VSphereBench) -> None:
+    machine = bench.make_machine("web", [MIB])
+    before = store(bench)
+    more = [Disk(key=DiskKey(str(9000 + number)), size_bytes=MIB) for number in range(15)]
+    with pytest.raises(RequestInvalid, match="no SCSI controller with a free place"):
+        prepare(bench, machine, *more)
+    assert store(bench) == before
+
+
+def test_a_place_that_was_taken_meanwhile_is_missed_at_the_commit(bench: VSphereBench) -> None:
+    machine = bench.make_machine("web", [MIB])
+    more = [Disk(key=DiskKey(str(9000 + number)), size_bytes=MIB) for number in range(14)]
+    target = prepare(bench, machine, *more)
+    bench.add_disk(machine.machine_id, MIB)
+    before = devices(bench, machine)
+    with pytest.raises(RequestInvalid, match="no SCSI controller with a free place"):
+        bench.provider.commit_target(target.target_id)
+    assert devices(bench, machine) == before
+    bench.provider.abandon_target(target.target_id)
+    assert len([path for path in store(bench) if path.endswith("-flat.vmdk")]) == 2

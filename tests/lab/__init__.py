@@ -1,0 +1,1 @@
+"""The stand-ins of the lab behave as the products they stand for."""

@@ -1,0 +1,1 @@
+"""The lab vCenter, spoken to by unmodified pyVmomi."""

@@ -1,0 +1,161 @@
+"""The removal of what dead sessions left at a provider.
+
+Guarantee: what a running session needs stays; what is removed was made by a session that is over, and everything that
+stays is listed with the reason.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+from temporalio import workflow
+from temporalio.exceptions import FailureError
+
+from activities.contracts import snapshot, sweep, target
+from holdfast.model.ids import RepositoryName, SessionId
+from holdfast.model.session import SessionKind
+from holdfast.model.tags import session_of
+from holdfast.planning.sweep import Decision, Kind, Owner, SweepFacts, SweepRules, plan_sweep
+from workflows import options, queues
+from workflows.failures import problem_of
+from workflows.messages import SessionProgress, SessionResult, SweepReport, SweepRequest
+from workflows.report import summary
+from workflows.session import LISTED_MAX, SessionRun
+from workflows.steps import in_lanes, step, stop_if_cancelled
+
+HOLDERS = ("BackupJob", "MachineBackup", "RestoreMachine")
+"""The workflows whose sessions make snapshots or targets."""
+_AT_ONCE = 4
+"""Removals at once: each waits for its hypervisor, and a datastore bears few."""
+_TOLD_MAX = 50
+
+
+@workflow.defn(name="SweepProvider")
+class SweepProvider:
+    """List, ask whose it is, decide, remove."""
+
+    @workflow.init
+    def __init__(self, request: SweepRequest) -> None:
+        """Take the request, so that questions can be answered from the first moment."""
+        self._request = request
+        self._run = SessionRun(SessionKind.SWEEP, request.job, RepositoryName(""), request.session_id, request.provider)
+        self._book = self._run.book
+        self._proxy = queues.proxy_queue(request.proxy)
+        self._removed = 0
+
+    @workflow.query(name="progress", description="Where the sweep stands")
+    def progress(self) -> SessionProgress:
+        """Return where the session stands."""
+        return self._book.progress()
+
+    @workflow.run
+    async def run(self, request: SweepRequest) -> SessionResult:
+        """Sweep one provider."""
+        self._book.tell("Provider", request.provider)
+        return await self._run.carry_out(self._sweep)
+
+    async def _sweep(self) -> None:
+        request = self._request
+        left = await self._leftovers()
+        rules = SweepRules(age_min_s=request.age_min_s, with_unknown=request.with_unknown)
+        plan = list(plan_sweep(await self._facts(left), workflow.now(), rules))
+        self._tell(plan)
+        if not request.is_dry_run:
+            self._book.enter("removing")
+            doomed = [number for number, decision in enumerate(plan) if decision.is_removed]
+            await in_lanes([partial(self._remove, plan, number) for number in doomed], _AT_ONCE)
+        self._run.swept = SweepReport(
+            decisions=tuple(plan[:LISTED_MAX]),
+            removed=self._removed,
+            kept=sum(not decision.is_removed for decision in plan),
+            is_dry_run=request.is_dry_run,
+        )
+        stop_if_cancelled()
+
+    async def _leftovers(self) -> sweep.Leftovers:
+        request = self._request
+        self._book.enter("looking for what is left")
+        return await step(
+            sweep.find_leftovers,
+            sweep.FindLeftovers(provider=request.provider),
+            options.lookup(self._proxy, summary(f"snapshots and targets of {request.provider}")),
+        )
+
+    async def _facts(self, left: sweep.Leftovers) -> SweepFacts:
+        """Return what is left and who made it; nobody is asked when nothing is left."""
+        if not left.snapshots and not left.targets:
+            return SweepFacts()
+        self._book.enter("asking whose it is")
+        named = {session_id for one in left.snapshots if (session_id := session_of(one.tag)) is not None}
+        targets = tuple(one.target_id for one in left.targets)
+        found = await step(
+            sweep.find_sessions,
+            sweep.FindSessions(sessions=tuple(sorted(named)), targets=targets),
+            options.lookup(queues.CONTROL, summary("sessions of the catalog")),
+        )
+        running = await step(
+            sweep.find_running,
+            sweep.FindRunning(
+                workflow_types=HOLDERS,
+                listed=tuple(one for one in found.sessions if one.ended is None),
+                targets=targets,
+            ),
+            options.lookup(queues.CONTROL, summary("sessions that run")),
+        )
+        return SweepFacts(
+            snapshots=left.snapshots,
+            targets=left.targets,
+            owners=_owners(found, running),
+            target_owners=found.target_owners | running.target_owners,
+        )
+
+    async def _remove(self, plan: list[Decision], number: int) -> None:
+        """Remove one thing; what goes wrong is noted in the plan and keeps no other from being removed."""
+        decision = plan[number]
+        what = _what(decision)
+        try:
+            await self._removal(decision)
+        except FailureError as error:
+            stop_if_cancelled()
+            plan[number] = msgspec.structs.replace(decision, problem=problem_of(error).message)
+            self._book.note([f"{what} is not removed: {plan[number].problem}"])
+            return
+        self._removed += 1
+        self._book.tell(what[:1].upper() + what[1:], f"removed: {decision.reason}")
+
+    async def _removal(self, decision: Decision) -> None:
+        provider = self._request.provider
+        config = options.undo(self._proxy, summary(_what(decision)))
+        if decision.kind is Kind.SNAPSHOT:
+            removal = snapshot.RemoveSnapshot(provider=provider, machine_id=decision.machine_id, tag=decision.tag)
+            await step(snapshot.remove_snapshot, removal, config)
+        else:
+            abandon = target.AbandonTarget(provider=provider, token="", target_id=decision.target_id)
+            await step(target.abandon_target, abandon, config)
+
+    def _tell(self, plan: Sequence[Decision]) -> None:
+        counts = [f"{sum(one.kind is kind for one in plan)} {kind}s" for kind in Kind]
+        self._book.tell("Found", ", ".join(counts))
+        for decision in plan[:_TOLD_MAX]:
+            what = _what(decision)
+            verb = "to be removed" if decision.is_removed else "kept"
+            self._book.tell(what[:1].upper() + what[1:], f"{verb}: {decision.reason}")
+
+
+def _what(decision: Decision) -> str:
+    if decision.kind is Kind.SNAPSHOT:
+        return f"snapshot {decision.tag or 'without a tag'} of {decision.machine_name}"
+    return f"restore target {decision.target_id[:12]} of {decision.machine_name}"
+
+
+def _owners(found: sweep.SessionsFound, running: sweep.RunningFound) -> dict[SessionId, Owner]:
+    """Return what is known of each session; who runs counts more than what was written down."""
+    owners = {
+        one.session_id: Owner(
+            session_id=one.session_id,
+            is_running=False,
+            over_since=one.ended or running.closed.get(one.session_id, one.started),
+        )
+        for one in found.sessions
+    }
+    return owners | {one: Owner(session_id=one, is_running=True) for one in running.sessions}
