@@ -63,5 +63,9 @@ def test_a_disk_that_was_missing_once_ends_the_doubt() -> None:
     assert sorted(doubtful_points(history)) == [4]
 
 
+def test_a_chain_that_begins_with_trust_is_doubted_from_its_start() -> None:
+    assert sorted(doubtful_points([(1, {"a": CHANGED}), (2, {"a": CHANGED}), (3, {"a": LIED})])) == [1, 2]
+
+
 def test_a_chain_without_a_lie_has_no_doubt() -> None:
     assert doubtful_points([(1, {"a": FULL}), (2, {"a": CHANGED})]) == {}
