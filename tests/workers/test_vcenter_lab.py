@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import ConfigurationInvalid, ServerUnavailable, ToolMissing
+from tests.lab.vcenter.running import lab_in
 from workers import vcenter_lab
 from workers.processes import ProcessMark
 from workers.vcenter_lab import VCenterLab, VCenterSettings, build, control, find_go, sources_digest
@@ -20,15 +21,8 @@ SMALL = VCenterSettings(clusters=0, machines=1)
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[VCenterLab]:
-    try:
-        build()
-    except ToolMissing as missing:
-        pytest.skip(f"the lab vCenter cannot be built here: {missing.message}. {missing.hint}")
-    lab = VCenterLab(tmp_path / "lab", SMALL)
-    try:
+    with lab_in(tmp_path / "lab", SMALL) as lab:
         yield lab
-    finally:
-        lab.kill()
 
 
 def machines(lab: VCenterLab) -> object:

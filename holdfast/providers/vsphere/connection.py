@@ -5,6 +5,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -14,7 +15,7 @@ from pyVim.connect import SmartStubAdapter
 from pyVmomi import vim, vmodl
 from pyVmomi.SoapAdapter import SoapStubAdapter
 
-from holdfast.errors import AccessDenied, ConfigurationInvalid, ProviderUnavailable
+from holdfast.errors import AccessDenied, ConfigurationInvalid, HoldfastError, ProviderUnavailable
 from holdfast.providers.vsphere.faults import SessionLost, translated
 from holdfast.providers.vsphere.lean_answers import LeanConnection
 
@@ -209,10 +210,8 @@ class Connection:
 
     def _keep_alive(self) -> None:
         while not self._closed.wait(KEEP_ALIVE_S):
-            try:
+            with suppress(HoldfastError):  # whoever needs the session next says what is wrong
                 self.ensure_session()
-            except Exception:  # noqa: BLE001, S112 - whoever needs the session next says what is wrong
-                continue
 
 
 def _tls(endpoint: Endpoint) -> ssl.SSLContext:

@@ -6,14 +6,14 @@ from contextlib import AsyncExitStack
 import pytest
 from temporalio.client import Client
 
-from holdfast.errors import ToolMissing
+from tests.lab.vcenter.running import lab_in
 from tests.scenarios.vsphere.stage import Stage
 from workers.devserver import DevServer, DevServerSettings
 from workers.loopback import free_ports
 from workers.roles import enter_workers
 from workers.run import ALL, duties_of, make_tools
 from workers.temporal import TemporalSettings, connect
-from workers.vcenter_lab import VCenterLab, VCenterSettings, build
+from workers.vcenter_lab import VCenterLab, VCenterSettings
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +29,11 @@ async def temporal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cl
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VCenterLab]:
     """A vCenter with one host, two datastores and no machines, at the same port also when it is started again."""
-    try:
-        build()
-    except ToolMissing as missing:
-        pytest.skip(f"the lab vCenter cannot be built here: {missing.message}. {missing.hint}")
     [port] = free_ports(1)
     settings = VCenterSettings(clusters=0, machines=0, datastores=2, port=port)
-    lab = VCenterLab(tmp_path_factory.mktemp("vcenter"), settings)
-    try:
+    with lab_in(tmp_path_factory.mktemp("vcenter"), settings) as lab:
         lab.start()
         yield lab
-    finally:
-        lab.kill()
 
 
 @pytest.fixture(scope="module")

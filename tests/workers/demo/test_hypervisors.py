@@ -10,6 +10,7 @@ from holdfast.errors import ToolMissing
 from holdfast.model.ids import DiskKey
 from holdfast.model.machine import PowerState
 from holdfast.testing.images import FileSystem
+from tests.lab.vcenter.running import need_lab
 from workers.config import load_settings
 from workers.demo.disks import DemoDisk
 from workers.demo.hypervisors import DemoHypervisor, LabHypervisor, LocalHypervisor, lab_problem
@@ -29,9 +30,7 @@ def hypervisor(request: pytest.FixtureRequest, place: DemoPlace) -> Iterator[Dem
     if request.param == "local":
         made: DemoHypervisor = LocalHypervisor(place, SystemClock())
     else:
-        problem = lab_problem()
-        if problem is not None:
-            pytest.skip(f"the lab vCenter cannot be built here: {problem.message}")
+        need_lab()
         made = LabHypervisor(place, SystemClock())
     try:
         yield made
@@ -85,8 +84,7 @@ def test_the_configuration_leads_to_the_machines(place: DemoPlace, hypervisor: D
 
 @pytest.mark.vsphere
 def test_machines_of_the_lab_run_and_need_no_copy_of_their_disks(place: DemoPlace) -> None:
-    if lab_problem() is not None:
-        pytest.skip("the lab vCenter cannot be built here")
+    need_lab()
     lab = LabHypervisor(place, SystemClock())
     try:
         lab.adopt(disks_in(place))
