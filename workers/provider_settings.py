@@ -21,7 +21,7 @@ _FREE_SPACE_PERCENT_MAX = 90
 class LocalProviderSettings(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field=KIND, tag="local"
 ):
-    """One ``[[providers]]`` table of kind ``local``: a folder as a hypervisor, see docs/providers/local.md."""
+    """One ``[[providers]]`` table of kind ``local``: a folder as a hypervisor, see docs/local.md."""
 
     name: ProviderName
     """How jobs refer to it."""

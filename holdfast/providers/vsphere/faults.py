@@ -22,7 +22,7 @@ from holdfast.errors import (
     TargetExists,
 )
 
-_PRIVILEGES_HINT = "Give the account the least role of docs/providers/vsphere.md on the objects that it protects."
+_PRIVILEGES_HINT = "Give the account the least role of docs/vsphere.md on the objects that it protects."
 _CERTIFICATE_HINT = "Compare the certificate with the one the provider's settings pin, or name its CA there."
 
 

@@ -63,7 +63,7 @@ class DiskOpener:
                 failed.append(f"{way.mode}: {error.message}")
         raise DiskReadFailed(
             f"disk {facts.key} ({facts.label}, {facts.file}) cannot be read: {'; '.join((*found.left_out, *failed))}",
-            hint="Repair a way, or allow another in `transports` of the provider; see docs/providers/vsphere.md.",
+            hint="Repair a way, or allow another in `transports` of the provider; see docs/vsphere.md.",
         )
 
     def _why_not_attached(self, disk: FrozenDiskInVSphere) -> str:
