@@ -25,11 +25,13 @@ from holdfast.model.plan import Transport
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.disks import DiskReader
 from holdfast.pipeline.restore import DiskRestore, compare_target
+from holdfast.pipeline.sink import DiskSink
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
 from holdfast.providers.ports import Provider
 from holdfast.storage.chain import Chain, StoredDisk
 from holdfast.storage.chain_writer import ChainWriter
-from holdfast.storage.point_writer import DiskPointWriter, open_disk
+from holdfast.storage.intake import DiskIntake
+from holdfast.storage.point_writer import open_disk
 
 
 class TransferActivities:
@@ -59,24 +61,26 @@ class TransferActivities:
             reader = stack.enter_context(provider.open_disk(request.machine_id, request.snapshot_id, request.disk))
             writer, parent = self._open_point(request, stack)
             frozen = _frozen_disk(writer, request, reader)
-            sink = open_disk(writer, request.point.number, request.disk, parent)
+            disk = open_disk(writer, request.point.number, request.disk, parent)
+            sink = DiskIntake(disk, self._clock, self._options)
+            stack.callback(sink.close)
             earlier = None if parent is None else EarlierDisk(disk=parent, digest_key=writer.keys.digest_key)
             plan = ReadPlan(provider, request, reader, earlier, frozen.change_id)
             tally = Tally(
                 self._clock,
                 _subject(writer, request),
                 previous,
-                min(sink.cursor * PIECE_SIZE, frozen.size),
+                min(sink.standing.taken * PIECE_SIZE, frozen.size),
                 counters_kept=True,
             )
             copied = self._run_copy(plan, sink, tally, pulse)
             _check_still_frozen(provider, request)
             return copied
 
-    def _run_copy(self, plan: ReadPlan, sink: DiskPointWriter, tally: Tally, pulse: Pulse) -> DiskCopied:
+    def _run_copy(self, plan: ReadPlan, sink: DiskSink, tally: Tally, pulse: Pulse) -> DiskCopied:
         options = msgspec.structs.replace(self._options, compression=plan.request.compression)
-        sink.detail = f"{plan.decision.mode}: {plan.decision.reason}"
-        copy = DiskCopy(plan.reader, sink, sink.writer, self._clock, options)
+        sink.describe(f"{plan.decision.mode}: {plan.decision.reason}")
+        copy = DiskCopy(plan.reader, sink, self._clock, options)
         figures = copy.run(plan.steps, lambda progress: pulse.beat(tally.cursor(progress)))
         return DiskCopied(
             disk=plan.request.disk,

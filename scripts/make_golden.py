@@ -36,6 +36,7 @@ from holdfast.planning.read_plan import changed_steps, whole_disk_steps
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.chain import Chain, StoredDisk
 from holdfast.storage.chain_writer import ChainWriter
+from holdfast.storage.intake import DiskIntake
 from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
 from holdfast.storage.point_writer import open_disk
 from holdfast.storage.repository import Repository
@@ -298,7 +299,7 @@ def _write_disk(  # noqa: PLR0913, PLR0917 - what a transfer is told
         uncommitted_bytes_max=NEVER,
         commit_interval_s=NEVER,
     )
-    copy = DiskCopy(content, sink, writer, StandingClock(), options)
+    copy = DiskCopy(content, DiskIntake(sink, StandingClock(), options), StandingClock(), options)
     try:
         copy.run(steps, (lambda _: None) if cut is None else _cutter(writer, cut))
     except _CutOff:

@@ -27,6 +27,7 @@ from holdfast.storage.atomic import HostFiles
 from holdfast.storage.chain import Chain
 from holdfast.storage.chain_file import ChainFile
 from holdfast.storage.chain_writer import ChainWriter, FileSpec
+from holdfast.storage.intake import DiskIntake
 from holdfast.storage.metadata import describe
 from holdfast.storage.point_writer import complete_point, open_disk, with_new_point
 from scripts.make_golden import NOON, Content, StandingClock
@@ -162,7 +163,8 @@ def _write_disk(writer: ChainWriter) -> None:
     content = Content(PIECE_SIZE, {0: PIECE})
     options = PipeOptions(compression=Compression.ZSTD_1, threads=1)
     steps = whole_disk_steps(content.allocated_spans(), PIECE_SIZE, PIECE_SIZE)
-    DiskCopy(content, open_disk(writer, 1, "disk-0", None), writer, StandingClock(), options).run(steps, lambda _: None)
+    intake = DiskIntake(open_disk(writer, 1, "disk-0", None), StandingClock(), options)
+    DiskCopy(content, intake, StandingClock(), options).run(steps, lambda _: None)
 
 
 def examples() -> tuple[str, str]:

@@ -12,6 +12,9 @@ class StageTimes(msgspec.Struct, kw_only=True):
     source_s: float = 0.0
     digest_s: float = 0.0
     encode_s: float = 0.0
+    answer_wait_s: float = 0.0
+    """Nothing could be read on because answers to offers were still on their way."""
+    seal_s: float = 0.0
     target_s: float = 0.0
     commit_wait_s: float = 0.0
 
@@ -20,6 +23,8 @@ class StageTimes(msgspec.Struct, kw_only=True):
         self.source_s += other.source_s
         self.digest_s += other.digest_s
         self.encode_s += other.encode_s
+        self.answer_wait_s += other.answer_wait_s
+        self.seal_s += other.seal_s
         self.target_s += other.target_s
         self.commit_wait_s += other.commit_wait_s
 
@@ -41,6 +46,8 @@ class PipeOptions(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 2
     in_flight_bytes: int = 16 << 20
     """Read ahead of the packing; about as much again waits to be written."""
+    offered_bytes: int = 16 << 20
+    """Read, offered, and kept until the answer says what of it is wanted."""
     commit_new_bytes: int = 24 << 20
     """A commit starts after this much new data."""
     uncommitted_bytes_max: int = 48 << 20

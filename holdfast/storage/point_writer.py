@@ -28,10 +28,8 @@ from holdfast.formats.record import Note
 from holdfast.storage.abandoned import abandoned_bytes
 from holdfast.storage.chain import StoredDisk
 from holdfast.storage.chain_writer import ChainWriter
-from holdfast.storage.known_pieces import KnownPieces
+from holdfast.storage.offers import NO_DIGESTS, Sorted, parent_digests
 from holdfast.storage.tables import PageCursor, TableWriter
-
-_NO_DIGESTS = bytes(PIECES_PER_SEGMENT * DIGEST_SIZE)
 
 
 class DiskPointWriter:
@@ -60,8 +58,7 @@ class DiskPointWriter:
         self.cursor = disk.done
         """The next piece to be dealt with."""
         self._disk = disk
-        self._parent = parent
-        self._known = KnownPieces(writer)
+        self.parent = parent
         self._map = PageCursor(
             TableWriter(writer.store, writer, disk.map),
             lambda ref: MapRuns.decode(writer.store.body(ref)),
@@ -70,7 +67,7 @@ class DiskPointWriter:
         )
         self._writers: list[int] = []
         self._digests = bytearray()
-        self._before: bytes | bytearray = _NO_DIGESTS
+        self._before: bytes | bytearray = NO_DIGESTS
         self._before_writers: list[int] = []
         self._segment = self.cursor // PIECES_PER_SEGMENT
         self._is_loaded = False
@@ -103,28 +100,22 @@ class DiskPointWriter:
             self._digests[low * DIGEST_SIZE : high * DIGEST_SIZE] = bytes((high - low) * DIGEST_SIZE)
             self._advance(stop)
 
-    def offer(self, digests: Sequence[bytes], place: int) -> list[int]:
-        """Deal with pieces of one segment, from the cursor on, whose contents have ``digests``.
-
-        Returns the indexes of those whose bytes are new: the caller must store them, one behind the other, from
-        ``place`` on. The others are zeros, are as at the parent point, or are in the file already.
-        """
+    def enter(self, digests: Sequence[bytes], found: Sorted) -> None:
+        """Enter pieces of one segment, from the cursor on, as they were sorted out; the file holds the new ones."""
         self._load()
         at, count = self.cursor % PIECES_PER_SEGMENT, len(digests)
         joined, before = b"".join(digests), self._before[at * DIGEST_SIZE : (at + count) * DIGEST_SIZE]
         writers = self._before_writers[at : at + count]
-        new = [] if joined == before else self._lay_over(digests, before, writers, place)
+        if joined != before:
+            self._lay_over(digests, before, writers, found)
         self._writers[at : at + count] = writers
         self._digests[at * DIGEST_SIZE : (at + count) * DIGEST_SIZE] = joined
         self._advance(self.cursor + count)
-        return new
 
-    def _lay_over(
-        self, digests: Sequence[bytes], before: bytes | bytearray, writers: list[int], place: int
-    ) -> list[int]:
+    def _lay_over(self, digests: Sequence[bytes], before: bytes | bytearray, writers: list[int], found: Sorted) -> None:
         """Enter the pieces that differ from ``before`` in tables and notes, and in ``writers`` who wrote them."""
-        new: list[int] = []
         held: list[tuple[int, int]] = []
+        places, new = iter(found.places), found.first_new
         for slot, digest in enumerate(digests):
             if digest == before[slot * DIGEST_SIZE : (slot + 1) * DIGEST_SIZE]:
                 continue
@@ -132,17 +123,14 @@ class DiskPointWriter:
                 self._note(self.cursor + slot, digest)
                 writers[slot] = NEVER_WRITTEN
                 continue
-            known = self._known.find(digest)
-            if known is None:
-                known = place + len(new)
-                new.append(slot)
-                self._known.add(digest, known)
+            place = next(places)
+            if place == new:
+                new += 1
             else:
                 self._note(self.cursor + slot, digest)
-            held.append((self.cursor + slot, known))
+            held.append((self.cursor + slot, place))
             writers[slot] = self.point_number
         self.writer.add_pieces(self.disk_index, held)
-        return new
 
     def adopt(self, digest: bytes, place: int) -> None:
         """Deal with the piece at the cursor, whose bytes the file holds at ``place`` already; zeros have no place."""
@@ -183,7 +171,7 @@ class DiskPointWriter:
         """Go on over whole map pages that held nothing at the parent point: they stay absent. Return the cursor."""
         while self.cursor % PIECES_PER_PAGE == 0:
             stop = min(self.cursor + PIECES_PER_PAGE, self.pieces)
-            is_empty = self._parent is None or self._parent.is_page_empty(self.cursor // PIECES_PER_PAGE)
+            is_empty = self.parent is None or self.parent.is_page_empty(self.cursor // PIECES_PER_PAGE)
             if not is_empty or not self.cursor < stop <= piece:
                 break
             self.cursor = stop
@@ -197,12 +185,14 @@ class DiskPointWriter:
         first = self._segment * PIECES_PER_SEGMENT
         count = self._segment_end() - first
         self._writers = []
-        if self._parent is not None:
-            for _, length, writer in self._parent.writers(first, first + count):
+        if self.parent is not None:
+            for _, length, writer in self.parent.writers(first, first + count):
                 self._writers += [writer] * length
         self._writers += [NEVER_WRITTEN] * (PIECES_PER_SEGMENT - len(self._writers))
         self._before_writers = list(self._writers)
-        self._before = self._parent_digests(first, count)
+        is_new = all(writer == NEVER_WRITTEN for writer in self._writers)
+        before = NO_DIGESTS if is_new else parent_digests(self.parent, self._segment)
+        self._before = before[: count * DIGEST_SIZE].ljust(len(NO_DIGESTS), b"\0")
         self._digests = bytearray(self._before)
         self._is_loaded = True
 
@@ -210,29 +200,24 @@ class DiskPointWriter:
         """Return whether a segment, kept whole up to ``stop``, has the parent's digest."""
         if stop != self._segment_end():
             return False
-        is_inside = self._parent is None or stop <= self._parent.pieces
+        is_inside = self.parent is None or stop <= self.parent.pieces
         is_whole = stop == (self._segment + 1) * PIECES_PER_SEGMENT
-        return self._parent is None or self._parent.size_bytes == self._disk.size or (is_inside and is_whole)
+        return self.parent is None or self.parent.size_bytes == self._disk.size or (is_inside and is_whole)
 
     def _copy_segment(self, stop: int) -> None:
         page = self._map.at(self._segment // SEGMENTS_PER_PAGE)
-        if self._parent is None:
+        if self.parent is None:
             page.append(NEVER_WRITTEN, stop - self.cursor)
         else:
-            for _, count, writer in self._parent.writers(self.cursor, stop):
+            for _, count, writer in self.parent.writers(self.cursor, stop):
                 page.append(writer, count)
-            digest = self._parent.segment_digest(self._segment)
+            digest = self.parent.segment_digest(self._segment)
             page.set_segment(self._segment % SEGMENTS_PER_PAGE, digest)
         self.cursor = stop
         self._segment += 1
 
-    def _parent_digests(self, first: int, count: int) -> bytes | bytearray:
-        if self._parent is None or all(writer == NEVER_WRITTEN for writer in self._writers):
-            return _NO_DIGESTS
-        return self._parent.piece_digests(first, first + count).ljust(len(_NO_DIGESTS), b"\0")
-
     def _note_zeroed(self, low: int, high: int) -> None:
-        if self._before is _NO_DIGESTS:
+        if self._before is NO_DIGESTS:
             return
         for at in range(low, high):
             if self._before[at * DIGEST_SIZE : (at + 1) * DIGEST_SIZE] != ZERO_DIGEST:

@@ -20,6 +20,7 @@ from holdfast.pipeline.stages import PipeOptions, PipeProgress
 from holdfast.planning.read_plan import changed_steps, whole_disk_steps
 from holdfast.storage.chain import Chain, StoredDisk
 from holdfast.storage.chain_writer import ChainWriter
+from holdfast.storage.intake import DiskIntake
 from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
 from holdfast.storage.point_writer import open_disk
 from holdfast.storage.repository import Repository
@@ -131,7 +132,8 @@ def transfer_disk(  # noqa: PLR0913, PLR0917 - what a transfer needs, and one th
         parent = parent_disk(chain, opened, key)
         steps = read_steps(reader, parent, mode, changed)
         sink = open_disk(writer, opened.number, key, parent)
-        return DiskCopy(reader, sink, writer, SystemClock(), pipe).run(steps, report)
+        intake = DiskIntake(sink, SystemClock(), pipe)
+        return DiskCopy(reader, intake, SystemClock(), pipe).run(steps, report)
 
 
 def parent_disk(chain: Chain, opened: OpenPoint, key: str) -> StoredDisk | None:

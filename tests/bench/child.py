@@ -34,6 +34,7 @@ from holdfast.providers.raw_disks import FrozenDisk, TargetDisk
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.chain import Chain, StoredDisk
 from holdfast.storage.chain_writer import ChainWriter
+from holdfast.storage.intake import DiskIntake
 from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
 from holdfast.storage.point_writer import open_disk
 from holdfast.storage.repository import Repository
@@ -249,7 +250,7 @@ def _transfer(
             parent = parent_chain.disk(opened.parent_number, KEY)
         sink = open_disk(writer, opened.number, KEY, parent)
         options = PipeOptions(compression=request.compression)
-        copy = DiskCopy(reader, sink, writer, _CLOCK, options)
+        copy = DiskCopy(reader, DiskIntake(sink, _CLOCK, options), _CLOCK, options)
         figures = copy.run(_steps(request, reader), _reporter(request))
     if parent_chain is not None:
         parent_chain.close()

@@ -31,6 +31,7 @@ from holdfast.pipeline.stages import PipeOptions
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.chain import Chain
 from holdfast.storage.chain_writer import ChainWriter
+from holdfast.storage.intake import DiskIntake
 from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
 from holdfast.storage.point_writer import open_disk
 from holdfast.storage.repository import Repository
@@ -121,7 +122,8 @@ def run_session(request: Request, repository: Repository, store: StoreOptions, s
             with CountingUnits.resume(repository.files, folder / opened.file, store.passphrase) as writer:
                 sink = open_disk(writer, opened.number, "disk0", parent)
                 steps = read_steps(reader, parent, ReadMode.CHANGED, changed)
-                DiskCopy(reader, sink, writer, SystemClock(), pipe).run(steps, lambda _: None)
+                intake = DiskIntake(sink, SystemClock(), pipe)
+                DiskCopy(reader, intake, SystemClock(), pipe).run(steps, lambda _: None)
     finish_point(repository, opened, store.passphrase)
 
 

@@ -16,6 +16,7 @@ from holdfast.pipeline.stages import PipeOptions, PipeProgress
 from holdfast.planning.read_plan import whole_disk_steps
 from holdfast.storage.chain_file import ChainFile
 from holdfast.storage.chain_writer import ChainWriter
+from holdfast.storage.intake import DiskIntake
 from holdfast.storage.lifecycle import StoreOptions
 from holdfast.storage.point_writer import open_disk
 from holdfast.storage.repository import Repository
@@ -74,7 +75,7 @@ class Scene:
     def copy(self, writer: ChainWriter, reader: MemoryDisk | None = None) -> Figures:
         sink = open_disk(writer, self.opened.number, "a", None)
         disk = reader if reader is not None else self.reader
-        copy = DiskCopy(disk, sink, writer, SystemClock(), self.machine.pipe)
+        copy = DiskCopy(disk, DiskIntake(sink, SystemClock(), self.machine.pipe), SystemClock(), self.machine.pipe)
         return copy.run(whole_disk_steps([Span(0, disk.size_bytes)], disk.size_bytes, PIECE_SIZE), self.report)
 
     def report(self, progress: PipeProgress) -> None:

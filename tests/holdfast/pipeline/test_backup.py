@@ -21,6 +21,7 @@ from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
 from holdfast.planning.read_plan import whole_disk_steps
 from holdfast.storage.chain_writer import ChainWriter
+from holdfast.storage.intake import DiskIntake
 from holdfast.storage.lifecycle import begin_point
 from holdfast.storage.point_writer import open_disk
 from holdfast.testing.chains import ProtectedMachine, restored
@@ -81,7 +82,7 @@ def test_what_does_not_decode_to_its_bytes_is_never_stored() -> None:
 
 
 def test_a_commit_that_failed_is_never_reported_as_committed() -> None:
-    scene = Scene(pieces=128, pipe=msgspec.structs.replace(QUICK, commit_new_bytes=MIB))
+    scene = Scene(pieces=128, pipe=msgspec.structs.replace(QUICK, commit_new_bytes=MIB, in_flight_bytes=MIB))
     failed = threading.Event()
 
     def fail(name: str) -> None:
@@ -93,7 +94,7 @@ def test_a_commit_that_failed_is_never_reported_as_committed() -> None:
 
     def report(progress: PipeProgress) -> None:
         real(progress)
-        if progress.reached_bytes > 2 * MIB:
+        if progress.reached_bytes > 4 * MIB:
             assert failed.wait(30)
 
     scene.report = report  # type: ignore[method-assign] # waits for the commit
@@ -232,7 +233,7 @@ def test_memory_does_not_grow_with_the_disk() -> None:
         reader = Endless(mib * MIB)
         with ChainWriter.resume(machine.repository.files, path) as writer:
             sink = open_disk(writer, 1, "a", None)
-            copy = DiskCopy(reader, sink, writer, SystemClock(), machine.pipe)
+            copy = DiskCopy(reader, DiskIntake(sink, SystemClock(), machine.pipe), SystemClock(), machine.pipe)
             tracemalloc.start()
             copy.run(whole_disk_steps(reader.allocated_spans(), reader.size_bytes, PIECE_SIZE), lambda _: None)
             _, peak = tracemalloc.get_traced_memory()

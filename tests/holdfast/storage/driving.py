@@ -12,6 +12,7 @@ from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.restore import DiskRestore
 from holdfast.planning.read_plan import whole_disk_steps
 from holdfast.storage.chain_writer import ChainWriter
+from holdfast.storage.intake import DiskIntake
 from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
 from holdfast.storage.point_writer import open_disk
 from holdfast.storage.repository import Repository
@@ -55,7 +56,7 @@ def back_up(repository: Repository, content: bytes, number: int, passphrase: str
     ):
         parent = None if opened.parent_number is None else chain.disk(opened.parent_number, KEY)
         reader = MemoryDisk(content)
-        copy = DiskCopy(reader, open_disk(writer, opened.number, KEY, parent), writer, CLOCK)
+        copy = DiskCopy(reader, DiskIntake(open_disk(writer, opened.number, KEY, parent), CLOCK), CLOCK)
         copy.run(whole_disk_steps(reader.allocated_spans(), len(content), PIECE_SIZE), lambda _: None)
     return finish_point(repository, opened, passphrase)
 

@@ -13,6 +13,7 @@ from holdfast.formats.magic import (
 )
 from holdfast.storage.chain import Chain, chain_file_name
 from holdfast.storage.chain_writer import ChainWriter, FileSpec
+from holdfast.storage.offers import OfferSorter
 from holdfast.storage.point_writer import DiskPointWriter, complete_point, open_disk, with_new_point
 from holdfast.testing.crashfs import CrashFiles
 
@@ -76,11 +77,13 @@ class Feeder:
     def __init__(self, writer: ChainWriter, disk: DiskPointWriter) -> None:
         self.writer = writer
         self.disk = disk
+        self._sorter = OfferSorter(writer, disk.parent)
         self._new: list[bytes] = []
 
     def offer(self, digest: bytes) -> None:
-        place = self.writer.next_unit * self.writer.pieces_per_unit + len(self._new)
-        if self.disk.offer([digest], place):
+        found = self._sorter.sort_out(self.disk.cursor, [digest])
+        self.disk.enter([digest], found)
+        if found.slots:
             self._new.append(digest)
             if len(self._new) == self.writer.pieces_per_unit:
                 self.store()
@@ -90,6 +93,7 @@ class Feeder:
             stamp = self.writer.stamp(self.disk.point_number)
             self.writer.write_unit(self.writer.reserve_unit(), stamp, self._new, [bytes(16), bytes(4080)])
             self._new = []
+            self._sorter.begin_unit()
 
     def commit(self) -> None:
         self.store()

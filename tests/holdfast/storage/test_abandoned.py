@@ -13,6 +13,7 @@ from holdfast.planning.read_plan import whole_disk_steps
 from holdfast.storage.abandoned import abandoned_bytes
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.chain_writer import ChainWriter
+from holdfast.storage.intake import DiskIntake
 from holdfast.storage.lifecycle import StoreOptions, begin_point
 from holdfast.storage.point_writer import open_disk
 from holdfast.storage.repository import Repository
@@ -42,7 +43,7 @@ def test_units_behind_the_last_commit_are_counted(tmp_path: Path) -> None:
     with ChainWriter.resume(repository.files, path) as writer:
         assert abandoned_bytes(writer.handle, writer.committed.end) == 0
         sink = open_disk(writer, opened.number, KEY, None)
-        copy = DiskCopy(disk, sink, writer, CLOCK, NEVER)
+        copy = DiskCopy(disk, DiskIntake(sink, CLOCK, NEVER), CLOCK, NEVER)
         with pytest.raises(Died):
             copy.run(whole_disk_steps(disk.allocated_spans(), disk.size_bytes, PIECE_SIZE), die_late)
         written = writer.end - writer.committed.end
