@@ -38,7 +38,7 @@ from holdfast.storage.chain import Chain, StoredDisk
 from holdfast.storage.chain_writer import ChainWriter
 from holdfast.storage.intake import DiskIntake
 from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
-from holdfast.storage.point_writer import open_disk
+from holdfast.storage.point_writer import DiskPointWriter, open_disk
 from holdfast.storage.repository import Repository
 
 MANIFEST = "manifest.json"
@@ -292,29 +292,26 @@ def _write_disk(  # noqa: PLR0913, PLR0917 - what a transfer is told
     cut: int | None,
 ) -> None:
     sink = open_disk(writer, *place)
+    due = NEVER if cut is None else 0
     options = PipeOptions(
-        compression=story.compression,
-        threads=1,
-        commit_new_bytes=NEVER if cut is None else 0,
-        uncommitted_bytes_max=NEVER,
-        commit_interval_s=NEVER,
+        compression=story.compression, in_flight_bytes=0, commit_new_bytes=due, uncommitted_bytes_max=NEVER
     )
     copy = DiskCopy(content, DiskIntake(sink, StandingClock(), options), StandingClock(), options)
     try:
-        copy.run(steps, (lambda _: None) if cut is None else _cutter(writer, cut))
+        copy.run(steps, (lambda _: None) if cut is None else _cutter(sink, cut))
     except _CutOff:
-        assert 0 < sink.cursor < sink.pieces
+        assert sink.cursor < sink.pieces
 
 
-def _cutter(writer: ChainWriter, chunks: int) -> Callable[[PipeProgress], None]:
+def _cutter(sink: DiskPointWriter, chunks: int) -> Callable[[PipeProgress], None]:
     """Return a report function that waits for the commit after each chunk and stops the pipe after some."""
     left = chunks
 
     def report(_: PipeProgress) -> None:
         nonlocal left
-        writer.finish_commit()
+        sink.writer.finish_commit()
         left -= 1
-        if left == 0:
+        if left <= 0 and sink.cursor:
             raise _CutOff
 
     return report
