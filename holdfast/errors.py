@@ -42,6 +42,10 @@
     │   ├── ChainBroken
     │   ├── PassphraseWrong
     │   └── EncodingFailed
+    ├── LinkError                   the line between two data movers
+    │   ├── ProtocolError
+    │   ├── LinkRefused
+    │   └── LinkLost
     ├── LimitExceeded
     ├── ServerUnavailable           Temporal cannot be reached
     ├── CatalogUnavailable
@@ -388,6 +392,40 @@ class EncodingFailed(DataError):
     retryable = True
     exit_status = 57
     default_hint = "The memory or processor of the host may be faulty; nothing wrong was stored."
+
+
+class LinkError(HoldfastError):
+    """The line between two data movers."""
+
+    code = "link-failed"
+    retryable = True
+    exit_status = 80
+    default_hint = "Check the network between the proxy and the repository and run the job again."
+
+
+class ProtocolError(LinkError):
+    """The other data mover sent what the protocol does not allow."""
+
+    code = "protocol-violated"
+    retryable = False
+    exit_status = 81
+    default_hint = "Run the same Holdfast version on both hosts; if they do, report the message."
+
+
+class LinkRefused(LinkError):
+    """The two data movers do not accept each other."""
+
+    code = "link-refused"
+    retryable = False
+    exit_status = 82
+    default_hint = "Run the job again; a new session gets a new token."
+
+
+class LinkLost(LinkError):
+    """The line between two data movers stayed cut for longer than a session waits."""
+
+    code = "link-lost"
+    exit_status = 83
 
 
 class LimitExceeded(HoldfastError):

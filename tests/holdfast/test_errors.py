@@ -65,6 +65,10 @@ PUBLISHED = {
     "interrupted": 65,
     "session-failed": 66,
     "internal": 70,
+    "link-failed": 80,
+    "protocol-violated": 81,
+    "link-refused": 82,
+    "link-lost": 83,
 }
 
 DRAWN = re.compile(r"^ +[│ ]*[├└]── (\w+)", re.MULTILINE)

@@ -1,0 +1,77 @@
+"""What a link is told and what it tells: options, events, counters."""
+
+from typing import TypeAlias
+
+import msgspec
+
+from holdfast.errors import HoldfastError
+from holdfast.formats.mover.inbox import Message
+from holdfast.formats.mover.wire import PAYLOAD_MAX
+
+
+class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds and times of one side; the sides need not agree."""
+
+    streams: int = 5
+    """Connections that a dialler keeps."""
+    receive_window: int = 32 << 20
+    """Bytes of messages that have begun to arrive and are not released."""
+    send_window: int = 32 << 20
+    """Bytes of messages that wait or are not acknowledged."""
+    message_max: int = PAYLOAD_MAX
+    """The longest message that is sent or accepted; the sides have to agree."""
+    heartbeat_s: float = 5.0
+    """A connection on which nothing was sent for so long says that it lives."""
+    silence_s: float = 20.0
+    """A connection on which nothing was heard for so long is given up."""
+    redial_s: float = 15.0
+    give_up_s: float = 1800.0
+    """A link without any connection for so long has failed."""
+
+
+class Counters(msgspec.Struct, kw_only=True):
+    """What a link has done so far."""
+
+    frames_sent: int = 0
+    """Messages that were sent, those sent again included."""
+    bytes_sent: int = 0
+    """Everything handed to connections."""
+    frames_received: int = 0
+    """Messages that arrived whole, each once."""
+    bytes_received: int = 0
+    """Everything that came from connections."""
+    resent_frames: int = 0
+    resent_bytes: int = 0
+    """Payload that was sent again."""
+    duplicates: int = 0
+    """Messages that arrived although they were here."""
+    nacks_sent: int = 0
+    nacks_received: int = 0
+    connections_made: int = 0
+    connections_lost: int = 0
+
+
+class Dial(msgspec.Struct, frozen=True):
+    """A connection is to be dialled and greeted under this number."""
+
+    connection: int
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """A connection is to be closed; nothing more is read from it."""
+
+    connection: int
+    reason: str
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """The link has come to its end in good order; the connections are to be closed once their output is out."""
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """The link has come to its end otherwise."""
+
+    error: HoldfastError
+
+
+Event: TypeAlias = Message | Dial | Dropped | Ended | Failed

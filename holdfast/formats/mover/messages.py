@@ -1,0 +1,338 @@
+"""What two movers say to each other (docs/formats/mover-protocol.md section 6).
+
+A message is a *head*, a MessagePack array that begins with the number of its kind, and a *body* of raw bytes. A decoder
+checks the size of the head, then every member, then the size of the body, before anything is made of them; whatever
+comes, it raises `ProtocolError` and nothing else.
+
+New members are added at the end, with defaults.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from holdfast.errors import HoldfastError, ProtocolError, error_class
+from holdfast.formats.magic import (
+    DIGEST_SIZE,
+    PIECE_SIZE,
+    PIECES_PER_SEGMENT,
+    PIECES_PER_UNIT_MAX,
+    PLACES_MAX,
+    UNIT_SIZES,
+    Codec,
+)
+from holdfast.model.compression import Compression
+from holdfast.model.machine import DISK_SIZE_MAX
+
+HEAD_SIZE_MAX = 16 << 10
+_LENGTH_SIZE = 4
+TEXT_MAX = 4096
+NAME_MAX = 1024
+OFFERED_MAX = PIECES_PER_SEGMENT
+"""Pieces that one offer may speak of."""
+DIGESTS_MAX = 64 << 10
+"""Digests that one message may carry (1 MiB)."""
+RUNS_MAX = 64 << 10
+"""Runs that one message may carry (768 KiB)."""
+PIECES_MAX = DISK_SIZE_MAX // PIECE_SIZE
+FILES_MAX = 1 << 20
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+_Name = Annotated[str, Meta(min_length=1, max_length=NAME_MAX)]
+_Text = Annotated[str, Meta(max_length=TEXT_MAX)]
+_Point = Annotated[int, Meta(ge=1, le=99_999_999)]
+_Piece = Annotated[int, Meta(ge=0, le=PIECES_MAX)]
+_Size = Annotated[int, Meta(ge=512, le=DISK_SIZE_MAX, multiple_of=512)]
+_Bytes = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+_Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
+_Offered = Annotated[int, Meta(ge=1, le=OFFERED_MAX)]
+_Digests = Annotated[int, Meta(ge=1, le=DIGESTS_MAX)]
+_Runs = Annotated[int, Meta(ge=0, le=RUNS_MAX)]
+_Packed = Annotated[int, Meta(ge=1, le=PIECES_PER_UNIT_MAX)]
+_UnitNumber = Annotated[int, Meta(ge=0, lt=PLACES_MAX)]
+_Place = Annotated[int, Meta(ge=0, lt=PLACES_MAX)]
+_File = Annotated[int, Meta(ge=0, lt=FILES_MAX)]
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """The head of a message; a number says of which kind it is."""
+
+
+# ---------------------------------------------------------------------------------------------------- backup, asked
+
+
+class OpenPointDisk(Head, frozen=True, kw_only=True, tag=1):
+    """Go on writing a disk of a point that has been begun."""
+
+    chain: _Name
+    """The chain's folder, relative to the repository."""
+    file: _Name
+    point: _Point
+    disk: _Name
+    attempt: Annotated[int, Meta(ge=1, lt=1 << 32)]
+
+
+class DigestsOf(Head, frozen=True, kw_only=True, tag=2):
+    """Ask for digests of the parent point."""
+
+    first: _Piece
+    count: _Digests
+
+
+class Offer(Head, frozen=True, kw_only=True, tag=3):
+    """Say what the next pieces hold; ask which bytes are wanted. Body: their digests."""
+
+    first: _Piece
+    count: _Offered
+
+
+class Keep(Head, frozen=True, kw_only=True, tag=4):
+    """Leave the pieces up to ``until`` as at the parent point."""
+
+    until: _Piece
+
+
+class Zero(Head, frozen=True, kw_only=True, tag=5):
+    """Make the pieces up to ``until`` zeros."""
+
+    until: _Piece
+
+
+class Unit(Head, frozen=True, kw_only=True, tag=6):
+    """Store wanted pieces, in the order in which they were wanted.
+
+    Body: piece numbers (4 bytes each), their digests (16 each), the packed bytes.
+    """
+
+    number: _UnitNumber
+    count: _Packed
+    codec: Codec
+
+
+class Commit(Head, frozen=True, kw_only=True, tag=7):
+    """Begin to make everything so far durable; `Committed` follows."""
+
+
+class Finish(Head, frozen=True, kw_only=True, tag=8):
+    """Make the finished disk durable; `Finished` follows."""
+
+    read_bytes: _Bytes
+    """Read from the source over all attempts."""
+    detail: _Text = ""
+    """In words, how the disk was read."""
+
+
+class Cancel(Head, frozen=True, kw_only=True, tag=9):
+    """Stop; what was committed stays."""
+
+    reason: _Text = ""
+
+
+# ---------------------------------------------------------------------------------------------------- backup, answered
+
+
+class DiskOpened(Head, frozen=True, kw_only=True, tag=33):
+    """Where to go on, and how."""
+
+    size_bytes: _Size
+    cursor: _Piece
+    """The next piece to be dealt with."""
+    unit_size: int
+    """One of the unit sizes of the chain file."""
+    digest_key: _Key
+    compression: Compression
+    has_parent: bool
+    read_bytes: _Bytes
+    """Read from the source by earlier attempts."""
+
+
+class Digests(Head, frozen=True, kw_only=True, tag=34):
+    """Body: digests of consecutive pieces, those behind the end being zeros."""
+
+    first: _Piece
+    count: _Digests
+
+
+class Wanted(Head, frozen=True, kw_only=True, tag=35):
+    """Which pieces of an offer are to be sent. Body: a bit for each, the lowest bit of the first byte first."""
+
+    first: _Piece
+    count: _Offered
+    place: _Place
+    """Where the first wanted piece goes: unit number x pieces in a unit + slot."""
+
+
+class Committed(Head, frozen=True, kw_only=True, tag=36):
+    """Everything before ``cursor`` is durable. Said after each commit, whether asked for or not."""
+
+    cursor: _Piece
+
+
+class Finished(Head, frozen=True, kw_only=True, tag=37):
+    """The disk is done and durable."""
+
+    read_bytes: _Bytes
+    transferred_bytes: _Bytes
+    stored_bytes: _Bytes
+    resent_bytes: _Bytes
+
+
+class Failure(Head, frozen=True, kw_only=True, tag=38):
+    """The work cannot go on; nothing follows."""
+
+    code: Annotated[str, Meta(max_length=64, pattern="^[a-z][a-z-]*$")]
+    message: _Text
+    hint: _Text
+
+
+# ---------------------------------------------------------------------------------------------------- restore
+
+
+class OpenStored(Head, frozen=True, kw_only=True, tag=65):
+    """Read a disk of a complete point."""
+
+    chain: _Name
+    point: _Point
+    disk: _Name
+
+
+class RunsOf(Head, frozen=True, kw_only=True, tag=66):
+    """Ask where pieces are."""
+
+    first: _Piece
+    count: Annotated[int, Meta(ge=1, le=PIECES_MAX)]
+
+
+class GetUnit(Head, frozen=True, kw_only=True, tag=67):
+    """Ask for a stored unit."""
+
+    file: _File
+    number: _UnitNumber
+
+
+class PieceDigestsOf(Head, frozen=True, kw_only=True, tag=68):
+    """Ask for digests of the disk; `Digests` follows."""
+
+    first: _Piece
+    count: _Digests
+
+
+class StoredOpened(Head, frozen=True, kw_only=True, tag=97):
+    """The disk can be read."""
+
+    size_bytes: _Size
+    unit_size: int
+    digest_key: _Key
+
+
+class Runs(Head, frozen=True, kw_only=True, tag=98):
+    """Where consecutive pieces are, without gaps; at most what was asked for. Body: 12 bytes for each run."""
+
+    first: _Piece
+    count: _Runs
+
+
+class StoredUnit(Head, frozen=True, kw_only=True, tag=99):
+    """A unit, decrypted and not decoded. Body: digests of its places (16 bytes each), the packed bytes."""
+
+    file: _File
+    number: _UnitNumber
+    count: _Packed
+    codec: Codec
+
+
+AnyHead: TypeAlias = (
+    OpenPointDisk | DigestsOf | Offer | Keep | Zero | Unit | Commit | Finish | Cancel
+    | DiskOpened | Digests | Wanted | Committed | Finished | Failure
+    | OpenStored | RunsOf | GetUnit | PieceDigestsOf | StoredOpened | Runs | StoredUnit
+)  # fmt: skip
+
+RUN_SIZE = 12
+PIECE_NUMBER_SIZE = 4
+BODY_SIZE: dict[type[Head], Callable[..., tuple[int, int]]] = {
+    Offer: lambda head: _exactly(head.count * DIGEST_SIZE),
+    Digests: lambda head: _exactly(head.count * DIGEST_SIZE),
+    Wanted: lambda head: _exactly(-(-head.count // 8)),
+    Runs: lambda head: _exactly(head.count * RUN_SIZE),
+    Unit: lambda head: _packed(head.count, PIECE_NUMBER_SIZE + DIGEST_SIZE),
+    StoredUnit: lambda head: _packed(head.count, DIGEST_SIZE),
+}
+"""The least and the most bytes of the body of those that have one."""
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER: msgspec.msgpack.Decoder[AnyHead] = msgspec.msgpack.Decoder(AnyHead)
+
+
+def encode_message(head: AnyHead, *body: Buffer) -> list[Buffer]:
+    """Return the buffers of a message, to be sent one behind the other; those of the body as they are."""
+    encoded = _ENCODER.encode(head)
+    _check_head(head)
+    _check_body(head, sum(map(len, body)))
+    return [len(encoded).to_bytes(_LENGTH_SIZE, "little") + encoded, *body]
+
+
+def decode_message(payload: Buffer) -> tuple[AnyHead, memoryview]:
+    """Return head and body of a message; the body is a part of ``payload``. Raises `ProtocolError`."""
+    view = memoryview(payload)
+    size = int.from_bytes(view[:_LENGTH_SIZE], "little")
+    end = _LENGTH_SIZE + size
+    if size > HEAD_SIZE_MAX or end > len(view):
+        raise ProtocolError(f"message of {len(view)} bytes states a head of {size}")
+    try:
+        head = _DECODER.decode(view[_LENGTH_SIZE:end])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"head of a message cannot be read: {error}") from error
+    _check_head(head)
+    _check_body(head, len(view) - end)
+    return head, view[end:]
+
+
+def pack_bitmap(indexes: Sequence[int], count: int) -> bytes:
+    """Return the body of `Wanted`."""
+    bits = 0
+    for index in indexes:
+        bits |= 1 << index
+    return bits.to_bytes(-(-count // 8), "little")
+
+
+def unpack_bitmap(body: Buffer, count: int) -> list[int]:
+    """Return the wanted indexes. Raises `ProtocolError` for a bit behind the last."""
+    bits = int.from_bytes(body, "little")
+    if bits >> count:
+        raise ProtocolError(f"bitmap of {count} pieces has bits behind them")
+    return [index for index in range(count) if bits >> index & 1]
+
+
+def failure(error: HoldfastError) -> Failure:
+    """Return an error as it is told to the other side; long texts are cut."""
+    return Failure(code=error.code, message=error.message[:TEXT_MAX], hint=error.hint[:TEXT_MAX])
+
+
+def failed(told: Failure) -> HoldfastError:
+    """Return the error that the other side told; of a code this version does not know, the root of the tree."""
+    found = error_class(told.code) or HoldfastError
+    return found(told.message, hint=told.hint)
+
+
+def _check_head(head: AnyHead) -> None:
+    if isinstance(head, DiskOpened | StoredOpened) and head.unit_size not in UNIT_SIZES:
+        raise ProtocolError(f"unit size {head.unit_size} is none of the chain file")
+
+
+def _check_body(head: AnyHead, size: int) -> None:
+    sizes = BODY_SIZE.get(type(head))
+    least, most = (0, 0) if sizes is None else sizes(head)
+    if not least <= size <= most:
+        raise ProtocolError(f"{type(head).__name__} has a body of {size} bytes, {least} to {most} are allowed")
+
+
+def _exactly(size: int) -> tuple[int, int]:
+    return size, size
+
+
+def _packed(count: int, each: int) -> tuple[int, int]:
+    # Packed bytes are never longer than what they were made of.
+    return count * each + 1, count * (each + PIECE_SIZE)
