@@ -8,6 +8,29 @@ from holdfast.model.ids import ChainId, DiskKey, FileId, MachineId, PointId
 from holdfast.model.machine import Machine
 
 
+class DiskAccess(msgspec.Struct, frozen=True, kw_only=True):
+    """What a proxy shows the repository's mover to write or read one disk."""
+
+    disk: DiskKey
+    grant: str
+    """What may be done, as the repository's worker wrote it down."""
+    token: str
+    """Hexadecimal; proves that the grant was given to who shows it. Good for this disk of this point alone."""
+
+
+class MoverAccess(msgspec.Struct, frozen=True, kw_only=True):
+    """How a proxy reaches the data mover of a repository."""
+
+    address: str
+    """``host:port``."""
+    has_tls: bool
+    disks: tuple[DiskAccess, ...]
+
+    def disk(self, key: DiskKey) -> DiskAccess | None:
+        """Return the access to a disk, or None."""
+        return next((access for access in self.disks if access.disk == key), None)
+
+
 class OpenPoint(msgspec.Struct, frozen=True, kw_only=True):
     """A point that has been begun and is being written. ``chain`` is relative to its repository."""
 
@@ -21,6 +44,8 @@ class OpenPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Why the point is what it is: a full and why, or an increment."""
     removed: tuple[str, ...] = ()
     """Files of earlier sessions that were never finished and have been removed."""
+    mover: MoverAccess | None = None
+    """Where the disks are sent; None when proxies write the file themselves."""
 
 
 class PointSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +79,8 @@ class FoundPoint(msgspec.Struct, frozen=True, kw_only=True):
     created: datetime
     machine: Machine
     encrypted: bool
+    mover: MoverAccess | None = None
+    """Where the disks are read; None when proxies read the files themselves."""
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,1 @@
+"""Data movers: the sockets and threads around the protocol of `holdfast.formats.mover`."""

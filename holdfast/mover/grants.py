@@ -1,0 +1,105 @@
+"""Who may do what at a mover: grants that prove themselves, so that a mover remembers none.
+
+A repository's worker issues a *grant* for each disk of a session. Its session id is a digest of the grant, its token an
+HMAC of the session id under a secret that never leaves the worker. A proxy shows that it knows the token when it
+connects, and the grant with its first message; a mover that was started anew believes both, and nothing else is
+possible with either.
+"""
+
+import hmac
+import os
+import secrets
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+
+from holdfast.errors import LinkRefused, StoreFailed
+from holdfast.formats.mover.greeting import SESSION_SIZE
+from holdfast.model.ids import CredentialName, DiskKey, RepositoryName
+from holdfast.model.points import DiskAccess
+
+SECRET_SIZE = 32
+_LABEL = b"holdfast mover token\0"
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one session may do: write one disk of one unfinished point, or read one disk of a finished one."""
+
+    repository: RepositoryName
+    chain: str
+    number: int
+    disk: DiskKey
+    credential: CredentialName | None = None
+    writes_file: str | None = None
+    """Chain file to be written; None to read."""
+    parent_number: int | None = None
+    expires_s: int
+    """Seconds of the Unix epoch after which no session begins with it."""
+    salt: str
+    """Random, so that no two grants are alike."""
+
+
+class Issuer:
+    """Issues grants and recognises its own."""
+
+    def __init__(self, secret: bytes) -> None:
+        assert len(secret) == SECRET_SIZE
+        self._secret = secret
+
+    def issue(self, grant: Grant) -> DiskAccess:
+        """Return what a proxy needs to use a grant."""
+        encoded = msgspec.json.encode(grant)
+        session = _session(encoded)
+        return DiskAccess(disk=grant.disk, grant=encoded.decode(), token=self.token(session).hex())
+
+    def token(self, session: bytes) -> bytes:
+        """Return the token of a session, whether or not a grant of that id was ever issued."""
+        return hmac.new(self._secret, _LABEL + session, sha256).digest()
+
+    def open(self, session: bytes, encoded: str, now_s: float) -> Grant:
+        """Return the grant that a peer shows in its session. Raises `LinkRefused`."""
+        if not hmac.compare_digest(_session(encoded.encode()), session):
+            raise LinkRefused("the grant is not that of the session")
+        try:
+            grant = msgspec.json.decode(encoded, type=Grant)
+        except msgspec.DecodeError as error:
+            raise LinkRefused(f"the grant cannot be read: {error}") from error
+        if now_s > grant.expires_s:
+            raise LinkRefused(f"the grant for disk {grant.disk} has expired")
+        return grant
+
+
+def session_of(access: DiskAccess) -> bytes:
+    """Return the session id of an access."""
+    return _session(access.grant.encode())
+
+
+def new_salt() -> str:
+    """Return the random part of a grant."""
+    return secrets.token_hex(16)
+
+
+def load_secret(path: Path) -> bytes:
+    """Return the secret in a file that only its owner reads, made at the first call. Raises `StoreFailed`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with path.open("xb", opener=_private) as file:
+                file.write(secrets.token_bytes(SECRET_SIZE))
+        except FileExistsError:
+            pass
+        found = path.read_bytes()
+    except OSError as error:
+        raise StoreFailed(f"the mover's secret {path} cannot be used: {error.strerror}") from error
+    if len(found) != SECRET_SIZE:
+        raise StoreFailed(f"the mover's secret {path} has {len(found)} bytes", hint="Remove it; a new one is made.")
+    return found
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _session(encoded: bytes) -> bytes:
+    return sha256(encoded).digest()[:SESSION_SIZE]

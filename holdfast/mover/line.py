@@ -1,0 +1,247 @@
+"""A link that lives: one thread for each connection carries its bytes, one more keeps the time.
+
+A thread does both directions of its connection, because a TLS connection may not be used from two threads at once. All
+of the link's state is under one lock, which no thread holds while it waits for a socket.
+"""
+
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from holdfast.clock import Clock
+from holdfast.errors import HoldfastError, LinkLost, OperationCancelled, WriterFenced
+from holdfast.formats.mover.events import Counters, Dial, Dropped, Ended, Failed, LinkOptions
+from holdfast.formats.mover.inbox import Message
+from holdfast.formats.mover.link import Link
+from holdfast.mover.carrier import Carrier
+
+Dialler = Callable[[int], socket.socket]
+"""Returns a greeted connection of this number. Raises `OSError` or `HoldfastError`."""
+
+_IDLE_S = 1.0
+_LAST_WORDS_S = 5.0
+"""How long a closed link may take to tell its peer that it has ended."""
+
+
+class Line:
+    """One side of a link, carried by threads. Use `send` from one thread and `receive` from one thread."""
+
+    def __init__(self, options: LinkOptions, clock: Clock, dial: Dialler | None = None) -> None:
+        self._clock = clock
+        self._dial = dial
+        self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
+        self._time = threading.Condition(self._lock)
+        self._messages: deque[Message] = deque()
+        self._carriers: dict[int, Carrier] = {}
+        self._threads: set[threading.Thread] = set()
+        self._is_over = False
+        self._is_closed = False
+        self._closed_s = 0.0
+        self._link = Link(options, clock.monotonic_s(), is_dialler=dial is not None)
+        self._keeper = threading.Thread(target=self._keep_time, name="mover-time", daemon=True)
+        self._keeper.start()
+
+    @property
+    def counters(self) -> Counters:
+        """Return what the link has done so far."""
+        with self._lock:
+            return self._link.counters
+
+    def adopt(self, number: int, connection: socket.socket) -> bool:
+        """Carry a connection that was greeted; False, and it is closed, when the link has no use for it."""
+        carrier = Carrier(number, connection)
+        with self._lock:
+            is_wanted = not self._is_closed and self._link.connection_made(number, self._clock.monotonic_s())
+            if is_wanted:
+                self._carriers[number] = carrier
+                self._start(self._carry, carrier)
+        if not is_wanted:
+            carrier.close()
+        return is_wanted
+
+    def send(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
+        """Send a message; wait until there is room for it. Its parts must not change until it has arrived.
+
+        Raises the link's error when it has failed.
+        """
+        size = sum(map(len, parts))
+        with self._lock:
+            while self._link.room < size:
+                self._check()
+                self._room.wait(_IDLE_S)
+            self._check()
+            self._link.send(parts)
+            self._after()
+
+    def receive(self, timeout_s: float | None = None) -> Message | None:
+        """Return the next message, to be given to `release`; None when the link ended, or none came in time.
+
+        Raises the link's error when it has failed; what arrived before comes first.
+        """
+        with self._lock:
+            while not self._messages:
+                if self._link.error is not None:
+                    raise self._link.error
+                if self._is_over or self._is_closed:
+                    return None
+                if not self._arrived.wait(timeout_s) and timeout_s is not None:
+                    return None
+            return self._messages.popleft()
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether nothing more can arrive."""
+        with self._lock:
+            return (self._is_over or self._is_closed) and not self._messages
+
+    def release(self, message: Message) -> None:
+        """Let the peer use the room of a message, which must not be used any more."""
+        with self._lock:
+            self._link.release(message)
+            self._after()
+
+    def finish(self) -> None:
+        """Send what is left and end the link; return when it has ended. Raises the link's error."""
+        with self._lock:
+            self._check()
+            if not self._is_over:
+                self._link.finish()
+                self._after()
+            while not self._is_over:
+                self._check()
+                self._room.wait(_IDLE_S)
+
+    def fail(self, error: HoldfastError) -> None:
+        """Give the link up: whoever waits for it gets the error."""
+        with self._lock:
+            self._link.fail(error)
+            self._after()
+
+    def close(self) -> None:
+        """Close all connections and wait for the threads; a link that has ended well says so before. Idempotent."""
+        with self._lock:
+            if not self._is_over:
+                self._link.fail(OperationCancelled("the link was closed"))
+            self._is_closed = True
+            self._closed_s = self._clock.monotonic_s()
+            self._after()
+            carriers, threads = list(self._carriers.values()), [*self._threads, self._keeper]
+            self._time.notify()
+        for carrier in carriers:
+            carrier.wake()
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def _check(self) -> None:
+        if self._link.error is not None:
+            raise self._link.error
+        if self._is_closed or self._is_over:
+            raise LinkLost("the link has ended")
+
+    # -- threads -------------------------------------------------------------------------------------------------
+
+    def _start(self, work: Callable[[Carrier], None] | Callable[[int], None], what: Carrier | int) -> None:
+        thread = threading.Thread(target=self._run, args=(work, what), name="mover", daemon=True)
+        self._threads.add(thread)
+        thread.start()
+
+    def _run(self, work: Callable[[object], None], what: object) -> None:
+        try:
+            work(what)
+        finally:
+            with self._lock:
+                self._threads.discard(threading.current_thread())
+
+    def _after(self) -> None:
+        """Pass on what the link tells after a call; the lock is held."""
+        for event in self._link.events():
+            match event:
+                case Message():
+                    self._messages.append(event)
+                    self._arrived.notify()
+                case Dial(connection):
+                    self._start(self._dial_one, connection)
+                case Dropped(connection, _):
+                    if connection in self._carriers:
+                        self._carriers[connection].is_dropped = True
+                        self._carriers[connection].wake()
+                case Ended() | Failed():
+                    self._is_over = True
+                    self._arrived.notify_all()
+        if self._is_over or self._link.room > 0:
+            self._room.notify_all()
+        for carrier in self._carriers.values():
+            if carrier.is_asleep and (self._is_over or self._link.wants_output(carrier.number)):
+                carrier.wake()
+                if not self._is_over:
+                    break
+
+    def _keep_time(self) -> None:
+        with self._lock:
+            while not self._is_over and not self._is_closed:
+                deadline_s = self._link.next_deadline()
+                now_s = self._clock.monotonic_s()
+                if deadline_s is not None and deadline_s <= now_s:
+                    self._link.tick(now_s)
+                    self._after()
+                    continue
+                wait_s = _IDLE_S if deadline_s is None else min(_IDLE_S, deadline_s - now_s)
+                self._time.wait(wait_s)
+
+    def _dial_one(self, number: int) -> None:
+        assert self._dial is not None
+        try:
+            connection = self._dial(number)
+        except OSError:
+            self._lost(number)
+        except WriterFenced as error:
+            self.fail(error)
+        except HoldfastError as error:
+            if error.retryable:
+                self._lost(number)
+            else:
+                self.fail(error)
+        else:
+            self.adopt(number, connection)
+
+    def _lost(self, number: int) -> None:
+        with self._lock:
+            self._carriers.pop(number, None)
+            self._link.connection_lost(number, self._clock.monotonic_s())
+            self._after()
+
+    def _carry(self, carrier: Carrier) -> None:
+        """Carry the bytes of one connection until it ends."""
+        number, now = carrier.number, self._clock.monotonic_s
+        try:
+            while True:
+                with self._lock:
+                    if not carrier.has_output:
+                        carrier.output(self._link.take_output(number, carrier.OUTPUT_MAX, now()))
+                    if self._is_done(carrier):
+                        break
+                    buffer = self._link.buffer_for(number)
+                    carrier.is_asleep = not carrier.has_output
+                count = carrier.exchange(buffer, _IDLE_S)
+                if count:
+                    with self._lock:
+                        self._link.received(number, count, now())
+                        self._after()
+        except (OSError, EOFError):
+            pass  # the link dials again
+        finally:
+            with self._lock:
+                self._carriers.pop(number, None)
+                carrier.close()
+                self._link.connection_lost(number, now())
+                self._after()
+
+    def _is_done(self, carrier: Carrier) -> bool:
+        if carrier.is_dropped:
+            return True
+        is_late = self._is_closed and self._clock.monotonic_s() - self._closed_s > _LAST_WORDS_S
+        return self._is_over and (is_late or not carrier.has_output)

@@ -1,0 +1,130 @@
+"""Connections between movers: dialling, listening, TLS, greeting.
+
+Between hosts both sides show a certificate of one authority and check that of the other, by TLS 1.3. On one host, over
+its loopback addresses, plain connections are allowed; the token of the session is proved in any case.
+"""
+
+import ipaddress
+import secrets
+import socket
+import ssl
+from pathlib import Path
+
+import msgspec
+
+from holdfast.errors import ConfigurationInvalid, LinkError
+from holdfast.formats.mover.greeting import NONCE_SIZE, Dialler, Hello, Listener
+
+GREETING_S = 15.0
+"""How long a connection may take until it is greeted."""
+_BACKLOG = 128
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where a mover listens."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """Return the address in ``host:port``. Raises `ConfigurationInvalid`."""
+        host, colon, port = text.rpartition(":")
+        if not colon or not host or not port.isascii() or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004
+            raise ConfigurationInvalid(f"{text!r} is no address of a mover", hint="Write it as host:port.")
+        return cls(host.removeprefix("[").removesuffix("]"), int(port))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Return whether nothing outside this host reaches it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        """Return the address as it is written."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """The certificates by which movers know each other."""
+
+    ca_file: Path
+    certificate: Path
+    key: Path
+
+    def context(self, side: ssl._SSLMethod) -> ssl.SSLContext:
+        """Return a context for ``ssl.PROTOCOL_TLS_CLIENT`` or ``_SERVER``. Raises `ConfigurationInvalid`."""
+        found = ssl.SSLContext(side)
+        found.minimum_version = ssl.TLSVersion.TLSv1_3
+        found.verify_mode = ssl.CERT_REQUIRED
+        try:
+            found.load_verify_locations(self.ca_file)
+            found.load_cert_chain(self.certificate, self.key)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigurationInvalid(
+                f"the mover's certificate {self.certificate}, its key or {self.ca_file} cannot be used: {error}",
+                hint="`holdfast certs` makes them.",
+            ) from error
+        return found
+
+
+def dial(address: Address, tls: ssl.SSLContext | None, hello: Hello, token: bytes) -> socket.socket:
+    """Return a greeted connection. Raises `OSError`, or a `LinkError`, retryable or not."""
+    connection = socket.create_connection((address.host, address.port), GREETING_S)
+    try:
+        connection = _prepared(connection)
+        if tls is not None:
+            connection = tls.wrap_socket(connection, server_hostname=address.host)
+        greeting = Dialler(hello, token)
+        connection.sendall(greeting.hello)
+        while greeting.wanted:
+            connection.sendall(greeting.receive(_exactly(connection, greeting.wanted)))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def greet(connection: socket.socket, tls: ssl.SSLContext | None, greeting: Listener) -> socket.socket:
+    """Greet a connection that was accepted; look at the state of ``greeting``. Raises `OSError` or `LinkError`."""
+    connection.settimeout(GREETING_S)
+    connection = _prepared(connection)
+    if tls is not None:
+        connection = tls.wrap_socket(connection, server_side=True)
+    while greeting.wanted:
+        connection.sendall(greeting.receive(_exactly(connection, greeting.wanted)))
+    return connection
+
+
+def listen(address: Address) -> socket.socket:
+    """Return a socket that listens; port 0 takes a free one. Raises `ConfigurationInvalid`."""
+    try:
+        family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((address.host, address.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ConfigurationInvalid(f"the mover cannot listen at {address}: {error.strerror or error}") from error
+
+
+def new_nonce() -> bytes:
+    """Return the nonce of one connection."""
+    return secrets.token_bytes(NONCE_SIZE)
+
+
+def _prepared(connection: socket.socket) -> socket.socket:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # Sizes of buffers are left to the kernel, which lets them grow with the length of the line.
+    return connection
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    found = bytearray()
+    while len(found) < size:
+        part = connection.recv(size - len(found))
+        if not part:
+            raise LinkError("the peer closed a connection before it was greeted")
+        found += part
+    return bytes(found)
