@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from holdfast.errors import ProtocolError
-from holdfast.formats.mover.wire import FRAME_COST, PAYLOAD_MAX, RANGES_MAX, Range, window_min
+from holdfast.formats.mover.wire import FRAME_COST, RANGES_MAX, Range, window_min
 
 _REUSED_MIN = 64 << 10
 _WASTE_SHIFT = 3
@@ -67,7 +67,7 @@ class _Buffers:
 class Inbox:
     """Frames from their first byte until they are released; they cost at most ``window`` together."""
 
-    def __init__(self, window: int, message_max: int = PAYLOAD_MAX) -> None:
+    def __init__(self, window: int, message_max: int) -> None:
         assert window >= window_min(message_max)
         self.next_sequence = 0
         """Everything below has arrived."""

@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from isal.isal_zlib import crc32
 
 from holdfast.errors import ProtocolError
-from holdfast.formats.mover.wire import FRAME_COST, PAYLOAD_MAX, Range
+from holdfast.formats.mover.wire import FRAME_COST, Range
 
 _NOBODY = -1
 
@@ -42,7 +42,7 @@ class OutFrame:
 class Outbox:
     """Frames from `put` until they are acknowledged; they cost at most ``window`` together."""
 
-    def __init__(self, window: int, message_max: int = PAYLOAD_MAX) -> None:
+    def __init__(self, window: int, message_max: int) -> None:
         assert window >= message_max + FRAME_COST
         self.next_sequence = 0
         self.kept = 0

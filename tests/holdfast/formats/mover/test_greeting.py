@@ -1,0 +1,215 @@
+"""Only who knows the token and is no late comer gets in, and no input breaks a greeting otherwise."""
+
+import zlib
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.errors import LinkError, LinkRefused, ProtocolError, WriterFenced
+from holdfast.formats.mover.greeting import (
+    HELLO_SIZE,
+    PROOF_MESSAGE_SIZE,
+    VERDICT_SIZE,
+    WELCOME_SIZE,
+    Dialler,
+    Hello,
+    Listener,
+    Refusal,
+    Sessions,
+    unpack_hello,
+)
+from holdfast.formats.mover.states import Greeting
+
+SESSION = bytes(range(16))
+TOKEN, OTHER_TOKEN = b"T" * 32, b"U" * 32
+HELLO = Hello(session=SESSION, attempt=2, connection=3, connections=5, nonce=b"d" * 32)
+
+
+def sessions() -> Sessions:
+    expected = Sessions()
+    expected.expect(SESSION, TOKEN)
+    return expected
+
+
+def sealed(front: bytes) -> bytes:
+    return front + zlib.crc32(front).to_bytes(4, "little")
+
+
+def changed(hello: Hello, **members: int | bytes) -> Hello:
+    return msgspec.structs.replace(hello, **members)
+
+
+def greet(dialler: Dialler, listener: Listener) -> None:
+    proof = dialler.receive(listener.receive(dialler.hello))
+    dialler.receive(listener.receive(proof))
+
+
+def test_both_sides_open_after_four_messages() -> None:
+    expected = sessions()
+    dialler, listener = Dialler(HELLO, TOKEN), expected.greet(b"l" * 32)
+    assert (listener.wanted, len(dialler.hello)) == (HELLO_SIZE, HELLO_SIZE)
+    welcome = listener.receive(dialler.hello)
+    assert (dialler.wanted, len(welcome)) == (WELCOME_SIZE, WELCOME_SIZE)
+    proof = dialler.receive(welcome)
+    assert (listener.wanted, len(proof)) == (PROOF_MESSAGE_SIZE, PROOF_MESSAGE_SIZE)
+    verdict = listener.receive(proof)
+    assert (dialler.wanted, len(verdict)) == (VERDICT_SIZE, VERDICT_SIZE)
+    assert dialler.receive(verdict) == b""
+    assert dialler.state is listener.state is Greeting.OPEN
+    assert dialler.wanted == listener.wanted == 0
+    assert dialler.version == listener.version == 1
+    assert listener.hello == HELLO
+    assert expected.attempt(SESSION) == 2
+
+
+def test_the_token_never_crosses() -> None:
+    dialler, listener = Dialler(HELLO, TOKEN), sessions().greet(b"l" * 32)
+    welcome = listener.receive(dialler.hello)
+    proof = dialler.receive(welcome)
+    assert TOKEN not in dialler.hello + welcome + proof + listener.receive(proof)
+
+
+@pytest.mark.parametrize(
+    "hello, refusal, words",
+    [
+        (changed(HELLO, version_min=2, version_max=3), Refusal.VERSION, "no version"),
+        (changed(HELLO, version_min=0, version_max=0), Refusal.VERSION, "no version"),
+        (changed(HELLO, version_min=2, version_max=1), Refusal.VERSION, "no version"),
+        (changed(HELLO, flags=1), Refusal.FLAGS, "a flag"),
+        (changed(HELLO, connections=0), Refusal.CONNECTIONS, "1 to 100"),
+        (changed(HELLO, connections=101), Refusal.CONNECTIONS, "1 to 100"),
+        (changed(HELLO, session=b"x" * 16), Refusal.SESSION, "not know the session"),
+    ],
+)
+def test_a_hello_that_does_not_fit_is_refused(hello: Hello, refusal: Refusal, words: str) -> None:
+    dialler, listener = Dialler(hello, TOKEN), sessions().greet(b"l" * 32)
+    welcome = listener.receive(dialler.hello)
+    assert int.from_bytes(welcome[10:12], "little") == refusal
+    assert welcome[16:-4] == bytes(64)
+    with pytest.raises(LinkRefused, match=words):
+        dialler.receive(welcome)
+    assert dialler.state is listener.state is Greeting.REFUSED
+    assert dialler.wanted == listener.wanted == 0
+
+
+def test_the_highest_common_version_is_chosen() -> None:
+    dialler, listener = Dialler(changed(HELLO, version_max=9), TOKEN), sessions().greet(b"l" * 32)
+    greet(dialler, listener)
+    assert dialler.version == listener.version == 1
+
+
+def test_a_listener_without_the_token_is_not_believed() -> None:
+    dialler = Dialler(HELLO, OTHER_TOKEN)
+    with pytest.raises(LinkRefused, match="does not know the token"):
+        dialler.receive(sessions().greet(b"l" * 32).receive(dialler.hello))
+
+
+def test_a_dialler_without_the_token_is_refused_and_fences_nobody() -> None:
+    expected = sessions()
+    listener = expected.greet(b"l" * 32)
+    dialler = Dialler(HELLO, TOKEN)
+    proof = dialler.receive(listener.receive(dialler.hello))
+    forged = sealed(proof[:8] + b"x" * 32)
+    verdict = listener.receive(forged)
+    assert listener.state is Greeting.REFUSED
+    assert expected.attempt(SESSION) == 0
+    with pytest.raises(LinkRefused, match="not that of the session"):
+        dialler.receive(verdict)
+
+
+def test_what_was_recorded_cannot_be_played_again() -> None:
+    expected = sessions()
+    dialler, first, second = Dialler(HELLO, TOKEN), expected.greet(b"1" * 32), expected.greet(b"2" * 32)
+    proof = dialler.receive(first.receive(dialler.hello))
+    second.receive(dialler.hello)
+    second.receive(proof)
+    assert second.state is Greeting.REFUSED
+
+
+def test_a_listeners_proof_is_no_diallers_proof() -> None:
+    dialler, listener = Dialler(HELLO, TOKEN), sessions().greet(b"l" * 32)
+    welcome = listener.receive(dialler.hello)
+    listener.receive(sealed(welcome[:8] + welcome[48:80]))
+    assert listener.state is Greeting.REFUSED
+
+
+def test_a_lower_attempt_is_fenced_and_a_higher_one_takes_over() -> None:
+    expected = sessions()
+    for attempt in (2, 2, 3):
+        greet(Dialler(changed(HELLO, attempt=attempt), TOKEN), expected.greet(b"l" * 32))
+        assert expected.attempt(SESSION) == attempt
+    with pytest.raises(WriterFenced, match="later attempt than 2"):
+        greet(Dialler(HELLO, TOKEN), expected.greet(b"l" * 32))
+
+
+def test_a_forgotten_session_is_refused_even_halfway() -> None:
+    expected = sessions()
+    dialler, listener = Dialler(HELLO, TOKEN), expected.greet(b"l" * 32)
+    proof = dialler.receive(listener.receive(dialler.hello))
+    expected.forget(SESSION)
+    expected.forget(SESSION)
+    listener.receive(proof)
+    assert listener.state is Greeting.REFUSED
+    with pytest.raises(LinkRefused):
+        greet(Dialler(HELLO, TOKEN), expected.greet(b"l" * 32))
+
+
+def test_any_changed_bit_ends_the_greeting() -> None:
+    template = Dialler(HELLO, TOKEN), sessions().greet(b"l" * 32)
+    welcome = template[1].receive(template[0].hello)
+    proof = template[0].receive(welcome)
+    verdict = template[1].receive(proof)
+    messages = (template[0].hello, welcome, proof, verdict)
+    for at, message in enumerate(messages):
+        for bit in range(len(message) * 8):
+            dialler, listener = Dialler(HELLO, TOKEN), sessions().greet(b"l" * 32)
+            sides = (listener, dialler, listener, dialler)
+            for side, good in zip(sides[:at], messages, strict=False):
+                side.receive(good)
+            bad = bytearray(message)
+            bad[bit // 8] ^= 1 << bit % 8
+            with pytest.raises(LinkError, match="is damaged"):
+                sides[at].receive(bytes(bad))
+            assert sides[at].state is Greeting.REFUSED
+
+
+@pytest.mark.parametrize(
+    "front, words",
+    [
+        (b"HFMOVER2" + bytes(72), "without the magic number"),
+        (b"HFMOVER1" + (1).to_bytes(2, "little") + bytes(2) + (7).to_bytes(4, "little") + bytes(64), "with flags 7"),
+        (b"HFMOVER1" + (2).to_bytes(2, "little") + bytes(70), "chose version 2"),
+        (b"HFMOVER1" + bytes(72), "chose version 0"),
+        (b"HFMOVER1" + (1).to_bytes(2, "little") + (99).to_bytes(2, "little") + bytes(68), "reason 99"),
+    ],
+)
+def test_a_strange_welcome_is_refused(front: bytes, words: str) -> None:
+    with pytest.raises(LinkError, match=words):
+        Dialler(HELLO, TOKEN).receive(sealed(front))
+
+
+def test_bytes_that_have_to_be_zero_are_looked_at() -> None:
+    hello = HELLO.pack()
+    with pytest.raises(ProtocolError, match=r"^hello has 1 where"):
+        sessions().greet(b"l" * 32).receive(sealed(hello[:42] + b"\1\0" + hello[44:-4]))
+    dialler, listener = Dialler(HELLO, TOKEN), sessions().greet(b"l" * 32)
+    dialler.receive(listener.receive(dialler.hello))
+    with pytest.raises(ProtocolError, match=r"^verdict has 1 where"):
+        dialler.receive(sealed(b"HFMOVER1" + b"\0\0\1\0"))
+
+
+@given(st.data())
+def test_garbage_with_a_right_checksum_raises_our_errors_only(data: st.DataObject) -> None:
+    front = b"HFMOVER1" + data.draw(st.binary(min_size=HELLO_SIZE - 12, max_size=HELLO_SIZE - 12))
+    listener = sessions().greet(b"l" * 32)
+    try:
+        listener.receive(sealed(front))
+        assert listener.state in {Greeting.PROOF, Greeting.REFUSED}
+    except LinkError:
+        assert listener.state is Greeting.REFUSED
+
+
+def test_a_hello_comes_back() -> None:
+    assert unpack_hello(HELLO.pack()) == HELLO

@@ -1,0 +1,210 @@
+"""Messages come back as they were; whatever else comes is refused with one kind of error."""
+
+import tracemalloc
+from typing import get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.errors import HoldfastError, ProtocolError, RepositoryFull
+from holdfast.formats.magic import PIECE_SIZE, Codec
+from holdfast.formats.mover.messages import (
+    BODY_SIZE,
+    HEAD_SIZE_MAX,
+    TEXT_MAX,
+    AnyHead,
+    Cancel,
+    Digests,
+    Failure,
+    Keep,
+    Offer,
+    StoredOpened,
+    StoredUnit,
+    Unit,
+    decode_message,
+    encode_message,
+    failed,
+    failure,
+    pack_bitmap,
+    unpack_bitmap,
+)
+from holdfast.formats.mover.wire import PAYLOAD_MAX
+from tests.holdfast.formats.mover.samples import SAMPLES
+
+every_sample = pytest.mark.parametrize("head, body", SAMPLES, ids=lambda value: type(value).__name__)
+
+
+def joined(head: AnyHead, body: bytes) -> bytes:
+    return b"".join(encode_message(head, body))
+
+
+def with_head(members: object, body: bytes = b"") -> bytes:
+    """Return a message with any head."""
+    head = msgspec.msgpack.encode(members)
+    return len(head).to_bytes(4, "little") + head + body
+
+
+def test_there_is_a_sample_of_every_kind() -> None:
+    assert [type(head) for head, _ in SAMPLES] == list(get_args(AnyHead))
+
+
+@every_sample
+def test_a_message_comes_back(head: AnyHead, body: bytes) -> None:
+    found, rest = decode_message(joined(head, body))
+    assert (found, bytes(rest)) == (head, body)
+
+
+def test_the_body_is_part_of_the_payload() -> None:
+    payload = bytearray(joined(*SAMPLES[5]))
+    _, body = decode_message(payload)
+    assert body.obj is payload
+    packed = b"x" * 100
+    assert encode_message(Unit(number=0, count=1, codec=Codec.NONE), bytes(20), packed)[-1] is packed
+
+
+@every_sample
+def test_a_message_cut_short_is_refused_at_every_length(head: AnyHead, body: bytes) -> None:
+    payload = joined(head, body)
+    tail = 5 if isinstance(head, Unit | StoredUnit) else 0  # packed bytes may have any length
+    for length in range(len(payload) - tail):
+        with pytest.raises(ProtocolError):
+            decode_message(payload[:length])
+
+
+@every_sample
+def test_a_message_with_too_many_bytes_is_refused(head: AnyHead, body: bytes) -> None:
+    extra = 3 * PIECE_SIZE if isinstance(head, Unit | StoredUnit) else 1
+    with pytest.raises(ProtocolError, match="has a body of"):
+        decode_message(joined(head, body) + bytes(extra))
+    with pytest.raises(ProtocolError, match="has a body of"):
+        encode_message(head, body, bytes(extra))
+
+
+def test_the_largest_messages_fit_into_a_frame() -> None:
+    for head in (Unit(number=0, count=64, codec=Codec.NONE), StoredUnit(file=0, number=0, count=64, codec=Codec.NONE)):
+        _, most = BODY_SIZE[type(head)](head)
+        assert 4 + HEAD_SIZE_MAX + most <= PAYLOAD_MAX
+    digests = Digests(first=0, count=64 << 10)
+    assert 4 + HEAD_SIZE_MAX + BODY_SIZE[Digests](digests)[1] <= PAYLOAD_MAX
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [],
+        [0],
+        [200, 1],
+        ["4", 1],
+        [4],
+        [4, -1],
+        [4, 1 << 62],
+        [4, "1"],
+        [4, None],
+        [3, 0, 0],
+        [3, 0, 1025],
+        [2, 0, (64 << 10) + 1],
+        [1, "", "f", 1, "d", 1],
+        [1, "c" * 1025, "f", 1, "d", 1],
+        [1, "c", "f", 0, "d", 1],
+        [6, 1, 1, 3],
+        [6, 1, 65, 1],
+        [38, "Not A Code", "m", "h"],
+        [97, 513, 1 << 20, bytes(32)],
+        [97, 512, 1 << 20, bytes(31)],
+        [97, 512, 1000, bytes(32)],
+        {"until": 3},
+        7,
+    ],
+)
+def test_a_head_with_a_wrong_member_is_refused(members: object) -> None:
+    with pytest.raises(ProtocolError):
+        decode_message(with_head(members))
+
+
+def test_members_that_a_later_version_adds_are_passed_over() -> None:
+    assert decode_message(with_head([4, 16, "more"]))[0] == Keep(until=16)
+
+
+def test_members_with_a_default_may_be_absent() -> None:
+    assert decode_message(with_head([9]))[0] == Cancel()
+
+
+def test_a_unit_size_that_no_file_has_is_not_sent() -> None:
+    with pytest.raises(ProtocolError, match="unit size 5"):
+        encode_message(StoredOpened(size_bytes=512, unit_size=5, digest_key=bytes(32)))
+
+
+def test_a_head_that_is_too_long_is_refused_before_it_is_decoded() -> None:
+    with pytest.raises(ProtocolError, match="states a head of"):
+        decode_message((HEAD_SIZE_MAX + 1).to_bytes(4, "little") + bytes(HEAD_SIZE_MAX + 1))
+
+
+@given(st.binary(max_size=300))
+def test_garbage_is_refused(data: bytes) -> None:
+    framed = len(data).to_bytes(4, "little") + data
+    for payload in (data, framed):
+        try:
+            decode_message(payload)
+        except ProtocolError:
+            continue
+
+
+@given(st.sampled_from(SAMPLES), st.data())
+def test_a_message_with_changed_bytes_decodes_or_is_refused(sample: tuple[AnyHead, bytes], data: st.DataObject) -> None:
+    payload = bytearray(joined(*sample))
+    for _ in range(data.draw(st.integers(1, 4))):
+        payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        decode_message(payload)
+    except ProtocolError:
+        return
+
+
+@pytest.mark.parametrize(
+    "head", [b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff", b"\x91" * 16000]
+)
+def test_no_stated_length_makes_a_decoder_allocate(head: bytes) -> None:
+    payload = len(head).to_bytes(4, "little") + head
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError):
+            decode_message(payload)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@given(st.integers(1, 1024), st.data())
+def test_wanted_pieces_come_back(count: int, data: st.DataObject) -> None:
+    indexes = sorted(data.draw(st.sets(st.integers(0, count - 1))))
+    assert unpack_bitmap(pack_bitmap(indexes, count), count) == indexes
+
+
+def test_a_wanted_piece_behind_the_last_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="bits behind"):
+        unpack_bitmap(b"\x08", 3)
+
+
+def test_an_error_of_the_other_side_is_raised_as_what_it_was() -> None:
+    told = failure(RepositoryFull("no space in cellar", hint="Free space."))
+    found = failed(told)
+    assert type(found) is RepositoryFull
+    assert (found.message, found.hint) == ("no space in cellar", "Free space.")
+
+
+def test_an_error_that_this_version_does_not_know_is_the_root_of_the_tree() -> None:
+    found = failed(Failure(code="levitation-failed", message="m", hint="h"))
+    assert type(found) is HoldfastError
+
+
+def test_a_long_message_of_an_error_is_cut() -> None:
+    told = failure(RepositoryFull("x" * 10_000, hint="y" * 10_000))
+    assert (len(told.message), len(told.hint)) == (TEXT_MAX, TEXT_MAX)
+    assert decode_message(joined(told, b""))[0] == told
+
+
+def test_what_is_offered_has_as_many_digests_as_it_says() -> None:
+    with pytest.raises(ProtocolError, match="Offer has a body of 16 bytes, 32 to 32"):
+        encode_message(Offer(first=0, count=2), bytes(16))
