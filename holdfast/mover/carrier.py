@@ -27,7 +27,7 @@ class Carrier:
         self.is_asleep = False
         """Whether `exchange` waits with nothing to send; see `wake`."""
         self._socket = connection
-        self._socket.setblocking(False)
+        self._socket.settimeout(0)
         self._is_tls = isinstance(connection, ssl.SSLSocket)
         self._output: deque[memoryview] = deque()
         self._alarm, self._ringer = os.pipe()

@@ -85,7 +85,7 @@ def load_secret(path: Path) -> bytes:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with path.open("xb", opener=_private) as file:
+            with open(path, "xb", opener=_private) as file:
                 file.write(secrets.token_bytes(SECRET_SIZE))
         except FileExistsError:
             pass

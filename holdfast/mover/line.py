@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError, LinkLost, OperationCancelled, WriterFenced
-from holdfast.formats.mover.events import Counters, Dial, Dropped, Ended, Failed, LinkOptions
+from holdfast.formats.mover.events import Counters, Dial, Dropped, Ended, Event, Failed, LinkOptions
 from holdfast.formats.mover.inbox import Message
 from holdfast.formats.mover.link import Link
 from holdfast.mover.carrier import Carrier
@@ -103,6 +103,13 @@ class Line:
             self._link.release(message)
             self._after()
 
+    def wait_until_over(self, timeout_s: float) -> None:
+        """Return once the link has ended, or the time is over."""
+        deadline_s = self._clock.monotonic_s() + timeout_s
+        with self._lock:
+            while not self._is_over and self._clock.monotonic_s() < deadline_s:
+                self._room.wait(max(0.0, deadline_s - self._clock.monotonic_s()))
+
     def finish(self) -> None:
         """Send what is left and end the link; return when it has ended. Raises the link's error."""
         with self._lock:
@@ -159,26 +166,29 @@ class Line:
     def _after(self) -> None:
         """Pass on what the link tells after a call; the lock is held."""
         for event in self._link.events():
-            match event:
-                case Message():
-                    self._messages.append(event)
-                    self._arrived.notify()
-                case Dial(connection):
-                    self._start(self._dial_one, connection)
-                case Dropped(connection, _):
-                    if connection in self._carriers:
-                        self._carriers[connection].is_dropped = True
-                        self._carriers[connection].wake()
-                case Ended() | Failed():
-                    self._is_over = True
-                    self._arrived.notify_all()
+            self._pass_on(event)
         if self._is_over or self._link.room > 0:
             self._room.notify_all()
         for carrier in self._carriers.values():
             if carrier.is_asleep and (self._is_over or self._link.wants_output(carrier.number)):
                 carrier.wake()
                 if not self._is_over:
-                    break
+                    break  # one is enough for one frame
+
+    def _pass_on(self, event: Event) -> None:
+        match event:
+            case Message():
+                self._messages.append(event)
+                self._arrived.notify()
+            case Dial(connection):
+                self._start(self._dial_one, connection)
+            case Dropped(connection, _):
+                if connection in self._carriers:
+                    self._carriers[connection].is_dropped = True
+                    self._carriers[connection].wake()
+            case Ended() | Failed():
+                self._is_over = True
+                self._arrived.notify_all()
 
     def _keep_time(self) -> None:
         with self._lock:

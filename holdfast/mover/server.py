@@ -7,6 +7,7 @@ whoever served that has let go of its files.
 import socket
 import ssl
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Self
 
@@ -25,6 +26,7 @@ Serve = Callable[[bytes, Line], None]
 
 GREETINGS_MAX = 256
 """Connections being greeted at once; more are closed, and dialled again by who needs them."""
+_ATTEMPTS_KEPT = 4096
 
 
 class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +67,7 @@ class MoverServer:
         self._clock = clock
         self._lock = threading.Lock()
         self._sessions: dict[bytes, _Session] = {}
-        self._attempts: dict[bytes, int] = {}
+        self._attempts: OrderedDict[bytes, int] = OrderedDict()
         self._greetings: set[threading.Thread] = set()
         self._is_closing = False
         self._socket: socket.socket | None = None
@@ -135,8 +137,15 @@ class MoverServer:
         with self._lock:
             if hello.attempt < self._attempts.get(hello.session, 0):
                 return False
-            self._attempts[hello.session] = hello.attempt
+            self._remember(hello.session, hello.attempt)
             return True
+
+    def _remember(self, session: bytes, attempt: int) -> None:
+        """Refuse attempts below this one from now on; the chain's lock fences those of sessions long forgotten."""
+        self._attempts[session] = attempt
+        self._attempts.move_to_end(session)
+        if len(self._attempts) > _ATTEMPTS_KEPT:
+            self._attempts.popitem(last=False)
 
     def _join(self, hello: Hello, connection: socket.socket) -> None:
         """Give a greeted connection to the line of its session."""
@@ -178,3 +187,4 @@ class MoverServer:
             with self._lock:
                 if self._sessions.get(name) is session:
                     del self._sessions[name]
+                    self._remember(name, max(self._attempts.get(name, 0), session.attempt + 1))

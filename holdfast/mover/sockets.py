@@ -11,6 +11,7 @@ import ssl
 from pathlib import Path
 
 import msgspec
+from typing_extensions import override
 
 from holdfast.errors import ConfigurationInvalid, LinkError
 from holdfast.formats.mover.greeting import NONCE_SIZE, Dialler, Hello, Listener
@@ -44,6 +45,7 @@ class Address(msgspec.Struct, frozen=True):
         except ValueError:
             return False
 
+    @override
     def __str__(self) -> str:
         """Return the address as it is written."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

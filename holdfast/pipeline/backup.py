@@ -53,7 +53,7 @@ class DiskCopy:
         self._sink = sink
         self._clock = clock
         self._options = options if options is not None else PipeOptions()
-        unit_size = sink.pieces_per_unit * PIECE_SIZE
+        unit_size = sink.unit_size
         window = max(2, self._options.in_flight_bytes // unit_size)
         self._batch = max(1, window // _BATCHES_AHEAD)
         self._offered_max = max(2, self._options.offered_bytes // unit_size)
@@ -136,7 +136,7 @@ class DiskCopy:
 
     def _chunks(self, steps: Iterable[PlanStep]) -> Iterator[_Chunk]:
         """Cut the steps into chunks that do not cross a unit boundary of the disk, skipping what is done."""
-        done, per_unit = self._sink.standing.taken, self._sink.pieces_per_unit
+        done, per_unit = self._sink.standing.taken, self._sink.unit_size // PIECE_SIZE
         for step in steps:
             first = max(step.span.start // PIECE_SIZE, done)
             end = -(-step.span.end // PIECE_SIZE)

@@ -40,7 +40,7 @@ class Packer:
         self._clock = clock
         self._compression = compression
         self._window = window
-        self._per_unit = sink.pieces_per_unit
+        self._per_unit = sink.unit_size // PIECE_SIZE
         self._open = _Open(-1)
         self._encoding: deque[tuple[_Open, Future[tuple[PackedUnit, float]]]] = deque()
 

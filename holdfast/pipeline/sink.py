@@ -77,6 +77,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """The first piece that is not in the restore point yet."""
     committed: int
     """The first piece that is not durable yet."""
+    written: int
+    """The first unit that is not written yet; what those before it were made of may be used for something else."""
     stored_bytes: int
     """By which the chain file has grown since the disk was begun."""
     transferred_bytes: int
@@ -102,8 +104,8 @@ class DiskSink(Protocol):
         ...
 
     @property
-    def pieces_per_unit(self) -> int:
-        """Return how many pieces fit into a unit."""
+    def unit_size(self) -> int:
+        """Return how many bytes are compressed and encrypted together."""
         ...
 
     @property
@@ -134,6 +136,10 @@ class DiskSink(Protocol):
         """Take a unit of wanted pieces. Units come in the order of their numbers."""
         ...
 
+    def tend(self) -> None:
+        """Write and commit what is due; to be called now and then while nothing else is."""
+        ...
+
     def finish(self) -> None:
         """Return once the whole disk is durable."""
         ...
@@ -141,3 +147,33 @@ class DiskSink(Protocol):
     def close(self) -> None:
         """Stop what is on its way. Everything that was committed stays. Idempotent."""
         ...
+
+
+class EarlierDisk(Protocol):
+    """The disk as it is at the parent point."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Return its size then."""
+        ...
+
+    @property
+    def change_id(self) -> str | None:
+        """Return the id of its state then, None when changes were not tracked."""
+        ...
+
+    def piece_digests(self, start: int, end: int) -> bytes | bytearray:
+        """Return the joined digests of the pieces ``[start, end)``."""
+        ...
+
+
+class WritableDisk(msgspec.Struct, frozen=True, kw_only=True):
+    """A disk of an unfinished point, open for writing."""
+
+    machine: str
+    """Name of its machine."""
+    change_id: str | None
+    """Of the state that the point was begun for."""
+    sink: DiskSink
+    earlier: EarlierDisk | None
+    """None when the parent point does not have it."""

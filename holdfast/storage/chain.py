@@ -180,6 +180,11 @@ class StoredDisk:
         self._map = file.map_table(point.number, disk.key)
         self._indexes: dict[int, int | None] = {}
 
+    @property
+    def change_id(self) -> str | None:
+        """Return the id of the state that the disk had then, None when changes were not tracked."""
+        return self.disk.change_id
+
     def writers(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         """Yield (first piece, count, writer) for the pieces ``[start, end)``, in order and without gaps."""
         while start < end:

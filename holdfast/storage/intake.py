@@ -80,9 +80,9 @@ class DiskIntake:
         return self._disk.size_bytes
 
     @property
-    def pieces_per_unit(self) -> int:
-        """Return how many pieces fit into a unit."""
-        return self._writer.pieces_per_unit
+    def unit_size(self) -> int:
+        """Return how many bytes are compressed and encrypted together."""
+        return self._writer.unit_size
 
     @property
     def standing(self) -> Standing:
@@ -91,6 +91,7 @@ class DiskIntake:
         return Standing(
             taken=disk.cursor,
             committed=self._committed,
+            written=self._written,
             stored_bytes=self._writer.end - disk.begun_at,
             transferred_bytes=disk.transferred_bytes,
             read_bytes=disk.read_bytes,
@@ -110,7 +111,7 @@ class DiskIntake:
         self._commit_if_due()
         self._disk.read_bytes += len(digests) * PIECE_SIZE
         found = self._sorter.sort_out(first, digests)
-        ready_at = 1 + max(found.places, default=-1) // self.pieces_per_unit
+        ready_at = 1 + max(found.places, default=-1) // self._writer.pieces_per_unit
         self._enter(_Step(first, first + len(digests), ready_at, digests, found))
         return Answered(Wanted(found.slots, found.first_new))
 
@@ -213,6 +214,11 @@ class DiskIntake:
         self._writer.finish_commit()
         self._committed = self._committing
         self._committing_bytes = 0
+
+    def tend(self) -> None:
+        """Write and commit what is due."""
+        self._write_sealed(0)
+        self._commit_if_due()
 
     def finish(self) -> None:
         """Return once the whole disk is durable. Raises `RequestInvalid` when something is missing."""

@@ -23,13 +23,12 @@ from holdfast.formats.magic import (
     UNIT_SIZES,
     Codec,
 )
-from holdfast.model.compression import Compression
 from holdfast.model.machine import DISK_SIZE_MAX
 
 HEAD_SIZE_MAX = 16 << 10
 _LENGTH_SIZE = 4
 TEXT_MAX = 4096
-NAME_MAX = 1024
+GRANT_MAX = 8192
 OFFERED_MAX = PIECES_PER_SEGMENT
 """Pieces that one offer may speak of."""
 DIGESTS_MAX = 64 << 10
@@ -41,12 +40,12 @@ FILES_MAX = 1 << 20
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-_Name = Annotated[str, Meta(min_length=1, max_length=NAME_MAX)]
 _Text = Annotated[str, Meta(max_length=TEXT_MAX)]
-_Point = Annotated[int, Meta(ge=1, le=99_999_999)]
 _Piece = Annotated[int, Meta(ge=0, le=PIECES_MAX)]
 _Size = Annotated[int, Meta(ge=512, le=DISK_SIZE_MAX, multiple_of=512)]
 _Bytes = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+_Crc = Annotated[int, Meta(ge=0, lt=1 << 32)]
+_Seconds = Annotated[float, Meta(ge=0)]
 _Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
 _Offered = Annotated[int, Meta(ge=1, le=OFFERED_MAX)]
 _Digests = Annotated[int, Meta(ge=1, le=DIGESTS_MAX)]
@@ -64,19 +63,15 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 # ---------------------------------------------------------------------------------------------------- backup, asked
 
 
-class OpenPointDisk(Head, frozen=True, kw_only=True, tag=1):
-    """Go on writing a disk of a point that has been begun."""
+class OpenDisk(Head, frozen=True, kw_only=True, tag=1):
+    """Begin the work that a grant allows: `DiskOpened` or `StoredOpened` follows."""
 
-    chain: _Name
-    """The chain's folder, relative to the repository."""
-    file: _Name
-    point: _Point
-    disk: _Name
-    attempt: Annotated[int, Meta(ge=1, lt=1 << 32)]
+    grant: Annotated[str, Meta(min_length=2, max_length=GRANT_MAX)]
+    """As the repository's worker issued it; the session is its digest."""
 
 
 class DigestsOf(Head, frozen=True, kw_only=True, tag=2):
-    """Ask for digests of the parent point."""
+    """Ask for digests: of the parent point when writing, of the disk when reading. `Digests` follows."""
 
     first: _Piece
     count: _Digests
@@ -96,8 +91,9 @@ class Keep(Head, frozen=True, kw_only=True, tag=4):
 
 
 class Zero(Head, frozen=True, kw_only=True, tag=5):
-    """Make the pieces up to ``until`` zeros."""
+    """Make pieces zeros; those between the pieces before and ``first`` stay as at the parent point."""
 
+    first: _Piece
     until: _Piece
 
 
@@ -110,19 +106,18 @@ class Unit(Head, frozen=True, kw_only=True, tag=6):
     number: _UnitNumber
     count: _Packed
     codec: Codec
+    body_crc: _Crc
+    """CRC-32 of the pieces before they were compressed."""
 
 
-class Commit(Head, frozen=True, kw_only=True, tag=7):
-    """Begin to make everything so far durable; `Committed` follows."""
+class Describe(Head, frozen=True, kw_only=True, tag=7):
+    """Say in words how the disk is read and why."""
+
+    detail: _Text
 
 
 class Finish(Head, frozen=True, kw_only=True, tag=8):
-    """Make the finished disk durable; `Finished` follows."""
-
-    read_bytes: _Bytes
-    """Read from the source over all attempts."""
-    detail: _Text = ""
-    """In words, how the disk was read."""
+    """Make the finished disk durable; `Standing` and `Finished` follow."""
 
 
 class Cancel(Head, frozen=True, kw_only=True, tag=9):
@@ -135,18 +130,18 @@ class Cancel(Head, frozen=True, kw_only=True, tag=9):
 
 
 class DiskOpened(Head, frozen=True, kw_only=True, tag=33):
-    """Where to go on, and how."""
+    """The disk can be written; `Standing` says where to go on."""
 
+    machine: _Text
     size_bytes: _Size
-    cursor: _Piece
-    """The next piece to be dealt with."""
+    change_id: _Text | None
+    """Of the state that the point was begun for."""
     unit_size: int
     """One of the unit sizes of the chain file."""
     digest_key: _Key
-    compression: Compression
-    has_parent: bool
-    read_bytes: _Bytes
-    """Read from the source by earlier attempts."""
+    parent_size_bytes: _Size | None
+    """Of the disk at the parent point; None when there is none."""
+    parent_change_id: _Text | None
 
 
 class Digests(Head, frozen=True, kw_only=True, tag=34):
@@ -165,19 +160,24 @@ class Wanted(Head, frozen=True, kw_only=True, tag=35):
     """Where the first wanted piece goes: unit number x pieces in a unit + slot."""
 
 
-class Committed(Head, frozen=True, kw_only=True, tag=36):
-    """Everything before ``cursor`` is durable. Said after each commit, whether asked for or not."""
+class Standing(Head, frozen=True, kw_only=True, tag=36):
+    """How far the disk is. Said after each commit, and about once a second."""
 
-    cursor: _Piece
+    taken: _Piece
+    """The first piece that is not in the restore point yet."""
+    committed: _Piece
+    """The first piece that is not durable yet."""
+    stored_bytes: _Bytes
+    transferred_bytes: _Bytes
+    read_bytes: _Bytes
+    resent_bytes: _Bytes
+    seal_s: _Seconds
+    target_s: _Seconds
+    commit_wait_s: _Seconds
 
 
 class Finished(Head, frozen=True, kw_only=True, tag=37):
     """The disk is done and durable."""
-
-    read_bytes: _Bytes
-    transferred_bytes: _Bytes
-    stored_bytes: _Bytes
-    resent_bytes: _Bytes
 
 
 class Failure(Head, frozen=True, kw_only=True, tag=38):
@@ -189,14 +189,6 @@ class Failure(Head, frozen=True, kw_only=True, tag=38):
 
 
 # ---------------------------------------------------------------------------------------------------- restore
-
-
-class OpenStored(Head, frozen=True, kw_only=True, tag=65):
-    """Read a disk of a complete point."""
-
-    chain: _Name
-    point: _Point
-    disk: _Name
 
 
 class RunsOf(Head, frozen=True, kw_only=True, tag=66):
@@ -213,18 +205,11 @@ class GetUnit(Head, frozen=True, kw_only=True, tag=67):
     number: _UnitNumber
 
 
-class PieceDigestsOf(Head, frozen=True, kw_only=True, tag=68):
-    """Ask for digests of the disk; `Digests` follows."""
-
-    first: _Piece
-    count: _Digests
-
-
 class StoredOpened(Head, frozen=True, kw_only=True, tag=97):
     """The disk can be read."""
 
+    machine: _Text
     size_bytes: _Size
-    unit_size: int
     digest_key: _Key
 
 
@@ -245,9 +230,9 @@ class StoredUnit(Head, frozen=True, kw_only=True, tag=99):
 
 
 AnyHead: TypeAlias = (
-    OpenPointDisk | DigestsOf | Offer | Keep | Zero | Unit | Commit | Finish | Cancel
-    | DiskOpened | Digests | Wanted | Committed | Finished | Failure
-    | OpenStored | RunsOf | GetUnit | PieceDigestsOf | StoredOpened | Runs | StoredUnit
+    OpenDisk | DigestsOf | Offer | Keep | Zero | Unit | Describe | Finish | Cancel
+    | DiskOpened | Digests | Wanted | Standing | Finished | Failure
+    | RunsOf | GetUnit | StoredOpened | Runs | StoredUnit
 )  # fmt: skip
 
 RUN_SIZE = 12
@@ -318,7 +303,7 @@ def failed(told: Failure) -> HoldfastError:
 
 
 def _check_head(head: AnyHead) -> None:
-    if isinstance(head, DiskOpened | StoredOpened) and head.unit_size not in UNIT_SIZES:
+    if isinstance(head, DiskOpened) and head.unit_size not in UNIT_SIZES:
         raise ProtocolError(f"unit size {head.unit_size} is none of the chain file")
 
 

@@ -23,10 +23,11 @@ class Shelf:
 
     digest_key = bytes(32)
     size_bytes = 1 << 30
-    pieces_per_unit = PER_UNIT
+    unit_size = PER_UNIT * PIECE_SIZE
     standing = Standing(
         taken=0,
         committed=0,
+        written=0,
         stored_bytes=0,
         transferred_bytes=0,
         read_bytes=0,
@@ -48,6 +49,8 @@ class Shelf:
 
     def put(self, unit: PackedUnit) -> None:
         self.units.append(unit)
+
+    def tend(self) -> None: ...
 
     def finish(self) -> None: ...
 

@@ -1,0 +1,228 @@
+"""A disk of an unfinished point at another mover: the first half of the backup pipe sends, the second is there."""
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import TypeVar
+
+from holdfast.errors import HoldfastError, LinkLost, ProtocolError
+from holdfast.formats.mover import messages as m
+from holdfast.formats.mover.bodies import pack_pieces
+from holdfast.mover.line import Line
+from holdfast.pipeline.sink import PackedUnit, Standing, Wanted, WritableDisk
+from holdfast.pipeline.stages import StageTimes
+
+T = TypeVar("T")
+
+_OPENING_S = 600.0
+"""Opening may take the other side long: it reads back what an earlier attempt left."""
+_FAREWELL_S = 10.0
+
+
+class RemoteDisk:
+    """The disk at the parent point, at the other mover."""
+
+    def __init__(self, sink: "RemoteSink", size_bytes: int, change_id: str | None) -> None:
+        self._sink = sink
+        self.size_bytes = size_bytes
+        self.change_id = change_id
+
+    def piece_digests(self, start: int, end: int) -> bytes:
+        """Return the joined digests of the pieces ``[start, end)``."""
+        found = b""
+        while start < end:
+            count = min(end - start, m.DIGESTS_MAX)
+            found += self._sink.parent_digests(start, count)
+            start += count
+        return found
+
+
+class RemoteSink:
+    """Sends one disk over a line; see `holdfast.pipeline.sink.DiskSink`."""
+
+    def __init__(self, line: Line, opened: m.DiskOpened, standing: m.Standing) -> None:
+        self._line = line
+        self.digest_key = opened.digest_key
+        self.size_bytes = opened.size_bytes
+        self.unit_size = opened.unit_size
+        self._lock = threading.Condition()
+        self._standing = _standing(standing)
+        self._answers: deque[tuple[int, Future[Wanted]]] = deque()
+        self._digests: deque[Future[bytes]] = deque()
+        self._error: HoldfastError | None = None
+        self._is_finished = self._is_closed = False
+        self._thread = threading.Thread(target=self._listen, name="mover-answers", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(cls, line: Line, grant: str) -> WritableDisk:
+        """Begin the session of a line; the sink closes the line. Raises what the other side failed with."""
+        try:
+            line.send(m.encode_message(m.OpenDisk(grant=grant)))
+            opened = _expect(line, m.DiskOpened)
+            sink = cls(line, opened, _expect(line, m.Standing))
+        except BaseException:
+            line.close()
+            raise
+        earlier = None
+        if opened.parent_size_bytes is not None:
+            earlier = RemoteDisk(sink, opened.parent_size_bytes, opened.parent_change_id)
+        return WritableDisk(machine=opened.machine, change_id=opened.change_id, sink=sink, earlier=earlier)
+
+    @property
+    def standing(self) -> Standing:
+        """Return how far the disk is, as the other side said last."""
+        return self._standing
+
+    def describe(self, detail: str) -> None:
+        """Say in words how the disk is read and why."""
+        self._send(m.Describe(detail=detail[: m.TEXT_MAX]))
+
+    def offer(self, first: int, digests: Sequence[bytes]) -> Future[Wanted]:
+        """Offer pieces; the answer comes when it comes."""
+        answer: Future[Wanted] = Future()
+        with self._lock:
+            self._raise()
+            self._answers.append((first, answer))
+        self._send(m.Offer(first=first, count=len(digests)), b"".join(digests))
+        return answer
+
+    def keep_until(self, piece: int) -> None:
+        """Leave the pieces up to ``piece`` as at the parent point."""
+        self._send(m.Keep(until=piece))
+
+    def zero(self, first: int, end: int) -> None:
+        """Make the pieces ``[first, end)`` zeros."""
+        self._send(m.Zero(first=first, until=end))
+
+    def put(self, unit: PackedUnit) -> None:
+        """Send a unit; waits while the other side has no room."""
+        head = m.Unit(number=unit.number, count=len(unit.pieces), codec=unit.codec, body_crc=unit.body_crc)
+        self._send(head, pack_pieces(unit.pieces, unit.digests), unit.packed)
+
+    def tend(self) -> None:
+        """Raise what the other side failed with, if it has."""
+        with self._lock:
+            self._raise()
+
+    def finish(self) -> None:
+        """Return once the whole disk is durable on the other side."""
+        self._send(m.Finish())
+        with self._lock:
+            while not self._is_finished:
+                self._raise()
+                self._lock.wait()
+
+    def parent_digests(self, first: int, count: int) -> bytes:
+        """Return digests of the parent point."""
+        answer: Future[bytes] = Future()
+        with self._lock:
+            self._raise()
+            self._digests.append(answer)
+        self._send(m.DigestsOf(first=first, count=count))
+        return answer.result()
+
+    def close(self) -> None:
+        """End the session; one that is not finished is cancelled, so that the other side lets go of the file."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            is_broken = self._error is not None
+            is_finished = self._is_finished
+        try:
+            if not is_broken and not is_finished:
+                self._line.send(m.encode_message(m.Cancel(reason="the transfer was stopped")))
+        except HoldfastError:
+            pass  # the line is gone, and with it the session
+        self._line.wait_until_over(0.0 if is_broken else _FAREWELL_S)
+        self._line.close()
+        self._thread.join()
+
+    def _send(self, head: m.AnyHead, *body: bytes | bytearray | memoryview) -> None:
+        try:
+            self._line.send(m.encode_message(head, *body))
+        except HoldfastError:
+            with self._lock:
+                self._raise()  # what the other side said of it says more
+            raise
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    # -- what comes back -----------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                message = self._line.receive()
+                if message is None:
+                    break
+                head, body = m.decode_message(message.payload)
+                with self._lock:
+                    self._take(head, body)
+                self._line.release(message)
+            self._end(LinkLost("the repository's mover ended the session before the disk was finished"))
+        except HoldfastError as error:
+            self._end(error)
+
+    def _take(self, head: m.AnyHead, body: memoryview) -> None:
+        match head:
+            case m.Wanted():
+                self._answered(head, body)
+            case m.Standing():
+                self._standing = _standing(head)
+            case m.Digests() if self._digests:
+                self._digests.popleft().set_result(bytes(body))
+            case m.Finished():
+                self._is_finished = True
+                self._lock.notify_all()
+            case m.Failure():
+                raise m.failed(head)
+            case _:
+                raise ProtocolError(f"{type(head).__name__} came while a disk was written")
+
+    def _answered(self, head: m.Wanted, body: memoryview) -> None:
+        if not self._answers or self._answers[0][0] != head.first:
+            raise ProtocolError(f"an answer for piece {head.first}, which was not offered")
+        self._answers.popleft()[1].set_result(Wanted(m.unpack_bitmap(body, head.count), head.place))
+
+    def _end(self, error: HoldfastError) -> None:
+        """Give everybody who waits an error, unless the disk is finished."""
+        with self._lock:
+            if self._is_finished:
+                return
+            self._error = error
+            for _, answer in self._answers:
+                answer.set_exception(error)
+            for digests in self._digests:
+                digests.set_exception(error)
+            self._lock.notify_all()
+
+
+def _standing(told: m.Standing) -> Standing:
+    return Standing(
+        taken=told.taken,
+        committed=told.committed,
+        written=0,
+        stored_bytes=told.stored_bytes,
+        transferred_bytes=told.transferred_bytes,
+        read_bytes=told.read_bytes,
+        resent_bytes=told.resent_bytes,
+        times=StageTimes(seal_s=told.seal_s, target_s=told.target_s, commit_wait_s=told.commit_wait_s),
+    )
+
+
+def _expect(line: Line, kind: type[T]) -> T:
+    message = line.receive(_OPENING_S)
+    if message is None:
+        raise LinkLost("the repository's mover did not answer")
+    head, _ = m.decode_message(message.payload)
+    line.release(message)
+    if isinstance(head, m.Failure):
+        raise m.failed(head)
+    if not isinstance(head, kind):
+        raise ProtocolError(f"{type(head).__name__} came instead of {kind.__name__}")
+    return head

@@ -1,0 +1,184 @@
+"""What a listening mover does for one session: takes a disk into a point that is being written, or reads one out."""
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+
+from holdfast.clock import Clock
+from holdfast.errors import HoldfastError, LinkLost, OperationCancelled, ProtocolError
+from holdfast.formats.mover import messages as m
+from holdfast.formats.mover.bodies import unpack_digests, unpack_unit
+from holdfast.formats.mover.inbox import Message
+from holdfast.mover.grants import Grant, Issuer
+from holdfast.mover.line import Line
+from holdfast.pipeline.sink import DiskSink, PackedUnit, WritableDisk
+
+OpenForWriting = Callable[[Grant, ExitStack], WritableDisk]
+"""Opens what a grant allows to write. Raises errors of the tree."""
+
+_FIRST_MESSAGE_S = 30.0
+_TOLD_EVERY_S = 1.0
+
+
+class Service:
+    """Serves sessions; one call of `serve` for each, in a thread of its own."""
+
+    def __init__(self, issuer: Issuer, open_for_writing: OpenForWriting, read: "ServeReading", clock: Clock) -> None:
+        self._issuer = issuer
+        self._open_for_writing = open_for_writing
+        self._read = read
+        self._clock = clock
+
+    def serve(self, session: bytes, line: Line) -> None:
+        """Serve one session until it ends."""
+        try:
+            with ExitStack() as stack:
+                self._serve(session, line, stack)
+        except HoldfastError as error:
+            # Told to the peer when it is still there; the files are closed by now.
+            with suppress(HoldfastError):
+                line.send(m.encode_message(m.failure(error)))
+                line.finish()
+
+    def _serve(self, session: bytes, line: Line, stack: ExitStack) -> None:
+        first = line.receive(_FIRST_MESSAGE_S)
+        if first is None:
+            raise LinkLost("the session began without a word")
+        head, _ = m.decode_message(first.payload)
+        line.release(first)
+        if not isinstance(head, m.OpenDisk):
+            raise ProtocolError(f"a session begins with {type(head).__name__}")
+        grant = self._issuer.open(session, head.grant, self._clock.now().timestamp())
+        if grant.writes_file is None:
+            self._read(grant, line, stack)
+        else:
+            Writing(line, self._open_for_writing(grant, stack), self._clock).run()
+        line.finish()
+
+
+ServeReading = Callable[[Grant, Line, ExitStack], None]
+"""Serves a session that reads, until its peer has what it wanted."""
+
+
+class Writing:
+    """Takes one disk from a line."""
+
+    def __init__(self, line: Line, disk: WritableDisk, clock: Clock) -> None:
+        self._line = line
+        self._disk = disk
+        self._sink: DiskSink = disk.sink
+        self._clock = clock
+        self._units: deque[tuple[int, Message]] = deque()
+        self._told_s = clock.monotonic_s()
+        self._told_committed = -1
+
+    def run(self) -> None:
+        """Return once the disk is durable. Raises `OperationCancelled` when the peer gives up, and what fails."""
+        self._greet()
+        while True:
+            message = self._line.receive(_TOLD_EVERY_S)
+            if message is None:
+                if self._line.is_over:
+                    raise LinkLost("the peer ended the session before its disk was finished")
+                self._sink.tend()
+            elif self._take(message):
+                break
+            self._release()
+            self._tell()
+        self._tell(is_due=True)
+        self._say(m.Finished())
+
+    def _greet(self) -> None:
+        disk, sink, earlier = self._disk, self._sink, self._disk.earlier
+        self._say(
+            m.DiskOpened(
+                machine=disk.machine,
+                size_bytes=sink.size_bytes,
+                change_id=disk.change_id,
+                unit_size=sink.unit_size,
+                digest_key=sink.digest_key,
+                parent_size_bytes=None if earlier is None else earlier.size_bytes,
+                parent_change_id=None if earlier is None else earlier.change_id,
+            )
+        )
+        self._tell(is_due=True)
+
+    def _take(self, message: Message) -> bool:
+        """Carry out one message; return whether it was the last."""
+        head, body = m.decode_message(message.payload)
+        if isinstance(head, m.Unit):
+            self._take_unit(head, body, message)
+            return False
+        if isinstance(head, m.Cancel):
+            raise OperationCancelled(f"the proxy stopped: {head.reason}")
+        self._carry_out(head, body)
+        self._line.release(message)
+        return isinstance(head, m.Finish)
+
+    def _carry_out(self, head: m.AnyHead, body: memoryview) -> None:
+        sink = self._sink
+        match head:
+            case m.Offer():
+                wanted = sink.offer(head.first, unpack_digests(body)).result()
+                bitmap = m.pack_bitmap(wanted.slots, head.count)
+                self._say(m.Wanted(first=head.first, count=head.count, place=wanted.place), bitmap)
+            case m.Keep():
+                sink.keep_until(head.until)
+            case m.Zero():
+                sink.zero(head.first, head.until)
+            case m.Describe():
+                sink.describe(head.detail)
+            case m.DigestsOf():
+                self._answer_digests(head)
+            case m.Finish():
+                sink.finish()
+            case _:
+                raise ProtocolError(f"{type(head).__name__} while a disk is written")
+
+    def _take_unit(self, head: m.Unit, body: memoryview, message: Message) -> None:
+        pieces, digests, packed = unpack_unit(head, body)
+        unit = PackedUnit(
+            number=head.number,
+            pieces=pieces,
+            digests=digests,
+            codec=head.codec,
+            packed=packed,
+            body_crc=head.body_crc,
+        )
+        self._units.append((head.number, message))  # its bytes are used until the unit is written
+        self._sink.put(unit)
+
+    def _answer_digests(self, head: m.DigestsOf) -> None:
+        earlier = self._disk.earlier
+        if earlier is None:
+            raise ProtocolError("digests of a parent point were asked for where there is none")
+        digests = earlier.piece_digests(head.first, head.first + head.count)
+        self._say(m.Digests(first=head.first, count=head.count), digests)
+
+    def _release(self) -> None:
+        written = self._sink.standing.written
+        while self._units and self._units[0][0] < written:
+            self._line.release(self._units.popleft()[1])
+
+    def _tell(self, *, is_due: bool = False) -> None:
+        """Say how far the disk is, when that is news."""
+        standing, now_s = self._sink.standing, self._clock.monotonic_s()
+        if not is_due and standing.committed == self._told_committed and now_s - self._told_s < _TOLD_EVERY_S:
+            return
+        self._told_s, self._told_committed = now_s, standing.committed
+        self._say(
+            m.Standing(
+                taken=standing.taken,
+                committed=standing.committed,
+                stored_bytes=standing.stored_bytes,
+                transferred_bytes=standing.transferred_bytes,
+                read_bytes=standing.read_bytes,
+                resent_bytes=standing.resent_bytes,
+                seal_s=standing.times.seal_s,
+                target_s=standing.times.target_s,
+                commit_wait_s=standing.times.commit_wait_s,
+            )
+        )
+
+    def _say(self, head: m.AnyHead, body: bytes | bytearray = b"") -> None:
+        self._line.send(m.encode_message(head, *([body] if body else [])))
