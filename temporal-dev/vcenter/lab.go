@@ -42,6 +42,7 @@ type lab struct {
 	accounts *accounts
 
 	taskNumber atomic.Int64
+	holders    sync.Map // of locks, by the goroutine of the call
 }
 
 // newLab creates the inventory; nothing listens yet.
@@ -159,7 +160,11 @@ func (l *lab) snapshot(r ref) *simulator.VirtualMachineSnapshot {
 // session's own registry, which the simulator asks first; the global registry keeps the plain
 // object, because the simulator asserts its concrete type in many places.
 func (l *lab) dispatch(ctx *simulator.Context, method *simulator.Method) (mo.Reference, types.BaseMethodFault) {
+	l.holders.Store(goroutine(), holder{ctx: ctx, on: method.This})
 	if fault := l.accounts.check(l, ctx, method); fault != nil {
+		return nil, fault
+	}
+	if fault := l.strangerFault(method); fault != nil {
 		return nil, fault
 	}
 	if ctx.Session == nil {

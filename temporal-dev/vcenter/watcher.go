@@ -24,6 +24,8 @@ func (w *watcher) PutObject(_ *simulator.Context, object mo.Reference) {
 		completeRuntime(&x.Summary.Runtime)
 		x.Capability.ChangeTrackingSupported = true
 		w.lab.records.touch(x.Self)
+	case *simulator.Task:
+		guardTask(x) // before it runs
 	}
 }
 

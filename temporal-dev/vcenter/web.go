@@ -124,8 +124,7 @@ func (w *web) serveSDK(out http.ResponseWriter, r *http.Request) {
 	}
 	c, ok := w.parse(body)
 	if !ok {
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		w.inner.ServeHTTP(out, r)
+		w.pass("", r, body).send(out)
 		return
 	}
 	w.count(counted(c.method, body))
@@ -169,7 +168,7 @@ func (w *web) pass(method string, r *http.Request, body []byte) *answer {
 	a := &answer{method: method, header: http.Header{}, status: http.StatusOK}
 	inner := r.Clone(r.Context())
 	inner.Body = io.NopCloser(bytes.NewReader(body))
-	w.inner.ServeHTTP(a, inner)
+	w.lab.guardCall(a, func() { w.inner.ServeHTTP(a, inner) })
 	return a
 }
 
