@@ -66,7 +66,7 @@ func (l *lab) guardCall(a *answer, do func()) {
 
 // letGo releases the lock that a broken-off call holds, if it does.
 func (l *lab) letGo(held holder) {
-	defer func() { _ = recover() }() // the second release complains when the call had not come so far
+	defer func() { _ = recover() }()                                       // the second release complains when the call had not come so far
 	release := l.registry.AcquireLock(held.ctx, &reference{Self: held.on}) // once more, as its holder
 	release()
 	release()

@@ -129,6 +129,9 @@ func (w *web) ask(r *http.Request, c restCall) *answer {
 	inner.RequestURI, inner.Body = inner.URL.RequestURI(), io.NopCloser(bytes.NewReader(text))
 	a := &answer{header: http.Header{}, status: http.StatusOK}
 	w.inner.ServeHTTP(a, inner)
+	if changesTags(c.method, c.path, c.action) {
+		w.lab.saveTags()
+	}
 	return a
 }
 

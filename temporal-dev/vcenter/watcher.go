@@ -18,6 +18,7 @@ func (w *watcher) Reference() ref {
 
 // PutObject completes a new machine: strict clients refuse empty texts where an enumeration stands.
 func (w *watcher) PutObject(_ *simulator.Context, object mo.Reference) {
+	w.lab.places.note(object)
 	switch x := object.(type) {
 	case *simulator.VirtualMachine:
 		completeRuntime(&x.Runtime)
@@ -31,6 +32,7 @@ func (w *watcher) PutObject(_ *simulator.Context, object mo.Reference) {
 
 // UpdateObject keeps files and books in step with a machine's devices.
 func (w *watcher) UpdateObject(_ *simulator.Context, object mo.Reference, changes []types.PropertyChange) {
+	w.lab.places.note(object)
 	vm, ok := object.(*mo.VirtualMachine)
 	if !ok {
 		return
@@ -54,6 +56,7 @@ func (w *watcher) UpdateObject(_ *simulator.Context, object mo.Reference, change
 // RemoveObject forgets what we know of an object.
 func (w *watcher) RemoveObject(_ *simulator.Context, r ref) {
 	w.lab.unwrap(r)
+	w.lab.places.forget(r)
 	if r.Type == "VirtualMachine" {
 		w.lab.disks.forget(r)
 		w.lab.tracks.forget(r)

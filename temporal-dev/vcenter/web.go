@@ -113,6 +113,9 @@ func (w *web) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 		w.serveREST(out, r)
 	default:
 		w.inner.ServeHTTP(out, r)
+		if changesTags(r.Method, r.URL.Path, r.URL.Query().Get("~action")) {
+			w.lab.saveTags()
+		}
 	}
 }
 
