@@ -29,13 +29,13 @@ type web struct {
 	lastSeen map[string]time.Time // by session key
 	calls    map[string]int
 	conns    map[net.Conn]struct{}
-	tokens   map[string]bool // live sessions of the REST API
+	tokens   map[string]string // users of the live sessions of the REST API
 }
 
 func newWeb(l *lab, o options) *web {
 	return &web{
 		lab: l, idle: o.idle, book: newFaultBook(), lastSeen: map[string]time.Time{}, calls: map[string]int{},
-		conns: map[net.Conn]struct{}{}, tokens: map[string]bool{},
+		conns: map[net.Conn]struct{}{}, tokens: map[string]string{},
 	}
 }
 

@@ -44,6 +44,10 @@ from holdfast.providers.vsphere.tracking_rules import reason_to_distrust
 from holdfast.providers.vsphere.writing import DiskWriters
 
 _POWER_PATIENCE_S = 300.0
+_STATES = {
+    PowerState.ON: vim.VirtualMachine.PowerState.poweredOn,
+    PowerState.OFF: vim.VirtualMachine.PowerState.poweredOff,
+}
 
 
 class VSphereProvider:
@@ -92,16 +96,23 @@ class VSphereProvider:
         return self._open.inventory.members(selector)
 
     def set_power(self, machine_id: MachineId, power: PowerState) -> None:
-        """Switch the machine on, or off without asking its guest; nothing happens when it is so already."""
+        """Switch the machine on, or off without asking its guest; nothing happens when it is so already.
+
+        A suspended machine is neither: switched on it resumes, switched off it loses what was suspended.
+        """
         parts = self._open
         vm = parts.inventory.managed(machine_id)
         values = read(parts.connection, vm, "name", "runtime.powerState")
-        is_off = values.get("runtime.powerState") == vim.VirtualMachine.PowerState.poweredOff
-        if is_off == (power is PowerState.OFF):
+        if values.get("runtime.powerState") == _STATES[power]:
             return
         what = f"switching machine {plain_name(values['name'])!r} {power}"
         switch = vm.PowerOffVM_Task if power is PowerState.OFF else vm.PowerOnVM_Task
         wait(parts.connection, self._clock, parts.connection.call(what, switch), what, _POWER_PATIENCE_S)
+
+    def why_not_attached(self, machine_id: MachineId) -> str:
+        """Return why disks of a machine cannot be attached to this host, for hot-add; empty when they can."""
+        parts = self._open
+        return parts.hot_add.why_not(parts.inventory.managed(machine_id))
 
     # Snapshots
 

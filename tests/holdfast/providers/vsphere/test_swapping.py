@@ -204,6 +204,19 @@ def test_the_disks_of_a_machine_that_is_on_are_not_replaced(bench: VSphereBench,
     assert store(bench) == before
 
 
+def test_the_disks_of_a_suspended_machine_are_not_replaced(bench: VSphereBench, machine: Machine) -> None:
+    target = prepare(bench, machine)
+    old = devices(bench, machine)
+    bench.provider.set_power(machine.machine_id, PowerState.ON)
+    bench.client.wait(bench.vm(machine.machine_id).SuspendVM_Task())
+    with pytest.raises(MachineRunning, match="'web' is suspended, so its disks cannot be replaced"):
+        bench.provider.commit_target(target.target_id)
+    assert devices(bench, machine) == old
+    bench.provider.set_power(machine.machine_id, PowerState.OFF)
+    bench.provider.commit_target(target.target_id)
+    assert begins(bench, machine) == [NEW, NEW]
+
+
 def test_the_disks_of_a_machine_with_snapshots_are_not_replaced(bench: VSphereBench, machine: Machine) -> None:
     target = prepare(bench, machine)
     bench.client.snapshot(bench.vm(machine.machine_id), "by hand")
