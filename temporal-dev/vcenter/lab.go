@@ -78,6 +78,9 @@ func newLab(ctx context.Context, o options) (*lab, error) {
 			l.places.note(object)
 		}
 	}
+	for _, object := range l.registry.All("DistributedVirtualPortgroup") {
+		completeUplinks(object.(*simulator.DistributedVirtualPortgroup))
+	}
 	l.registry.AddHandler(&watcher{lab: l})
 	b, err := newBuilder(ctx, l, o.inventory)
 	if err != nil {

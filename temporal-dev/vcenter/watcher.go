@@ -1,6 +1,9 @@
 package main
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
@@ -23,8 +26,10 @@ func (w *watcher) PutObject(_ *simulator.Context, object mo.Reference) {
 	case *simulator.VirtualMachine:
 		completeRuntime(&x.Runtime)
 		completeRuntime(&x.Summary.Runtime)
-		x.Capability.ChangeTrackingSupported = true
+		completeCapability(&x.VirtualMachine)
 		w.lab.records.touch(x.Self)
+	case *simulator.DistributedVirtualPortgroup:
+		completeUplinks(x)
 	case *simulator.Task:
 		guardTask(x) // before it runs
 	}
@@ -73,6 +78,19 @@ func stopTools(vm *mo.VirtualMachine) {
 	vm.Guest.GuestState = string(types.VirtualMachineGuestStateNotRunning)
 	if vm.Guest.ToolsStatus == types.VirtualMachineToolsStatusToolsOk {
 		vm.Guest.ToolsStatus = types.VirtualMachineToolsStatusToolsNotRunning
+	}
+}
+
+// completeCapability says that changes can be tracked from hardware version 7 on.
+func completeCapability(vm *mo.VirtualMachine) {
+	isOld := vm.Config != nil && slices.Contains([]string{"vmx-03", "vmx-04", "vmx-3", "vmx-4"}, vm.Config.Version)
+	vm.Capability.ChangeTrackingSupported = !isOld
+}
+
+// completeUplinks gives portgroups of uplinks the tag by which they are told from others.
+func completeUplinks(group *simulator.DistributedVirtualPortgroup) {
+	if strings.Contains(group.Name, "-DVUplinks") && len(group.Tag) == 0 {
+		group.Tag = []types.Tag{{Key: "SYSTEM/DVS.UPLINKPG"}}
 	}
 }
 

@@ -276,3 +276,17 @@ def test_tracking_is_not_reset_while_there_are_snapshots(bench: VSphereBench, ma
     bench.provider.create_snapshot(machine.machine_id, "tag")
     with pytest.raises(SnapshotRefused, match="has snapshots"):
         bench.provider.reset_tracking(machine.machine_id)
+
+
+def test_a_machine_whose_hardware_is_too_old_for_tracking_is_frozen_with_a_note(bench: VSphereBench) -> None:
+    machine = bench.make_machine("old", [2 * MIB])
+    bench.client.reconfigure(bench.vm(machine.machine_id), version="vmx-04")
+    bench.client.control("DELETE", "/calls")
+    taken = bench.provider.create_snapshot(machine.machine_id, "tag")
+    assert taken.notes == ("changes are not tracked: the machine's hardware version does not support it",)
+    assert [disk.change_id for disk in taken.disks] == [None]
+    assert bench.client.control("GET", "/calls").get("ReconfigVM_Task", 0) == 0
+    with bench.provider.open_disk(machine.machine_id, taken.snapshot_id, machine.disks[0].key) as disk:
+        assert list(disk.allocated_spans()) != []
+    bench.provider.remove_snapshot(machine.machine_id, taken.snapshot_id)
+    assert tree(bench, machine) == []

@@ -23,9 +23,11 @@ BEHIND_THE_SWAP = [
     ("DeleteVirtualDisk_Task", "drop", 1),
     ("DeleteVirtualDisk_Task", "drop-after", 1),
     ("DeleteVirtualDisk_Task", "drop", 2),
+    ("DeleteVirtualDisk_Task", "drop-after", 2),
     ("ReconfigVM_Task", "drop", 3),
     ("ReconfigVM_Task", "drop-after", 3),
     ("Destroy_Task", "drop", 1),
+    ("Destroy_Task", "drop-after", 1),
 ]
 
 
