@@ -4,7 +4,7 @@ Pure: values in, text out. Bounded, however many machines a session has.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -18,6 +18,7 @@ SUMMARY_BYTES_MAX: Final = 200
 """Half of Temporal's limit on a summary; longer ones are unreadable in a list."""
 
 _NOTES_MAX: Final = 20
+_NAMES_MAX: Final = 8
 _TEXT_MAX: Final = 120
 _NOTE_MAX: Final = 300
 _SPECIAL: Final = re.compile(r"[\\`*_\[\]<>|#~]|--+|\.{3,}|\((?=(?:c|r|tm)\))|(?<=\d)/(?=\d)|&", re.IGNORECASE)
@@ -28,7 +29,9 @@ _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _STEP: Final = 1024
 _WHOLE_FROM: Final = 100
 _MINUTE_S: Final = 60
-_GAP: Final = "\u00a0" * 3
+_SPACE: Final = "\u00a0"
+"""Does not break: the pages make columns as narrow as their longest word."""
+_GAP: Final = _SPACE * 3
 """Keeps numbers apart: the pages leave no space between columns, and ``32 MiB`` beside ``3 MiB`` read ``323 MiB``."""
 _HEADER: Final = (
     f"| Machine | Disk | {_GAP}Size | {_GAP}Read | Transferred | {_GAP}Stored | Ratio | {_GAP}Rate{_GAP} | State |",
@@ -43,8 +46,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     disk: str
     outcome: Outcome
     state: str
-    """In words: waiting, transferring, done, failed."""
+    """In a word or two: waiting, transferring, done, failed."""
     detail: str = ""
+    """How it was read and why, or what went wrong; it stands below the table, once for all disks that share it."""
     figures: Figures = Figures()
 
 
@@ -133,18 +137,50 @@ def _lines(report: Report, rows: Sequence[Row]) -> list[str]:
         lines += ["", "### Notes", "", *(f"- {_plain(note, _NOTE_MAX)}" for note in report.notes[:_NOTES_MAX])]
         if len(report.notes) > _NOTES_MAX:
             lines.append(f"- … and {len(report.notes) - _NOTES_MAX} more")
-    return lines
+    return lines + _details(rows)
 
 
 def _row(row: Row) -> str:
-    state = row.state if not row.detail else f"{row.state} · {row.detail}"
     cells = [_plain(row.machine, 60), _plain(row.disk, 60), *_figures(row.figures, row.figures.duration_s)]
-    return f"| {' | '.join(cells)} | {_plain(state)} |"
+    return f"| {' | '.join(cells)} | {_unbroken(_plain(row.state))} |"
+
+
+def _details(rows: Sequence[Row]) -> list[str]:
+    """Return what is said of disks, those with trouble first, each text with the disks that it is about."""
+    about: dict[str, dict[str, list[str]]] = {}
+    for row in sorted(rows, key=lambda row: _IMPORTANCE[row.outcome]):
+        if row.detail:
+            about.setdefault(row.detail, {}).setdefault(row.machine, []).append(row.disk)
+    if not about:
+        return []
+    lines = [f"- {_disks(disks)}: {_plain(detail, _NOTE_MAX)}" for detail, disks in list(about.items())[:_NOTES_MAX]]
+    if len(about) > _NOTES_MAX:
+        lines.append(f"- … and {len(about) - _NOTES_MAX} more")
+    return ["", "### Disks", "", *lines]
+
+
+def _disks(disks: Mapping[str, Sequence[str]]) -> str:
+    """Return machines with their disks, as ``web (2000, 2001), db (2000) and 3 more``."""
+    named = [
+        f"{_plain(machine, 60)} ({_listed([_plain(key, 60) for key in keys])})"
+        for machine, keys in list(disks.items())[:_NAMES_MAX]
+    ]
+    return _listed(named, len(disks))
+
+
+def _listed(texts: Sequence[str], count: int | None = None) -> str:
+    shown = texts[:_NAMES_MAX]
+    left = (len(texts) if count is None else count) - len(shown)
+    return ", ".join(shown) + (f" and {left} more" if left else "")
+
+
+def _unbroken(text: str) -> str:
+    return text.replace(" ", _SPACE)
 
 
 def _total(rows: Sequence[Row]) -> str:
     total = sum((row.figures for row in rows), Figures())
-    count = f"{len(rows)} disk" + ("" if len(rows) == 1 else "s")
+    count = f"{len(rows)}{_SPACE}disk" + ("" if len(rows) == 1 else "s")
     # Disks run beside each other, so their seconds do not add up to a rate.
     return f"| **all** | {count} | {' | '.join(_figures(total, 0.0))} | |"
 
@@ -152,12 +188,12 @@ def _total(rows: Sequence[Row]) -> str:
 def _figures(figures: Figures, duration_s: float) -> list[str]:
     has_moved = figures.read_bytes > 0 or figures.processed_bytes > 0
     if not has_moved:
-        return [size_text(figures.size_bytes), "", "", "", "", ""]
+        return [_unbroken(size_text(figures.size_bytes)), "", "", "", "", ""]
     ratio = f"{figures.read_bytes / figures.transferred_bytes:.1f}:1" if figures.transferred_bytes else ""
     pace = round(figures.read_bytes / duration_s) if duration_s > 0 else 0
     rate = f"{size_text(pace)}/s" if pace else ""
     moved = (figures.read_bytes, figures.transferred_bytes, figures.stored_bytes)
-    return [size_text(figures.size_bytes), *map(size_text, moved), ratio, rate]
+    return [*map(_unbroken, (size_text(figures.size_bytes), *map(size_text, moved), ratio, rate))]
 
 
 def _plain(text: str, length_max: int = _TEXT_MAX) -> str:
