@@ -31,12 +31,9 @@ _WHOLE_FROM: Final = 100
 _MINUTE_S: Final = 60
 _SPACE: Final = "\u00a0"
 """Does not break: the pages make columns as narrow as their longest word."""
-_GAP: Final = _SPACE * 3
-"""Keeps numbers apart: the pages leave no space between columns, and ``32 MiB`` beside ``3 MiB`` read ``323 MiB``."""
-_HEADER: Final = (
-    f"| Machine | Disk | {_GAP}Size | {_GAP}Read | Transferred | {_GAP}Stored | Ratio | {_GAP}Rate{_GAP} | State |",
-    "|---|---|--:|--:|--:|--:|--:|:-:|---|",
-)
+_GAP: Final = _SPACE * 2
+"""Keeps columns apart: the pages leave no space between them, and ``1.0:1`` beside ``46 MiB`` read ``1.0:146 MiB``."""
+_HEADINGS: Final = ("Disk", "Size", "Read", "Sent", "Stored", "Ratio", "Rate", "State")
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,9 +122,9 @@ def _lines(report: Report, rows: Sequence[Row]) -> list[str]:
     lines = [f"**{_plain(report.title)}** · {report.outcome.value}{phase}", ""]
     lines += [f"- {_plain(name)}: {_plain(value, _NOTE_MAX)}" for name, value in report.facts]
     if report.rows:
-        lines += ["", *_HEADER, *(_row(row) for row in rows)]
+        lines += ["", _cells("Machine", _HEADINGS), "|---|---|--:|--:|--:|--:|--:|--:|---|", *map(_row, rows)]
         if len(rows) < len(report.rows):
-            lines.append(f"| … | {len(report.rows) - len(rows)} more |" + " |" * 7)
+            lines.append(_cells("…", (f"{len(report.rows) - len(rows)} more", *[""] * 7)))
         lines.append(_total(report.rows))
     if report.problem is not None:
         problem = report.problem
@@ -141,8 +138,8 @@ def _lines(report: Report, rows: Sequence[Row]) -> list[str]:
 
 
 def _row(row: Row) -> str:
-    cells = [_plain(row.machine, 60), _plain(row.disk, 60), *_figures(row.figures, row.figures.duration_s)]
-    return f"| {' | '.join(cells)} | {_unbroken(_plain(row.state))} |"
+    figures = _figures(row.figures, row.figures.duration_s)
+    return _cells(_plain(row.machine, 60), (_plain(row.disk, 60), *figures, _plain(row.state)))
 
 
 def _details(rows: Sequence[Row]) -> list[str]:
@@ -174,26 +171,28 @@ def _listed(texts: Sequence[str], count: int | None = None) -> str:
     return ", ".join(shown) + (f" and {left} more" if left else "")
 
 
-def _unbroken(text: str) -> str:
-    return text.replace(" ", _SPACE)
+def _cells(first: str, others: Sequence[str]) -> str:
+    """Return a row of the table; only its first cell may become several lines."""
+    unbroken = (_GAP + text.replace(" ", _SPACE) if text else "" for text in others)
+    return f"| {first} | {' | '.join(unbroken)} |"
 
 
 def _total(rows: Sequence[Row]) -> str:
     total = sum((row.figures for row in rows), Figures())
-    count = f"{len(rows)}{_SPACE}disk" + ("" if len(rows) == 1 else "s")
+    count = f"{len(rows)} disk" + ("" if len(rows) == 1 else "s")
     # Disks run beside each other, so their seconds do not add up to a rate.
-    return f"| **all** | {count} | {' | '.join(_figures(total, 0.0))} | |"
+    return _cells("**all**", (count, *_figures(total, 0.0), ""))
 
 
 def _figures(figures: Figures, duration_s: float) -> list[str]:
     has_moved = figures.read_bytes > 0 or figures.processed_bytes > 0
     if not has_moved:
-        return [_unbroken(size_text(figures.size_bytes)), "", "", "", "", ""]
+        return [size_text(figures.size_bytes), "", "", "", "", ""]
     ratio = f"{figures.read_bytes / figures.transferred_bytes:.1f}:1" if figures.transferred_bytes else ""
     pace = round(figures.read_bytes / duration_s) if duration_s > 0 else 0
     rate = f"{size_text(pace)}/s" if pace else ""
     moved = (figures.read_bytes, figures.transferred_bytes, figures.stored_bytes)
-    return [*map(_unbroken, (size_text(figures.size_bytes), *map(size_text, moved), ratio, rate))]
+    return [size_text(figures.size_bytes), *map(size_text, moved), ratio, rate]
 
 
 def _plain(text: str, length_max: int = _TEXT_MAX) -> str:

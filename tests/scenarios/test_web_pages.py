@@ -30,7 +30,7 @@ OFFICE = "Büro 1/ö <b>|*x* 1/2 --a (c) &lt;"
 LARGE = "db 1"
 LARGE_BYTES = 96 * MIB
 DEADLINE_S = 60
-HEADINGS = ["Machine", "Disk", "Size", "Read", "Transferred", "Stored", "Ratio", "Rate", "State"]
+HEADINGS = ["Machine", "Disk", "Size", "Read", "Sent", "Stored", "Ratio", "Rate", "State"]
 DONE = "done"
 WHY = "full over direct: no earlier point of this disk; the disk is a file or a device of this host"
 

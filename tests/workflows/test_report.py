@@ -42,7 +42,7 @@ def table(text: str) -> list[str]:
 
 
 def spaced(line: str) -> str:
-    return line.replace("\u00a0", " ")
+    return " ".join(line.split())
 
 
 def test_a_disk_is_a_row_with_its_figures() -> None:
@@ -54,7 +54,7 @@ def test_figures_and_states_stay_on_one_line() -> None:
     row = msgspec.structs.replace(a_row(), state="in the cloud")
     cells = table(a_report(row))[2].strip("| ").split(" | ")
     assert all(" " not in cell for cell in cells)
-    assert cells[2] == "40\u00a0GiB"
+    assert cells[2] == "\u00a0\u00a040\u00a0GiB"
 
 
 def test_what_is_said_of_disks_stands_below_once_and_trouble_first() -> None:
@@ -80,12 +80,12 @@ def test_of_many_disks_and_texts_some_are_named() -> None:
 
 def test_a_disk_that_waits_shows_its_size_only() -> None:
     row = Row(machine="web", disk="d", outcome=Outcome.RUNNING, state="waiting", figures=Figures(size_bytes=MIB))
-    assert spaced(table(a_report(row))[2]) == "| web | d | 1 MiB |  |  |  |  |  | waiting |"
+    assert spaced(table(a_report(row))[2]) == "| web | d | 1 MiB | | | | | | waiting |"
 
 
 def test_the_last_row_adds_everything_up() -> None:
     assert spaced(table(a_report(a_row(), a_row("db")))[-1]) == (
-        "| **all** | 2 disks | 80 GiB | 40 MiB | 20 MiB | 22 MiB | 2.0:1 |  | |"
+        "| **all** | 2 disks | 80 GiB | 40 MiB | 20 MiB | 22 MiB | 2.0:1 | | |"
     )
 
 
@@ -119,8 +119,8 @@ def test_a_thousand_disks_fit_and_those_with_trouble_are_among_them() -> None:
     assert len(text.encode()) <= BYTES_MAX
     assert len(table(text)) <= ROWS_MAX + 4
     assert "the-failed-one" in text
-    assert "900 more" in text
-    assert "1000\u00a0disks" in text
+    assert "900 more" in spaced(text)
+    assert "1000 disks" in spaced(text)
 
 
 def test_long_words_cannot_exceed_the_limit() -> None:
