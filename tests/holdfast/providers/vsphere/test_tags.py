@@ -51,6 +51,10 @@ class Operator:
             self._send("DELETE", f"/api/cis/tagging/tag/{tag}")
         for category in self._categories.values():
             self._send("DELETE", f"/api/cis/tagging/category/{category}")
+        self.leave()
+
+    def leave(self) -> None:
+        """Log out; the tags stay."""
         self._send("DELETE", "/api/session")
         self._http.close()
 
