@@ -184,7 +184,7 @@ func (l *lab) snapshot(r ref) *simulator.VirtualMachineSnapshot {
 // session's own registry, which the simulator asks first; the global registry keeps the plain
 // object, because the simulator asserts its concrete type in many places.
 func (l *lab) dispatch(ctx *simulator.Context, method *simulator.Method) (mo.Reference, types.BaseMethodFault) {
-	l.holders.Store(goroutine(), holder{ctx: ctx, on: method.This})
+	l.noteHolder(ctx, method.This)
 	if fault := l.accounts.check(l, ctx, method); fault != nil {
 		return nil, fault
 	}

@@ -47,13 +47,14 @@ type holder struct {
 // guardCall runs a call of the API; a panic becomes its answer. dispatch has noted the lock's holder.
 func (l *lab) guardCall(a *answer, do func()) {
 	me := goroutine()
+	l.holders.Store(me, holder{})
 	defer l.holders.Delete(me)
 	defer func() {
 		reason := recover()
 		if reason == nil {
 			return
 		}
-		if held, ok := l.holders.Load(me); ok {
+		if held, _ := l.holders.Load(me); held.(holder).ctx != nil {
 			l.letGo(held.(holder))
 		}
 		f := mishap(a.method, reason).(*types.SystemError)
@@ -62,6 +63,15 @@ func (l *lab) guardCall(a *answer, do func()) {
 		writeFault(a, &faultRule{Fault: "SystemError", Message: f.Reason})
 	}()
 	do()
+}
+
+// noteHolder remembers who is about to take the lock of a called object. Calls that the simulator makes of
+// itself within another, or for a transfer, are none of ours.
+func (l *lab) noteHolder(ctx *simulator.Context, on ref) {
+	me := goroutine()
+	if held, isGuarded := l.holders.Load(me); isGuarded && held.(holder).ctx == nil {
+		l.holders.Store(me, holder{ctx: ctx, on: on})
+	}
 }
 
 // letGo releases the lock that a broken-off call holds, if it does.
