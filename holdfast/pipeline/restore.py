@@ -160,7 +160,8 @@ class DiskRestore:
 
         ``report`` is called after each block; what it raises stops the restore.
         """
-        return self.write([range(first_piece, self._source.pieces)], first_piece, report)
+        left = range(first_piece, self._source.pieces)
+        return self.write([left] if left else [], first_piece, report)
 
     def write(self, runs: Iterable[range], first_piece: int, report: Callable[[PipeProgress], None]) -> Figures:
         """Write ascending runs of pieces, flush them, and return the figures.

@@ -4,7 +4,7 @@ What differs is told by change tracking, or found by comparing the disk with the
 once and several in flight, while what was found is written behind.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Final
@@ -85,18 +85,15 @@ class DiskRollback:
         for span in clip(align(changed, PIECE_SIZE, size), first_piece * PIECE_SIZE, size):
             yield range(span.start // PIECE_SIZE, -(-span.end // PIECE_SIZE))
 
-    def _differing_runs(self, first_piece: int) -> Iterator[range]:
+    def _differing_runs(self, first_piece: int) -> Generator[range, None, None]:
         end = self._source.pieces
         blocks = (range(at, min(at + BLOCK_PIECES, end)) for at in range(first_piece, end, BLOCK_PIECES))
 
         def look(block: range) -> tuple[range, list[int]]:
             return block, differing_pieces(self._target, self._source, self._key, block)
 
-        with (
-            ThreadPoolExecutor(_COMPARING, thread_name_prefix="compare") as pool,
-            closing(in_order(pool, look, blocks, _AHEAD)) as found,
-        ):
-            for block, pieces in found:
+        with ThreadPoolExecutor(_COMPARING, thread_name_prefix="compare") as pool:
+            for block, pieces in in_order(pool, look, blocks, _AHEAD):
                 self._compared_bytes += min(block.stop * PIECE_SIZE, self._source.size_bytes) - block.start * PIECE_SIZE
                 yield from _runs(pieces)
                 yield range(block.stop, block.stop)

@@ -135,7 +135,8 @@ class RestoreTargets(Protocol):
         """Make a target whose disks begin with what the machine's disks hold now; idempotent by ``token``.
 
         The bytes of this moment are kept until the commit, and abandoning gives them back. The machine stays off and
-        as it is until the target is committed or abandoned; whoever changes it meanwhile loses the changes.
+        as it is until the target is committed or abandoned, which raise `MachineRunning` when it is on; whoever
+        changes it meanwhile loses the changes.
 
         Raises `DiskNotFound` or `RequestInvalid` for disks that the machine does not have with this key and size,
         `MachineRunning` when it is on, `RequestInvalid` when the machine has snapshots that are in the way or the

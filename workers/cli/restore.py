@@ -158,7 +158,9 @@ def restore(
         compare=not no_compare,
         credential=credential_for(run, source, credential),
     )
-    new = NewSession(session_id=session_id, start=restore_start(request), if_stopped=IF_ROLLBACK_STOPPED if quick else IF_STOPPED)
+    new = NewSession(
+        session_id=session_id, start=restore_start(request), if_stopped=IF_ROLLBACK_STOPPED if quick else IF_STOPPED
+    )
     run_session(run, new, detach=detach, patience_s=patience)
 
 
