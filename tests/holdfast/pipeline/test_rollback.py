@@ -1,7 +1,7 @@
 """A disk goes back to a restore point piece by piece, and only where it differs."""
 
 import random
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 from typing_extensions import override
@@ -16,6 +16,9 @@ from holdfast.pipeline.rollback import DiskRollback
 from holdfast.pipeline.stages import PipeProgress
 from holdfast.testing.memory import MemoryDisk
 from tests.holdfast.pipeline.test_restore import KEY, Run, Source, Unit, scattered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CLOCK = SystemClock()
 
@@ -170,6 +173,6 @@ def test_a_target_that_does_not_keep_what_is_written_is_not_believed(seed: int) 
 def test_differing_pieces_are_all_named(seed: int) -> None:
     source, content = whole(seed)
     target = changed_at(content, 1, 2, 9)
-    assert differing_pieces(target, source, KEY, range(0, 16)) == [1, 2, 9]
+    assert differing_pieces(target, source, KEY, range(16)) == [1, 2, 9]
     assert differing_pieces(target, source, KEY, range(3, 9)) == []
     assert piece_digests(content[:PIECE_SIZE], KEY) == [bytes(source.piece_digests(0, 1))]
