@@ -182,7 +182,10 @@ class InPlaceTargets:
         note = None if text is None else decode_swap(text)
         if note is None or note.target_id != target_id or not note.is_tracking_due:
             return
-        self._keeper.begin_tracking(view)
+        if view.tree:
+            return  # somebody's snapshot is in the way; tracking stays off until a backup finds it gone
+        # Off and on once more in full: nobody promises that a snapshot's removal alone makes the first switch true.
+        self._keeper.reset_tracking(machine_id)
         done = vim.vm.ConfigSpec(extraConfig=[_option(Swap(target_id=target_id, old_files=()))])
         self._reconfigure(view.vm, f"noting that machine {view.name!r} is tracked again", done)
 
@@ -210,7 +213,7 @@ class InPlaceTargets:
         if any(protective(view.tree)):
             raise RequestInvalid(
                 f"machine {view.name!r} is being rolled back by another session",
-                hint="Wait until it has ended; if it is over, run `holdfast sweep`.",
+                hint="Wait until it has ended; if it is over, run `holdfast provider sweep`.",
             )
         _check_off(view)
         if view.tree:

@@ -15,8 +15,12 @@ _DIGITS: Final = 32
 _LABEL: Final = "holdfast: "
 
 
-class SnapshotLabel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the description of a snapshot says. Fields are only ever added, with defaults."""
+class SnapshotLabel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the description of a snapshot says. Fields are only ever added, with defaults.
+
+    What is as usual is not written, so that an earlier version knows what it would have made itself. A snapshot that
+    it cannot know is to it one of somebody else, which nobody removes.
+    """
 
     tag: str
     power: PowerState = PowerState.OFF

@@ -60,7 +60,7 @@ class SnapshotKeeper:
         if protective(view.tree):
             raise SnapshotRefused(
                 f"machine {view.name!r} is being rolled back, so it is not frozen",
-                hint="Wait until the rollback has ended; if its session is over, run `holdfast sweep`.",
+                hint="Wait until the rollback has ended; if its session is over, run `holdfast provider sweep`.",
             )
         check_snapshot(view.name, foreign(view.tree), list(view.datastores()), self._rules.guards)
         label = SnapshotLabel(tag=tag, power=view.power, notes=self._track(view))
@@ -125,12 +125,6 @@ class SnapshotKeeper:
         if snapshot is not None:
             self._removed(snapshot, f"removing what machine {machine_id} held before")
         self._consolidate(machine_id)
-
-    def begin_tracking(self, view: MachineView) -> None:
-        """Switch the change tracking of a machine without snapshots on, from now on."""
-        what = f"switching change tracking of machine {view.name!r} on"
-        self._switch_tracking(view.vm, what, is_on=True)
-        self._cycle(view.vm, what)
 
     def frozen(self, machine_id: MachineId, snapshot_id: SnapshotId, *, with_files: bool) -> Frozen:
         """Return what a snapshot of ours froze; without the need for its files, as it was seen before.
