@@ -132,9 +132,7 @@ def restore(
     if [new_name is not None, original, into is not None].count(True) != 1:
         hint = "Give `--as NAME` for a new machine, `--original` to replace the disks of the one the point is of, or "
         raise RequestInvalid("it is not clear where to restore to", hint=f"{hint}`--into NAME` to add them to another.")
-    if quick and not original:
-        hint = "Give it with `--original`: a new machine and other machines hold nothing of the point."
-        raise RequestInvalid("only the original machine can be rolled back", hint=hint)
+    _check_quick(quick=quick, original=original)
     placement = Placement(
         folder=folder or "", pool=pool or "", datastore=datastore or "", networks=_networks(network or [])
     )
@@ -162,6 +160,12 @@ def restore(
         session_id=session_id, start=restore_start(request), if_stopped=IF_ROLLBACK_STOPPED if quick else IF_STOPPED
     )
     run_session(run, new, detach=detach, patience_s=patience)
+
+
+def _check_quick(*, quick: bool, original: bool) -> None:
+    if quick and not original:
+        hint = "Give it with `--original`: a new machine and other machines hold nothing of the point."
+        raise RequestInvalid("only the original machine can be rolled back", hint=hint)
 
 
 def _networks(given: list[str]) -> dict[str, str]:
