@@ -5,7 +5,15 @@ from activities.contracts import target
 from activities.openers import ProviderOpener
 from activities.pulse import Pulse
 from holdfast.clock import Clock
-from holdfast.errors import DiskNotFound, MachineNotFound, MachineRunning, RequestInvalid, TargetExists
+from holdfast.errors import (
+    DiskNotFound,
+    MachineNotFound,
+    MachineRunning,
+    RequestInvalid,
+    SnapshotFailed,
+    SnapshotRefused,
+    TargetExists,
+)
 from holdfast.model.ids import TargetId
 from holdfast.model.machine import Machine, PowerState, RestoreTarget
 from holdfast.providers.ports import Provider
@@ -74,7 +82,7 @@ def _unconfirmed(provider: Provider, request: target.AbandonTarget) -> TargetId 
         return _prepare(provider, request.prepared).target_id
     except (MachineNotFound, MachineRunning, TargetExists):
         return None
-    except (RequestInvalid, DiskNotFound):
+    except (RequestInvalid, DiskNotFound, SnapshotFailed, SnapshotRefused):
         if not request.prepared.is_in_place:
             raise
-        return None  # a machine that does not take it as it is now; what was prepared before is found whatever it is
+        return None  # what was prepared before would have been found, whatever keeps the machine from being taken now

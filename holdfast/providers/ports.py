@@ -107,7 +107,7 @@ class Snapshots(Protocol):
 
 
 class RestoreTargets(Protocol):
-    """Places a restore writes to. Nothing live changes before `commit_target`."""
+    """Places a restore writes to. Nothing live changes before `commit_target`, or `abandon_target` gives it back."""
 
     def prepare_target(
         self,

@@ -1,9 +1,10 @@
 """Places a restore writes to."""
 
 import msgspec
+import pytest
 
 from activities.contracts.target import AbandonTarget, CommitTarget, FindMachine, PrepareTarget, TargetAbandoned
-from holdfast.errors import MachineNotFound, MachineRunning, RequestInvalid, TargetExists
+from holdfast.errors import MachineNotFound, MachineRunning, RequestInvalid, SnapshotFailed, TargetExists
 from holdfast.model.ids import TargetId
 from holdfast.model.machine import Disk, Machine, PowerState
 from tests.activities.lab import KEY, PROVIDER, TOKEN, Lab, failure, run, run_twice
@@ -131,5 +132,16 @@ def test_a_target_in_place_that_was_refused_leaves_nothing_to_remove(lab: Lab) -
     larger = Disk(key=KEY, size_bytes=2 * machine.disks[0].size_bytes)
     prepared = msgspec.structs.replace(in_place(lab, machine), disks=(larger,))
     failure(RequestInvalid, lab.targets.prepare_target, prepared)
+    request = AbandonTarget(provider=PROVIDER, token=TOKEN, prepared=prepared)
+    assert run(lab.targets.abandon_target, request) == NOTHING
+
+
+def test_a_target_in_place_that_found_no_space_leaves_nothing_to_remove(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = in_place(lab, lab.add_machine())
+    monkeypatch.setattr("holdfast.providers.local.freezing.free_bytes", lambda _: 0)
+    monkeypatch.setattr("holdfast.providers.local.freezing.reflink", lambda *_: False)
+    failure(SnapshotFailed, lab.targets.prepare_target, prepared)
     request = AbandonTarget(provider=PROVIDER, token=TOKEN, prepared=prepared)
     assert run(lab.targets.abandon_target, request) == NOTHING

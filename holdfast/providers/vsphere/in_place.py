@@ -20,7 +20,7 @@ from holdfast.errors import ChangeTrackingLost, DiskNotFound, MachineNotFound, M
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, TargetId
 from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget
 from holdfast.model.spans import Span
-from holdfast.providers.checks import IN_FULL_HINT, check_disks, check_in_place, target_id_of
+from holdfast.providers.checks import check_disks, check_in_place, target_id_of
 from holdfast.providers.vsphere.changes import FrozenDiskInVSphere, changed_areas
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.devices import disks_of
@@ -69,6 +69,8 @@ class InPlaceTargets:
             if held.label.disks != tuple(disk.key for disk in disks):
                 raise RequestInvalid(f"target {target.target_id} was prepared for another request by the same token")
             return target
+        if self._swapper.is_swapped(machine_id, target.target_id):
+            raise RequestInvalid(f"target {target.target_id} is committed already")
         check_disks(target)
         self._check(view)
         present = (one for one in self._disks(view.vm) if reason_to_skip(one) is None)
@@ -219,7 +221,7 @@ class InPlaceTargets:
         if view.tree:
             raise RequestInvalid(
                 f"machine {view.name!r} has snapshots, so it cannot be rolled back",
-                hint=f"Remove its snapshots. {IN_FULL_HINT}",
+                hint="Wait until its backup has ended, or remove the snapshots of others.",
             )
 
 

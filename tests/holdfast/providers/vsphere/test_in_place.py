@@ -138,6 +138,14 @@ def test_a_commit_that_was_begun_goes_only_forward(bench: VSphereBench, subject:
     assert bench.read_live(subject.machine_id, subject.key)[:MIB] == b"x" * MIB
 
 
+def test_a_token_is_not_used_again_behind_its_commit(bench: VSphereBench, subject: Subject) -> None:
+    target = prepared(bench, subject)
+    bench.provider.commit_target(target.target_id)
+    with pytest.raises(RequestInvalid, match="is committed already"):
+        prepared(bench, subject)
+    assert bench.vm(subject.machine_id).snapshot is None
+
+
 @pytest.mark.parametrize("is_tracked", [True, False])
 def test_change_tracking_is_begun_anew_where_it_was_on(
     bench: VSphereBench, subject: Subject, *, is_tracked: bool
