@@ -5,7 +5,15 @@ from activities.contracts import target
 from activities.openers import ProviderOpener
 from activities.pulse import Pulse
 from holdfast.clock import Clock
-from holdfast.errors import MachineNotFound, MachineRunning, TargetExists
+from holdfast.errors import (
+    DiskNotFound,
+    MachineNotFound,
+    MachineRunning,
+    RequestInvalid,
+    SnapshotFailed,
+    SnapshotRefused,
+    TargetExists,
+)
 from holdfast.model.ids import TargetId
 from holdfast.model.machine import Machine, PowerState, RestoreTarget
 from holdfast.providers.ports import Provider
@@ -55,6 +63,10 @@ class TargetActivities:
 
 
 def _prepare(provider: Provider, request: target.PrepareTarget) -> RestoreTarget:
+    if request.is_in_place:
+        if request.replaces is None:
+            raise RequestInvalid(f"target of {request.machine.name!r}: only a machine that is there has present bytes")
+        return provider.prepare_in_place(request.token, request.replaces, request.disks)
     return provider.prepare_target(request.token, request.machine, request.disks, request.replaces, request.placement)
 
 
@@ -70,3 +82,7 @@ def _unconfirmed(provider: Provider, request: target.AbandonTarget) -> TargetId 
         return _prepare(provider, request.prepared).target_id
     except (MachineNotFound, MachineRunning, TargetExists):
         return None
+    except (RequestInvalid, DiskNotFound, SnapshotFailed, SnapshotRefused):
+        if not request.prepared.is_in_place:
+            raise
+        return None  # what was prepared before would have been found, whatever keeps the machine from being taken now

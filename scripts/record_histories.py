@@ -239,6 +239,7 @@ async def record_all(client: Client, settings: Settings, folder: Path) -> None:
     async with serving(client, settings, ALL):
         await _record_backups(recorder)
         await _record_restores(recorder, settings)
+        await _record_rollbacks(recorder, settings)
         await recorder.record("success", _verify(recorder), Outcome.SUCCESS)
         await _record_damage(recorder, settings)
         await _record_sweeps(recorder, settings)
@@ -267,6 +268,21 @@ async def _record_restores(recorder: Recorder, settings: Settings) -> None:
     provider.set_power(machine_id, PowerState.ON)
     await recorder.record("machine-is-on", _restore(recorder, "web", None), Outcome.FAILED)
     provider.set_power(machine_id, PowerState.OFF)
+
+
+async def _record_rollbacks(recorder: Recorder, settings: Settings) -> None:
+    disk = LocalProvider(settings.home.parent / "hypervisor", SystemClock()).disk_paths("web")[DISK]
+    _change(disk)
+    await recorder.record("quick-rollback", _roll_back(recorder, "web"), Outcome.SUCCESS)
+    _change(disk)
+    cancelled = _roll_back(recorder, "web")
+    await recorder.record_cancelled("rollback-cancelled", cancelled, "transfer.roll_back_disk", "restore.block_written")
+    await recorder.record("rollback-elsewhere", _roll_back(recorder, "web", "web-4"), Outcome.FAILED)
+
+
+def _change(disk: Path) -> None:
+    with disk.open("r+b") as file:
+        file.write(b"changed since the point")
 
 
 async def _record_damage(recorder: Recorder, settings: Settings) -> None:
@@ -320,6 +336,11 @@ def _restore(recorder: Recorder, machine: str, new_name: str | None) -> Start:
             credential=CREDENTIAL,
         )
     )
+
+
+def _roll_back(recorder: Recorder, machine: str, new_name: str | None = None) -> Start:
+    request = _restore(recorder, machine, new_name).request
+    return restore_start(msgspec.structs.replace(request, is_quick=True))
 
 
 def _verify(recorder: Recorder) -> Start:

@@ -20,6 +20,7 @@ from activities.catalog import CatalogActivities
 from activities.extents import ExtentActivities
 from activities.openers import CatalogOpener, PassphraseLookup, ProviderOpener, RepositoryOpener
 from activities.repository import RepositoryActivities, UpkeepActivities
+from activities.rollback import RollbackActivities
 from activities.sessions import SessionActivities
 from activities.snapshot import SnapshotActivities
 from activities.sweep import LeftoverActivities, OwnerActivities
@@ -140,7 +141,7 @@ def _shifts(duty: Duty) -> tuple[_Shift, ...]:
                 _Shift(
                     queue=queues.proxy_queue(duty.name), tasks=SHORT_TASKS, serves=(_snapshots, _targets, _leftovers)
                 ),
-                _Shift(queue=queues.transfer_queue(duty.name), tasks=duty.tasks, serves=(_transfers,)),
+                _Shift(queue=queues.transfer_queue(duty.name), tasks=duty.tasks, serves=(_transfers, _rollbacks)),
             )
         case Role.REPOSITORY:
             name = RepositoryName(duty.name)
@@ -176,6 +177,10 @@ def _owners(tools: Tools) -> object:
 
 def _transfers(tools: Tools) -> object:
     return TransferActivities(tools.providers, tools.repositories, tools.passphrases, tools.clock)
+
+
+def _rollbacks(tools: Tools) -> object:
+    return RollbackActivities(tools.providers, tools.repositories, tools.passphrases, tools.clock)
 
 
 def _repository(tools: Tools) -> object:

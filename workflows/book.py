@@ -1,6 +1,7 @@
 """What a running session knows of itself: the source of its details, of its answers and of its result."""
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 import msgspec
@@ -131,13 +132,14 @@ class Book:
         )
 
     def _show(self) -> None:
+        names = {task.machine_id: task.machine_name for task, _ in self._tasks.values()}
         rows = tuple(
             Row(
                 machine=task.machine_name,
                 disk=task.disk,
                 outcome=task.outcome,
                 state=state,
-                detail=task.problem.message if task.problem is not None else task.detail,
+                detail=_with_names(task.problem.message if task.problem is not None else task.detail, names),
                 figures=task.figures,
             )
             for task, state in self._tasks.values()
@@ -146,14 +148,33 @@ class Book:
             title=self._title,
             outcome=self.outcome,
             phase=self._phase,
-            facts=(("Session", self.session_id), *self._facts.items()),
+            facts=(("Session", self.session_id), *self._facts.items(), *_identity(names)),
             rows=rows,
-            notes=tuple(self.notes),
-            problem=self.problem,
+            notes=tuple(_with_names(note, names) for note in self.notes),
+            problem=_problem_with_names(self.problem, names),
         )
         self._show_text(render(report))
 
 
+def _identity(names: dict[MachineId, str]) -> Iterator[tuple[str, str]]:
+    """Yield the id of the machine of a session about a single one; of others it stands on their own pages."""
+    if len(names) == 1:
+        [(machine_id, name)] = names.items()
+        if machine_id != name:
+            yield "Machine id", machine_id
+
+
+def _with_names(text: str, names: dict[MachineId, str]) -> str:
+    """Return a text with names in the place of long ids, which people cannot tell apart."""
+    return _LONG.sub(lambda found: names.get(MachineId(found[0]), found[0]), text)
+
+
+def _problem_with_names(problem: Problem | None, names: dict[MachineId, str]) -> Problem | None:
+    return problem and msgspec.structs.replace(problem, message=_with_names(problem.message, names))
+
+
+_LONG = re.compile(r"[\w:.-]{19,}\w")
+"""What may be an id that nobody reads; those of vSphere have 73 characters."""
 _STATES = {
     Outcome.RUNNING: TRANSFERRING,
     Outcome.SUCCESS: "done",

@@ -92,6 +92,8 @@ class RestoreRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Id or name of another machine that gets the disks besides its own; it must be off."""
     placement: Placement = ANYWHERE
     """Where a new machine goes."""
+    is_quick: bool = False
+    """Roll the original back in place: write only what differs from the point."""
     power: PowerState = PowerState.OFF
     compare: bool = True
     credential: CredentialName | None = None

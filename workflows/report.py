@@ -4,7 +4,7 @@ Pure: values in, text out. Bounded, however many machines a session has.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -18,6 +18,7 @@ SUMMARY_BYTES_MAX: Final = 200
 """Half of Temporal's limit on a summary; longer ones are unreadable in a list."""
 
 _NOTES_MAX: Final = 20
+_NAMES_MAX: Final = 8
 _TEXT_MAX: Final = 120
 _NOTE_MAX: Final = 300
 _SPECIAL: Final = re.compile(r"[\\`*_\[\]<>|#~]|--+|\.{3,}|\((?=(?:c|r|tm)\))|(?<=\d)/(?=\d)|&", re.IGNORECASE)
@@ -28,12 +29,11 @@ _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _STEP: Final = 1024
 _WHOLE_FROM: Final = 100
 _MINUTE_S: Final = 60
-_GAP: Final = "\u00a0" * 3
-"""Keeps numbers apart: the pages leave no space between columns, and ``32 MiB`` beside ``3 MiB`` read ``323 MiB``."""
-_HEADER: Final = (
-    f"| Machine | Disk | {_GAP}Size | {_GAP}Read | Transferred | {_GAP}Stored | Ratio | {_GAP}Rate{_GAP} | State |",
-    "|---|---|--:|--:|--:|--:|--:|:-:|---|",
-)
+_SPACE: Final = "\u00a0"
+"""Does not break: the pages make columns as narrow as their longest word."""
+_GAP: Final = _SPACE * 2
+"""Keeps columns apart: the pages leave no space between them, and ``1.0:1`` beside ``46 MiB`` read ``1.0:146 MiB``."""
+_HEADINGS: Final = ("Disk", "Size", "Read", "Sent", "Stored", "Ratio", "Rate", "State")
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,8 +43,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     disk: str
     outcome: Outcome
     state: str
-    """In words: waiting, transferring, done, failed."""
+    """In a word or two: waiting, transferring, done, failed."""
     detail: str = ""
+    """How it was read and why, or what went wrong; it stands below the table, once for all disks that share it."""
     figures: Figures = Figures()
 
 
@@ -121,9 +122,9 @@ def _lines(report: Report, rows: Sequence[Row]) -> list[str]:
     lines = [f"**{_plain(report.title)}** · {report.outcome.value}{phase}", ""]
     lines += [f"- {_plain(name)}: {_plain(value, _NOTE_MAX)}" for name, value in report.facts]
     if report.rows:
-        lines += ["", *_HEADER, *(_row(row) for row in rows)]
+        lines += ["", _cells("Machine", _HEADINGS), "|---|---|--:|--:|--:|--:|--:|--:|---|", *map(_row, rows)]
         if len(rows) < len(report.rows):
-            lines.append(f"| … | {len(report.rows) - len(rows)} more |" + " |" * 7)
+            lines.append(_cells("…", (f"{len(report.rows) - len(rows)} more", *[""] * 7)))
         lines.append(_total(report.rows))
     if report.problem is not None:
         problem = report.problem
@@ -133,20 +134,54 @@ def _lines(report: Report, rows: Sequence[Row]) -> list[str]:
         lines += ["", "### Notes", "", *(f"- {_plain(note, _NOTE_MAX)}" for note in report.notes[:_NOTES_MAX])]
         if len(report.notes) > _NOTES_MAX:
             lines.append(f"- … and {len(report.notes) - _NOTES_MAX} more")
-    return lines
+    return lines + _details(rows)
 
 
 def _row(row: Row) -> str:
-    state = row.state if not row.detail else f"{row.state} · {row.detail}"
-    cells = [_plain(row.machine, 60), _plain(row.disk, 60), *_figures(row.figures, row.figures.duration_s)]
-    return f"| {' | '.join(cells)} | {_plain(state)} |"
+    figures = _figures(row.figures, row.figures.duration_s)
+    return _cells(_plain(row.machine, 60), (_plain(row.disk, 60), *figures, _plain(row.state)))
+
+
+def _details(rows: Sequence[Row]) -> list[str]:
+    """Return what is said of disks, those with trouble first, each text with the disks that it is about."""
+    about: dict[str, dict[str, list[str]]] = {}
+    for row in sorted(rows, key=lambda row: _IMPORTANCE[row.outcome]):
+        if row.detail:
+            about.setdefault(row.detail, {}).setdefault(row.machine, []).append(row.disk)
+    if not about:
+        return []
+    lines = [f"- {_disks(disks)}: {_plain(detail, _NOTE_MAX)}" for detail, disks in list(about.items())[:_NOTES_MAX]]
+    if len(about) > _NOTES_MAX:
+        lines.append(f"- … and {len(about) - _NOTES_MAX} more")
+    return ["", "### Disks", "", *lines]
+
+
+def _disks(disks: Mapping[str, Sequence[str]]) -> str:
+    """Return machines with their disks, as ``web (2000, 2001), db (2000) and 3 more``."""
+    named = [
+        f"{_plain(machine, 60)} ({_listed([_plain(key, 60) for key in keys])})"
+        for machine, keys in list(disks.items())[:_NAMES_MAX]
+    ]
+    return _listed(named, len(disks))
+
+
+def _listed(texts: Sequence[str], count: int | None = None) -> str:
+    shown = texts[:_NAMES_MAX]
+    left = (len(texts) if count is None else count) - len(shown)
+    return ", ".join(shown) + (f" and {left} more" if left else "")
+
+
+def _cells(first: str, others: Sequence[str]) -> str:
+    """Return a row of the table; only its first cell may become several lines."""
+    unbroken = (_GAP + text.replace(" ", _SPACE) if text else "" for text in others)
+    return f"| {first} | {' | '.join(unbroken)} |"
 
 
 def _total(rows: Sequence[Row]) -> str:
     total = sum((row.figures for row in rows), Figures())
     count = f"{len(rows)} disk" + ("" if len(rows) == 1 else "s")
     # Disks run beside each other, so their seconds do not add up to a rate.
-    return f"| **all** | {count} | {' | '.join(_figures(total, 0.0))} | |"
+    return _cells("**all**", (count, *_figures(total, 0.0), ""))
 
 
 def _figures(figures: Figures, duration_s: float) -> list[str]:

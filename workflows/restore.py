@@ -1,7 +1,8 @@
 """The restore of a machine, or of some of its disks.
 
 Guarantee: the live machine is not touched before every disk is restored, durable and compared; a restore that does not
-get that far leaves nothing behind.
+get that far leaves nothing behind. A quick rollback, which writes only what differs, may write to the disks of the
+machine itself; until it is complete what they held is kept, and one that does not get that far gives it back.
 """
 
 from functools import partial
@@ -9,12 +10,13 @@ from functools import partial
 import msgspec
 from temporalio import workflow
 
-from activities.contracts import repository, target, transfer
-from holdfast.errors import DiskNotFound
+from activities.contracts import repository, rollback, target, transfer
+from holdfast.errors import DiskNotFound, RequestInvalid
 from holdfast.model.ids import DiskKey
 from holdfast.model.machine import Disk, Machine, RestoreTarget
 from holdfast.model.points import FoundPoint
-from holdfast.model.session import Outcome, SessionKind
+from holdfast.model.session import Outcome, SessionKind, Task
+from holdfast.planning.rollback import unfit_for_rollback
 from workflows import options, queues
 from workflows.book import TRANSFERRING
 from workflows.messages import RestoreRequest, SessionProgress, SessionResult
@@ -53,16 +55,22 @@ class RestoreMachine:
         return await self._run.carry_out(self._restore)
 
     async def _restore(self) -> None:
+        if self._request.is_quick:
+            self._book.tell("Kind", "quick rollback")
+            _check_quick(self._request)
         point = await self._find_point()
         disks = self._wanted_disks(point)
         existing = await self._find_existing(point)
+        if self._request.is_quick:
+            _check_fit(existing, disks)
         name = self._request.new_name if existing is None else existing.name
         machine = msgspec.structs.replace(point.machine, name=name or point.machine.name)
         self._book.tell("Machine", machine.name if existing is not None else f"{machine.name} (new)")
         self._book.expect(machine, disks)
         place = await self._prepare(machine, disks, existing)
         self._book.enter(TRANSFERRING)
-        await in_lanes([partial(self._write, point, machine, place, disk) for disk in disks], _DISKS_AT_ONCE)
+        write = self._roll_back if self._request.is_quick else self._write
+        await in_lanes([partial(write, point, machine, place, disk) for disk in disks], _DISKS_AT_ONCE)
         stop_if_cancelled()
         await self._commit(place, machine)
 
@@ -121,18 +129,48 @@ class RestoreMachine:
             disks=tuple(msgspec.structs.replace(disk, key=self._key_there(machine, disk)) for disk in disks),
             replaces=None if existing is None else existing.machine_id,
             placement=request.placement,
+            is_in_place=request.is_quick,
         )
         config = options.undo(self._proxy, summary(machine.name))
         abandon = target.AbandonTarget(provider=request.provider, token=prepare.token, prepared=prepare)
         self._run.undo.push(_TARGET, lambda: workflow.execute_activity(target.abandon_target, abandon, **config))
         return await step(target.prepare_target, prepare, options.change(self._proxy, summary(machine.name)))
 
-    async def _write(self, point: FoundPoint, machine: Machine, place: RestoreTarget, disk: Disk) -> None:
+    async def _roll_back(self, point: FoundPoint, machine: Machine, place: RestoreTarget, disk: Disk) -> None:
         request = self._request
+        task = await self._begin(machine, disk)
+        what = f"{request.repository} -> {machine.name}/{disk.key}, what differs of {size_text(disk.size_bytes)}"
+        done = await step(
+            rollback.roll_back_disk,
+            rollback.RollBackDisk(
+                provider=request.provider,
+                target_id=place.target_id,
+                disk=disk.key,
+                repository=request.repository,
+                chain=point.chain,
+                number=point.number,
+                credential=request.credential,
+                compare=request.compare,
+            ),
+            options.transfer(queues.transfer_queue(request.proxy), summary(what), disk.size_bytes),
+        )
+        if done.note:
+            self._book.note([f"{machine.name}/{disk.key}: {done.note}"])
+        end = " and compared" if done.compared else ""
+        decision = f"{done.decision.mode}: {done.decision.reason}"
+        detail = f"quick rollback, {decision}; {size_text(done.written_bytes)} written{end}"
+        self._book.put(msgspec.structs.replace(task, detail=detail, figures=done.figures), "restored")
+
+    async def _begin(self, machine: Machine, disk: Disk) -> Task:
         task = self._book.task(machine.machine_id, disk.key)
         self._book.put(task)
         await self._run.recorder.task(task)
         stop_if_cancelled()
+        return task
+
+    async def _write(self, point: FoundPoint, machine: Machine, place: RestoreTarget, disk: Disk) -> None:
+        request = self._request
+        task = await self._begin(machine, disk)
         what = f"{request.repository} -> {machine.name}/{disk.key} {size_text(disk.size_bytes)}"
         written = await step(
             transfer.restore_disk,
@@ -166,3 +204,20 @@ class RestoreMachine:
             done = msgspec.structs.replace(task, outcome=Outcome.SUCCESS)
             self._book.put(done)
             await self._run.recorder.task(done)
+
+
+def _check_quick(request: RestoreRequest) -> None:
+    if request.new_name is not None or request.into is not None:
+        raise RequestInvalid(
+            "only the machine that the point is of can be rolled back",
+            hint="Restore in full: a new machine and other machines hold nothing of the point.",
+        )
+
+
+def _check_fit(existing: Machine | None, disks: tuple[Disk, ...]) -> None:
+    assert existing is not None, "looked up for every restore without a new name"
+    reason = unfit_for_rollback(existing.disks, disks)
+    if reason is not None:
+        raise RequestInvalid(
+            f"machine {existing.name!r} cannot be rolled back: {reason}", hint="Restore in full, without `--quick`."
+        )

@@ -16,6 +16,8 @@ class PrepareTarget(msgspec.Struct, frozen=True, kw_only=True):
     disks: tuple[Disk, ...]
     replaces: MachineId | None = None
     placement: Placement = ANYWHERE
+    is_in_place: bool = False
+    """Let the disks begin with what the machine in ``replaces`` has; see `RestoreTargets.prepare_in_place`."""
 
 
 class CommitTarget(msgspec.Struct, frozen=True, kw_only=True):

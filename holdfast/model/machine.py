@@ -117,3 +117,5 @@ class RestoreTarget(msgspec.Struct, frozen=True, kw_only=True):
     disks: tuple[Disk, ...]
     replaces: MachineId | None
     """The machine whose disks the commit replaces; None when the commit makes a new machine."""
+    is_in_place: bool = False
+    """Whether its disks began with what that machine has, instead of empty."""

@@ -5,7 +5,7 @@ in ascending order by the caller's thread. Every piece is compared with its dige
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -24,12 +24,13 @@ from holdfast.pipeline.disks import DiskWriter
 from holdfast.pipeline.flow import in_order
 from holdfast.pipeline.stages import PipeProgress, StageTimes
 
-_BLOCK_PIECES = 16
+BLOCK_PIECES = 16
 _UNITS_IN_FLIGHT = 16
 _UNITS_KEPT = 32
+_BLOCKS_IN_FLIGHT = 64
 _FLUSH_BYTES = 256 << 20
-_ZEROS = bytes(_BLOCK_PIECES * PIECE_SIZE)
-_ZERO_DIGESTS = bytes(_BLOCK_PIECES * DIGEST_SIZE)
+_ZEROS = bytes(BLOCK_PIECES * PIECE_SIZE)
+_ZERO_DIGESTS = bytes(BLOCK_PIECES * DIGEST_SIZE)
 
 
 class UnitFile(Protocol):
@@ -94,6 +95,14 @@ class Part(msgspec.Struct, frozen=True):
     slot: int
 
 
+class Block(msgspec.Struct, frozen=True):
+    """What is written between two reports; nothing when a stretch is only passed over."""
+
+    parts: tuple[Part, ...]
+    end: int
+    """First piece behind it."""
+
+
 def checked_unit(file: UnitFile, number: int, key: bytes) -> bytes | memoryview:
     """Return the body of a unit after comparing every piece with its digest. Raises `DataDamaged`."""
     entries, body = file.read_unit(number)
@@ -128,7 +137,7 @@ class UnitCache:
 
 
 class DiskRestore:
-    """Writes one disk of a restore point to a target. `run` may be called once."""
+    """Writes one disk of a restore point to a target, all of it or some pieces. It may be used once."""
 
     def __init__(self, source: PieceSource, target: DiskWriter, key: bytes, clock: Clock, *, threads: int = 2) -> None:
         keep_freed_blocks()
@@ -142,7 +151,8 @@ class DiskRestore:
         self._flight: Future[None] | None = None
         self._started_s = clock.monotonic_s()
         self._times = StageTimes()
-        self._read = self._written = self._unflushed = 0
+        self._read = self._written = self._zeroed = self._unflushed = 0
+        self._is_flushed = True
         self._reached = self._committed = self._committing = 0
 
     def run(self, first_piece: int, report: Callable[[PipeProgress], None]) -> Figures:
@@ -150,21 +160,36 @@ class DiskRestore:
 
         ``report`` is called after each block; what it raises stops the restore.
         """
+        left = range(first_piece, self._source.pieces)
+        return self.write([left] if left else [], first_piece, report)
+
+    def write(self, runs: Iterable[range], first_piece: int, report: Callable[[PipeProgress], None]) -> Figures:
+        """Write ascending runs of pieces, flush them, and return the figures.
+
+        Everything before ``first_piece`` was done earlier. An empty run says that there is nothing to write before it.
+        """
         self._reached = self._committed = self._committing = first_piece
         try:
-            for parts, flights in self._ahead(first_piece):
-                for part, flight in zip(parts, flights, strict=True):
+            for block, flights in self._ahead(runs):
+                for part, flight in zip(block.parts, flights, strict=True):
                     self._write(part, flight)
+                self._reached = block.end
                 self._flush_if_due()
                 report(self.progress())
-                reach("restore.block_written")
+                if block.parts:
+                    reach("restore.block_written")
             self._finish_flush()
             self._target.flush()
-            self._committed = self._reached
+            self._reached = self._committed = self._source.pieces
             return self.progress().figures
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._flusher.shutdown(wait=True)
+
+    @property
+    def written_bytes(self) -> int:
+        """Return how much was written, zeros included."""
+        return self._written + self._zeroed
 
     def progress(self) -> PipeProgress:
         """Return how far the restore is."""
@@ -185,14 +210,14 @@ class DiskRestore:
             stages=self._times,
         )
 
-    def _ahead(self, first: int) -> Iterator[tuple[list[Part], list[Future[bytes | memoryview] | None]]]:
-        window: deque[tuple[list[Part], list[Future[bytes | memoryview] | None]]] = deque()
+    def _ahead(self, runs: Iterable[range]) -> Iterator[tuple[Block, list[Future[bytes | memoryview] | None]]]:
+        window: deque[tuple[Block, list[Future[bytes | memoryview] | None]]] = deque()
         units = 0
-        for parts in _blocks(self._source, first):
-            flights = [None if part.unit is None else self._units.request(*part.unit) for part in parts]
-            window.append((parts, flights))
+        for block in (block for run in runs for block in _blocks(self._source, run)):
+            flights = [None if part.unit is None else self._units.request(*part.unit) for part in block.parts]
+            window.append((block, flights))
             units += sum(flight is not None for flight in flights)
-            while units > _UNITS_IN_FLIGHT and len(window) > 1:
+            while (units > _UNITS_IN_FLIGHT and len(window) > 1) or len(window) > _BLOCKS_IN_FLIGHT:
                 done = window.popleft()
                 units -= sum(flight is not None for flight in done[1])
                 yield done
@@ -202,8 +227,10 @@ class DiskRestore:
         offset = part.piece * PIECE_SIZE
         length = min(part.count * PIECE_SIZE, self._source.size_bytes - offset)
         started_s = self._clock.monotonic_s()
+        self._is_flushed = False
         if flight is None:
             self._target.write_zeros(Span(offset, length))
+            self._zeroed += length
         else:
             body = flight.result()
             waited_s = self._clock.monotonic_s()
@@ -218,11 +245,16 @@ class DiskRestore:
         self._reached = part.piece + part.count
 
     def _flush_if_due(self) -> None:
+        if self._flight is not None and self._flight.done():
+            self._finish_flush()
+        if self._flight is None and self._is_flushed:
+            self._committed = self._reached  # what was passed over needs no flush
         if self._unflushed < _FLUSH_BYTES:
             return
         self._finish_flush()
         self._committing = self._reached
         self._unflushed = 0
+        self._is_flushed = True
         self._flight = self._flusher.submit(self._target.flush)
 
     def _finish_flush(self) -> None:
@@ -243,14 +275,14 @@ def compare_target(
     """Read the target back and compare every piece with the point's digests. Raises `RestoredBytesDiffer`."""
 
     def differing(first: int) -> tuple[int, int | None]:
-        count = min(_BLOCK_PIECES, source.pieces - first)
+        count = min(BLOCK_PIECES, source.pieces - first)
         return first, first_difference(target, source, key, range(first, first + count))
 
     with ThreadPoolExecutor(threads, thread_name_prefix="compare") as pool:
-        for first, bad in in_order(pool, differing, range(0, source.pieces, _BLOCK_PIECES), 8):
+        for first, bad in in_order(pool, differing, range(0, source.pieces, BLOCK_PIECES), 8):
             if bad is not None:
                 raise RestoredBytesDiffer(f"the target differs from the restore point at offset {bad * PIECE_SIZE}")
-            report(min((first + _BLOCK_PIECES) * PIECE_SIZE, source.size_bytes))
+            report(min((first + BLOCK_PIECES) * PIECE_SIZE, source.size_bytes))
 
 
 class Readable(Protocol):
@@ -263,31 +295,41 @@ class Readable(Protocol):
 
 def first_difference(disk: Readable, source: PieceSource, key: bytes, pieces: range) -> int | None:
     """Return the first of some adjoining pieces in which a disk differs from a point, or None. Reads them at once."""
+    return next(iter(differing_pieces(disk, source, key, pieces)), None)
+
+
+def differing_pieces(disk: Readable, source: PieceSource, key: bytes, pieces: range) -> list[int]:
+    """Return those of some adjoining pieces in which a disk differs from a point. Reads them at once."""
     offset = pieces.start * PIECE_SIZE
     buffer = bytearray(len(pieces) * PIECE_SIZE)
     disk.read_into(offset, memoryview(buffer)[: source.size_bytes - offset])
     expected = source.piece_digests(pieces.start, pieces.stop)
     if expected == _ZERO_DIGESTS[: len(expected)] and buffer == _ZEROS[: len(buffer)]:
-        return None  # most of a sparse disk: comparing memory is ten times faster than digesting it
-    for slot, digest in enumerate(piece_digests(buffer, key)):
-        if digest != expected[slot * DIGEST_SIZE : (slot + 1) * DIGEST_SIZE]:
-            return pieces.start + slot
-    return None
+        return []  # most of a sparse disk: comparing memory is ten times faster than digesting it
+    found = enumerate(piece_digests(buffer, key))
+    return [
+        pieces.start + slot
+        for slot, digest in found
+        if digest != expected[slot * DIGEST_SIZE : (slot + 1) * DIGEST_SIZE]
+    ]
 
 
-def _blocks(source: PieceSource, first: int) -> Iterator[list[Part]]:
-    """Cut a disk into lists of parts of about one block; long runs of zeros stay whole."""
+def _blocks(source: PieceSource, pieces: range) -> Iterator[Block]:
+    """Cut a run of pieces into blocks; long runs of zeros stay whole."""
+    if not pieces:
+        yield Block((), pieces.stop)
+        return
     parts: list[Part] = []
-    pieces = 0
-    for run in source.runs(first, source.pieces):
+    count = 0
+    for run in source.runs(pieces.start, pieces.stop):
         for part in _parts(run):
             parts.append(part)
-            pieces += 0 if part.unit is None else part.count
-            if pieces >= _BLOCK_PIECES or part.unit is None:
-                yield parts
-                parts, pieces = [], 0
+            count += 0 if part.unit is None else part.count
+            if count >= BLOCK_PIECES or part.unit is None:
+                yield Block(tuple(parts), part.piece + part.count)
+                parts, count = [], 0
     if parts:
-        yield parts
+        yield Block(tuple(parts), parts[-1].piece + parts[-1].count)
 
 
 def _parts(run: HeldRun) -> Iterator[Part]:

@@ -1,10 +1,16 @@
 """What every provider refuses in a request for a restore target."""
 
 import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from holdfast.errors import HoldfastError, LimitExceeded, RequestInvalid
 from holdfast.model.ids import DiskKey, TargetId
-from holdfast.model.machine import DISK_SIZE_MAX, DISKS_PER_MACHINE_MAX, SECTOR_SIZE, RestoreTarget
+from holdfast.model.machine import DISK_SIZE_MAX, DISKS_PER_MACHINE_MAX, SECTOR_SIZE, Disk, RestoreTarget
+from holdfast.planning.rollback import unfit_for_rollback
+
+IN_FULL_HINT: Final = "Restore in full, without `--quick`."
+"""What to do where only a rollback is impossible."""
 
 
 def target_id_of(token: str) -> TargetId:
@@ -20,6 +26,13 @@ def check_disks(target: RestoreTarget) -> None:
     check_keys([disk.key for disk in target.disks], place, RequestInvalid)
     for disk in target.disks:
         checked_size(disk.size_bytes, f"disk {disk.key!r} of {place}", RequestInvalid)
+
+
+def check_in_place(machine: str, present: Iterable[Disk], wanted: Sequence[Disk]) -> None:
+    """Raise `RequestInvalid` unless a machine has these disks with these sizes."""
+    reason = unfit_for_rollback(present, wanted)
+    if reason is not None:
+        raise RequestInvalid(f"machine {machine!r} cannot be rolled back: {reason}", hint=IN_FULL_HINT)
 
 
 def checked_size(size_bytes: int, place: str, kind: type[HoldfastError]) -> int:

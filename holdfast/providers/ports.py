@@ -107,7 +107,7 @@ class Snapshots(Protocol):
 
 
 class RestoreTargets(Protocol):
-    """Places a restore writes to. Nothing live changes before `commit_target`."""
+    """Places a restore writes to. Nothing live changes before `commit_target`, or `abandon_target` gives it back."""
 
     def prepare_target(
         self,
@@ -128,6 +128,28 @@ class RestoreTargets(Protocol):
         Raises `TargetExists` when a new machine's name is taken, `MachineRunning` when the machine to be
         replaced is on, `RequestInvalid` for impossible disks or when the token stood for another request,
         and when there is no such place.
+        """
+        ...
+
+    def prepare_in_place(self, token: str, machine_id: MachineId, disks: Sequence[Disk]) -> RestoreTarget:
+        """Make a target whose disks begin with what the machine's disks hold now; idempotent by ``token``.
+
+        The bytes of this moment are kept until the commit, and abandoning gives them back. The machine stays off and
+        as it is until the target is committed or abandoned, which raise `MachineRunning` when it is on; whoever
+        changes it meanwhile loses the changes.
+
+        Raises `DiskNotFound` or `RequestInvalid` for disks that the machine does not have with this key and size,
+        `MachineRunning` when it is on, `RequestInvalid` when the machine has snapshots that are in the way or the
+        token stood for another request.
+        """
+        ...
+
+    def target_changes(self, target_id: TargetId, key: DiskKey, since: ChangeId) -> Iterator[Span]:
+        """Yield, sorted, every span of a disk that may differ between the state named by ``since`` and the target.
+
+        Only of a target that was prepared in place. Of what was written into the target, only that is told which
+        differed before. Raises `ChangeTrackingLost`, at the call or while iterating, when that cannot be told;
+        `RequestInvalid` and `DiskNotFound` as `open_target` does.
         """
         ...
 

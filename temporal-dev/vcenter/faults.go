@@ -227,11 +227,14 @@ func (l *lab) answerWithTask(out http.ResponseWriter, c call, rule *faultRule) {
 		`<%sResponse xmlns="urn:vim25"><returnval type="Task">%s</returnval></%[1]sResponse>`, c.method, task.Self.Value))
 }
 
-// publish puts a task into the registry under a name of its own.
+// publish puts a task into the registry under a name of its own. Whatever it is about learns of it, so
+// that object's lock is needed: work that goes on, as with hang-after, is over when this returns.
 func (l *lab) publish(task *simulator.Task) {
 	task.Self = ref{Type: "Task", Value: fmt.Sprintf("task-lab-%d", l.taskNumber.Add(1))}
 	task.Info.Task, task.Info.Key = task.Self, task.Self.Value
-	l.registry.Put(mo.Reference(task))
+	l.context().WithLock(&reference{Self: *task.Info.Entity}, func() {
+		l.registry.Put(mo.Reference(task))
+	})
 }
 
 const envelope = xml.Header + `<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" ` +

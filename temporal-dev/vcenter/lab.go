@@ -40,8 +40,13 @@ type lab struct {
 	records  *recorder
 	guests   *guests
 	accounts *accounts
+	places   *places
+
+	tagsMu    sync.Mutex // held while tags are written
+	nextField int32      // key of the next custom attribute
 
 	taskNumber atomic.Int64
+	holders    sync.Map // of locks, by the goroutine of the call
 }
 
 // newLab creates the inventory; nothing listens yet.
@@ -62,12 +67,20 @@ func newLab(ctx context.Context, o options) (*lab, error) {
 		stores: map[string]string{}, wrapped: map[ref][]*simulator.Registry{}, accounts: newAccounts(o),
 	}
 	l.disks, l.tracks = newDiskGraph(l), newTracker()
-	l.records, l.guests = newRecorder(l), newGuests(l, o)
+	l.records, l.guests, l.places = newRecorder(l), newGuests(l, o), newPlaces(l)
 	l.web = newWeb(l, o)
 	if err := l.identify(); err != nil {
 		return nil, err
 	}
 	l.guests.register()
+	for _, kind := range []string{"Folder", "ResourcePool"} {
+		for _, object := range l.registry.All(kind) {
+			l.places.note(object)
+		}
+	}
+	for _, object := range l.registry.All("DistributedVirtualPortgroup") {
+		completeUplinks(object.(*simulator.DistributedVirtualPortgroup))
+	}
 	l.registry.AddHandler(&watcher{lab: l})
 	b, err := newBuilder(ctx, l, o.inventory)
 	if err != nil {
@@ -93,13 +106,25 @@ func (l *lab) fill(ctx context.Context, b *builder) error {
 	if err := b.addDatastores(ctx); err != nil {
 		return err
 	}
+	defer l.places.start()
 	if isComplete {
-		return l.records.restore()
+		return l.restore()
 	}
 	if err := b.addMachines(ctx); err != nil {
 		return err
 	}
 	return l.records.markComplete()
+}
+
+// restore makes what an earlier run left: places first, for the machines in them.
+func (l *lab) restore() error {
+	if err := l.restorePlaces(); err != nil {
+		return err
+	}
+	if err := l.records.restore(); err != nil {
+		return err
+	}
+	return l.restoreFields()
 }
 
 // identify gives this vCenter the identity it had at its last run.
@@ -159,7 +184,11 @@ func (l *lab) snapshot(r ref) *simulator.VirtualMachineSnapshot {
 // session's own registry, which the simulator asks first; the global registry keeps the plain
 // object, because the simulator asserts its concrete type in many places.
 func (l *lab) dispatch(ctx *simulator.Context, method *simulator.Method) (mo.Reference, types.BaseMethodFault) {
+	l.noteHolder(ctx, method.This)
 	if fault := l.accounts.check(l, ctx, method); fault != nil {
+		return nil, fault
+	}
+	if fault := l.strangerFault(method); fault != nil {
 		return nil, fault
 	}
 	if ctx.Session == nil {
@@ -193,6 +222,8 @@ func (l *lab) wrap(r ref) mo.Reference {
 		return &pool{ResourcePool: object, lab: l}
 	case *simulator.Folder:
 		return &folder{Folder: object, lab: l}
+	case *simulator.CustomFieldsManager:
+		return &fields{CustomFieldsManager: object, lab: l}
 	}
 	return nil
 }

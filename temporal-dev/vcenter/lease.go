@@ -70,6 +70,13 @@ type pool struct {
 	lab *lab
 }
 
+// UpdateConfig tells of a new name.
+func (p *pool) UpdateConfig(ctx *simulator.Context, req *types.UpdateConfig) soap.HasFault {
+	reply := p.ResourcePool.UpdateConfig(ctx, req)
+	p.lab.places.note(p.ResourcePool)
+	return reply
+}
+
 // ImportVApp creates a machine and leases its disks for writing. The lease is ready when the machine
 // is there.
 func (p *pool) ImportVApp(ctx *simulator.Context, req *types.ImportVApp) soap.HasFault {

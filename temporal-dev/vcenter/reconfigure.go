@@ -112,6 +112,7 @@ func (l *lab) afterReconfigure(
 			{Name: "config.changeTrackingEnabled", Val: *spec.ChangeTrackingEnabled},
 		})
 	}
+	completeCapability(&vm.VirtualMachine) // there may be another hardware version
 	l.refreshConsolidation(ctx, vm)
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
@@ -85,8 +86,13 @@ func (l *lab) fillClone(made *simulator.VirtualMachine, sources []string) fault 
 // runs. Disks in other folders stay where they are.
 func (m *machine) RelocateVMTask(ctx *simulator.Context, req *types.RelocateVM_Task) soap.HasFault {
 	task := m.lab.task(ctx, m.Self, "relocateVm", func() (anyType, fault) {
+		before := m.lab.shelves(m.VirtualMachine)
 		if _, f := m.lab.inner(ctx, m.VirtualMachine.RelocateVMTask(ctx, req)); f != nil {
 			return nil, f
+		}
+		for i, now := range m.lab.shelves(m.VirtualMachine) {
+			m.lab.registry.RemoveReference(ctx, before[i].object, before[i].machines, m.Self)
+			m.lab.registry.AddReference(ctx, now.object, now.machines, m.Self)
 		}
 		if req.Spec.Datastore == nil {
 			return nil, nil
@@ -103,6 +109,20 @@ func (m *machine) RelocateVMTask(ctx *simulator.Context, req *types.RelocateVM_T
 		return nil, nil
 	})
 	return &methods.RelocateVM_TaskBody{Res: &types.RelocateVM_TaskResponse{Returnval: task}}
+}
+
+// shelf is an object that lists its machines.
+type shelf struct {
+	object   mo.Reference
+	machines *[]ref
+}
+
+// shelves returns the pool and the host that list a machine; the simulator leaves their lists as they
+// are when it moves one.
+func (l *lab) shelves(vm *simulator.VirtualMachine) []shelf {
+	pool := l.registry.Get(*vm.ResourcePool).(*simulator.ResourcePool)
+	host := l.registry.Get(*vm.Runtime.Host).(*simulator.HostSystem)
+	return []shelf{{pool, &pool.Vm}, {host, &host.Vm}}
 }
 
 // moveHome moves the folder of a machine and writes the new names wherever the old ones stood.

@@ -29,12 +29,20 @@ func (w *web) serveREST(out http.ResponseWriter, r *http.Request) {
 	w.count("api:" + strings.TrimPrefix(r.URL.Path, "/api/"))
 	token := r.Header.Get(sessionHeader)
 	isLogin := r.URL.Path == "/api/session" && r.Method == http.MethodPost
-	if !isLogin && !w.isRESTSession(token) {
+	user, isKnown := w.userOf(token)
+	if !isLogin && !isKnown {
 		restError(out, http.StatusUnauthorized, "UNAUTHENTICATED")
 		return
 	}
 	if r.URL.Path == "/api/session" {
 		w.serveRESTSession(out, r, token)
+		return
+	}
+	// Tags are no part of the inventory; who may see them is said by global permissions, here those of the root.
+	if root := w.lab.registry.Get(serviceInstance).(contentHolder).ServiceContent().RootFolder; !w.lab.isGranted(
+		w.lab.context(), user, root, "System.Read",
+	) {
+		restError(out, http.StatusForbidden, "UNAUTHORIZED")
 		return
 	}
 	body := map[string]any{}
@@ -52,17 +60,20 @@ func (w *web) serveREST(out http.ResponseWriter, r *http.Request) {
 	w.forward(out, r, c)
 }
 
-func (w *web) isRESTSession(token string) bool {
+// userOf returns who began a session of the REST API; false when there is no such session.
+func (w *web) userOf(token string) (string, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.tokens[token]
+	user, isKnown := w.tokens[token]
+	return user, isKnown
 }
 
 // serveRESTSession logs in with a name and password, tells who is logged in, and logs out.
 func (w *web) serveRESTSession(out http.ResponseWriter, r *http.Request, token string) {
 	switch r.Method {
 	case http.MethodPost:
-		if w.lab.requester(r) == "" {
+		user := w.lab.requester(r)
+		if user == "" {
 			restError(out, http.StatusUnauthorized, "UNAUTHENTICATED")
 			return
 		}
@@ -72,7 +83,7 @@ func (w *web) serveRESTSession(out http.ResponseWriter, r *http.Request, token s
 		}
 		_ = json.Unmarshal(a.body.Bytes(), &answer)
 		w.mu.Lock()
-		w.tokens[answer.Value] = true
+		w.tokens[answer.Value] = user
 		w.mu.Unlock()
 		sendJSON(out, http.StatusCreated, answer.Value)
 	case http.MethodDelete:
@@ -129,6 +140,9 @@ func (w *web) ask(r *http.Request, c restCall) *answer {
 	inner.RequestURI, inner.Body = inner.URL.RequestURI(), io.NopCloser(bytes.NewReader(text))
 	a := &answer{header: http.Header{}, status: http.StatusOK}
 	w.inner.ServeHTTP(a, inner)
+	if changesTags(c.method, c.path, c.action) {
+		w.lab.saveTags()
+	}
 	return a
 }
 

@@ -105,8 +105,8 @@ func readRecord(file string) (*machineRecord, error) {
 	return record, nil
 }
 
-// place puts a machine back where it was: folder, host, pool and datastores. Those that a client had
-// created are gone; their machines go to the datacenter's folder, to some host and to its pool.
+// place puts a machine back where it was: folder, host, pool and datastores. Where one of them is gone,
+// the machine goes to the datacenter's folder, to some host or to its pool.
 func (r *recorder) place(record *machineRecord) error {
 	l, vm := r.lab, &simulator.VirtualMachine{VirtualMachine: record.Machine, DataSets: map[string]*simulator.DataSet{}}
 	if err := r.house(vm); err != nil {

@@ -36,6 +36,9 @@ func (l *lab) serve(o options) error {
 	l.service.RegisterEndpoints = true
 	l.registry.SessionManager().ValidLogin = l.accounts.isValid
 	l.server = l.service.NewServer()
+	if err := l.loadTags(); err != nil {
+		return err
+	}
 	l.web.mount(l.server.Config)
 	if err := l.serveControl(o.control); err != nil {
 		return err

@@ -32,7 +32,7 @@ func (l *lab) endSessions(keys ...string) int {
 	ctx.Session = &simulator.Session{Registry: simulator.NewRegistry(), Map: l.registry}
 	if len(keys) == 0 {
 		l.web.mu.Lock()
-		l.web.tokens = map[string]bool{}
+		l.web.tokens = map[string]string{}
 		l.web.mu.Unlock()
 		for _, session := range l.sessions() {
 			keys = append(keys, session.Key)

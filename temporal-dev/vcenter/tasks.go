@@ -1,10 +1,7 @@
 package main
 
 import (
-	"fmt"
-	"log"
 	"reflect"
-	"runtime/debug"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/soap"
@@ -17,15 +14,9 @@ type (
 )
 
 // task runs f as a task of the object and returns its reference. What f changed of the machine is on
-// disk before the task ends. What would end the program ends the task alone.
+// disk before the task ends.
 func (l *lab) task(ctx *simulator.Context, on ref, name string, f func() (anyType, fault)) ref {
-	run := func(*simulator.Task) (result types.AnyType, failed types.BaseMethodFault) {
-		defer func() {
-			if reason := recover(); reason != nil {
-				log.Printf("%s of %s: %v\n%s", name, on.Value, reason, debug.Stack())
-				failed = &types.SystemError{Reason: fmt.Sprint(reason)}
-			}
-		}()
+	run := func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
 		defer l.records.save(on)
 		return f()
 	}

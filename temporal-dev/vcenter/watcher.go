@@ -1,6 +1,9 @@
 package main
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
@@ -18,17 +21,23 @@ func (w *watcher) Reference() ref {
 
 // PutObject completes a new machine: strict clients refuse empty texts where an enumeration stands.
 func (w *watcher) PutObject(_ *simulator.Context, object mo.Reference) {
+	w.lab.places.note(object)
 	switch x := object.(type) {
 	case *simulator.VirtualMachine:
 		completeRuntime(&x.Runtime)
 		completeRuntime(&x.Summary.Runtime)
-		x.Capability.ChangeTrackingSupported = true
+		completeCapability(&x.VirtualMachine)
 		w.lab.records.touch(x.Self)
+	case *simulator.DistributedVirtualPortgroup:
+		completeUplinks(x)
+	case *simulator.Task:
+		guardTask(x) // before it runs
 	}
 }
 
 // UpdateObject keeps files and books in step with a machine's devices.
 func (w *watcher) UpdateObject(_ *simulator.Context, object mo.Reference, changes []types.PropertyChange) {
+	w.lab.places.note(object)
 	vm, ok := object.(*mo.VirtualMachine)
 	if !ok {
 		return
@@ -52,6 +61,7 @@ func (w *watcher) UpdateObject(_ *simulator.Context, object mo.Reference, change
 // RemoveObject forgets what we know of an object.
 func (w *watcher) RemoveObject(_ *simulator.Context, r ref) {
 	w.lab.unwrap(r)
+	w.lab.places.forget(r)
 	if r.Type == "VirtualMachine" {
 		w.lab.disks.forget(r)
 		w.lab.tracks.forget(r)
@@ -68,6 +78,19 @@ func stopTools(vm *mo.VirtualMachine) {
 	vm.Guest.GuestState = string(types.VirtualMachineGuestStateNotRunning)
 	if vm.Guest.ToolsStatus == types.VirtualMachineToolsStatusToolsOk {
 		vm.Guest.ToolsStatus = types.VirtualMachineToolsStatusToolsNotRunning
+	}
+}
+
+// completeCapability says that changes can be tracked from hardware version 7 on.
+func completeCapability(vm *mo.VirtualMachine) {
+	isOld := vm.Config != nil && slices.Contains([]string{"vmx-03", "vmx-04", "vmx-3", "vmx-4"}, vm.Config.Version)
+	vm.Capability.ChangeTrackingSupported = !isOld
+}
+
+// completeUplinks gives portgroups of uplinks the tag by which they are told from others.
+func completeUplinks(group *simulator.DistributedVirtualPortgroup) {
+	if strings.Contains(group.Name, "-DVUplinks") && len(group.Tag) == 0 {
+		group.Tag = []types.Tag{{Key: "SYSTEM/DVS.UPLINKPG"}}
 	}
 }
 

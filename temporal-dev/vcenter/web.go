@@ -29,13 +29,13 @@ type web struct {
 	lastSeen map[string]time.Time // by session key
 	calls    map[string]int
 	conns    map[net.Conn]struct{}
-	tokens   map[string]bool // live sessions of the REST API
+	tokens   map[string]string // users of the live sessions of the REST API
 }
 
 func newWeb(l *lab, o options) *web {
 	return &web{
 		lab: l, idle: o.idle, book: newFaultBook(), lastSeen: map[string]time.Time{}, calls: map[string]int{},
-		conns: map[net.Conn]struct{}{}, tokens: map[string]bool{},
+		conns: map[net.Conn]struct{}{}, tokens: map[string]string{},
 	}
 }
 
@@ -113,6 +113,9 @@ func (w *web) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 		w.serveREST(out, r)
 	default:
 		w.inner.ServeHTTP(out, r)
+		if changesTags(r.Method, r.URL.Path, r.URL.Query().Get("~action")) {
+			w.lab.saveTags()
+		}
 	}
 }
 
@@ -124,8 +127,7 @@ func (w *web) serveSDK(out http.ResponseWriter, r *http.Request) {
 	}
 	c, ok := w.parse(body)
 	if !ok {
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		w.inner.ServeHTTP(out, r)
+		w.pass("", r, body).send(out)
 		return
 	}
 	w.count(counted(c.method, body))
@@ -169,7 +171,7 @@ func (w *web) pass(method string, r *http.Request, body []byte) *answer {
 	a := &answer{method: method, header: http.Header{}, status: http.StatusOK}
 	inner := r.Clone(r.Context())
 	inner.Body = io.NopCloser(bytes.NewReader(body))
-	w.inner.ServeHTTP(a, inner)
+	w.lab.guardCall(a, func() { w.inner.ServeHTTP(a, inner) })
 	return a
 }
 

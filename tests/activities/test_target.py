@@ -1,11 +1,12 @@
 """Places a restore writes to."""
 
 import msgspec
+import pytest
 
-from activities.contracts.target import AbandonTarget, CommitTarget, FindMachine, TargetAbandoned
-from holdfast.errors import MachineNotFound, MachineRunning, RequestInvalid, TargetExists
+from activities.contracts.target import AbandonTarget, CommitTarget, FindMachine, PrepareTarget, TargetAbandoned
+from holdfast.errors import MachineNotFound, MachineRunning, RequestInvalid, SnapshotFailed, TargetExists
 from holdfast.model.ids import TargetId
-from holdfast.model.machine import PowerState
+from holdfast.model.machine import Disk, Machine, PowerState
 from tests.activities.lab import KEY, PROVIDER, TOKEN, Lab, failure, run, run_twice
 
 REMOVED, NOTHING = TargetAbandoned(removed=True), TargetAbandoned(removed=False)
@@ -98,3 +99,49 @@ def test_a_target_that_was_refused_leaves_nothing_to_remove(lab: Lab) -> None:
 
 def test_a_target_nobody_asked_for_leaves_nothing_to_remove(lab: Lab) -> None:
     assert run(lab.targets.abandon_target, AbandonTarget(provider=PROVIDER, token=TOKEN)) == NOTHING
+
+
+def in_place(lab: Lab, machine: Machine) -> PrepareTarget:
+    return msgspec.structs.replace(lab.prepare_request(machine, replaces=machine.machine_id), is_in_place=True)
+
+
+def test_a_target_in_place_begins_with_what_the_machine_has(lab: Lab) -> None:
+    machine = lab.add_machine()
+    content = lab.content(machine)
+    target = run_twice(lab.targets.prepare_target, in_place(lab, machine))
+    assert (target.is_in_place, target.replaces) == (True, machine.machine_id)
+    assert lab.target_disk().read_bytes() == content
+    assert lab.content(lab.commit(target)) == content
+
+
+def test_only_a_machine_that_is_there_has_present_bytes(lab: Lab) -> None:
+    request = msgspec.structs.replace(lab.prepare_request(lab.add_machine()), is_in_place=True)
+    failure(RequestInvalid, lab.targets.prepare_target, request)
+
+
+def test_an_unconfirmed_target_in_place_is_given_up_too(lab: Lab) -> None:
+    prepared = in_place(lab, lab.add_machine())
+    run(lab.targets.prepare_target, prepared)
+    request = AbandonTarget(provider=PROVIDER, token=TOKEN, prepared=prepared)
+    assert run(lab.targets.abandon_target, request) == REMOVED
+    assert lab.provider.targets() == []
+
+
+def test_a_target_in_place_that_was_refused_leaves_nothing_to_remove(lab: Lab) -> None:
+    machine = lab.add_machine()
+    larger = Disk(key=KEY, size_bytes=2 * machine.disks[0].size_bytes)
+    prepared = msgspec.structs.replace(in_place(lab, machine), disks=(larger,))
+    failure(RequestInvalid, lab.targets.prepare_target, prepared)
+    request = AbandonTarget(provider=PROVIDER, token=TOKEN, prepared=prepared)
+    assert run(lab.targets.abandon_target, request) == NOTHING
+
+
+def test_a_target_in_place_that_found_no_space_leaves_nothing_to_remove(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = in_place(lab, lab.add_machine())
+    monkeypatch.setattr("holdfast.providers.local.freezing.free_bytes", lambda _: 0)
+    monkeypatch.setattr("holdfast.providers.local.freezing.reflink", lambda *_: False)
+    failure(SnapshotFailed, lab.targets.prepare_target, prepared)
+    request = AbandonTarget(provider=PROVIDER, token=TOKEN, prepared=prepared)
+    assert run(lab.targets.abandon_target, request) == NOTHING

@@ -30,8 +30,9 @@ OFFICE = "Büro 1/ö <b>|*x* 1/2 --a (c) &lt;"
 LARGE = "db 1"
 LARGE_BYTES = 96 * MIB
 DEADLINE_S = 60
-HEADINGS = ["Machine", "Disk", "Size", "Read", "Transferred", "Stored", "Ratio", "Rate", "State"]
-DONE = "done · full over direct: no earlier point of this disk; the disk is a file or a device of this host"
+HEADINGS = ["Machine", "Disk", "Size", "Read", "Sent", "Stored", "Ratio", "Rate", "State"]
+DONE = "done"
+WHY = "full over direct: no earlier point of this disk; the disk is a file or a device of this host"
 
 COMMAND = "from workers.cli.main import main; main()"
 # The product's own worker. While somebody holds the gate it stands still behind the 64th unit: as at most 48 MiB are
@@ -154,6 +155,7 @@ def test_a_finished_session_shows_a_row_for_every_disk_and_the_sums(office: Tabs
     text = browser.read(office("user-metadata"), "office: Büro 1/ö", "· success", shot="session-metadata")
     assert "backup office · success" in text
     assert "Extent: vault (only extent)" in text
+    assert f"{OFFICE} (system, data|1): {WHY}" in text
 
 
 def test_a_finished_session_is_found_by_its_attributes(office: Tabs, browser: Browser) -> None:

@@ -60,7 +60,7 @@ def test_the_queues_of_a_role_are_those_that_workflows_send_to(role: Role, expec
 
 
 def test_long_work_has_a_queue_of_its_own(tmp_path: Path) -> None:
-    transfers = {"transfer.copy_disk", "transfer.restore_disk"}
+    transfers = {"transfer.copy_disk", "transfer.restore_disk", "transfer.roll_back_disk"}
     assert served(tmp_path, Role.PROXY)[queues.transfer_queue("p1")] == transfers
     assert served(tmp_path, Role.REPOSITORY)[queues.upkeep_queue(VAULT)] == {"repository.verify"}
 

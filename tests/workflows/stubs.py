@@ -11,7 +11,7 @@ from temporalio import activity
 
 from activities.binding import contract_name
 from activities.boundary import boundary
-from activities.contracts import catalog, extents, repository, sessions, snapshot, sweep, target, transfer
+from activities.contracts import catalog, extents, repository, rollback, sessions, snapshot, sweep, target, transfer
 from holdfast.errors import HoldfastError
 from holdfast.model.extents import ExtentFacts
 from holdfast.model.ids import ChainId, DiskKey, FileId, MachineId, PointId, SnapshotId, TargetId
@@ -45,6 +45,7 @@ CONTRACTS: tuple[Callable[..., Any], ...] = (
     target.abandon_target,
     transfer.copy_disk,
     transfer.restore_disk,
+    rollback.roll_back_disk,
 )
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 GIB = 1 << 30
@@ -94,6 +95,7 @@ class World:
             "target.abandon": lambda _: target.TargetAbandoned(removed=True),
             "transfer.copy_disk": _copied,
             "transfer.restore_disk": _restored,
+            "transfer.roll_back_disk": _rolled_back,
         }
 
     def activities(self) -> list[Callable[..., Any]]:
@@ -219,6 +221,7 @@ def _prepare(request: target.PrepareTarget) -> RestoreTarget:
         machine_name=request.machine.name,
         disks=request.disks,
         replaces=request.replaces,
+        is_in_place=request.is_in_place,
     )
 
 
@@ -233,6 +236,16 @@ def _copied(request: transfer.CopyDisk) -> transfer.DiskCopied:
 def _restored(request: transfer.RestoreDisk) -> transfer.DiskRestored:
     figures = Figures(size_bytes=GIB, processed_bytes=GIB, read_bytes=GIB, duration_s=10)
     return transfer.DiskRestored(disk=request.disk, figures=figures, compared=request.compare)
+
+
+def _rolled_back(request: rollback.RollBackDisk) -> rollback.DiskRolledBack:
+    return rollback.DiskRolledBack(
+        disk=request.disk,
+        decision=ReadDecision(mode=ReadMode.CHANGED, reason="the provider tracks changes"),
+        figures=Figures(size_bytes=GIB, processed_bytes=GIB, read_bytes=GIB // 64, duration_s=1),
+        written_bytes=GIB // 64,
+        compared=request.compare,
+    )
 
 
 async def until_cancelled() -> None:

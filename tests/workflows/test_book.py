@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from holdfast.model.ids import SessionId
+from holdfast.model.ids import MachineId, SessionId
 from holdfast.model.session import Figures, Outcome, Problem
 from tests.workflows.stubs import GIB, a_machine
 from workflows.book import Book
@@ -90,3 +90,22 @@ def test_the_answer_names_phase_children_and_notes() -> None:
     progress = book.progress()
     assert (progress.phase, progress.children, progress.notes) == ("warning", ("backup-machine/r/web",), ("odd",))
     assert progress.started == NOON
+
+
+def test_names_are_shown_in_the_place_of_long_ids_and_the_id_once() -> None:
+    long = MachineId("0af3e51e-38cb-4b0f-a0fa-e17ef3a9cf2d:5021b0a2-dd6f-4ab3-9c0f-8b7e4cf1b1aa")
+    shown: list[str] = []
+    book = Book("backup of web", SessionId("s1"), NOON, shown.append)
+    machine = msgspec.structs.replace(a_machine("web"), machine_id=long)
+    book.expect(machine, machine.disks)
+    book.note([f"disk 2000 of machine {long}: odd"])
+    [task] = book.tasks()
+    failed = msgspec.structs.replace(PROBLEM, message=f"machine {long}, disk 2000: gone. See {long}.")
+    book.put(msgspec.structs.replace(task, outcome=Outcome.FAILED, problem=failed))
+    book.conclude(Outcome.FAILED, failed)
+    assert "- disk 2000 of machine web: odd" in shown[-1]
+    assert "web (disk0): machine web, disk 2000: gone. See web." in shown[-1]
+    assert "**disk-read-failed**: machine web, disk 2000: gone. See web." in shown[-1]
+    assert shown[-1].count(long) == 1
+    assert f"- Machine id: {long}" in shown[-1]
+    assert book.notes == [f"disk 2000 of machine {long}: odd"]

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 from temporalio.client import WorkflowFailureError
 
@@ -12,14 +13,15 @@ from holdfast.errors import (
     MachineNotFound,
     MachineRunning,
     PointNotFound,
+    RequestInvalid,
     RestoredBytesDiffer,
     TargetExists,
 )
 from holdfast.model.ids import DiskKey
-from holdfast.model.machine import Placement, PowerState
+from holdfast.model.machine import Disk, Placement, PowerState
 from holdfast.model.session import Outcome
 from tests.workflows.conftest import Stage
-from tests.workflows.stubs import World, a_machine, then, until_cancelled
+from tests.workflows.stubs import GIB, World, a_machine, then, until_cancelled
 from workflows.restore import RestoreMachine
 
 pytestmark = pytest.mark.temporal
@@ -168,3 +170,63 @@ async def test_a_cancelled_restore_leaves_nothing(stage: Stage) -> None:
     assert world.count("target.commit") == 0
     assert {session.outcome for session in world.sessions.values()} == {Outcome.CANCELLED}
     assert {task.outcome for task in world.tasks.values()} == {Outcome.CANCELLED}
+
+
+async def test_a_quick_rollback_writes_what_differs_in_place(stage: Stage) -> None:
+    world = World([a_machine("web", disks=2)])
+    async with stage.playing(world):
+        result = await stage.run(RestoreMachine.run, stage.restore(new_name=None, is_quick=True))
+    writes = ["transfer.roll_back_disk"] * 2
+    asked = ["repository.find_point", "target.find_machine", "target.prepare", *writes, "target.commit"]
+    assert world.names() == asked
+    (prepared,) = world.requests("target.prepare")
+    assert (prepared.is_in_place, prepared.replaces) == (True, "id-web")
+    assert result.session.outcome is Outcome.SUCCESS
+    assert {task.detail for task in result.tasks} == {
+        "quick rollback, changed: the provider tracks changes; 16 MiB written and compared"
+    }
+
+
+async def test_what_a_rollback_has_to_say_makes_a_warning(stage: Stage) -> None:
+    world = World()
+    usual = world.answers["transfer.roll_back_disk"]
+    world.answers["transfer.roll_back_disk"] = lambda request: msgspec.structs.replace(
+        usual(request), note="change tracking is not to be believed"
+    )
+    async with stage.playing(world):
+        result = await stage.run(RestoreMachine.run, stage.restore(new_name=None, is_quick=True))
+    assert result.session.outcome is Outcome.WARNING
+    assert result.session.notes == ("web/disk0: change tracking is not to be believed",)
+
+
+@pytest.mark.parametrize("where", [{"new_name": "copy"}, {"new_name": None, "into": "other"}])
+async def test_only_the_original_is_rolled_back(stage: Stage, where: dict[str, Any]) -> None:
+    world = World()
+    async with stage.playing(world):
+        failure = await stage.failure(RestoreMachine.run, stage.restore(is_quick=True, **where))
+    assert isinstance(error_from_failure(failure), RequestInvalid)
+    assert world.names() == []
+
+
+@pytest.mark.parametrize("size_bytes", [None, 2 * GIB])
+async def test_a_disk_that_does_not_fit_is_not_rolled_back(stage: Stage, size_bytes: int | None) -> None:
+    world = World()
+    disks = () if size_bytes is None else (Disk(key=DiskKey("disk0"), size_bytes=size_bytes),)
+    world.answers["target.find_machine"] = lambda _: msgspec.structs.replace(a_machine("web"), disks=disks)
+    async with stage.playing(world):
+        failure = await stage.failure(RestoreMachine.run, stage.restore(new_name=None, is_quick=True))
+    error = error_from_failure(failure)
+    assert isinstance(error, RequestInvalid)
+    assert error.hint == "Restore in full, without `--quick`."
+    assert world.count("target.prepare") == 0
+
+
+async def test_a_failed_rollback_gives_the_machine_back_what_it_had(stage: Stage) -> None:
+    world = World()
+    world.fail("transfer.roll_back_disk", RestoredBytesDiffer("offset 0 differs"))
+    async with stage.playing(world):
+        failure = await stage.failure(RestoreMachine.run, stage.restore(new_name=None, is_quick=True))
+    assert isinstance(error_from_failure(failure), RestoredBytesDiffer)
+    assert world.names()[-1] == "target.abandon"
+    assert world.requests("target.abandon")[0].prepared.is_in_place
+    assert world.count("target.commit") == 0

@@ -22,6 +22,7 @@ from workers.cli.starts import restore_start
 from workflows.messages import RestoreRequest
 
 IF_STOPPED = "the disks written so far are removed; no machine has been changed"
+IF_ROLLBACK_STOPPED = "the machine gets back what its disks held"
 _TARGET = "Where to"
 
 PointArgument = Annotated[str, typer.Argument(metavar="POINT", help="First digits of the point's id, or latest.")]
@@ -60,6 +61,10 @@ NetworkOption = Annotated[
     ),
 ]
 DiskOption = Annotated[list[str] | None, typer.Option("--disk", metavar="KEY", help="Only this disk; may be repeated.")]
+QuickOption = Annotated[
+    bool,
+    typer.Option("--quick", help="With --original: write only what differs from the point.", rich_help_panel=_TARGET),
+]
 OnOption = Annotated[bool, typer.Option("--on", help="Power the machine on afterwards.", rich_help_panel=_TARGET)]
 NoCompareOption = Annotated[
     bool, typer.Option("--no-compare", help="Do not read the restored disks back to compare them.")
@@ -88,6 +93,7 @@ def register(app: typer.Typer) -> None:
         examples=(
             ("restore latest --machine web --as web-copy", "the newest state of web, as a new machine"),
             ("restore 7f3a9c --original", "a certain point, over the machine it was taken of"),
+            ("restore 7f3a9c --original --quick", "the same, writing only what differs: a quick rollback"),
             ("restore latest --machine db --original --disk data", "only one disk of db"),
             ("restore latest --machine db --into web --disk data", "a disk of db, beside those of web"),
             ("restore latest --machine web --as web2 --datastore nfs02 --network prod=lab", "to another place"),
@@ -102,6 +108,7 @@ def restore(
     machine: MachineOption = None,
     new_name: AsOption = None,
     original: OriginalOption = False,
+    quick: QuickOption = False,
     into: IntoOption = None,
     disk: DiskOption = None,
     folder: FolderOption = None,
@@ -119,11 +126,13 @@ def restore(
 ) -> None:
     """Restore a machine, or single disks of it, from a restore point.
 
-    Disks are written beside the machine and switched in at the very end, all or none.
+    Disks are written beside the machine and switched in at the very end, all or none. A quick rollback may write to
+    the disks of the machine itself, and keeps what they held until the end.
     """
     if [new_name is not None, original, into is not None].count(True) != 1:
         hint = "Give `--as NAME` for a new machine, `--original` to replace the disks of the one the point is of, or "
         raise RequestInvalid("it is not clear where to restore to", hint=f"{hint}`--into NAME` to add them to another.")
+    _check_quick(quick=quick, original=original)
     placement = Placement(
         folder=folder or "", pool=pool or "", datastore=datastore or "", networks=_networks(network or [])
     )
@@ -142,12 +151,21 @@ def restore(
         new_name=new_name,
         into=into,
         placement=placement,
+        is_quick=quick,
         power=PowerState.ON if on else PowerState.OFF,
         compare=not no_compare,
         credential=credential_for(run, source, credential),
     )
-    new = NewSession(session_id=session_id, start=restore_start(request), if_stopped=IF_STOPPED)
+    new = NewSession(
+        session_id=session_id, start=restore_start(request), if_stopped=IF_ROLLBACK_STOPPED if quick else IF_STOPPED
+    )
     run_session(run, new, detach=detach, patience_s=patience)
+
+
+def _check_quick(*, quick: bool, original: bool) -> None:
+    if quick and not original:
+        hint = "Give it with `--original`: a new machine and other machines hold nothing of the point."
+        raise RequestInvalid("only the original machine can be rolled back", hint=hint)
 
 
 def _networks(given: list[str]) -> dict[str, str]:

@@ -24,7 +24,7 @@ from temporalio.service import RPCError
 
 from activities.binding import contract_name
 from activities.boundary import error_from_failure
-from activities.contracts import repository, transfer
+from activities.contracts import repository, rollback, transfer
 from activities.contracts.repository import VerifyCursor
 from activities.contracts.transfer import TransferCursor
 from workflows.messages import SessionProgress, TaskProgress
@@ -35,7 +35,9 @@ _ANSWER_S: Final = 0.5
 """How long a look waits for the workflow's own answer; a later one is for the next look."""
 _CHILDREN_MAX = 64
 """How many children are looked at; a session works on fewer machines at once."""
-_TRANSFERS = frozenset({contract_name(transfer.copy_disk), contract_name(transfer.restore_disk)})
+_TRANSFERS = frozenset(
+    contract_name(contract) for contract in (transfer.copy_disk, transfer.restore_disk, rollback.roll_back_disk)
+)
 _VERIFY = contract_name(repository.verify_points)
 _DONE = frozenset({"done", "restored"})
 _COMMIT_WAIT = "commit_wait"

@@ -49,12 +49,13 @@ def restore_start(request: RestoreRequest) -> Start:
     """Return how a restore is started; any number may run."""
     what = request.machine or f"point {request.point}"
     place = "the original" if request.new_name is None else request.new_name
+    kind = " (quick rollback)" if request.is_quick else ""
     subject = Subject(kind=SessionKind.RESTORE, job=request.job, machine=request.machine, repository=request.repository)
     return Start(
         workflow=RestoreMachine.run,
         request=request,
         workflow_id=queues.restore_id(request.session_id),
-        summary=summary(f"{request.repository}: {what} -> {place}"),
+        summary=summary(f"{request.repository}: {what} -> {place}{kind}"),
         search_attributes=started(subject),
     )
 

@@ -34,6 +34,7 @@ from holdfast.providers.local.snapshots import SnapshotStore
 from holdfast.providers.local.sweeping import Sweeper
 from holdfast.providers.local.targets import TargetFile, TargetStore
 from holdfast.providers.ports import SourceDisk
+from holdfast.providers.raw_disks import FrozenDisk
 
 
 class LocalProvider:
@@ -187,6 +188,23 @@ class LocalProvider:
         self._root.check()
         with self._locks.hold(INVENTORY, "the inventory"):
             return self._targets.prepare(token, machine, disks, replaces)
+
+    def prepare_in_place(self, token: str, machine_id: MachineId, disks: Sequence[Disk]) -> RestoreTarget:
+        """Copy disks of the machine, sharing blocks where the file system can, or return the token's target."""
+        self._root.check()
+        with self._locks.hold(INVENTORY, "the inventory"), self._machine_lock(machine_id):
+            refuse_unfinished(self._root, machine_id)
+            return self._targets.prepare_in_place(token, machine_id, disks)
+
+    def target_changes(self, target_id: TargetId, key: DiskKey, since: ChangeId) -> Iterator[Span]:
+        """Return what may differ; the whole allocated part of the target's disk is read for that.
+
+        Raises `ChangeTrackingLost` from the call, not from the iteration.
+        """
+        self._root.check()
+        machine_id, path = self._targets.in_place(target_id, key)
+        with self._machine_lock(machine_id), FrozenDisk(path) as disk:
+            return self._snapshots.changes_of(machine_id, key, disk, since)
 
     def open_target(self, target_id: TargetId, key: DiskKey) -> DiskWriter:
         """Open a disk of a target for writing."""

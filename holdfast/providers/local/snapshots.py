@@ -134,6 +134,19 @@ class SnapshotStore:
         path = self._map_path(machine_id, key)
         return tracking.changed_spans(path, since, frozen.change_id, frozen.size_bytes)
 
+    def changes_of(self, machine_id: MachineId, key: DiskKey, disk: FrozenDisk, since: ChangeId) -> Iterator[Span]:
+        """Return what may differ on a copy of a disk since then, or raise `ChangeTrackingLost`.
+
+        The caller has the machine's lock. The copy's state is recorded as if it had been the disk's, so what the disk
+        itself holds later counts as changed where the two differ.
+        """
+        if not self._change_tracking:
+            raise ChangeTrackingLost(f"changes of disk {key!r} of machine {machine_id} are not tracked")
+        path = self._map_path(machine_id, key)
+        with os_errors(SnapshotFailed, f"looking for changes of disk {key!r} of machine {machine_id}"):
+            now = tracking.record_state(disk, path)
+        return tracking.changed_spans(path, since, now, disk.size_bytes)
+
     def forget_tracking(self, machine_id: MachineId) -> None:
         """Remove the change tracking of all disks of a machine; the caller has its lock."""
         with os_errors(SnapshotFailed, f"resetting the change tracking of machine {machine_id}"):

@@ -3,7 +3,8 @@
 ``targets/<target id>/`` holds ``target.json`` and ``machine/`` with one sparse file per disk. The
 target id follows from the caller's token, so the same token finds the same folder. A target that
 makes a new machine has its ``machine.json`` in ``machine/`` from the start, and the commit is one
-rename of that folder. How disks of an existing machine are replaced stands in ``replacement``.
+rename of that folder. How disks of an existing machine are replaced stands in ``replacement``. The
+disks of a target that is made in place are no empty files but copies of the live ones.
 
 A committed target leaves ``target.json`` behind for `RECORD_KEPT_DAYS`, so that a repeated commit
 finds its answer.
@@ -27,7 +28,7 @@ from holdfast.errors import (
 )
 from holdfast.model.ids import DiskKey, MachineId, TargetId, folder_name
 from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget
-from holdfast.providers.checks import check_disks, target_id_of
+from holdfast.providers.checks import check_disks, check_in_place, target_id_of
 from holdfast.providers.local.files import (
     StoredFile,
     building,
@@ -41,6 +42,7 @@ from holdfast.providers.local.files import (
     visible_folders,
     write_json,
 )
+from holdfast.providers.local.freezing import LiveDisk, freeze
 from holdfast.providers.local.machines import (
     MACHINE_FILE,
     MachineFile,
@@ -89,11 +91,8 @@ class TargetStore:
             disks=tuple(disks),
             replaces=replaces,
         )
-        existing = self.load(target.target_id)
-        if existing is not None:
-            if existing.target != target:
-                raise RequestInvalid(f"target {target.target_id} was prepared for another request by the same token")
-            return existing.target
+        if self._is_prepared(target):
+            return target
         check_disks(target)
         self._check_place(target)
         what = f"preparing target {target.target_id} for machine {machine.name!r}"
@@ -101,14 +100,35 @@ class TargetStore:
             self._build(target, machine)
         return target
 
+    def prepare_in_place(self, token: str, machine_id: MachineId, disks: Sequence[Disk]) -> RestoreTarget:
+        """Copy disks of a machine, or return the token's target. Needs the locks of the inventory and the machine."""
+        record = self._machines.with_id(machine_id)
+        target = RestoreTarget(
+            target_id=target_id_of(token),
+            machine_name=record.file.name,
+            disks=tuple(disks),
+            replaces=machine_id,
+            is_in_place=True,
+        )
+        if self._is_prepared(target):
+            return target
+        check_disks(target)
+        self._check_place(target)
+        check_in_place(record.file.name, self._machines.describe(record).disks, disks)
+        with os_errors(DiskWriteFailed, f"copying disks of {record.label} for target {target.target_id}"):
+            self._build_in_place(target, record)
+        return target
+
     def open(self, target_id: TargetId, key: DiskKey) -> TargetDisk:
         """Open a disk for writing. Needs no lock."""
+        return TargetDisk(self._path(self.required(target_id), key))
+
+    def in_place(self, target_id: TargetId, key: DiskKey) -> tuple[MachineId, Path]:
+        """Return the machine whose disks a target began with, and the file of one. Needs no lock."""
         file = self.required(target_id)
-        if file.committed is not None:
-            raise RequestInvalid(f"target {target_id} is committed already")
-        if key not in file.files:
-            raise DiskNotFound(f"target {target_id} has no disk {key!r}")
-        return TargetDisk(self._content(target_id) / file.files[key])
+        if not file.target.is_in_place:
+            raise RequestInvalid(f"target {target_id} began empty, so nothing is known of its changes")
+        return file.machine_id, self._path(file, key)
 
     def commit_new(self, file: TargetFile) -> Registered:
         """Let the new machine appear. Needs the inventory lock."""
@@ -196,8 +216,31 @@ class TargetStore:
                     retire_folder(found[-1])
         return found
 
+    def _is_prepared(self, target: RestoreTarget) -> bool:
+        """Return whether a target is there already. Raises `RequestInvalid` when its id stands for another."""
+        existing = self.load(target.target_id)
+        if existing is not None and existing.target != target:
+            raise RequestInvalid(f"target {target.target_id} was prepared for another request by the same token")
+        return existing is not None
+
+    def _build_in_place(self, target: RestoreTarget, record: Registered) -> None:
+        files = _file_names(target)
+        live = {entry.key: self._machines.disk_path(record, entry) for entry in record.file.disks}
+        with building(self._root.targets / target.target_id) as making:
+            content = making / CONTENT
+            content.mkdir()
+            copies = [
+                LiveDisk(
+                    key=disk.key, size_bytes=disk.size_bytes, live=live[disk.key], frozen=content / files[disk.key]
+                )
+                for disk in target.disks
+            ]
+            freeze(copies, content)
+            sync_folder(content)
+            write_json(making / TARGET_FILE, TargetFile(target=target, machine_id=record.file.id, files=files))
+
     def _build(self, target: RestoreTarget, machine: Machine) -> None:
-        files = {disk.key: f"disk-{index}.raw" for index, disk in enumerate(target.disks)}
+        files = _file_names(target)
         machine_id = target.replaces or MachineId(new_uuid())
         with building(self._root.targets / target.target_id) as making:
             content = making / CONTENT
@@ -249,8 +292,20 @@ class TargetStore:
             files=file.files,
         )
 
+    def _path(self, file: TargetFile, key: DiskKey) -> Path:
+        target_id = file.target.target_id
+        if file.committed is not None:
+            raise RequestInvalid(f"target {target_id} is committed already")
+        if key not in file.files:
+            raise DiskNotFound(f"target {target_id} has no disk {key!r}")
+        return self._content(target_id) / file.files[key]
+
     def _content(self, target_id: TargetId) -> Path:
         return self._root.targets / target_id / CONTENT
+
+
+def _file_names(target: RestoreTarget) -> dict[DiskKey, str]:
+    return {disk.key: f"disk-{index}.raw" for index, disk in enumerate(target.disks)}
 
 
 def _make_sparse(path: Path, size_bytes: int) -> None:

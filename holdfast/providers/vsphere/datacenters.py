@@ -24,17 +24,18 @@ def datacenter_of(connection: Connection, entity: Any) -> Any:
 
 
 class Datacenters:
-    """Looks datacenters up once for each folder."""
+    """Looks datacenters up once for each folder, and again when what was found there has led nowhere."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
         self._paths: dict[str, str] = {}
 
-    def path_of(self, machine: Any) -> str:
+    def path_of(self, machine: Any, *, not_this: str | None = None) -> str:
         """Return the path of the datacenter of a machine in the inventory, without the root folder.
 
-        Names are escaped as vSphere keeps them: a slash in a name is none of the path's.
+        ``not_this`` is a path that has led nowhere: a datacenter was renamed, or a folder moved to another. Names are
+        escaped as vSphere keeps them: a slash in a name is none of the path's.
         """
         parent = read(self._connection, machine, "parent", "parentVApp")
         start = parent.get("parent") or parent.get("parentVApp")
@@ -43,7 +44,7 @@ class Datacenters:
         key = str(start._moId)
         with self._lock:
             known = self._paths.get(key)
-        if known is None:
+        if known is None or known == not_this:
             known = "/".join(self._names(start))
             with self._lock:
                 self._paths[key] = known

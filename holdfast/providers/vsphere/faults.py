@@ -51,8 +51,8 @@ def error_of(fault: Exception, what: str) -> HoldfastError:
     if isinstance(fault, vim.fault.NoPermission):
         return AccessDenied(f"{text}, privilege {fault.privilegeId}", hint=_PRIVILEGES_HINT)
     if isinstance(fault, vim.fault.InvalidPowerState):
-        is_on = fault.existingState == vim.VirtualMachine.PowerState.poweredOn
-        return MachineRunning(text) if is_on else RequestInvalid(text)
+        is_off = fault.existingState == vim.VirtualMachine.PowerState.poweredOff
+        return RequestInvalid(text) if is_off else MachineRunning(text)
     for faults, kind, hint in _MEANINGS:
         if isinstance(fault, faults):
             return kind(text, hint=hint)

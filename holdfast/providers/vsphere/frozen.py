@@ -22,6 +22,7 @@ from holdfast.providers.vsphere.hardware import CAPTURED, captured
 from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.labels import SnapshotLabel
 from holdfast.providers.vsphere.names import plain_name
+from holdfast.providers.vsphere.networks import portgroup_names
 from holdfast.providers.vsphere.properties import Question, Step, Values, ask, read
 from holdfast.providers.vsphere.snapshot_tree import TREE, ours
 
@@ -107,12 +108,13 @@ class FrozenStates:
             return None
 
     def _remember(self, machine_id: MachineId, vm: Any, snapshot: Any, values: Values) -> Frozen:
+        devices = values.get("config.hardware.device") or ()
         found = Frozen(
             machine=vm,
             snapshot=snapshot,
             name=plain_name(values["config.name"]),
-            disks=tuple(disks_of(values.get("config.hardware.device") or ())),
-            configuration=captured(values),
+            disks=tuple(disks_of(devices)),
+            configuration=captured(values, portgroup_names(self._connection, devices)),
         )
         with self._lock:
             self._known.pop((machine_id, snapshot._moId), None)

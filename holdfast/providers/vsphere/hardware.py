@@ -1,6 +1,6 @@
 """The configuration of a machine as a restore point keeps it: properties of vSphere in, text out, and back."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -56,8 +56,13 @@ class NetworkCard(msgspec.Struct, frozen=True, kw_only=True):
     key: int
     kind: str
     network: str
+    """Its name."""
     mac: str
     is_connected: bool
+    portgroup: str = ""
+    """Key of the portgroup when the network is one of a distributed switch."""
+    switch: str = ""
+    """Uuid of that switch."""
 
 
 class Hardware(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,8 +82,11 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True):
     networks: tuple[NetworkCard, ...] = ()
 
 
-def captured(values: Values) -> dict[str, str]:
-    """Return what a restore needs to make the machine again, as a machine's configuration holds it."""
+def captured(values: Values, portgroups: Mapping[str, str]) -> dict[str, str]:
+    """Return what a restore needs to make the machine again, as a machine's configuration holds it.
+
+    ``portgroups`` are the names of the portgroups of `portgroups_of`, by key.
+    """
     devices = values.get("config.hardware.device") or ()
     hardware = Hardware(
         guest=values.get("config.guestId") or "otherGuest64",
@@ -92,7 +100,7 @@ def captured(values: Values) -> dict[str, str]:
         bios_uuid=values.get("config.uuid") or "",
         controllers=tuple(_controllers(devices)),
         disks=tuple(_disks(devices)),
-        networks=tuple(_networks(devices)),
+        networks=tuple(_networks(devices, portgroups)),
     )
     return {_KEY: msgspec.json.encode(hardware).decode()}
 
@@ -121,7 +129,11 @@ def connected(hardware: Hardware, networks: Mapping[str, str]) -> Hardware:
         known = ", ".join(sorted({card.network for card in hardware.networks})) or "none"
         raise RequestInvalid(f"no card of the machine is in network {strangers[0]!r}", hint=f"Its networks: {known}.")
     cards = (
-        msgspec.structs.replace(card, network=networks.get(card.network, card.network)) for card in hardware.networks
+        # The very portgroup is not wanted any more; another of the same switch is still the likeliest.
+        msgspec.structs.replace(card, network=networks[card.network], portgroup="")
+        if card.network in networks
+        else card
+        for card in hardware.networks
     )
     return msgspec.structs.replace(hardware, networks=tuple(cards))
 
@@ -146,16 +158,31 @@ def _disks(devices: Iterable[Any]) -> Iterable[CapturedDisk]:
             )
 
 
-def _networks(devices: Iterable[Any]) -> Iterable[NetworkCard]:
+def portgroups_of(devices: Iterable[Any]) -> Iterator[str]:
+    """Yield the keys of the portgroups of distributed switches that network cards are in, each once."""
+    cards = (device for device in devices if isinstance(device, vim.vm.device.VirtualEthernetCard))
+    yield from dict.fromkeys(key for key, _ in map(_port, cards) if key)
+
+
+def _networks(devices: Iterable[Any], portgroups: Mapping[str, str]) -> Iterable[NetworkCard]:
     for device in devices:
         if isinstance(device, vim.vm.device.VirtualEthernetCard):
+            key, switch = _port(device)
             yield NetworkCard(
                 key=device.key,
                 kind=_class(device),
-                network=getattr(device.backing, "deviceName", None) or "",
+                network=portgroups.get(key) or getattr(device.backing, "deviceName", None) or "",
                 mac=device.macAddress or "",
                 is_connected=bool(device.connectable and device.connectable.startConnected),
+                portgroup=key,
+                switch=switch,
             )
+
+
+def _port(card: Any) -> tuple[str, str]:
+    """Return the portgroup key and the switch uuid of a card; empty when it is in a network of hosts."""
+    port = getattr(card.backing, "port", None)
+    return ("", "") if port is None else (port.portgroupKey or "", port.switchUuid or "")
 
 
 def _class(device: Any) -> str:

@@ -8,14 +8,19 @@ import msgspec
 
 from holdfast.model.machine import PowerState
 
+_PROTECTION: Final = "Made by Holdfast before a rollback, which needs it until its end. Do not remove it."
 _PURPOSE: Final = "Made by Holdfast for a backup, which removes it at its end."
 _STAGING: Final = "holdfast-restore-"
 _DIGITS: Final = 32
 _LABEL: Final = "holdfast: "
 
 
-class SnapshotLabel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the description of a snapshot says. Fields are only ever added, with defaults."""
+class SnapshotLabel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the description of a snapshot says. Fields are only ever added, with defaults.
+
+    What is as usual is not written, so that an earlier version knows what it would have made itself. A snapshot that
+    it cannot know is to it one of somebody else, which nobody removes.
+    """
 
     tag: str
     power: PowerState = PowerState.OFF
@@ -24,6 +29,11 @@ class SnapshotLabel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     is_rest_asked: bool = False
     """Whether the guest was asked to come to rest. A guest without running tools is frozen as it is, and nobody is
     told but who looks at the snapshot."""
+    target_id: str = ""
+    """Of the restore target whose disks are those of the machine; the snapshot keeps what they held. It belongs to no
+    backup, and removing it would make half a restore final."""
+    disks: tuple[str, ...] = ()
+    """Keys of the disks of that target."""
 
 
 def staging_name(target_id: str) -> str:
@@ -44,7 +54,8 @@ def snapshot_name(tag: str) -> str:
 def snapshot_description(label: SnapshotLabel) -> str:
     """Return the description of a snapshot: a line for people and one for us."""
     # In plain ASCII, which every server keeps as it is.
-    return f"{_PURPOSE}\n{_LABEL}{json.dumps(msgspec.to_builtins(label))}"
+    purpose = _PROTECTION if label.target_id else _PURPOSE
+    return f"{purpose}\n{_LABEL}{json.dumps(msgspec.to_builtins(label))}"
 
 
 def read_description(description: str) -> SnapshotLabel | None:

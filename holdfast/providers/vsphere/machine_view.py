@@ -35,7 +35,14 @@ _OVER: Final = frozenset({vim.TaskInfo.State.success, vim.TaskInfo.State.error})
 _CREATIONS: Final = frozenset({"VirtualMachine.createSnapshot", "VirtualMachine.createSnapshotEx"})
 _REMOVALS: Final = frozenset(
     f"VirtualMachine.{name}"
-    for name in ("removeSnapshot", "removeAllSnapshots", "consolidateVMDisks", "consolidateDisks")
+    for name in (
+        "removeSnapshot",
+        "removeAllSnapshots",
+        "consolidateVMDisks",
+        "consolidateDisks",
+        "revertToSnapshot",
+        "revertToCurrentSnapshot",
+    )
 )
 
 

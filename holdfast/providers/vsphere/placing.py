@@ -53,17 +53,22 @@ def place_for(connection: Connection, hardware: Hardware, needed_bytes: int, pla
 
     Without a wish its datastore is the one it had if that has room, else the one with the most room; folder and pool
     are the first of that datacenter, the pool among the hosts that see the datastore. Raises `RequestInvalid` when a
-    wish names nothing, or when there is no room.
+    wish names nothing, when two do not go together, or when there is no room.
     """
+    label = connection.endpoint.label
     stores = list(_stores(connection, placement.datastore))
     if placement.datastore and not stores:
-        raise RequestInvalid(f"{connection.endpoint.label} has no datastore {placement.datastore!r}")
+        raise RequestInvalid(f"{label} has no datastore {placement.datastore!r}")
     folder = _folder(connection, placement.folder) if placement.folder else None
-    home = None if folder is None else datacenter_of(connection, folder)
-    roomy = [one for one in stores if one.free_bytes >= needed_bytes and (home is None or one.datacenter == home)]
+    if folder is not None:
+        stores = _stores_of_folder(connection, folder, stores, placement)
+    pool = _pool(connection, stores, placement) if placement.pool else None
+    if pool is not None:
+        stores = [one for one in stores if one.store in pool.stores]
+    roomy = [one for one in stores if one.free_bytes >= needed_bytes]
     if not roomy:
         raise RequestInvalid(
-            f"{connection.endpoint.label} has no datastore with {needed_bytes} bytes free for the restored machine",
+            f"{label} has no datastore with {needed_bytes} bytes free for the restored machine",
             hint="Free space, or name another place with `--datastore` or `--folder`.",
         )
     wanted = {disk.datastore for disk in hardware.disks}
@@ -72,7 +77,7 @@ def place_for(connection: Connection, hardware: Hardware, needed_bytes: int, pla
     return Place(
         datacenter=best.datacenter,
         folder=folders["vmFolder"] if folder is None else folder,
-        pool=_pool(connection, folders["hostFolder"], placement.pool, best.store),
+        pool=_root_pool(connection, folders["hostFolder"], best) if pool is None else pool.pool,
         host=None,
         datastore=best.name,
     )
@@ -114,22 +119,59 @@ def check_name(connection: Connection, folder: Any, name: str) -> None:
         raise TargetExists(f"{connection.endpoint.label}: a machine or folder is called {name!r} already")
 
 
-def _pool(connection: Connection, host_folder: Any, wanted: str, store: Any) -> Any:
-    """Return the resource pool of a name below a datacenter's hosts.
+def _stores_of_folder(connection: Connection, folder: Any, stores: list[_Store], placement: Placement) -> list[_Store]:
+    """Return the datastores of a wished folder's datacenter. Raises `RequestInvalid` when the wished one is not."""
+    home = datacenter_of(connection, folder)
+    found = [one for one in stores if one.datacenter == home]
+    if placement.datastore and not found:
+        raise RequestInvalid(
+            f"{connection.endpoint.label}: datastore {placement.datastore!r} is not in the datacenter of folder "
+            f"{placement.folder!r}"
+        )
+    return found
 
-    Without a name it is the root pool of the first cluster or host that sees the datastore.
+
+class _Pool(msgspec.Struct, frozen=True, kw_only=True):
+    """A resource pool, and the datastores that the hosts behind it see."""
+
+    pool: Any
+    stores: tuple[Any, ...]
+
+
+def _pool(connection: Connection, stores: list[_Store], placement: Placement) -> _Pool:
+    """Return the wished resource pool, the one whose hosts see any of the datastores when several have the name.
+
+    Raises `RequestInvalid` when there is none, several, or when it does not go together with another wish.
     """
-    label = connection.endpoint.label
-    if wanted:
-        listed = walk(connection, vim.ResourcePool, ("name",), host_folder)
-        found = [pool for pool, values in listed if plain_name(values["name"]) == wanted]
-        if len(found) != 1:
-            raise RequestInvalid(f"{label} has {len(found) or 'no'} resource pool {wanted!r} for the restored machine")
-        return found[0]
+    label, wanted = connection.endpoint.label, placement.pool
+    named = list(_pools(connection, wanted))
+    usable = [one for one in named if any(store.store in one.stores for store in stores)]
+    if named and not usable:
+        other = f"datastore {placement.datastore!r}" if placement.datastore else "any datastore"
+        if placement.folder and not placement.datastore:
+            other = f"any datastore of the datacenter of folder {placement.folder!r}"
+        raise RequestInvalid(
+            f"{label}: no host of resource pool {wanted!r} sees {other}",
+            hint="Name a pool, folder and datastore of one datacenter, whose hosts see the datastore.",
+        )
+    if len(usable) != 1:
+        raise RequestInvalid(f"{label} has {len(usable) or 'no'} resource pool {wanted!r} for the restored machine")
+    return usable[0]
+
+
+def _pools(connection: Connection, wanted: str) -> Iterator[_Pool]:
+    for pool, values in walk(connection, vim.ResourcePool, ("name", "owner")):
+        if plain_name(values["name"]) == wanted:
+            seen = read(connection, values["owner"], "datastore").get("datastore") or ()
+            yield _Pool(pool=pool, stores=tuple(seen))
+
+
+def _root_pool(connection: Connection, host_folder: Any, store: _Store) -> Any:
+    """Return the root resource pool of the first cluster or host of a datacenter that sees a datastore."""
     computers = walk(connection, vim.ComputeResource, ("name", "resourcePool", "datastore"), host_folder)
-    seeing = [values for _, values in computers if store in (values.get("datastore") or ())]
+    seeing = [values for _, values in computers if store.store in (values.get("datastore") or ())]
     if not seeing:
-        raise RequestInvalid(f"{label} has no cluster or host that sees the datastore for the restored machine")
+        raise RequestInvalid(f"{connection.endpoint.label} has no cluster or host that sees datastore {store.name!r}")
     return min(seeing, key=lambda values: str(values["name"]))["resourcePool"]
 
 

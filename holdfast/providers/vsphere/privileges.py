@@ -17,6 +17,7 @@ class Feature(StrEnum):
     TRACKING = "change tracking"
     RESTORE_NEW = "restore to a new machine"
     RESTORE_REPLACE = "restore over a machine"
+    ROLLBACK = "quick rollback"
     HOT_ADD = "hot-add, on the machine that is the proxy"
 
 
@@ -112,6 +113,19 @@ _LINES: Final[tuple[tuple[Feature, Place, tuple[tuple[str, str], ...]], ...]] = 
         Feature.RESTORE_REPLACE,
         Place.DATASTORE,
         (("Datastore.FileManagement", "delete the files of the replaced disks"),),
+    ),
+    (
+        Feature.ROLLBACK,
+        Place.MACHINE,
+        (
+            (f"{_WORDS}State.CreateSnapshot", "keep what the disks hold before they are written to"),
+            (f"{_WORDS}State.RevertToSnapshot", "give that back when the rollback is given up"),
+            (f"{_WORDS}State.RemoveSnapshot", "remove what was kept when the rollback is complete"),
+            (f"{_WORDS}Provisioning.DiskRandomRead", "ask what changed since the point"),
+            (f"{_WORDS}Provisioning.DiskRandomAccess", "write what differs"),
+            (f"{_WORDS}Config.AdvancedConfig", "note on the machine that there is no way back"),
+            (f"{_WORDS}Config.ChangeTracking", "begin change tracking anew"),
+        ),
     ),
     (
         Feature.HOT_ADD,

@@ -8,7 +8,7 @@ from typing import Self
 from pyVmomi import vim
 
 from holdfast.clock import Clock
-from holdfast.errors import ChangeTrackingLost, DiskNotFound, MachineNotFound, SnapshotNotFound
+from holdfast.errors import ChangeTrackingLost, DiskNotFound, MachineNotFound, RequestInvalid, SnapshotNotFound
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
 from holdfast.model.machine import (
     ANYWHERE,
@@ -30,6 +30,7 @@ from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.datacenters import Datacenters
 from holdfast.providers.vsphere.guards import GuardRules
 from holdfast.providers.vsphere.hot_add import HotAdd
+from holdfast.providers.vsphere.in_place import InPlaceTargets
 from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.names import plain_name
 from holdfast.providers.vsphere.network_disk import NetworkDisks
@@ -38,12 +39,17 @@ from holdfast.providers.vsphere.properties import read
 from holdfast.providers.vsphere.reading import DiskOpener
 from holdfast.providers.vsphere.settings import VSphereSettings
 from holdfast.providers.vsphere.snapshots import SnapshotKeeper, SnapshotRules
+from holdfast.providers.vsphere.target_state import in_place_machine
 from holdfast.providers.vsphere.targets import TargetStore
 from holdfast.providers.vsphere.tasks import wait
 from holdfast.providers.vsphere.tracking_rules import reason_to_distrust
 from holdfast.providers.vsphere.writing import DiskWriters
 
 _POWER_PATIENCE_S = 300.0
+_STATES = {
+    PowerState.ON: vim.VirtualMachine.PowerState.poweredOn,
+    PowerState.OFF: vim.VirtualMachine.PowerState.poweredOff,
+}
 
 
 class VSphereProvider:
@@ -92,16 +98,23 @@ class VSphereProvider:
         return self._open.inventory.members(selector)
 
     def set_power(self, machine_id: MachineId, power: PowerState) -> None:
-        """Switch the machine on, or off without asking its guest; nothing happens when it is so already."""
+        """Switch the machine on, or off without asking its guest; nothing happens when it is so already.
+
+        A suspended machine is neither: switched on it resumes, switched off it loses what was suspended.
+        """
         parts = self._open
         vm = parts.inventory.managed(machine_id)
         values = read(parts.connection, vm, "name", "runtime.powerState")
-        is_off = values.get("runtime.powerState") == vim.VirtualMachine.PowerState.poweredOff
-        if is_off == (power is PowerState.OFF):
+        if values.get("runtime.powerState") == _STATES[power]:
             return
         what = f"switching machine {plain_name(values['name'])!r} {power}"
         switch = vm.PowerOffVM_Task if power is PowerState.OFF else vm.PowerOnVM_Task
         wait(parts.connection, self._clock, parts.connection.call(what, switch), what, _POWER_PATIENCE_S)
+
+    def why_not_attached(self, machine_id: MachineId) -> str:
+        """Return why disks of a machine cannot be attached to this host, for hot-add; empty when they can."""
+        parts = self._open
+        return parts.hot_add.why_not(parts.inventory.managed(machine_id))
 
     # Snapshots
 
@@ -160,23 +173,38 @@ class VSphereProvider:
         """Make a machine with empty disks, or return the target that was made for the token."""
         return self._open.targets.prepare(token, machine, disks, replaces, placement)
 
+    def prepare_in_place(self, token: str, machine_id: MachineId, disks: Sequence[Disk]) -> RestoreTarget:
+        """Keep what the disks of a machine hold in a snapshot, or return the target that was made for the token."""
+        parts = self._open
+        parts.writers.check_in_place()
+        return parts.in_place.prepare(token, machine_id, disks)
+
+    def target_changes(self, target_id: TargetId, key: DiskKey, since: ChangeId) -> Iterator[Span]:
+        """Return what vSphere says changed up to that snapshot. Raises as `changed_spans` does."""
+        if in_place_machine(target_id) is None:
+            raise RequestInvalid(f"target {target_id} began empty, so nothing is known of its changes")
+        return self._open.in_place.changes(target_id, key, since)
+
     def open_target(self, target_id: TargetId, key: DiskKey) -> DiskWriter:
         """Open a disk of a target for writing."""
         parts = self._open
+        if in_place_machine(target_id) is not None:
+            return parts.writers.open_in_place(*parts.in_place.opened(target_id, key))
         vm, facts = parts.targets.opened(target_id, key)
         return parts.writers.open(vm, facts)
 
     def commit_target(self, target_id: TargetId) -> Machine:
-        """Name the new machine, or hand the disks over to the one they are for."""
-        return self._open.targets.commit(target_id)
+        """Name the new machine, hand the disks over to the one they are for, or keep what was written into its own."""
+        return self._open.store_of(target_id).commit(target_id)
 
     def abandon_target(self, target_id: TargetId) -> None:
         """Remove a target; nothing happens when it is gone or was committed."""
-        self._open.targets.abandon(target_id)
+        self._open.store_of(target_id).abandon(target_id)
 
     def targets(self) -> list[RestoreTarget]:
         """Return the targets that were neither committed nor abandoned."""
-        return self._open.targets.pending()
+        parts = self._open
+        return [*parts.targets.pending(), *parts.in_place.pending()]
 
     @staticmethod
     def _frozen(
@@ -205,7 +233,12 @@ class _Parts:
         rules = SnapshotRules(guards=guards, change_tracking=settings.change_tracking)
         self.keeper = SnapshotKeeper(self.connection, self.inventory, clock, rules)
         self.targets = TargetStore(self.connection, self.inventory, clock)
+        self.in_place = InPlaceTargets(self.connection, self.inventory, clock, self.keeper)
         network = NetworkDisks(settings, clock)
         self.hot_add = HotAdd(settings, self.connection, clock)
         self.writers = DiskWriters(settings, self.connection, network)
         self.opener = DiskOpener(settings, Datacenters(self.connection), network, self.hot_add)
+
+    def store_of(self, target_id: TargetId) -> TargetStore | InPlaceTargets:
+        """Return whose target it is."""
+        return self.targets if in_place_machine(target_id) is None else self.in_place

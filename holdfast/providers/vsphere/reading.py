@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from holdfast.errors import ChangeTrackingLost, DiskReadFailed, HoldfastError
+from holdfast.errors import ChangeTrackingLost, DiskNotFound, DiskReadFailed, HoldfastError
 from holdfast.model.plan import Transport, TransportMode
 from holdfast.model.spans import Span
 from holdfast.providers.ports import SourceDisk
@@ -83,13 +83,25 @@ class DiskOpener:
 
     def _open_folder(self, disk: FrozenDiskInVSphere, way: Transport) -> SourceDisk:
         facts, connection = disk.facts, disk.connection
-        wanted = DatastoreFile(datacenter=self._datacenters.path_of(disk.machine), path=facts.file)
-        found, content = locate(connection, wanted, descriptors.SIZE_MAX)
+        found, content = self._descriptor(disk)
         name = descriptors.flat_file(content.decode("utf-8", "replace"), facts.size_bytes, facts.file)
         flat = msgspec.structs.replace(found, path=f"{facts.file.rpartition('/')[0]}/{name}")
         return FolderDisk(
             connection, FlatFile(file=flat, size_bytes=facts.size_bytes), way, partial(allocated_areas, disk)
         )
+
+    def _descriptor(self, disk: FrozenDiskInVSphere) -> tuple[DatastoreFile, bytes]:
+        """Return the descriptor of a disk, looking its datacenter up anew when it is not where it was."""
+        path = self._datacenters.path_of(disk.machine)
+        wanted = DatastoreFile(datacenter=path, path=disk.facts.file)
+        try:
+            return locate(disk.connection, wanted, descriptors.SIZE_MAX)
+        except DiskNotFound:
+            anew = self._datacenters.path_of(disk.machine, not_this=path)
+            if anew == path:
+                raise
+        wanted = msgspec.structs.replace(wanted, datacenter=anew)
+        return locate(disk.connection, wanted, descriptors.SIZE_MAX)
 
 
 def allocated_areas(disk: FrozenDiskInVSphere) -> Iterator[Span]:

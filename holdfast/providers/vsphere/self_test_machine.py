@@ -30,6 +30,7 @@ from holdfast.providers.vsphere.settings import VSphereSettings
 
 _CHUNK: Final = 1 << 20
 _MIB: Final = 1 << 20
+_OUTSIDE: Final = "Run a proxy in a machine of this vCenter, or leave hot-add out of `transports` of the provider."
 
 
 class MachineTest:
@@ -41,6 +42,7 @@ class MachineTest:
         self._say = say
         self._found: list[Finding] = []
         self._before: set[SnapshotId] = set()
+        self._ways = settings.transports
 
     def run(self, reference: str, tag: str) -> list[Finding]:
         """Take a snapshot with a tag of its own, read its disks, and remove it whatever happens."""
@@ -69,6 +71,7 @@ class MachineTest:
             return
         took_s = self._clock.monotonic_s() - began_s
         self._found += _about_snapshot(snapshot, took_s)
+        self._leave_out_hot_add(provider, machine)
         readings: list[Reading] = []
         for disk in snapshot.disks:
             self._found.append(_about_changes(provider, snapshot, disk))
@@ -77,10 +80,22 @@ class MachineTest:
             readings += of_disk
         self._found += summary_of(readings)
 
+    def _leave_out_hot_add(self, provider: VSphereProvider, machine: Machine) -> None:
+        """Say once, and not of every disk, that this host can attach none of them; the other ways are tried."""
+        if TransportMode.HOT_ADD not in self._ways or len(self._ways) == 1:
+            return
+        try:
+            reason = provider.why_not_attached(machine.machine_id)
+        except HoldfastError as error:
+            reason = error.message
+        if reason:
+            self._ways = tuple(mode for mode in self._ways if mode is not TransportMode.HOT_ADD)
+            self._found.append(warning("hot-add", f"disks are not attached: {reason}", _OUTSIDE))
+
     def _readings(self, provider: VSphereProvider, snapshot: Snapshot, disk: SnapshotDisk) -> list[Reading]:
         self._say(f"reading up to {SAMPLE_MAX // _MIB} MiB of disk {disk.key} over each way")
         spans = _sample(provider, snapshot, disk)
-        return [self._read(mode, snapshot, disk, spans) for mode in self._settings.transports]
+        return [self._read(mode, snapshot, disk, spans) for mode in self._ways]
 
     def _read(self, mode: TransportMode, snapshot: Snapshot, disk: SnapshotDisk, spans: tuple[Span, ...]) -> Reading:
         only = msgspec.structs.replace(self._settings, transports=(mode,))

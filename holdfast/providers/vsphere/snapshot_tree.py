@@ -19,11 +19,20 @@ def entries(tree: Any) -> Iterator[Any]:
 
 
 def ours(tree: Any) -> list[tuple[Any, SnapshotLabel]]:
-    """Return the snapshots of ours with their labels, oldest first."""
-    labelled = ((entry, read_description(entry.description or "")) for entry in entries(tree))
-    return sorted(((entry, label) for entry, label in labelled if label is not None), key=lambda found: found[0].id)
+    """Return the snapshots that our backups took with their labels, oldest first."""
+    return [(entry, label) for entry, label in _labelled(tree) if not label.target_id]
+
+
+def protective(tree: Any) -> list[tuple[Any, SnapshotLabel]]:
+    """Return the snapshots that keep what disks held before a restore into them, with their labels, oldest first."""
+    return [(entry, label) for entry, label in _labelled(tree) if label.target_id]
 
 
 def foreign(tree: Any) -> list[str]:
     """Return the names of the snapshots of others."""
     return sorted(entry.name for entry in entries(tree) if read_description(entry.description or "") is None)
+
+
+def _labelled(tree: Any) -> list[tuple[Any, SnapshotLabel]]:
+    labelled = ((entry, read_description(entry.description or "")) for entry in entries(tree))
+    return sorted(((entry, label) for entry, label in labelled if label is not None), key=lambda found: found[0].id)

@@ -19,7 +19,7 @@ from holdfast.providers.vsphere.guards import GuardRules, check_snapshot
 from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.labels import SnapshotLabel, snapshot_description, snapshot_name
 from holdfast.providers.vsphere.machine_view import MachineView, MachineViewer, Patience
-from holdfast.providers.vsphere.snapshot_tree import foreign, ours
+from holdfast.providers.vsphere.snapshot_tree import foreign, ours, protective
 from holdfast.providers.vsphere.tasks import wait
 
 CREATE_PATIENCE_S: Final = 900.0
@@ -57,6 +57,11 @@ class SnapshotKeeper:
             self._check_rest(view.name, entry, label, options)
         for snapshot in self._states.of_entries(machine_id, view.vm, known):
             return snapshot
+        if protective(view.tree):
+            raise SnapshotRefused(
+                f"machine {view.name!r} is being rolled back, so it is not frozen",
+                hint="Wait until the rollback has ended; if its session is over, run `holdfast provider sweep`.",
+            )
         check_snapshot(view.name, foreign(view.tree), list(view.datastores()), self._rules.guards)
         label = SnapshotLabel(tag=tag, power=view.power, notes=self._track(view))
         label, taken = self._take(view, label, options.quiesce)
@@ -103,6 +108,23 @@ class SnapshotKeeper:
         for is_on in (False, True):
             self._switch_tracking(view.vm, what, is_on=is_on)
             self._cycle(view.vm, what)
+
+    # For restores into the disks of a machine
+
+    def settled(self, machine_id: MachineId) -> MachineView:
+        """Look at a machine after what an earlier call of ours began has ended. Raises `MachineNotFound`."""
+        return self._swept(machine_id)
+
+    def protect(self, view: MachineView, label: SnapshotLabel) -> None:
+        """Take a snapshot that keeps what the disks of a machine hold."""
+        check_snapshot(view.name, foreign(view.tree), list(view.datastores()), self._rules.guards)
+        self._snapshot(view.vm, label, f"keeping what machine {view.name!r} holds", is_quiesced=False)
+
+    def unprotect(self, machine_id: MachineId, snapshot: Any) -> None:
+        """Remove such a snapshot, unless it is None, and fold what was written since into the disks."""
+        if snapshot is not None:
+            self._removed(snapshot, f"removing what machine {machine_id} held before")
+        self._consolidate(machine_id)
 
     def frozen(self, machine_id: MachineId, snapshot_id: SnapshotId, *, with_files: bool) -> Frozen:
         """Return what a snapshot of ours froze; without the need for its files, as it was seen before.

@@ -9,6 +9,7 @@ from pyVmomi import vim
 from holdfast.model.ids import DiskKey
 from holdfast.model.machine import Disk
 from holdfast.providers.vsphere.hardware import Controller, Hardware, NetworkCard
+from holdfast.providers.vsphere.networks import Network, backing_of, network_for
 
 _DEVICE: Final = vim.vm.device
 _ADD: Final = _DEVICE.VirtualDeviceSpec.Operation.add
@@ -129,16 +130,17 @@ def detached_disk(device: Any) -> Any:
     return _DEVICE.VirtualDeviceSpec(operation=_REMOVE, device=device)
 
 
-def card_changes(cards: Iterable[NetworkCard], networks: dict[str, Any]) -> Iterator[Any]:
-    """Yield changes that add network cards with new addresses, connected to the networks of their names.
+def card_changes(cards: Iterable[NetworkCard], networks: Sequence[Network]) -> Iterator[Any]:
+    """Yield changes that add network cards with new addresses, each in its network, see `network_for`.
 
     A card whose network is not there is left out: a machine with it could not be made.
     """
-    for number, card in enumerate(card for card in cards if card.network in networks):
+    for number, card in enumerate(cards):
+        network = network_for(card, networks)
+        if network is None:
+            continue
         device = _CARDS.get(card.kind, _DEVICE.VirtualVmxnet3)(key=_FIRST_TEMPORARY * 10 - number)
-        device.backing = _DEVICE.VirtualEthernetCard.NetworkBackingInfo(
-            deviceName=card.network, network=networks[card.network]
-        )
+        device.backing = backing_of(network)
         device.connectable = _DEVICE.VirtualDevice.ConnectInfo(
             startConnected=card.is_connected, allowGuestControl=True, connected=False
         )

@@ -172,8 +172,10 @@ class Swapper:
 
 def _check(values: Values) -> None:
     name = plain_name(values["name"])
-    if values.get("runtime.powerState") != vim.VirtualMachine.PowerState.poweredOff:
-        raise MachineRunning(f"machine {name!r} is on, so its disks cannot be replaced")
+    power, states = values.get("runtime.powerState"), vim.VirtualMachine.PowerState
+    if power != states.poweredOff:
+        how = "suspended" if power == states.suspended else "on"
+        raise MachineRunning(f"machine {name!r} is {how}, so its disks cannot be replaced")
     if values.get("snapshot.rootSnapshotList"):
         raise RequestInvalid(
             f"machine {name!r} has snapshots, so its disks cannot be replaced",

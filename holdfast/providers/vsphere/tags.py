@@ -23,6 +23,7 @@ _JSON: Final = {"Content-Type": "application/json"}
 _LOGIN: Final = "/api/session"
 _FORMER_LOGIN: Final = "/rest/com/vmware/cis/session"
 _REFUSED: Final = (http.client.UNAUTHORIZED, http.client.FORBIDDEN)
+_PRIVILEGE_HINT: Final = "Give the account the privilege System.Read on tags and categories, by a global permission."
 
 
 class Tags:
@@ -34,7 +35,7 @@ class Tags:
     def machines_with(self, name: str) -> Iterator[Any]:
         """Yield the managed objects of the machines with a tag, named ``category/tag``, or ``tag`` when that is enough.
 
-        Raises `RequestInvalid` when there is no such tag, or several.
+        Raises `RequestInvalid` when there is no such tag, or several; `AccessDenied` to who may not read them.
         """
         with _Rest(self._connection) as rest:
             found = [one for one in rest.tags() if _is_called(name, one, rest)]
@@ -128,6 +129,11 @@ class _Rest:
 
     def _value(self, status: int, body: bytes, what: str) -> Any:
         label = self._connection.endpoint.label
+        if status in _REFUSED:
+            raise AccessDenied(
+                f"{label}: {what}: the server answers {status}, account {self._connection.endpoint.user}",
+                hint=_PRIVILEGE_HINT,
+            )
         if status not in {http.client.OK, http.client.CREATED}:
             raise ProviderUnavailable(f"{label}: {what}: the server answers {status}")
         try:

@@ -16,6 +16,7 @@ STATE_KEY: Final = "holdfast.target"
 SWAP_KEY: Final = "holdfast.restored"
 """Extra configuration of a machine whose disks a commit has replaced."""
 
+_IN_PLACE: Final = "@in-place:"
 _ID: Final = re.compile(r"[0-9a-f]{32}(@.+)?")
 
 
@@ -64,6 +65,8 @@ class Swap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     target_id: TargetId
     old_files: tuple[str, ...]
+    is_tracking_due: bool = False
+    """Whether change tracking was switched off for it, and is to be switched on again."""
 
 
 def encode(value: TargetState | Swap) -> str:
@@ -96,6 +99,17 @@ def instance_uuid(target_id: TargetId) -> str:
 def replacing(target_id: TargetId, machine_id: MachineId) -> TargetId:
     """Return the id of a target that replaces disks of a machine; it leads to the machine when the target is gone."""
     return TargetId(f"{target_id}@{machine_id}")
+
+
+def in_place(target_id: TargetId, machine_id: MachineId) -> TargetId:
+    """Return the id of a target whose disks are those of the machine."""
+    return TargetId(f"{target_id}{_IN_PLACE}{machine_id}")
+
+
+def in_place_machine(target_id: TargetId) -> MachineId | None:
+    """Return the machine whose disks a target writes to; None for a target with disks of its own."""
+    digits, mark, machine_id = target_id.partition(_IN_PLACE)
+    return MachineId(machine_id) if mark and _ID.fullmatch(digits) else None
 
 
 def replaced_by(target_id: TargetId) -> MachineId | None:

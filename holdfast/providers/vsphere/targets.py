@@ -24,6 +24,7 @@ from holdfast.providers.vsphere.hardware import Hardware, connected, hardware_in
 from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.labels import is_staging, staging_name
 from holdfast.providers.vsphere.names import escaped_name, plain_name
+from holdfast.providers.vsphere.networks import networks_in
 from holdfast.providers.vsphere.placing import Place, check_name, place_beside, place_for
 from holdfast.providers.vsphere.properties import extra_of, read, walk
 from holdfast.providers.vsphere.swapping import Swapper
@@ -155,7 +156,7 @@ class TargetStore:
             file = f"{place.beside or folder}/{name}-{number}.vmdk"
             changes.append(staging.new_disk(slots[disk.key], disk.size_bytes, file, number=number))
         if target.replaces is None:
-            changes += staging.card_changes(hardware.networks, self._networks(place))
+            changes += staging.card_changes(hardware.networks, networks_in(self._connection, place.datacenter))
         spec = _machine_spec(target, hardware, f"{folder}/{name}.vmx")
         spec.deviceChange = changes
         spec.extraConfig = [_option(STATE_KEY, encode(state))]
@@ -177,12 +178,6 @@ class TargetStore:
             slot = slots[disk.key]
             found.append(facts.get((slot.controller, slot.unit)) or _with_number(by_file, number))
         return found
-
-    def _networks(self, place: Place) -> dict[str, Any]:
-        return {
-            values["name"]: network
-            for network, values in walk(self._connection, vim.Network, ("name",), place.datacenter)
-        }
 
     def _note(self, vm: Any, state: TargetState, what: str) -> None:
         spec = vim.vm.ConfigSpec(extraConfig=[_option(STATE_KEY, encode(state))])

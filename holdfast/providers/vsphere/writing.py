@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from holdfast.errors import DiskWriteFailed, HoldfastError
+from holdfast.errors import DiskWriteFailed, HoldfastError, RequestInvalid
 from holdfast.model.plan import TransportMode
 from holdfast.pipeline.disks import DiskWriter
 from holdfast.providers.raw_disks import TargetDisk
@@ -20,6 +20,19 @@ class DiskWriters:
         self._settings = settings
         self._connection = connection
         self._network = network
+
+    def check_in_place(self) -> None:
+        """Raise `RequestInvalid` unless disks can be written while a snapshot keeps what they held."""
+        if TransportMode.NETWORK not in self._settings.transports:
+            raise RequestInvalid(
+                "a disk with a snapshot is written over `network` only: other ways do not know its redo log",
+                hint="Allow `network` in `transports` of the provider, or restore in full, without `--quick`.",
+            )
+
+    def open_in_place(self, vm: Any, facts: DiskFacts) -> DiskWriter:
+        """Return a disk of a machine that is off and has a snapshot. Raises `RequestInvalid` where that cannot be."""
+        self.check_in_place()
+        return self._network.open_target(self._connection, vm, facts)
 
     def open(self, vm: Any, facts: DiskFacts) -> DiskWriter:
         """Return a disk of a machine that is off. Raises `DiskWriteFailed` with every reason when no way works."""

@@ -76,6 +76,7 @@ credential = "{provider.credential}"
 thumbprint = "{provider.thumbprint}"
 free_space_min_percent = 0
 mounts = {{ {mounts} }}
+nbdkit_plugin = {json.dumps(list(provider.nbdkit_plugin))}
 [[repositories]]
 name = "{VAULT}"
 path = {json.dumps(str(settings.repository(VAULT).path))}
@@ -102,6 +103,32 @@ async def test_a_restore_over_the_original_is_completed_by_the_next_process(
     assert result.session.outcome is Outcome.SUCCESS
     assert stage.content(machine) == before
     stage.expect_nothing_left(stage.files())
+    await expect_sound(stage, machine, files)
+
+
+@pytest.mark.tools("nbdkit")
+@pytest.mark.parametrize(
+    "method",
+    [
+        "RemoveSnapshot_Task",
+        *(pytest.param(m, marks=pytest.mark.soak) for m in ("CreateSnapshot_Task", "ReconfigVM_Task")),
+        *(pytest.param(m, marks=pytest.mark.soak) for m in ("QueryChangedDiskAreas", "disk:OPEN")),
+    ],
+)
+async def test_a_quick_rollback_is_completed_by_the_next_process(stage: Stage, proxy: Proxy, method: str) -> None:
+    machine, before = await changed_machine(
+        stage, f"rollback-killed-{method.lower().replace('_', '-').replace(':', '-')}"
+    )
+    files = stage.files()
+    rule = stage.fault(method, "delay", delay_ms=DELAY_MS)
+    handle = await stage.start(stage.restore(machine, proxy=NAME, is_quick=True))
+    await stage.wait_for_hit(rule)
+    proxy.kill()
+    proxy.start()
+    result = await handle.result()
+    assert result.session.outcome in {Outcome.SUCCESS, Outcome.WARNING}, result.session.notes
+    assert stage.content(machine) == before
+    stage.expect_nothing_left(files)
     await expect_sound(stage, machine, files)
 
 

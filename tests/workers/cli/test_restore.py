@@ -28,6 +28,25 @@ def test_a_network_is_mapped_to_another(place: Place, network: str) -> None:
     assert "OLD=NEW" in error["hint"]
 
 
+@pytest.mark.parametrize("words", [("--as", "x"), ("--into", "x")])
+def test_only_the_original_is_rolled_back(place: Place, words: tuple[str, ...]) -> None:
+    error = place.json("restore", "latest", *words, "--quick", status=RequestInvalid.exit_status)["error"]
+    assert "--original" in error["hint"]
+
+
+@pytest.mark.temporal
+def test_a_machine_is_rolled_back(lab: Place) -> None:
+    lab.json("backup", "nightly", "--full")
+    disk = lab.root / "web.raw"
+    before = disk.read_bytes()
+    with disk.open("r+b") as file:
+        file.write(b"changed")
+    result = lab.run("restore", "latest", "--machine", "web", "--original", "--quick")
+    assert result.exit_code == 0, result.output
+    assert "quick rollback" in result.stdout
+    assert disk.read_bytes() == before
+
+
 @pytest.mark.temporal
 def test_a_disk_is_added_to_another_machine(lab: Place) -> None:
     lab.json("backup", "nightly", "--full")

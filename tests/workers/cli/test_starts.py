@@ -1,5 +1,7 @@
 """A session is started under the id of what it protects, and can be searched for."""
 
+import msgspec
+
 from holdfast.model.ids import JobName, ProviderName, RepositoryName, SessionId
 from workers.cli.starts import backup_start, restore_start, sweep_start, verify_start
 from workflows.backup_job import BackupJob
@@ -39,6 +41,8 @@ def test_a_restore_names_point_and_place() -> None:
     assert (start.workflow, start.workflow_id) == (RestoreMachine.run, "restore/s1")
     assert start.summary == "main: web -> copy"
     assert start.search_attributes[MACHINE] == "web"
+    quick = msgspec.structs.replace(request, new_name=None, is_quick=True)
+    assert restore_start(quick).summary == "main: web -> the original (quick rollback)"
 
 
 def test_a_verification_is_one_at_a_time_for_each_repository() -> None:

@@ -55,6 +55,11 @@ def prepare_replacing(provider: LocalProvider) -> None:
     provider.prepare_target("token", machine, RESTORED, machine.machine_id)
 
 
+def prepare_in_place(provider: LocalProvider) -> None:
+    machine = provider.machine("web")
+    provider.prepare_in_place("token", machine.machine_id, machine.disks)
+
+
 def commit(provider: LocalProvider) -> None:
     provider.commit_target(target_id_of("token"))
 
@@ -78,7 +83,7 @@ def provider_disk(provider: LocalProvider) -> Path:
 OPERATIONS: dict[str, Callable[[LocalProvider], None]] = {
     operation.__name__: operation
     for operation in (
-        snapshot, remove, prepare_new, prepare_replacing, commit, abandon, switch_on, add,
+        snapshot, remove, prepare_new, prepare_replacing, prepare_in_place, commit, abandon, switch_on, add,
     )
 }  # fmt: skip
 

@@ -157,6 +157,19 @@ def test_a_killed_preparation_is_whole_or_not_there(every_crash: Crashes, operat
         crash.assert_clean()
 
 
+def test_a_killed_preparation_in_place_is_a_whole_copy_or_none(every_crash: Crashes) -> None:
+    for crash in every_crash("prepare_in_place", lambda _: None):
+        seen = crash.provider.targets()
+        crash.run("prepare_in_place")
+        assert seen in ([], crash.provider.targets())
+        for key in crash.web.keys:
+            with crash.provider.open_target(target_id_of("token"), key) as target:
+                assert_same(crash.web.contents[key], read_all(target), f"copy of disk {key}")
+        crash.run("commit")
+        crash.web.assert_live()
+        crash.assert_clean()
+
+
 def test_a_killed_commit_makes_the_whole_new_machine_or_none(every_crash: Crashes) -> None:
     for crash in every_crash("commit", lambda crash: crash.prepare("prepare_new")):
         names = [machine.name for machine in crash.provider.machines()]

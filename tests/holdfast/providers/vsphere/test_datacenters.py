@@ -98,6 +98,22 @@ def test_files_are_found_in_a_datacenter_of_a_folder(bench: VSphereBench, machin
             assert read(disk, Span(0, 512)) == b"x" * 512
 
 
+def test_files_are_found_after_their_datacenter_was_renamed(bench: VSphereBench, datacenter: Any) -> None:
+    machine = bench.make_machine("web", [MIB])
+    key = machine.disks[0].key
+    bench.write_live(machine.machine_id, key, 0, b"x" * 512)
+    settings = msgspec.structs.replace(bench.settings, transports=(TransportMode.HTTPS,))
+    with VSphereProvider(settings, SystemClock()) as provider:
+        taken = provider.create_snapshot(machine.machine_id, "tag")
+        provider.open_disk(machine.machine_id, taken.snapshot_id, key).close()
+        bench.client.wait(datacenter.Rename_Task("Renamed"))
+        try:
+            with provider.open_disk(machine.machine_id, taken.snapshot_id, key) as disk:
+                assert read(disk, Span(0, 512)) == b"x" * 512
+        finally:
+            bench.client.wait(datacenter.Rename_Task("DC0"))
+
+
 def test_a_folder_is_asked_about_once(bench: VSphereBench, connection: Connection, machine_id: MachineId) -> None:
     beside = bench.make_machine("beside", [MIB]).machine_id
     one, two = (reference(connection, bench.vm(found)) for found in (machine_id, beside))

@@ -41,6 +41,7 @@ ON, OFF = "poweredOn", "poweredOff"
         (vim.fault.TaskInProgress(), SnapshotFailed),
         (vim.fault.InvalidPowerState(existingState=ON), MachineRunning),
         (vim.fault.InvalidPowerState(existingState=OFF), RequestInvalid),
+        (vim.fault.InvalidPowerState(existingState=vim.VirtualMachine.PowerState.suspended), MachineRunning),
         (vmodl.fault.InvalidArgument(invalidProperty="x"), RequestInvalid),
         (vmodl.fault.NotSupported(), RequestInvalid),
         (vmodl.fault.HostCommunication(), ProviderUnavailable),

@@ -34,7 +34,7 @@ def test_what_a_restore_needs_is_captured() -> None:
         "config.hardware.device": devices,
         "config.bootOptions.efiSecureBootEnabled": True,
     }
-    found = hardware_in(captured(values))
+    found = hardware_in(captured(values, {}))
     assert (found.guest, found.version, found.firmware) == ("debian12_64Guest", "vmx-19", "efi")
     assert (found.cpus, found.cores_per_socket, found.memory_mib, found.is_secure_boot) == (4, 1, 8192, True)
     assert [(one.key, one.kind) for one in found.controllers] == [(1000, "ParaVirtualSCSIController")]
@@ -46,7 +46,7 @@ def test_what_a_restore_needs_is_captured() -> None:
 
 def test_a_machine_that_was_captured_elsewhere_becomes_a_plain_one() -> None:
     assert hardware_in({"local": "{}"}) == Hardware()
-    assert hardware_in(captured({})) == Hardware()
+    assert hardware_in(captured({}, {})) == Hardware()
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"cpus": "many"}'])

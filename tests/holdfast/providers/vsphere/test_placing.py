@@ -1,5 +1,6 @@
 """A restored machine goes where it was wished, else where it was, else where there is room."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -161,15 +162,55 @@ def test_a_wished_pool_and_datastore_are_taken(connection: Connection) -> None:
     assert place.datastore == "LocalDS_1"
 
 
-def test_the_host_of_a_machine_sees_its_datastore(connection: Connection, vc: Client, tmp_path: Path) -> None:
+@pytest.fixture
+def own_store(vc: Client, tmp_path: Path) -> Iterator[str]:
+    """A datastore that the single host sees, and the cluster does not."""
     [host] = [one for one in vc.all(vim.HostSystem) if one.name == "DC0_H0"]
     volume = vim.host.NasVolume.Specification(
         remoteHost="files", remotePath="/one", localPath=str(tmp_path), accessMode="readWrite"
     )
     store = host.configManager.datastoreSystem.CreateNasDatastore(volume)
-    place = placed(connection, needed_bytes=0, datastore=store.name)
-    assert place.pool.owner.name == "DC0_H0"
+    yield store.name
     vc.wait(store.Destroy_Task())
+
+
+@pytest.fixture
+def elsewhere(vc: Client) -> Iterator[str]:
+    """The path of a folder in a datacenter without hosts."""
+    center = vc.content.rootFolder.CreateDatacenter("DC9")
+    far = center.vmFolder.CreateFolder("far")
+    yield "DC9/vm/far"
+    vc.wait(far.Destroy_Task())
+    vc.wait(center.Destroy_Task())
+
+
+def test_the_host_of_a_machine_sees_its_datastore(connection: Connection, own_store: str) -> None:
+    assert placed(connection, needed_bytes=0, datastore=own_store).pool.owner.name == "DC0_H0"
+
+
+def test_a_pool_and_a_datastore_that_its_hosts_do_not_see_are_refused(connection: Connection, own_store: str) -> None:
+    expected = f"no host of resource pool 'DC0_C0_RP1' sees datastore '{own_store}'"
+    with pytest.raises(RequestInvalid, match=re.escape(expected)):
+        placed(connection, needed_bytes=0, pool="DC0_C0_RP1", datastore=own_store)
+    assert placed(connection, own_store, 0, pool="DC0_C0_RP1").datastore in STORES
+
+
+def test_of_pools_of_one_name_the_one_whose_hosts_see_the_datastore_is_meant(
+    connection: Connection, own_store: str
+) -> None:
+    place = placed(connection, needed_bytes=0, pool="Resources", datastore=own_store)
+    assert place.pool.owner.name == "DC0_H0"
+
+
+def test_a_folder_of_another_datacenter_than_the_datastore_or_the_pool_is_refused(
+    connection: Connection, elsewhere: str
+) -> None:
+    expected = f"datastore 'LocalDS_0' is not in the datacenter of folder '{elsewhere}'"
+    with pytest.raises(RequestInvalid, match=expected):
+        placed(connection, folder=elsewhere, datastore="LocalDS_0")
+    expected = f"no host of resource pool 'DC0_C0_RP1' sees any datastore of the datacenter of folder '{elsewhere}'"
+    with pytest.raises(RequestInvalid, match=expected):
+        placed(connection, folder=elsewhere, pool="DC0_C0_RP1")
 
 
 @pytest.mark.parametrize(

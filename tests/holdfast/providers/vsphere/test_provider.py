@@ -53,6 +53,17 @@ def test_power_is_switched_on_and_off(bench: VSphereBench, machine: Machine) -> 
     assert bench.vm(machine.machine_id).runtime.powerState == "poweredOn"
 
 
+@pytest.mark.parametrize("power, state", [(ON, "poweredOn"), (OFF, "poweredOff")])
+def test_a_suspended_machine_is_resumed_or_switched_off(
+    bench: VSphereBench, machine: Machine, power: PowerState, state: str
+) -> None:
+    bench.provider.set_power(machine.machine_id, ON)
+    bench.client.wait(bench.vm(machine.machine_id).SuspendVM_Task())
+    assert bench.provider.machine(machine.machine_id).power is ON
+    bench.provider.set_power(machine.machine_id, power)
+    assert bench.vm(machine.machine_id).runtime.powerState == state
+
+
 def test_power_that_is_so_already_is_not_switched(bench: VSphereBench, machine: Machine) -> None:
     bench.client.control("DELETE", "/calls")
     bench.provider.set_power(machine.machine_id, OFF)

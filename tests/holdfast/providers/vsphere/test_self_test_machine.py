@@ -49,6 +49,13 @@ def test_every_disk_is_read_over_every_way_and_nothing_stays(bench: VSphereBench
     assert bench.provider.snapshots(machine.machine_id) == []
 
 
+def test_a_proxy_that_is_no_machine_is_told_once(bench: VSphereBench) -> None:
+    a_machine(bench)
+    hot_add = [one for one in outcome_of(bench, "test") if "hot-add" in one.check]
+    assert [(one.verdict, one.check) for one in hot_add] == [(Verdict.WARNING, "hot-add")]
+    assert "the proxy is no machine of this vCenter" in hot_add[0].text
+
+
 def test_a_way_that_fails_leaves_the_others(bench: VSphereBench) -> None:
     a_machine(bench)
     settings = msgspec.structs.replace(bench.settings, nbdkit_plugin=("no-such-plugin",))

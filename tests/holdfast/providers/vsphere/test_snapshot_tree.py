@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from holdfast.providers.vsphere.labels import SnapshotLabel, snapshot_description
-from holdfast.providers.vsphere.snapshot_tree import entries, foreign, ours
+from holdfast.providers.vsphere.snapshot_tree import entries, foreign, ours, protective
 
 
 def entry(number: int, tag: str | None, *children: Any) -> Any:
@@ -32,3 +32,13 @@ def test_a_deep_tree_is_walked() -> None:
     for number in range(1, 5000):
         node = entry(number, str(number), node)
     assert len(ours([node])) == 5000
+
+
+def test_a_snapshot_that_keeps_what_a_machine_held_is_no_backup_of_it() -> None:
+    label = SnapshotLabel(tag="t", target_id="0" * 32, disks=("2000",))
+    held = entry(3, None)
+    held.description = snapshot_description(label)
+    tree = [entry(1, "a", held)]
+    assert [one.tag for _, one in ours(tree)] == ["a"]
+    assert [one for _, one in protective(tree)] == [label]
+    assert foreign(tree) == []

@@ -16,7 +16,9 @@ from holdfast.errors import (
     SnapshotRefused,
 )
 from holdfast.model.machine import Machine, PowerState, Quiesce, Snapshot, SnapshotOptions
+from holdfast.model.spans import Span
 from holdfast.providers.vsphere.provider import VSphereProvider
+from holdfast.testing.provider_bench import read
 from tests.holdfast.providers.vsphere.bench import VSphereBench
 from tests.holdfast.providers.vsphere.conftest import SteppingClock
 
@@ -276,3 +278,18 @@ def test_tracking_is_not_reset_while_there_are_snapshots(bench: VSphereBench, ma
     bench.provider.create_snapshot(machine.machine_id, "tag")
     with pytest.raises(SnapshotRefused, match="has snapshots"):
         bench.provider.reset_tracking(machine.machine_id)
+
+
+def test_a_machine_whose_hardware_is_too_old_for_tracking_is_frozen_with_a_note(bench: VSphereBench) -> None:
+    machine = bench.make_machine("old", [2 * MIB])
+    bench.write_live(machine.machine_id, machine.disks[0].key, 0, b"x" * 512)
+    bench.client.reconfigure(bench.vm(machine.machine_id), version="vmx-04")
+    bench.client.control("DELETE", "/calls")
+    taken = bench.provider.create_snapshot(machine.machine_id, "tag")
+    assert taken.notes == ("changes are not tracked: the machine's hardware version does not support it",)
+    assert [disk.change_id for disk in taken.disks] == [None]
+    assert bench.client.control("GET", "/calls").get("ReconfigVM_Task", 0) == 0
+    with bench.provider.open_disk(machine.machine_id, taken.snapshot_id, machine.disks[0].key) as disk:
+        assert read(disk, Span(0, 512)) == b"x" * 512
+    bench.provider.remove_snapshot(machine.machine_id, taken.snapshot_id)
+    assert tree(bench, machine) == []

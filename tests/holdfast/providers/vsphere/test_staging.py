@@ -8,6 +8,7 @@ from holdfast.model.ids import DiskKey
 from holdfast.model.machine import Disk
 from holdfast.providers.vsphere import staging
 from holdfast.providers.vsphere.hardware import CapturedDisk, Controller, Hardware, NetworkCard
+from holdfast.providers.vsphere.networks import Network
 from holdfast.providers.vsphere.staging import Slot
 
 LSI = Controller(key=1000, kind="VirtualLsiLogicController", bus=0)
@@ -66,8 +67,8 @@ def test_cards_get_new_addresses_and_only_networks_that_are_there() -> None:
         NetworkCard(key=4001, kind="VirtualFuture", network="here", mac="", is_connected=False),
         NetworkCard(key=4002, kind="VirtualE1000", network="gone", mac="", is_connected=True),
     ]
-    network = vim.Network("network-1", None)
-    first, second = staging.card_changes(cards, {"here": network})
+    network = Network(name="here", managed=vim.Network("network-1", None))
+    first, second = staging.card_changes(cards, [network])
     assert isinstance(first.device, vim.vm.device.VirtualE1000)
     assert isinstance(second.device, vim.vm.device.VirtualVmxnet3)
     assert (first.device.addressType, first.device.macAddress) == ("generated", None)

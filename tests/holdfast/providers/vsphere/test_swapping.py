@@ -23,9 +23,11 @@ BEHIND_THE_SWAP = [
     ("DeleteVirtualDisk_Task", "drop", 1),
     ("DeleteVirtualDisk_Task", "drop-after", 1),
     ("DeleteVirtualDisk_Task", "drop", 2),
+    ("DeleteVirtualDisk_Task", "drop-after", 2),
     ("ReconfigVM_Task", "drop", 3),
     ("ReconfigVM_Task", "drop-after", 3),
     ("Destroy_Task", "drop", 1),
+    ("Destroy_Task", "drop-after", 1),
 ]
 
 
@@ -202,6 +204,19 @@ def test_the_disks_of_a_machine_that_is_on_are_not_replaced(bench: VSphereBench,
     with pytest.raises(MachineRunning, match="'web' is on"):
         prepare(bench, machine)
     assert store(bench) == before
+
+
+def test_the_disks_of_a_suspended_machine_are_not_replaced(bench: VSphereBench, machine: Machine) -> None:
+    target = prepare(bench, machine)
+    old = devices(bench, machine)
+    bench.provider.set_power(machine.machine_id, PowerState.ON)
+    bench.client.wait(bench.vm(machine.machine_id).SuspendVM_Task())
+    with pytest.raises(MachineRunning, match="'web' is suspended, so its disks cannot be replaced"):
+        bench.provider.commit_target(target.target_id)
+    assert devices(bench, machine) == old
+    bench.provider.set_power(machine.machine_id, PowerState.OFF)
+    bench.provider.commit_target(target.target_id)
+    assert begins(bench, machine) == [NEW, NEW]
 
 
 def test_the_disks_of_a_machine_with_snapshots_are_not_replaced(bench: VSphereBench, machine: Machine) -> None:

@@ -14,6 +14,7 @@ from holdfast.errors import AccessDenied, ProviderUnavailable, RequestInvalid
 from holdfast.providers.vsphere import tags
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.tags import Tags
+from tests.holdfast.providers.vsphere.accounts import PASSWORD, USER, account_with
 from tests.holdfast.providers.vsphere.bench import VSphereBench
 from tests.lab.vcenter.client import Client
 
@@ -50,6 +51,10 @@ class Operator:
             self._send("DELETE", f"/api/cis/tagging/tag/{tag}")
         for category in self._categories.values():
             self._send("DELETE", f"/api/cis/tagging/category/{category}")
+        self.leave()
+
+    def leave(self) -> None:
+        """Log out; the tags stay."""
         self._send("DELETE", "/api/session")
         self._http.close()
 
@@ -146,6 +151,17 @@ def test_a_wrong_password_is_refused(bench: VSphereBench, connection: Connection
     connection.endpoint = wrong
     with pytest.raises(AccessDenied, match="to read tags: the login was refused"):
         found(connection, "gold")
+
+
+def test_an_account_that_may_not_read_tags_is_refused_with_the_privilege(bench: VSphereBench, vc: Client) -> None:
+    vc.control("POST", "/users", {"name": USER, "password": PASSWORD})
+    with Connection(bench.settings.endpoint) as connection:
+        connection.endpoint = msgspec.structs.replace(connection.endpoint, user=USER, password=lambda: PASSWORD)
+        with pytest.raises(AccessDenied, match=f"reading tag: the server answers 403, account {USER}") as caught:
+            found(connection, "gold")
+        assert "System.Read" in (caught.value.hint or "")
+        with account_with(vc, ["Datastore.Browse"]), pytest.raises(RequestInvalid, match="no tag"):
+            found(connection, "gold")
 
 
 def test_a_server_without_either_api_is_unavailable(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.errors import HoldfastError, RequestInvalid
+from holdfast.errors import HoldfastError, ProviderUnavailable, RequestInvalid
 from holdfast.model.ids import MachineId
 from holdfast.model.machine import Disk, Machine, RestoreTarget
 from holdfast.providers.vsphere.hardware import hardware_in
@@ -80,6 +80,22 @@ def test_a_preparation_that_was_cut_off_is_begun_anew(bench: VSphereBench, metho
     assert [one.name for one in bench.provider.machines()] == ["old"]
     bench.provider.abandon_target(target.target_id)
     assert files(bench) == before
+
+
+@pytest.mark.parametrize("action", ["drop", "drop-after"])
+def test_an_abandonment_that_was_cut_off_is_completed_when_it_is_repeated(bench: VSphereBench, action: str) -> None:
+    machine = bench.make_machine("old", [MIB])
+    before = files(bench)
+    target = prepare(bench, machine, None)
+    cut(bench, "Destroy_Task", action, 1)
+    with pytest.raises(ProviderUnavailable):
+        bench.provider.abandon_target(target.target_id)
+    bench.client.control("DELETE", "/faults")
+    for _ in range(2):
+        bench.provider.abandon_target(target.target_id)
+    assert files(bench) == before
+    assert bench.provider.targets() == []
+    assert [one.name for one in bench.provider.machines()] == ["old"]
 
 
 def test_an_unknown_target_is_refused(bench: VSphereBench) -> None:

@@ -1,0 +1,175 @@
+"""Rolling one disk back in place.
+
+It continues at the last position that the target confirmed as flushed. Running twice does no harm: what is written is
+what the point holds, and only where the disk may differ from it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import msgspec
+
+from activities.binding import implements
+from activities.boundary import resume_cursor
+from activities.contracts import rollback
+from activities.contracts.rollback import DiskRolledBack, RollBackDisk
+from activities.contracts.transfer import TransferCursor
+from activities.openers import PassphraseLookup, ProviderOpener, RepositoryOpener
+from activities.pulse import STALL_S, Pulse
+from activities.tally import Tally
+from holdfast.clock import Clock
+from holdfast.errors import ChangeTrackingLost, DiskChanged
+from holdfast.formats.magic import PIECE_SIZE
+from holdfast.model.ids import ChangeId
+from holdfast.model.plan import ReadDecision, ReadMode
+from holdfast.model.spans import Span, align, subtract
+from holdfast.pipeline.disks import DiskWriter
+from holdfast.pipeline.restore import first_difference
+from holdfast.pipeline.rollback import DiskRollback, Report, RolledBack
+from holdfast.planning.change_trust import lie_reason, sampled_spans
+from holdfast.planning.rollback import decide_rollback
+from holdfast.providers.checks import IN_FULL_HINT
+from holdfast.providers.ports import Provider
+from holdfast.storage.chain import Chain, StoredDisk
+
+
+class RollbackActivities:
+    """Serves `activities.contracts.rollback`."""
+
+    def __init__(
+        self, providers: ProviderOpener, repositories: RepositoryOpener, passphrases: PassphraseLookup, clock: Clock
+    ) -> None:
+        self._providers = providers
+        self._repositories = repositories
+        self._passphrases = passphrases
+        self._clock = clock
+
+    @implements(rollback.roll_back_disk)
+    def roll_back_disk(self, request: RollBackDisk) -> DiskRolledBack:
+        """Make one disk equal to a restore point by writing what differs."""
+        previous = _cursor_of_target(request)
+        with ExitStack() as stack:
+            pulse = stack.enter_context(Pulse(self._clock, cursor=previous, stall_s=STALL_S))
+            passphrase = self._passphrases(request.credential)
+            chain = stack.enter_context(self._repositories(request.repository).open_chain(request.chain, passphrase))
+            source = chain.disk(request.number, request.disk)
+            provider = self._providers(request.provider)
+            target = stack.enter_context(provider.open_target(request.target_id, request.disk))
+            _check_size(request, target, source)
+            first = 0 if previous is None else min(-(-previous.committed_bytes // PIECE_SIZE), source.pieces)
+            subject = _subject(request, source)
+            tally = Tally(self._clock, subject, previous, min(first * PIECE_SIZE, source.size_bytes))
+            work = _Rollback(request, provider, chain, target, self._clock)
+            done = work.run(first, lambda progress: pulse.beat(tally.cursor(progress)))
+            figures = tally.figures(done.figures)
+            if request.compare:
+                end = msgspec.structs.replace(
+                    subject, committed_bytes=source.size_bytes, reached_bytes=source.size_bytes, figures=figures
+                )
+                work.compare(lambda: pulse.beat(end))
+            return DiskRolledBack(
+                disk=request.disk,
+                decision=work.decision,
+                figures=figures,
+                written_bytes=done.written_bytes + work.repaired_bytes,
+                compared=request.compare,
+                busy=tally.busy(done.stages),
+                note=work.note,
+            )
+
+
+class _Rollback:
+    """One attempt: what is written, why just that, and what turned out to be wrong about it."""
+
+    def __init__(
+        self, request: RollBackDisk, provider: Provider, chain: Chain, target: DiskWriter, clock: Clock
+    ) -> None:
+        self._request = request
+        self._provider = provider
+        self._source = chain.disk(request.number, request.disk)
+        self._key = chain.files[0].keys.digest_key
+        self._target = target
+        self._rollback = DiskRollback(self._source, target, self._key, clock)
+        change_id = self._source.disk.change_id
+        self._since = None if change_id is None else ChangeId(change_id)
+        self.decision = decide_rollback(self._since, _later_details(chain, request))
+        self.note = ""
+        self.repaired_bytes = 0
+        if self.decision.mode is ReadMode.COMPARED and self._since is not None:
+            self._compare_because(self.decision.reason)
+
+    def run(self, first: int, report: Report) -> RolledBack:
+        """Write what differs from a piece on."""
+        if self.decision.mode is ReadMode.CHANGED and self._since is not None:
+            try:
+                lie = None if self._request.compare else self._lie(self._since)
+                if lie is None:
+                    return self._rollback.write_changed(self._changes(self._since), first, report)
+                self._compare_because(lie_reason(lie))
+                first = 0  # an earlier attempt may have gone by what was not told
+            except ChangeTrackingLost as error:
+                self._compare_because(f"change tracking was lost: {error.message}")
+        return self._rollback.write_differing(first, report)
+
+    def compare(self, report: Callable[[], None]) -> None:
+        """Read everything back; what change tracking left out is written now, and the operator told."""
+        self.repaired_bytes = self._rollback.make_equal(report)
+        if self.repaired_bytes:
+            self.note = "; ".join(filter(None, (self.note, self._repaired())))
+
+    def _repaired(self) -> str:
+        how = f"{self.repaired_bytes} bytes differed after the rollback and were written once more"
+        if self.decision.mode is ReadMode.CHANGED:
+            return f"change tracking is not to be believed: {how}"
+        return f"the target did not keep what was written at first: {how}"
+
+    def _changes(self, since: ChangeId) -> Iterator[Span]:
+        return self._provider.target_changes(self._request.target_id, self._request.disk, since)
+
+    def _lie(self, since: ChangeId) -> int | None:
+        """Return the offset of a difference that was not told, looked for in a part of what is said to be unchanged."""
+        shared = self._source.size_bytes // PIECE_SIZE * PIECE_SIZE
+        samples = sampled_spans(shared, self._request.number, self._request.sample_bytes)
+        for span in subtract(samples, align(self._changes(since), PIECE_SIZE, shared)):
+            pieces = range(span.start // PIECE_SIZE, span.end // PIECE_SIZE)
+            found = first_difference(self._target, self._source, self._key, pieces)
+            if found is not None:
+                return found * PIECE_SIZE
+        return None
+
+    def _compare_because(self, reason: str) -> None:
+        self.decision = ReadDecision(mode=ReadMode.COMPARED, reason=reason)
+        self.note = f"compared in full instead of writing only what changed: {reason}"
+
+
+def _later_details(chain: Chain, request: RollBackDisk) -> Iterator[str]:
+    """Yield how the points behind the one that is restored read the disk."""
+    for _, point in chain.points():
+        disk = point.disk(request.disk) if point.number > request.number else None
+        if disk is not None:
+            yield disk.detail
+
+
+def _check_size(request: RollBackDisk, target: DiskWriter, source: StoredDisk) -> None:
+    if target.size_bytes != source.size_bytes:
+        raise DiskChanged(
+            f"disk {request.disk} of target {request.target_id} has {target.size_bytes} bytes, "
+            f"the point has {source.size_bytes}",
+            hint=IN_FULL_HINT,
+        )
+
+
+def _subject(request: RollBackDisk, source: StoredDisk) -> TransferCursor:
+    return TransferCursor(
+        machine=source.point.machine.name,
+        disk=request.disk,
+        size_bytes=source.size_bytes,
+        committed_bytes=0,
+        reached_bytes=0,
+        target_id=request.target_id,
+    )
+
+
+def _cursor_of_target(request: RollBackDisk) -> TransferCursor | None:
+    previous = resume_cursor(TransferCursor)
+    return previous if previous is not None and previous.target_id == request.target_id else None
