@@ -154,7 +154,7 @@ class RecordOpener:
             raise DataDamaged(f"record is of kind {header.kind} instead of {kind}")
         if header.pieces:
             raise DataDamaged(f"record of kind {kind} states {header.pieces} pieces")
-        return bytes(decompress(_codec(header), payload, header.raw))
+        return bytes(decompress(codec_of(header), payload, header.raw))
 
     def unit(self, data: Buffer) -> tuple[list[PieceEntry], bytes | memoryview]:
         """Return the piece list and the body of a unit record."""
@@ -178,7 +178,7 @@ class RecordOpener:
 
 def _unit(header: RecordHeader, payload: memoryview) -> tuple[list[PieceEntry], bytes | memoryview]:
     entries = unit_entries(header, payload)
-    return entries, decompress(_codec(header), payload[header.pieces * PIECE_ENTRY_SIZE :], header.raw)
+    return entries, decompress(codec_of(header), payload[header.pieces * PIECE_ENTRY_SIZE :], header.raw)
 
 
 def unit_entries(header: RecordHeader, payload: memoryview) -> list[PieceEntry]:
@@ -239,7 +239,8 @@ def unpack_header(data: Buffer) -> RecordHeader:
     )
 
 
-def _codec(header: RecordHeader) -> Codec:
+def codec_of(header: RecordHeader) -> Codec:
+    """Return the codec of a record. Raises `DataDamaged` for one that is unknown."""
     try:
         return Codec(header.codec)
     except ValueError as error:

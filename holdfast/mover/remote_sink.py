@@ -4,19 +4,15 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import TypeVar
 
 from holdfast.errors import HoldfastError, LinkLost, ProtocolError
 from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import pack_pieces
 from holdfast.mover.line import Line
+from holdfast.mover.opening import expect
 from holdfast.pipeline.sink import PackedUnit, Standing, Wanted, WritableDisk
 from holdfast.pipeline.stages import StageTimes
 
-T = TypeVar("T")
-
-_OPENING_S = 600.0
-"""Opening may take the other side long: it reads back what an earlier attempt left."""
 _FAREWELL_S = 10.0
 
 
@@ -60,8 +56,8 @@ class RemoteSink:
         """Begin the session of a line; the sink closes the line. Raises what the other side failed with."""
         try:
             line.send(m.encode_message(m.OpenDisk(grant=grant)))
-            opened = _expect(line, m.DiskOpened)
-            sink = cls(line, opened, _expect(line, m.Standing))
+            opened = expect(line, m.DiskOpened)
+            sink = cls(line, opened, expect(line, m.Standing))
         except BaseException:
             line.close()
             raise
@@ -213,16 +209,3 @@ def _standing(told: m.Standing) -> Standing:
         resent_bytes=told.resent_bytes,
         times=StageTimes(seal_s=told.seal_s, target_s=told.target_s, commit_wait_s=told.commit_wait_s),
     )
-
-
-def _expect(line: Line, kind: type[T]) -> T:
-    message = line.receive(_OPENING_S)
-    if message is None:
-        raise LinkLost("the repository's mover did not answer")
-    head, _ = m.decode_message(message.payload)
-    line.release(message)
-    if isinstance(head, m.Failure):
-        raise m.failed(head)
-    if not isinstance(head, kind):
-        raise ProtocolError(f"{type(head).__name__} came instead of {kind.__name__}")
-    return head

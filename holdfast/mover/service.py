@@ -1,7 +1,7 @@
 """What a listening mover does for one session: takes a disk into a point that is being written, or reads one out."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 
 from holdfast.clock import Clock
@@ -11,10 +11,14 @@ from holdfast.formats.mover.bodies import unpack_digests, unpack_unit
 from holdfast.formats.mover.inbox import Message
 from holdfast.mover.grants import Grant, Issuer
 from holdfast.mover.line import Line
+from holdfast.mover.reading import PackedFile, Reading
+from holdfast.pipeline.restore import StoredSource
 from holdfast.pipeline.sink import DiskSink, PackedUnit, WritableDisk
 
 OpenForWriting = Callable[[Grant, ExitStack], WritableDisk]
 """Opens what a grant allows to write. Raises errors of the tree."""
+OpenForReading = Callable[[Grant, ExitStack], tuple[StoredSource, Sequence[PackedFile]]]
+"""Opens what a grant allows to read: the disk, and the files that hold its pieces. Raises errors of the tree."""
 
 _FIRST_MESSAGE_S = 30.0
 _TOLD_EVERY_S = 1.0
@@ -23,10 +27,12 @@ _TOLD_EVERY_S = 1.0
 class Service:
     """Serves sessions; one call of `serve` for each, in a thread of its own."""
 
-    def __init__(self, issuer: Issuer, open_for_writing: OpenForWriting, read: "ServeReading", clock: Clock) -> None:
+    def __init__(
+        self, issuer: Issuer, open_for_writing: OpenForWriting, open_for_reading: OpenForReading, clock: Clock
+    ) -> None:
         self._issuer = issuer
         self._open_for_writing = open_for_writing
-        self._read = read
+        self._open_for_reading = open_for_reading
         self._clock = clock
 
     def serve(self, session: bytes, line: Line) -> None:
@@ -50,14 +56,10 @@ class Service:
             raise ProtocolError(f"a session begins with {type(head).__name__}")
         grant = self._issuer.open(session, head.grant, self._clock.now().timestamp())
         if grant.writes_file is None:
-            self._read(grant, line, stack)
+            Reading(line, *self._open_for_reading(grant, stack)).run()
         else:
             Writing(line, self._open_for_writing(grant, stack), self._clock).run()
         line.finish()
-
-
-ServeReading = Callable[[Grant, Line, ExitStack], None]
-"""Serves a session that reads, until its peer has what it wanted."""
 
 
 class Writing:

@@ -5,8 +5,8 @@ in ascending order by the caller's thread. Every piece is compared with its dige
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Protocol
 
 import msgspec
@@ -34,7 +34,17 @@ _ZERO_DIGESTS = bytes(BLOCK_PIECES * DIGEST_SIZE)
 
 
 class UnitFile(Protocol):
-    """A file that holds units."""
+    """A file that holds units, here or at another mover."""
+
+    pieces_per_unit: int
+
+    def fetch(self, number: int, pool: Executor, key: bytes) -> "Future[bytes | memoryview]":
+        """Return the body of a unit, every piece compared with its digest; ``pool`` does what takes long."""
+        ...
+
+
+class ReadableFile(Protocol):
+    """A file that holds units and can be read here."""
 
     pieces_per_unit: int
 
@@ -81,7 +91,7 @@ class PieceSource(Protocol):
         """Yield where pieces are, in order and without gaps."""
         ...
 
-    def piece_digests(self, start: int, end: int) -> bytearray:
+    def piece_digests(self, start: int, end: int) -> bytes | bytearray:
         """Return the joined digests of pieces."""
         ...
 
@@ -103,7 +113,30 @@ class Block(msgspec.Struct, frozen=True):
     """First piece behind it."""
 
 
-def checked_unit(file: UnitFile, number: int, key: bytes) -> bytes | memoryview:
+class StoredSource(PieceSource, Protocol):
+    """A disk at a restore point that is to be restored, and what its restore has to know of it."""
+
+    @property
+    def machine_name(self) -> str:
+        """Name of its machine at the point."""
+        ...
+
+    @property
+    def digest_key(self) -> bytes:
+        """The key of the piece digests."""
+        ...
+
+    @property
+    def change_id(self) -> str | None:
+        """The id of its state, None when changes were not tracked."""
+        ...
+
+    def later_details(self) -> Sequence[str]:
+        """Return in words how the points behind this one read the disk."""
+        ...
+
+
+def checked_unit(file: ReadableFile, number: int, key: bytes) -> bytes | memoryview:
     """Return the body of a unit after comparing every piece with its digest. Raises `DataDamaged`."""
     entries, body = file.read_unit(number)
     found = piece_digests(body, key)
@@ -128,7 +161,7 @@ class UnitCache:
         key = (id(file), number)
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = self._pool.submit(checked_unit, file, number, self._key)
+            flight = self._flights[key] = file.fetch(number, self._pool, self._key)
             if len(self._flights) > _UNITS_KEPT:
                 self._flights.popitem(last=False)
         else:

@@ -181,6 +181,22 @@ class StoredDisk:
         self._indexes: dict[int, int | None] = {}
 
     @property
+    def machine_name(self) -> str:
+        """Return the name of its machine at the point."""
+        return self.point.machine.name
+
+    @property
+    def digest_key(self) -> bytes:
+        """Return the key of the piece digests."""
+        return self._file.keys.digest_key
+
+    def later_details(self) -> list[str]:
+        """Return in words how the points behind this one read the disk."""
+        later = [point for _, point in self._chain.points() if point.number > self.point.number]
+        disks = [point.disk(self.disk.key) for point in later]
+        return [disk.detail for disk in disks if disk is not None]
+
+    @property
     def change_id(self) -> str | None:
         """Return the id of the state that the disk had then, None when changes were not tracked."""
         return self.disk.change_id

@@ -4,6 +4,7 @@ Opening reads two superblocks and one page; everything else is read when it is a
 """
 
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,12 +30,22 @@ from holdfast.formats.magic import (
     RECORDS_START,
     SUPERBLOCK_SIZE,
     UNITS_PER_PAGE,
+    Codec,
     FileState,
     RecordKind,
 )
 from holdfast.formats.pages import MapRuns, PieceRuns, UnitEntry, digests_page, get_unit, units_page
-from holdfast.formats.record import HEADER_SIZE, PieceEntry, RecordOpener, unpack_header
+from holdfast.formats.record import (
+    HEADER_SIZE,
+    PIECE_ENTRY_SIZE,
+    PieceEntry,
+    RecordOpener,
+    codec_of,
+    unit_entries,
+    unpack_header,
+)
 from holdfast.formats.superblock import Superblock, is_sealed, unpack_superblock
+from holdfast.pipeline.restore import checked_unit
 from holdfast.storage.atomic import FileHandle, Files
 from holdfast.storage.tables import PageStore, TableReader
 from holdfast.storage.unlocking import unlock
@@ -131,16 +142,41 @@ class ChainFile:
 
     def read_unit(self, number: int) -> tuple[list[PieceEntry], bytes | memoryview]:
         """Read and decode a unit. Raises `DataDamaged` naming file, unit and offset."""
-        entry = self.unit(number)
-        if entry is None:
-            raise DataDamaged(f"unit {number} is not in {self.path}")
-        if entry.offset + entry.length > self.superblock.end:
-            raise DataDamaged(f"unit {number} of {self.path} should lie behind the end of the file")
+        entry = self._entry(number)
         try:
             return self.opener.unit(self.handle.read(entry.offset, entry.length))
         except (DataDamaged, FormatUnknown) as error:
             message = f"unit {number} of {self.path} at offset {entry.offset}: {error.message}"
             raise DataDamaged(message) from error
+
+    def _entry(self, number: int) -> UnitEntry:
+        entry = self.unit(number)
+        if entry is None:
+            raise DataDamaged(f"unit {number} is not in {self.path}")
+        if entry.offset + entry.length > self.superblock.end:
+            raise DataDamaged(f"unit {number} of {self.path} should lie behind the end of the file")
+        return entry
+
+    def fetch(self, number: int, pool: Executor, key: bytes) -> "Future[bytes | memoryview]":
+        """Return the body of a unit, read and compared with its digests by ``pool``."""
+        return pool.submit(checked_unit, self, number, key)
+
+    def packed_unit(self, number: int) -> tuple[bytes, Codec, memoryview]:
+        """Return a unit decrypted and not decoded: the joined digests, the codec, the packed bytes.
+
+        Raises `DataDamaged` naming file, unit and offset.
+        """
+        entry = self._entry(number)
+        try:
+            header, payload = self.opener.payload(self.handle.read(entry.offset, entry.length))
+            digests = b"".join(found.digest for found in unit_entries(header, payload))
+            codec = codec_of(header)
+        except (DataDamaged, FormatUnknown) as error:
+            message = f"unit {number} of {self.path} at offset {entry.offset}: {error.message}"
+            raise DataDamaged(message) from error
+        if digests != self.digests(number * self.pieces_per_unit, header.pieces):
+            raise DataDamaged(f"unit {number} of {self.path}: its pieces are not those of the digest table")
+        return digests, codec, payload[header.pieces * PIECE_ENTRY_SIZE :]
 
     def map_table(self, point_number: int, key: str) -> TableReader[MapRuns]:
         """Return the map of a disk at a point of this file."""

@@ -1,0 +1,117 @@
+"""Reading a disk out of a finished point, for a peer that restores it."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice
+from typing import Protocol
+
+from holdfast.errors import HoldfastError, LinkLost, ProtocolError
+from holdfast.formats.magic import DIGEST_SIZE, Codec
+from holdfast.formats.mover import messages as m
+from holdfast.formats.mover.bodies import Run, pack_runs
+from holdfast.mover.line import Line
+from holdfast.pipeline.restore import StoredSource
+
+_UNITS_MAX = 256
+"""Units that a peer may have asked for and not got yet."""
+_THREADS = 2
+_RUNS_AT_ONCE = 4096
+
+
+class PackedFile(Protocol):
+    """A file whose units can be had as they are stored."""
+
+    pieces_per_unit: int
+
+    def packed_unit(self, number: int) -> tuple[bytes, Codec, memoryview]:
+        """Return the joined digests of a unit, its codec and its packed bytes, decrypted."""
+        ...
+
+
+class Reading:
+    """Sends what a peer asks for of one disk."""
+
+    def __init__(self, line: Line, disk: StoredSource, files: Sequence[PackedFile]) -> None:
+        self._line = line
+        self._disk = disk
+        self._files = files
+        self._indexes = {id(file): index for index, file in enumerate(files)}
+        self._slots = threading.Semaphore(_UNITS_MAX)
+
+    def run(self) -> None:
+        """Return when the peer has what it wanted. Raises what fails."""
+        self._greet()
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="mover-read") as pool:
+            try:
+                while self._answer(pool):
+                    pass
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _greet(self) -> None:
+        disk = self._disk
+        details = dict.fromkeys(disk.later_details())  # in order, each once
+        self._say(
+            m.StoredOpened(
+                machine=disk.machine_name,
+                size_bytes=disk.size_bytes,
+                change_id=disk.change_id,
+                later_details=tuple(detail[: m.TEXT_MAX] for detail in details)[: m.DETAILS_MAX],
+                pieces_per_unit=tuple(file.pieces_per_unit for file in self._files),
+                digest_key=disk.digest_key,
+            )
+        )
+
+    def _answer(self, pool: ThreadPoolExecutor) -> bool:
+        """Answer one message; return whether more is wanted."""
+        message = self._line.receive()
+        if message is None:
+            raise LinkLost("the peer ended the session in the middle of a restore")
+        head, _ = m.decode_message(message.payload)
+        self._line.release(message)
+        match head:
+            case m.GetUnit():
+                self._begin_unit(head, pool)
+            case m.RunsOf():
+                self._say_runs(head)
+            case m.DigestsOf():
+                self._check_pieces(head.first, head.count)
+                digests = self._disk.piece_digests(head.first, head.first + head.count)
+                self._say(m.Digests(first=head.first, count=head.count), digests)
+            case m.Finish() | m.Cancel():
+                return False
+            case _:
+                raise ProtocolError(f"{type(head).__name__} while a disk is read")
+        return True
+
+    def _check_pieces(self, first: int, count: int) -> None:
+        if first + count > self._disk.pieces:
+            raise ProtocolError(f"pieces {first} to {first + count} of {self._disk.pieces} were asked for")
+
+    def _say_runs(self, head: m.RunsOf) -> None:
+        self._check_pieces(head.first, head.count)
+        found = islice(self._disk.runs(head.first, head.first + head.count), _RUNS_AT_ONCE)
+        runs = [Run(run.count, None if run.file is None else self._indexes[id(run.file)], run.place) for run in found]
+        self._say(m.Runs(first=head.first, count=len(runs)), pack_runs(runs))
+
+    def _begin_unit(self, head: m.GetUnit, pool: ThreadPoolExecutor) -> None:
+        if head.file >= len(self._files):
+            raise ProtocolError(f"unit {head.number} of file {head.file} of {len(self._files)} was asked for")
+        if not self._slots.acquire(blocking=False):
+            raise ProtocolError(f"more than {_UNITS_MAX} units were asked for at once")
+        pool.submit(self._send_unit, head)
+
+    def _send_unit(self, head: m.GetUnit) -> None:
+        try:
+            digests, codec, packed = self._files[head.file].packed_unit(head.number)
+            count = len(digests) // DIGEST_SIZE
+            self._slots.release()
+            self._say(m.StoredUnit(file=head.file, number=head.number, count=count, codec=codec), digests, packed)
+        except HoldfastError as error:
+            with suppress(HoldfastError):  # the peer is gone, and with it the session
+                self._say(m.failure(error))
+
+    def _say(self, head: m.AnyHead, *body: bytes | bytearray | memoryview) -> None:
+        self._line.send(m.encode_message(head, *body))

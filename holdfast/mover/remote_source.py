@@ -1,0 +1,249 @@
+"""A disk of a finished point at another mover, read to be restored."""
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from functools import partial
+from typing import TypeAlias, TypeVar
+
+import msgspec
+
+from holdfast.errors import DataDamaged, HoldfastError, LinkLost, ProtocolError
+from holdfast.formats.codec import decompress
+from holdfast.formats.digests import piece_digests
+from holdfast.formats.magic import DIGEST_SIZE, PIECE_SIZE
+from holdfast.formats.mover import messages as m
+from holdfast.formats.mover.bodies import unpack_runs, unpack_stored_unit
+from holdfast.mover.line import Line
+from holdfast.mover.opening import expect
+
+_DIGESTS_PAGE = 4096
+"""Digests asked for at once; those of 256 MiB."""
+_PAGES_KEPT = 4
+_FAREWELL_S = 10.0
+
+T = TypeVar("T")
+Body: TypeAlias = bytes | memoryview
+
+
+class RemoteFile:
+    """A chain file at the other mover."""
+
+    def __init__(self, source: "RemoteSource", index: int, pieces_per_unit: int) -> None:
+        self.pieces_per_unit = pieces_per_unit
+        self._source = source
+        self._index = index
+
+    def fetch(self, number: int, pool: Executor, key: bytes) -> "Future[Body]":
+        """Return the body of a unit, compared with its digests."""
+        return self._source.fetch(self._index, number, pool, key)
+
+
+class RemoteRun(msgspec.Struct, frozen=True):
+    """Consecutive pieces at consecutive places; zeros when ``file`` is None."""
+
+    piece: int
+    count: int
+    file: RemoteFile | None
+    place: int
+
+
+class _Wish(msgspec.Struct, frozen=True):
+    """A unit that was asked for."""
+
+    pool: Executor
+    key: bytes
+    body: "Future[Body]"
+
+
+class RemoteSource:
+    """Reads one disk over a line; see `holdfast.pipeline.restore.StoredSource`."""
+
+    def __init__(self, line: Line, opened: m.StoredOpened) -> None:
+        self._line = line
+        self.size_bytes = opened.size_bytes
+        self.pieces = -(-opened.size_bytes // PIECE_SIZE)
+        self.machine_name = opened.machine
+        self.digest_key = opened.digest_key
+        self.change_id = opened.change_id
+        self._later_details = opened.later_details
+        self._files = [RemoteFile(self, index, count) for index, count in enumerate(opened.pieces_per_unit)]
+        self._lock = threading.Lock()
+        self._units: dict[tuple[int, int], _Wish] = {}
+        self._runs: deque[Future[tuple[m.Runs, bytes]]] = deque()
+        self._digests: deque[Future[bytes]] = deque()
+        self._pages: dict[int, Future[bytes]] = {}
+        self._error: HoldfastError | None = None
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._listen, name="mover-answers", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(cls, line: Line, grant: str) -> "RemoteSource":
+        """Begin the session of a line; the source closes the line. Raises what the other side failed with."""
+        try:
+            line.send(m.encode_message(m.OpenDisk(grant=grant)))
+            return cls(line, expect(line, m.StoredOpened))
+        except BaseException:
+            line.close()
+            raise
+
+    def later_details(self) -> tuple[str, ...]:
+        """Return in words how the points behind this one read the disk."""
+        return self._later_details
+
+    def runs(self, start: int, end: int) -> Iterator[RemoteRun]:
+        """Yield where pieces are, in order and without gaps."""
+        while start < end:
+            answer: Future[tuple[m.Runs, bytes]] = Future()
+            self._ask(m.RunsOf(first=start, count=end - start), self._runs, answer)
+            head, body = answer.result()
+            if head.first != start or not head.count:
+                raise ProtocolError(f"{head.count} runs from piece {head.first} came instead of those from {start}")
+            for run in unpack_runs(head, memoryview(body)):
+                yield RemoteRun(start, run.count, None if run.file is None else self._file(run.file), run.place)
+                start += run.count
+            if start > end:
+                raise ProtocolError(f"runs came up to piece {start}, those up to {end} were asked for")
+
+    def _file(self, index: int) -> RemoteFile:
+        if index >= len(self._files):
+            raise ProtocolError(f"a run lies in file {index} of {len(self._files)}")
+        return self._files[index]
+
+    def piece_digests(self, start: int, end: int) -> bytearray:
+        """Return the joined digests of pieces. They are asked for a page at a time, and one ahead."""
+        found = bytearray()
+        while start < end:
+            index, at = divmod(start, _DIGESTS_PAGE)
+            count = min(end - start, _DIGESTS_PAGE - at)
+            page = self._page(index)
+            self._page(index + 1)
+            found += page.result()[at * DIGEST_SIZE : (at + count) * DIGEST_SIZE]
+            start += count
+        return found
+
+    def _page(self, index: int) -> Future[bytes]:
+        first = index * _DIGESTS_PAGE
+        with self._lock:
+            known = self._pages.get(index)
+            if known is not None:
+                return known
+            page: Future[bytes] = Future()
+            if first >= self.pieces:
+                page.set_result(b"")
+                return page
+            self._pages[index] = page
+            for old in sorted(self._pages)[: len(self._pages) - _PAGES_KEPT]:
+                if old < index:
+                    del self._pages[old]
+        count = min(_DIGESTS_PAGE, self.pieces - first)
+        self._ask(m.DigestsOf(first=first, count=count), self._digests, page)
+        return page
+
+    def fetch(self, file: int, number: int, pool: Executor, key: bytes) -> "Future[Body]":
+        """Return the body of a unit, decoded by ``pool`` when it has come and compared with its digests."""
+        wish = _Wish(pool, key, Future())
+        with self._lock:
+            self._raise()
+            known = self._units.setdefault((file, number), wish)
+            if known is not wish:
+                return known.body
+            self._line.send(m.encode_message(m.GetUnit(file=file, number=number)))
+        return wish.body
+
+    def close(self) -> None:
+        """End the session. Idempotent."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            is_broken = self._error is not None
+        if not is_broken:
+            try:
+                self._line.send(m.encode_message(m.Finish()))
+                self._line.wait_until_over(_FAREWELL_S)
+            except HoldfastError:
+                pass  # the line is gone, and with it the session
+        self._line.close()
+        self._thread.join()
+
+    def _ask(self, head: m.AnyHead, queue: "deque[Future[T]]", answer: "Future[T]") -> None:
+        with self._lock:  # answers come in the order of the questions
+            self._raise()
+            queue.append(answer)
+            self._line.send(m.encode_message(head))
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    # -- what comes back -----------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                message = self._line.receive()
+                if message is None:
+                    break
+                head, body = m.decode_message(message.payload)
+                if isinstance(head, m.StoredUnit):
+                    self._take_unit(head, bytes(body))
+                else:
+                    self._take(head, body)
+                self._line.release(message)
+            self._end(LinkLost("the repository's mover ended the session"))
+        except HoldfastError as error:
+            self._end(error)
+
+    def _take(self, head: m.AnyHead, body: memoryview) -> None:
+        with self._lock:
+            match head:
+                case m.Runs() if self._runs:
+                    self._runs.popleft().set_result((head, bytes(body)))
+                case m.Digests() if self._digests:
+                    self._digests.popleft().set_result(bytes(body))
+                case m.Failure():
+                    raise m.failed(head)
+                case _:
+                    raise ProtocolError(f"{type(head).__name__} came while a disk was read")
+
+    def _take_unit(self, head: m.StoredUnit, body: bytes) -> None:
+        with self._lock:
+            wish = self._units.pop((head.file, head.number), None)
+        if wish is None:
+            raise ProtocolError(f"unit {head.number} of file {head.file} came and was not asked for")
+        with suppress(RuntimeError):  # the restore has ended, and its pool with it
+            wish.pool.submit(_decoded, head, body, wish.key).add_done_callback(partial(_pass_on, wish.body))
+
+    def _end(self, error: HoldfastError) -> None:
+        with self._lock:
+            self._error = error
+            wishes, self._units = list(self._units.values()), {}
+        for runs in self._runs:
+            runs.set_exception(error)
+        for digests in self._digests:
+            digests.set_exception(error)
+        for wish in wishes:
+            wish.body.set_exception(error)
+
+
+def _decoded(head: m.StoredUnit, body: bytes, key: bytes) -> Body:
+    digests, packed = unpack_stored_unit(head, memoryview(body))
+    decoded = decompress(head.codec, packed, head.count * PIECE_SIZE)
+    if piece_digests(decoded, key) != digests:
+        raise DataDamaged(f"unit {head.number}: its pieces do not match their digests")
+    return decoded
+
+
+def _pass_on(answer: "Future[Body]", decoding: "Future[Body]") -> None:
+    if decoding.cancelled():
+        answer.cancel()
+        return
+    error = decoding.exception()
+    if error is None:
+        answer.set_result(decoding.result())
+    else:
+        answer.set_exception(error)
