@@ -10,6 +10,7 @@ import msgspec
 from holdfast.clock import SystemClock
 from tests.bench.host import load_average, machine_facts
 from tests.bench.ledger import MIB, Ledger
+from tests.bench.mover import run_link
 from tests.bench.page import Report, rendered, write_into
 from tests.bench.reference import changed_image, reference_image
 from tests.bench.rounds import INCREMENT, installed_peers, run_rounds
@@ -57,6 +58,7 @@ def _parts(options: argparse.Namespace) -> dict[str, Callable[[Ledger], None]]:
         "huge": run_huge,
         "opening": run_opening,
         "python": run_python,
+        "link": run_link,
         "vsphere": run_vsphere,
     }
 

@@ -13,6 +13,7 @@ from tests.bench.bare import bare_calls
 from tests.bench.child import Progress, read_progress
 from tests.bench.ledger import Ledger, markdown
 from tests.bench.measure import Series, run
+from tests.bench.mover import cost_us
 from tests.bench.ours import Ours
 from tests.bench.page import BEGIN, END, Report, write_into
 from tests.bench.reference import SIZE_BYTES, Reference, changed_image, changed_pieces, reference_image
@@ -33,6 +34,13 @@ def test_a_change_set_rewrites_five_per_cent_of_the_pieces() -> None:
     assert 0.05 * pieces <= len(numbers) < 0.051 * pieces
     assert numbers == sorted(set(numbers)) == changed_pieces(pieces, seed=1)
     assert numbers != changed_pieces(pieces, seed=2)
+
+
+def test_the_cost_of_a_message_is_that_of_both_sides() -> None:
+    # Five times the goal: only a cost that grows with the data by mistake, such as a copy, is a failure here.
+    sender_us, receiver_us = cost_us(1000, 300)
+    assert 0 < sender_us < 100
+    assert 0 < receiver_us < 100
 
 
 @pytest.mark.tools("mke2fs", "debugfs", "e2fsck")

@@ -6,6 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CHAIN_PAGE = ROOT / "docs" / "formats" / "chain-file.md"
 METADATA_PAGE = ROOT / "docs" / "formats" / "chain-metadata.md"
+MOVER_PAGE = ROOT / "docs" / "formats" / "mover-protocol.md"
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _HEX_LINE = re.compile(r"([0-9a-f]{6})  ((?:[0-9a-f]{2} ?)+)")

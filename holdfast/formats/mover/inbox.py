@@ -144,8 +144,10 @@ class Inbox:
 
     def clear(self) -> None:
         """Forget what nobody will ask for any more."""
+        for message in self._early.values():
+            self._let_go(message)
         self._early.clear()
-        self._buffers = _Buffers()
+        self._buffers.trim(0)
 
     def _let_go(self, message: Message) -> None:
         self.held -= len(message.payload) + FRAME_COST

@@ -23,6 +23,7 @@ from holdfast.formats.mover.inbox import Inbox, Message
 from holdfast.formats.mover.outbox import Outbox
 from holdfast.formats.mover.states import LINK, LinkCause, LinkState, moved
 from holdfast.formats.mover.wire import (
+    STREAMS_MAX,
     FrameHeader,
     FrameKind,
     HeaderDamaged,
@@ -33,6 +34,8 @@ from holdfast.formats.mover.wire import (
 )
 
 _GONE_KEPT = 1024
+_ANSWERS_MAX = 1024
+_CONNECTIONS_MAX = 2 * STREAMS_MAX  # a peer may dial anew before this side knows that the old ones are gone
 _NOTHING = memoryview(b"")
 _OVER = frozenset({LinkState.ENDED, LinkState.FAILED})
 _DATA, _ACK, _NACK, _LOST, _GONE, _END = (int(kind) for kind in FrameKind)
@@ -65,15 +68,20 @@ class Link:
         """Return the longest message that `send` takes now; negative when it takes none."""
         return self._outbox.room
 
-    def send(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
-        """Send a message of at least one byte, for which there is room; its parts must not change until it arrived.
+    def send(self, parts: Sequence[bytes | bytearray | memoryview]) -> int:
+        """Send a message of at least one byte, for which there is room, and return its number.
 
-        Raises the link's error when it has failed.
+        Its parts must not change before `acknowledged` is above that number. Raises the link's error if it has failed.
         """
         if self.error is not None:
             raise self.error
         assert self.state is LinkState.OPEN, f"the link is {self.state}"
-        self._outbox.put(parts)
+        return self._outbox.put(parts)
+
+    @property
+    def acknowledged(self) -> int:
+        """Return the number below which all messages have arrived."""
+        return self._outbox.acknowledged
 
     def release(self, message: Message) -> None:
         """Let the sender use the room of a message, which must not be used any more."""
@@ -122,10 +130,11 @@ class Link:
     def connection_made(self, connection: int, now_s: float) -> bool:
         """Take a connection that was greeted; False when it is to be closed at once.
 
-        That is so when the link is over, and when the peer has used the number or has given it up already.
+        That is so when the link is over, when the peer has used the number or has given it up already, and when there
+        are too many.
         """
         is_used = connection in self._connections or connection in self._lost or connection in self._gone
-        if is_used or self.state in _OVER:
+        if is_used or self.state in _OVER or len(self._connections) >= _CONNECTIONS_MAX:
             return False
         self._connections[connection] = Connection(connection, now_s)
         self._counters.connections_made += 1
@@ -252,7 +261,7 @@ class Link:
         else:
             self._inbox.abandon(message)
             self._counters.nacks_sent += 1
-            connection.control.append((FrameKind.NACK, header.sequence))
+            self._answer(connection, FrameKind.NACK, header.sequence, now_s)
 
     def _take_message(self, message: Message) -> None:
         if self._inbox.has(message.sequence):
@@ -286,7 +295,13 @@ class Link:
         if lost in self._connections:
             self._drop(lost, "the peer has lost it", now_s)
         self._gone.append(lost)
-        connection.control.append((FrameKind.GONE, lost))
+        self._answer(connection, FrameKind.GONE, lost, now_s)
+
+    def _answer(self, connection: Connection, kind: FrameKind, sequence: int, now_s: float) -> None:
+        if len(connection.control) < _ANSWERS_MAX:
+            connection.control.append((kind, sequence))
+        else:
+            self._drop(connection.number, "the peer takes no answers", now_s)
 
     def _take_end(self, header: FrameHeader) -> None:
         if header.sequence != self._inbox.next_sequence:

@@ -45,11 +45,12 @@ class Outbox:
     def __init__(self, window: int, message_max: int) -> None:
         assert window >= message_max + FRAME_COST
         self.next_sequence = 0
+        self.acknowledged = 0
+        """The peer has everything below."""
         self.kept = 0
         """What the frames in here cost."""
         self._window = window
         self._message_max = message_max
-        self._acknowledged = 0  # the peer has everything below
         self._limit = 0  # the credit that the peer has given, counted from the first frame on
         self._position = 0  # the credit that is used
         self._waiting: deque[OutFrame] = deque()
@@ -72,13 +73,14 @@ class Outbox:
         """Return whether `take` may find a frame."""
         return bool(self._again) or (bool(self._waiting) and self._has_credit(self._waiting[0]))
 
-    def put(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
-        """Add a frame; there must be room. The parts must not change until the frame is acknowledged."""
+    def put(self, parts: Sequence[bytes | bytearray | memoryview]) -> int:
+        """Add a frame, for which there must be room; return its number. Its parts must not change until it arrived."""
         frame = OutFrame(self.next_sequence, [memoryview(part) for part in parts if len(part)])
         assert 0 < frame.length <= self.room, f"frame of {frame.length} bytes, room for {self.room}"
         self.next_sequence += 1
         self.kept += frame.cost
         self._waiting.append(frame)
+        return frame.sequence
 
     def take(self, connection: int) -> OutFrame | None:
         """Return the frame that an idle connection is to send, or None."""
@@ -105,16 +107,16 @@ class Outbox:
 
     def acknowledge(self, below: int, ranges: Sequence[Range] = ()) -> None:
         """Forget the frames below a sequence number and in ranges. Raises `ProtocolError` for frames never sent."""
-        if below > self._acknowledged:
+        if below > self.acknowledged:
             self._check(below)
-            for sequence in range(self._acknowledged, below):
+            for sequence in range(self.acknowledged, below):
                 self._arrived(sequence)
-            self._acknowledged = below
+            self.acknowledged = below
         reached: dict[int, int] = {}
         for first, count in ranges:
             end = reached[first] = first + count
             self._check(end)
-            for sequence in range(max(self._reached.get(first, first), self._acknowledged), end):
+            for sequence in range(max(self._reached.get(first, first), self.acknowledged), end):
                 self._arrived(sequence)
         if ranges:
             self._reached = reached

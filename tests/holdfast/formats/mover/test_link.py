@@ -26,6 +26,18 @@ def test_messages_go_both_ways() -> None:
     assert pair.links[1].is_idle
 
 
+def test_a_sender_learns_which_messages_have_arrived() -> None:
+    pair = Pair(1)
+    assert [pair.links[0].send([body]) for body in (b"a", b"b")] == [0, 1]
+    data = pair.out(0, 1)
+    pair.into(1, 1, data[:-1])
+    pair.into(0, 1, pair.out(1, 1))
+    assert pair.links[0].acknowledged == 1
+    pair.into(1, 1, data[-1:])
+    pair.into(0, 1, pair.out(1, 1))
+    assert pair.links[0].acknowledged == 2
+
+
 def test_nothing_is_sent_before_the_peer_gave_credit() -> None:
     pair = Pair()
     pair.links[0].connection_made(1, 0.0)

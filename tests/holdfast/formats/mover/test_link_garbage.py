@@ -9,7 +9,7 @@ import pytest
 from holdfast.errors import ProtocolError
 from holdfast.formats.mover.states import LinkState
 from holdfast.formats.mover.wire import HEADER_SIZE, FrameKind, pack_header
-from tests.holdfast.formats.mover.pair import MESSAGE_MAX, OPTIONS, Pair
+from tests.holdfast.formats.mover.pair import MESSAGE_MAX, OPTIONS, Pair, control
 
 
 def strange_frame(rng: random.Random) -> bytes:
@@ -76,3 +76,17 @@ def test_what_was_recorded_and_is_played_again_changes_nothing() -> None:
         pair.into(1, 1, data)
     assert pair.messages(1) == [b"a", b"b"]
     assert pair.links[1].counters.duplicates == 8
+
+
+def test_a_peer_that_asks_and_takes_no_answers_loses_its_connection() -> None:
+    pair = Pair(1, 2)
+    for lost in range(100, 1124):
+        pair.into(1, 1, control(FrameKind.LOST, lost))
+    assert pair.dropped(1) == []
+    pair.into(1, 1, control(FrameKind.LOST, 2000))
+    assert pair.dropped(1) == [1]
+
+
+def test_the_connections_of_a_link_have_a_limit() -> None:
+    pair = Pair()
+    assert [pair.links[1].connection_made(number, 0.0) for number in range(201)] == [True] * 200 + [False]

@@ -47,6 +47,7 @@ def test_nothing_is_taken_without_credit() -> None:
     box.grant(5)
     assert not box.is_ready
     box.grant(2 * (10 + FRAME_COST))
+    box.grant(5)
     assert taken(box, 1) == [1]
 
 
