@@ -41,6 +41,8 @@ type lab struct {
 	guests   *guests
 	accounts *accounts
 
+	latencies *latencies
+
 	taskNumber atomic.Int64
 }
 
@@ -63,7 +65,7 @@ func newLab(ctx context.Context, o options) (*lab, error) {
 	}
 	l.disks, l.tracks = newDiskGraph(l), newTracker()
 	l.records, l.guests = newRecorder(l), newGuests(l, o)
-	l.web = newWeb(l, o)
+	l.web, l.latencies = newWeb(l, o), newLatencies()
 	if err := l.identify(); err != nil {
 		return nil, err
 	}
@@ -189,6 +191,8 @@ func (l *lab) wrap(r ref) mo.Reference {
 		return &authorization{AuthorizationManager: object, lab: l}
 	case *simulator.FileManager:
 		return &fileManager{FileManager: object, lab: l}
+	case *simulator.PerformanceManager:
+		return &performance{PerformanceManager: object, lab: l}
 	case *simulator.ResourcePool:
 		return &pool{ResourcePool: object, lab: l}
 	case *simulator.Folder:

@@ -15,9 +15,10 @@ from holdfast.model.ids import MachineId, SnapshotId
 from holdfast.model.machine import PowerState, Quiesce, Snapshot, SnapshotOptions
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.frozen import RESTLESS, Frozen, FrozenStates, described, is_restless
-from holdfast.providers.vsphere.guards import GuardRules, check_snapshot
+from holdfast.providers.vsphere.guards import GuardRules, check_latency, check_snapshot, latency_notes
 from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.labels import SnapshotLabel, snapshot_description, snapshot_name
+from holdfast.providers.vsphere.latency import LatencyMeter
 from holdfast.providers.vsphere.machine_view import MachineView, MachineViewer, Patience
 from holdfast.providers.vsphere.snapshot_tree import foreign, ours
 from holdfast.providers.vsphere.tasks import wait
@@ -42,8 +43,16 @@ class SnapshotRules(msgspec.Struct, frozen=True, kw_only=True):
 class SnapshotKeeper:
     """The snapshots of one vCenter that are ours."""
 
-    def __init__(self, connection: Connection, inventory: VSphereInventory, clock: Clock, rules: SnapshotRules) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        inventory: VSphereInventory,
+        clock: Clock,
+        rules: SnapshotRules,
+        meter: LatencyMeter,
+    ) -> None:
         self._connection = connection
+        self._meter = meter
         self._clock = clock
         self._rules = rules
         self._viewer = MachineViewer(connection, inventory, clock)
@@ -57,8 +66,11 @@ class SnapshotKeeper:
             self._check_rest(view.name, entry, label, options)
         for snapshot in self._states.of_entries(machine_id, view.vm, known):
             return snapshot
-        check_snapshot(view.name, foreign(view.tree), list(view.datastores()), self._rules.guards)
-        label = SnapshotLabel(tag=tag, power=view.power, notes=self._track(view))
+        stores = list(view.datastores())
+        check_snapshot(view.name, foreign(view.tree), stores, self._rules.guards)
+        latencies = self._meter.of(store.name for store in stores)
+        check_latency(view.name, latencies)
+        label = SnapshotLabel(tag=tag, power=view.power, notes=(*self._track(view), *latency_notes(latencies)))
         label, taken = self._take(view, label, options.quiesce)
         try:
             entry, state = self._states.of_tree(machine_id, taken)
