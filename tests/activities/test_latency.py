@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from activities.contracts.snapshot import RemoveSnapshot
 from activities.latency import Brake, wait_until_calm
@@ -138,7 +139,7 @@ def test_waits_are_a_stage_of_their_own(source: FrozenDisk, clock: PausedClock) 
         stages=StageTimes(source_s=during_s + 0.5, encode_s=1.0),
     )
     stages = brake.charged(progress).stages
-    assert (stages.source_s, stages.encode_s) == (pytest.approx(0.5), 1.0)
+    assert (stages.source_s, stages.encode_s) == pytest.approx((0.5, 1.0))
     assert stages.throttled_s == pytest.approx(before_s + during_s)
 
 
@@ -200,6 +201,7 @@ class OnADatastore(LocalProvider):
 
     store: Datastore
 
+    @override
     def disk_latency(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> DatastoreLatency | None:
         return self.store.ask()
 

@@ -24,6 +24,8 @@ _INTERVAL_S: Final = 20
 """How often hosts measure, by which a vCenter knows that their own figures are wanted and no history."""
 _MAP_AGE_MAX_S: Final = 600.0
 """Hosts and datastores that were added are seen after so long."""
+_REST: Final = 9
+"""After a question that failed, so many times as long as it took nobody asks again."""
 _WHAT: Final = "measuring the latency of datastores"
 
 
@@ -42,10 +44,10 @@ class _Sample(msgspec.Struct, frozen=True, kw_only=True):
     """One measurement of all datastores."""
 
     number: int = 0
-    taken_s: float = float("-inf")
     latencies_ms: dict[str, float] = {}
     """By the datastore's name; of several that have one name, the worst."""
     problem: str = ""
+    good_until_s: float = float("-inf")
 
 
 class LatencyMeter:
@@ -82,17 +84,26 @@ class LatencyMeter:
 
     def _measured(self, age_max_s: float) -> tuple[_Sample, frozenset[str]]:
         """Return the latest measurement, a new one if it is too old, and which datastores it does not speak of."""
-        with self._lock:
-            now_s = self._clock.monotonic_s()
-            if now_s - self._sample.taken_s >= age_max_s:
-                number = self._sample.number + 1
-                try:
-                    latencies_ms = self._measure(now_s)
-                    self._sample = _Sample(number=number, taken_s=now_s, latencies_ms=latencies_ms)
-                except HoldfastError as error:
-                    self._is_map_stale = True  # a host that is gone may be the reason
-                    self._sample = _Sample(number=number, taken_s=now_s, problem=error.message)
-            return self._sample, frozenset() if self._map is None else self._map.uncontrolled
+        # While another thread measures, the figures of before are good enough; the first ones are waited for.
+        if self._lock.acquire(blocking=not self._sample.number):
+            try:
+                now_s = self._clock.monotonic_s()
+                if now_s >= self._sample.good_until_s:
+                    self._sample = self._new_sample(now_s, age_max_s)
+            finally:
+                self._lock.release()
+        return self._sample, frozenset() if self._map is None else self._map.uncontrolled
+
+    def _new_sample(self, now_s: float, age_max_s: float) -> _Sample:
+        number = self._sample.number + 1
+        try:
+            return _Sample(number=number, latencies_ms=self._measure(now_s), good_until_s=now_s + age_max_s)
+        except HoldfastError as error:
+            self._is_map_stale = True  # a host that is gone may be the reason
+            # Copies wait while they ask: a vCenter that does not answer shall not cost them most of their time.
+            failed_s = self._clock.monotonic_s()
+            rest_s = max(age_max_s, _REST * (failed_s - now_s))
+            return _Sample(number=number, problem=error.message, good_until_s=failed_s + rest_s)
 
     def _measure(self, now_s: float) -> dict[str, float]:
         if not self._counters:

@@ -1,9 +1,11 @@
 """What hosts measure of datastores reaches those who ask, with one question for all of them."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
+from typing_extensions import override
 
 from holdfast.clock import SystemClock
 from holdfast.errors import SnapshotFailed
@@ -14,6 +16,7 @@ from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.latency import LatencyMeter, identity_of, is_controlled, worst_by_name
 from holdfast.providers.vsphere.provider import VSphereProvider
 from tests.holdfast.providers.vsphere.bench import VSphereBench, settings_of
+from tests.holdfast.providers.vsphere.conftest import SteppingClock
 from tests.lab.vcenter.client import Client
 from workers.vcenter_lab import VCenterAddress
 
@@ -31,6 +34,7 @@ class HandClock(SystemClock):
     def __init__(self) -> None:
         self.seconds = 1000.0
 
+    @override
     def monotonic_s(self) -> float:
         return self.seconds
 
@@ -128,6 +132,35 @@ def test_a_vcenter_that_does_not_answer_is_asked_again_at_the_next_time(
             assert "measuring the latency of datastores" in found.why_unknown
         clock.seconds += 20
         assert ask(meter) == [(STORE, 1.0, 2)]
+
+
+def test_a_vcenter_that_takes_long_to_fail_is_left_alone_for_longer(address: VCenterAddress, vc: Client) -> None:
+    rule = {"method": "QueryPerf", "action": "drop", "times": 0}
+    clock = SteppingClock(60.0)  # each look at the time takes a minute
+    with Connection(settings_of(address).endpoint) as connection:
+        meter = LatencyMeter(connection, clock, RULES)
+        vc.control("POST", "/faults", rule)
+        [first] = meter.of([STORE])
+        for _ in range(8):
+            assert meter.of([STORE]) == [first]
+        [later] = meter.of([STORE])
+        assert (first.sample, later.sample) == (1, 2)
+
+
+def test_while_one_thread_measures_the_others_get_the_figures_of_before(
+    address: VCenterAddress, vc: Client, clock: HandClock
+) -> None:
+    with Connection(settings_of(address).endpoint) as connection, ThreadPoolExecutor(1) as pool:
+        meter = LatencyMeter(connection, clock, RULES)
+        assert ask(meter) == [(STORE, 1.0, 1)]
+        slow(vc, 35)
+        vc.control("POST", "/faults", {"method": "QueryPerf", "action": "delay", "delay_ms": 1000, "times": 1})
+        clock.seconds += 20
+        measuring = pool.submit(ask, meter)
+        while not meter._lock.locked() and not measuring.done():
+            pass
+        assert ask(meter) == [(STORE, 1.0, 1)]
+        assert measuring.result() == [(STORE, 35.0, 2)]
 
 
 # -- answers, without a vCenter --------------------------------------------------------------------------------------
