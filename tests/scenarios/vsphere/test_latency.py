@@ -44,10 +44,10 @@ async def wait_for_step(stage: Stage, machine: Machine, name: str) -> None:
 
 
 async def test_a_snapshot_is_held_back_and_a_copy_slowed_down_until_the_datastore_recovers(stage: Stage) -> None:
-    machine = stage.machine("spared", 320)
+    machine = stage.machine("spared", 240)
     files = stage.files()
     before = stage.content(machine)
-    stage.fault("folder:GET", "delay", delay_ms=300, times=0)  # so that the copy lasts for several measurements
+    stage.fault("folder:GET", "delay", delay_ms=400, times=0)  # so that the copy lasts for several measurements
     stage.answer_in(machine, SLOW_MS)
     handle = await stage.start(stage.backup(machine, SPARED))
     said = await stage.failure_said(machine, "is 90 ms, nothing new begins from 20 ms on")
