@@ -8,6 +8,7 @@ import msgspec
 
 from activities.tally import Tally
 from holdfast.clock import Clock
+from holdfast.errors import MachineNotFound, SnapshotNotFound
 from holdfast.model.latency import DatastoreLatency
 from holdfast.model.machine import Snapshot
 from holdfast.model.plan import Transport
@@ -41,7 +42,7 @@ class Beating(Protocol):
         ...
 
 
-class _SpareDisk(PacedReader):
+class _PacedSource(PacedReader):
     """A source disk that is read at a rate."""
 
     def __init__(self, source: SourceDisk, bucket: TokenBucket, look: Callable[[int], None], pulse: Beating) -> None:
@@ -79,19 +80,19 @@ class Brake:
         self._full_bytes_s: float = UNMEASURED_BYTES_S
         self._next_s, self._mark = float("-inf"), (clock.monotonic_s(), 0)
         self._before_s = 0.0
-        self._spare: _SpareDisk | None = None
+        self._paced: _PacedSource | None = None
         self.disk = source
         """The disk to be read."""
         first = ask()
         if first is not None:
             self._bucket = TokenBucket(clock, pause=pause)
-            self.disk = self._spare = _SpareDisk(source, self._bucket, self._look, pulse)
+            self.disk = self._paced = _PacedSource(source, self._bucket, self._look, pulse)
             self._judge(first, 0)
 
     def begin(self) -> None:
         """Say that the pipe begins now: waits until then are no part of its times."""
-        if self._spare is not None:
-            self._before_s = self._spare.throttled_s
+        if self._paced is not None:
+            self._before_s = self._paced.throttled_s
 
     def report(self, tally: Tally, progress: PipeProgress) -> None:
         """Report the progress of the copy. Raises when the activity shall stop."""
@@ -99,14 +100,14 @@ class Brake:
 
     def charged(self, progress: PipeProgress) -> PipeProgress:
         """Return the progress with the waits of the reads as a stage of their own."""
-        if self._spare is None:
+        if self._paced is None:
             return progress
-        return msgspec.structs.replace(progress, stages=self._spare.charged(progress.stages, self._before_s))
+        return msgspec.structs.replace(progress, stages=self._paced.charged(progress.stages, self._before_s))
 
     @property
     def words(self) -> str:
-        """Return when and how much the copy was slowed down; empty when it was not."""
-        return "" if self._spare is None else slowing_words(self._slowing, self._spare.throttled_s)
+        """Return when and how much this attempt at the copy was slowed down; empty when it was not."""
+        return "" if self._paced is None else slowing_words(self._slowing, self._paced.throttled_s)
 
     @property
     def note(self) -> str:
@@ -166,8 +167,7 @@ def wait_until_calm(
     pause = threading.Event().wait if pause is None else pause
     started_s, reason = clock.monotonic_s(), ""
     while True:
-        asked = (provider.disk_latency(snapshot.machine_id, snapshot.snapshot_id, disk.key) for disk in snapshot.disks)
-        latencies = [one for one in asked if one is not None]
+        latencies = _latencies(provider, snapshot)
         reasons = reasons_to_wait(latencies)
         seconds = clock.monotonic_s() - started_s
         if not reasons or seconds >= min(one.limits.removal_wait_s for one in latencies):
@@ -175,3 +175,12 @@ def wait_until_calm(
         reason = "; ".join(reasons)
         pulse.waiting()
         pause(_PAUSE_S)
+
+
+def _latencies(provider: Provider, snapshot: Snapshot) -> list[DatastoreLatency]:
+    """Return the latencies of the datastores of a snapshot that have limits; none when it is gone meanwhile."""
+    try:
+        asked = [provider.disk_latency(snapshot.machine_id, snapshot.snapshot_id, disk.key) for disk in snapshot.disks]
+    except (SnapshotNotFound, MachineNotFound):
+        return []
+    return [one for one in asked if one is not None]

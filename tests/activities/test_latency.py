@@ -6,7 +6,7 @@ import pytest
 from typing_extensions import override
 
 from activities.contracts.snapshot import RemoveSnapshot
-from activities.latency import Brake, wait_until_calm
+from activities.latency import Brake, Waited, wait_until_calm
 from holdfast.errors import OperationInterrupted, SnapshotNotFound
 from holdfast.model.ids import DiskKey, MachineId, SnapshotId
 from holdfast.model.latency import DatastoreLatency, LatencyLimits
@@ -263,6 +263,17 @@ def test_a_removal_that_waits_ends_with_its_worker(lab: Lab) -> None:
     reports.is_stopping = True
     with pytest.raises(OperationInterrupted):
         wait_until_calm(provider, snapshot, reports, clock, clock.pause)
+
+
+def test_a_removal_does_not_wait_for_a_snapshot_that_is_gone(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider, clock = frozen_by(lab, SLOW)
+    [snapshot] = provider.open_snapshots()
+
+    def gone() -> DatastoreLatency:
+        raise SnapshotNotFound("somebody removed it")
+
+    monkeypatch.setattr(provider.store, "ask", gone)
+    assert wait_until_calm(provider, snapshot, Reports(), clock, clock.pause) == Waited()
 
 
 def test_a_removal_says_for_what_it_waited(lab: Lab) -> None:
