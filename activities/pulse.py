@@ -46,6 +46,11 @@ class Pulse:
         self._progress_s = self._clock.monotonic_s()
         self._heartbeat.beat(cursor)
 
+    def waiting(self) -> None:
+        """Say that the work waits on purpose, which is no standstill; from any thread. Raises as `beat` does."""
+        self._progress_s = self._clock.monotonic_s()
+        self._heartbeat.check()
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self

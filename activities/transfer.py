@@ -13,6 +13,7 @@ from activities.binding import implements
 from activities.boundary import resume_cursor
 from activities.contracts import transfer
 from activities.contracts.transfer import CopyDisk, DiskCopied, DiskRestored, RestoreDisk, TransferCursor
+from activities.latency import Brake
 from activities.openers import PassphraseLookup, ProviderOpener, RepositoryOpener
 from activities.pulse import STALL_S, Pulse
 from activities.read_plan import EarlierDisk, ReadPlan
@@ -56,7 +57,10 @@ class TransferActivities:
         with ExitStack() as stack:
             pulse = stack.enter_context(Pulse(self._clock, cursor=previous, stall_s=STALL_S))
             provider = self._providers(request.provider)
-            reader = stack.enter_context(provider.open_disk(request.machine_id, request.snapshot_id, request.disk))
+            source = (request.machine_id, request.snapshot_id, request.disk)
+            opened = stack.enter_context(provider.open_disk(*source))
+            brake = Brake(opened, lambda: provider.disk_latency(*source), pulse, self._clock)
+            reader = brake.disk
             writer, parent = self._open_point(request, stack)
             frozen = _frozen_disk(writer, request, reader)
             sink = open_disk(writer, request.point.number, request.disk, parent)
@@ -69,22 +73,24 @@ class TransferActivities:
                 min(sink.cursor * PIECE_SIZE, frozen.size),
                 counters_kept=True,
             )
-            copied = self._run_copy(plan, sink, tally, pulse)
+            copied = self._run_copy(plan, sink, tally, brake)
             _check_still_frozen(provider, request)
             return copied
 
-    def _run_copy(self, plan: ReadPlan, sink: DiskPointWriter, tally: Tally, pulse: Pulse) -> DiskCopied:
+    def _run_copy(self, plan: ReadPlan, sink: DiskPointWriter, tally: Tally, brake: Brake) -> DiskCopied:
         options = msgspec.structs.replace(self._options, compression=plan.request.compression)
         sink.detail = f"{plan.decision.mode}: {plan.decision.reason}"
         copy = DiskCopy(plan.reader, sink, sink.writer, self._clock, options)
-        figures = copy.run(plan.steps, lambda progress: pulse.beat(tally.cursor(progress)))
+        brake.begin()
+        figures = copy.run(plan.steps, lambda progress: brake.report(tally, progress))
         return DiskCopied(
             disk=plan.request.disk,
             decision=plan.decision,
             figures=tally.figures(figures),
-            busy=tally.busy(copy.progress().stages),
+            busy=tally.busy(brake.charged(copy.progress()).stages),
             transport=plan.reader.transport,
-            note="; ".join(filter(None, (plan.note, _passed_over(plan.reader.transport)))),
+            note="; ".join(filter(None, (plan.note, _passed_over(plan.reader.transport), brake.note))),
+            slowed=brake.words,
         )
 
     def _open_point(self, request: CopyDisk, stack: ExitStack) -> tuple[ChainWriter, StoredDisk | None]:

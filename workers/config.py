@@ -292,9 +292,12 @@ def _named_place(place: str, raw: dict[str, Any]) -> str:
 
 def _keys_at(place: str, raw: dict[str, Any]) -> tuple[str, ...]:
     """Return the keys that may stand at ``place``."""
-    provider = re.fullmatch(r"\.providers\[(\d+)\]", place)
+    provider = re.fullmatch(r"\.providers\[(\d+)\](?:\.(\w+)\[\.\.\.\])?", place)
     if provider is not None:
-        return (KIND, *KINDS[raw["providers"][int(provider[1])][KIND]].__struct_fields__)
+        table: Any = KINDS[raw["providers"][int(provider[1])][KIND]]
+        if provider[2]:  # a table of tables, by name
+            return tuple(get_args(get_type_hints(table)[provider[2]])[1].__struct_fields__)
+        return (KIND, *table.__struct_fields__)
     kind: Any = Settings
     for word in re.findall(r"\w+", re.sub(r"\[\d+\]", "", place)):
         kind = _struct_in(get_type_hints(kind).get(word, Settings))

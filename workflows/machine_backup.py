@@ -88,8 +88,7 @@ class MachineBackup:
         request, tag = self._request, queues.snapshot_tag(self._request.session_id)
         self._book.enter("taking the snapshot")
         remove = snapshot.RemoveSnapshot(provider=request.provider, machine_id=self._machine.machine_id, tag=tag)
-        config = options.undo(self._proxy, summary(self._machine.name))
-        self._undo.push(_SNAPSHOT, lambda: workflow.execute_activity(snapshot.remove_snapshot, remove, **config))
+        self._undo.push(_SNAPSHOT, lambda: self._thaw(remove))
         frozen = await step(
             snapshot.create_snapshot,
             snapshot.CreateSnapshot(
@@ -108,6 +107,12 @@ class MachineBackup:
         self._book.note(frozen.notes)
         self._book.note(f"disk {disk.label} is not protected: {disk.reason}" for disk in frozen.machine.skipped)
         return frozen
+
+    async def _thaw(self, remove: snapshot.RemoveSnapshot) -> None:
+        config = options.removal(self._proxy, summary(self._machine.name))
+        removed = await workflow.execute_activity(snapshot.remove_snapshot, remove, **config)
+        if removed.waited_s:
+            self._book.tell("Removal", f"waited {duration_text(removed.waited_s)}: {removed.waited_for}")
 
     async def _begin(self, frozen: Snapshot) -> OpenPoint:
         request = self._request
@@ -175,6 +180,8 @@ class MachineBackup:
             # Reasons may be long and are cut where there is little room; both words shall be read in any case.
             mode = f"{copied.decision.mode} over {copied.transport.mode}"
             detail = f"{mode}: {copied.decision.reason}; {copied.transport.reason}"
+        if copied.slowed:
+            detail = f"{detail}; {copied.slowed}"
         self._book.put(msgspec.structs.replace(task, detail=detail, figures=copied.figures), "copied")
 
     async def _complete(self, opened: OpenPoint) -> PointSummary:

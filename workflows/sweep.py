@@ -124,14 +124,13 @@ class SweepProvider:
         self._book.tell(what[:1].upper() + what[1:], f"removed: {decision.reason}")
 
     async def _removal(self, decision: Decision) -> None:
-        provider = self._request.provider
-        config = options.undo(self._proxy, summary(_what(decision)))
+        provider, what = self._request.provider, summary(_what(decision))
         if decision.kind is Kind.SNAPSHOT:
             removal = snapshot.RemoveSnapshot(provider=provider, machine_id=decision.machine_id, tag=decision.tag)
-            await step(snapshot.remove_snapshot, removal, config)
+            await step(snapshot.remove_snapshot, removal, options.removal(self._proxy, what))
         else:
             abandon = target.AbandonTarget(provider=provider, token="", target_id=decision.target_id)
-            await step(target.abandon_target, abandon, config)
+            await step(target.abandon_target, abandon, options.undo(self._proxy, what))
 
     def _tell(self, plan: Sequence[Decision]) -> None:
         counts = [f"{sum(one.kind is kind for one in plan)} {kind}s" for kind in Kind]

@@ -58,6 +58,8 @@ class DiskCopied(msgspec.Struct, frozen=True, kw_only=True):
     """How it was read; None from a worker of an earlier version."""
     note: str = ""
     """A degraded choice the operator should see, in words; empty when there was none."""
+    slowed: str = ""
+    """When, why and how much the copy was slowed down to spare its datastore; empty when it was not."""
 
 
 class RestoreDisk(msgspec.Struct, frozen=True, kw_only=True):

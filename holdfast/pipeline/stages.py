@@ -14,6 +14,8 @@ class StageTimes(msgspec.Struct, kw_only=True):
     encode_s: float = 0.0
     target_s: float = 0.0
     commit_wait_s: float = 0.0
+    throttled_s: float = 0.0
+    """Reads that waited because they were slowed down on purpose."""
 
     def add(self, other: "StageTimes") -> None:
         """Add another's seconds."""
@@ -22,6 +24,7 @@ class StageTimes(msgspec.Struct, kw_only=True):
         self.encode_s += other.encode_s
         self.target_s += other.target_s
         self.commit_wait_s += other.commit_wait_s
+        self.throttled_s += other.throttled_s
 
 
 class PipeProgress(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
+from holdfast.model.latency import DatastoreLatency
 from holdfast.model.machine import (
     ANYWHERE,
     AS_IT_IS,
@@ -95,6 +96,14 @@ class Snapshots(Protocol):
 
         Bytes behind the end of a disk that was smaller then count as zeros. Raises `ChangeTrackingLost`, at the
         call or at the first span, when that cannot be told; the caller then compares by digest.
+        """
+        ...
+
+    def disk_latency(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> DatastoreLatency | None:
+        """Return how busy the datastore of a frozen disk is, and what its limits are.
+
+        None where there are no limits, or none are possible. What is not known now has no figure and a reason. Cheap:
+        measurements are shared, and made no more often than the limits say. Raises `SnapshotNotFound`.
         """
         ...
 

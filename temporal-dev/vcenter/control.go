@@ -34,6 +34,8 @@ func (l *lab) controlRoutes() http.Handler {
 	})
 	routes.HandleFunc("POST /restart", l.postRestart)
 	routes.HandleFunc("POST /users", l.postUser)
+	routes.HandleFunc("POST /latency", l.postLatency)
+	routes.HandleFunc("DELETE /latency", l.deleteLatency)
 	return routes
 }
 

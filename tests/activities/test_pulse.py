@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from temporalio import activity
@@ -148,3 +149,31 @@ def test_nothing_runs_on_after_the_activity() -> None:
 
     in_activity(Attempt(), work)
     assert not pulses[0]._thread.is_alive()
+
+
+def test_waiting_on_purpose_is_no_standstill() -> None:
+    clock = StillClock()
+
+    def work() -> None:
+        with Pulse(clock, stall_s=10.0) as pulse:
+            clock.seconds += 9
+            pulse.waiting()
+            clock.seconds += 9
+            reached.wait(WAIT_S)
+
+    attempt, reached = reaching(3)
+    in_activity(attempt, work)
+    assert reached.is_set()
+
+
+def test_whoever_waits_learns_from_any_thread_that_the_activity_shall_stop() -> None:
+    attempt = Attempt()
+
+    def work() -> None:
+        with Pulse(StillClock()) as pulse:
+            attempt.environment.cancel()
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(pulse.waiting).result()
+
+    with pytest.raises(OperationCancelled):
+        in_activity(attempt, work)

@@ -61,7 +61,7 @@ def test_counters_that_the_file_keeps_are_not_added_a_second_time() -> None:
 
 def test_the_seconds_of_each_stage_add_up_over_attempts() -> None:
     busy = Tally(StillClock(), SUBJECT, previous(), 300).busy(StageTimes(source_s=1.5, encode_s=0.25))
-    assert busy == {"source": 3.5, "digest": 0.0, "encode": 0.25, "target": 0.0, "commit_wait": 0.0}
+    assert busy == {"source": 3.5, "digest": 0.0, "encode": 0.25, "target": 0.0, "commit_wait": 0.0, "throttled": 0.0}
 
 
 def test_the_rate_is_that_of_the_last_seconds_and_of_this_attempt_alone() -> None:

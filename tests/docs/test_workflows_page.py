@@ -32,6 +32,7 @@ TIMES: dict[str, Callable[[], ActivityConfig]] = {
     "workflows.options.transfer": lambda: options.transfer("queue", "summary", 0),
     "workflows.options.verification": lambda: options.verification("queue", "summary"),
     "workflows.options.undo": lambda: options.undo("queue", "summary"),
+    "workflows.options.removal": lambda: options.removal("queue", "summary"),
     "workflows.options.record": lambda: options.record("queue", "summary", options.RECORD_PATIENCE),
 }
 

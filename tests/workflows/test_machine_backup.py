@@ -10,6 +10,7 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, Wor
 from temporalio.exceptions import CancelledError
 
 from activities.boundary import error_from_failure
+from activities.contracts import snapshot
 from holdfast.errors import (
     CatalogUnavailable,
     DataDamaged,
@@ -186,6 +187,26 @@ async def test_a_task_tells_over_which_way_its_disk_was_read(stage: Stage) -> No
     assert [task.detail for task in result.tasks] == [detail]
     assert world.tasks["web", "disk0"].detail == detail
     assert (result.outcome, result.notes) == (Outcome.SUCCESS, ())
+
+
+async def test_a_task_tells_that_its_copy_was_slowed_down_which_is_no_warning(stage: Stage) -> None:
+    world = World()
+    usual = world.answers["transfer.copy_disk"]
+    slowed = "slowed down from 12:00:00 UTC to its end"
+    world.answers["transfer.copy_disk"] = lambda request: msgspec.structs.replace(usual(request), slowed=slowed)
+    result = await succeed(stage, world)
+    assert [task.detail for task in result.tasks] == [f"full: no earlier point of this disk; {slowed}"]
+    assert (result.outcome, result.notes) == (Outcome.SUCCESS, ())
+
+
+async def test_the_details_tell_that_the_removal_of_the_snapshot_waited(stage: Stage) -> None:
+    world = World()
+    waited = snapshot.SnapshotRemoved(removed=1, waited_s=61.0, waited_for="datastore ds1 is slow")
+    world.answers["snapshot.remove"] = lambda _: waited
+    async with stage.playing(world):
+        handle = await stage.start(MachineBackup.run, request_for(stage, world))
+        assert (await handle.result()).outcome is Outcome.SUCCESS
+        assert "datastore ds1 is slow" in await details(handle)
 
 
 async def test_a_guest_that_does_not_come_to_rest_fails_the_machine_at_once(stage: Stage) -> None:

@@ -10,6 +10,7 @@ import msgspec
 from holdfast.clock import Clock
 from holdfast.errors import QuiesceFailed, RequestInvalid, SnapshotNotFound
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
+from holdfast.model.latency import DatastoreLatency
 from holdfast.model.machine import (
     ANYWHERE,
     AS_IT_IS,
@@ -165,6 +166,11 @@ class LocalProvider:
         except SnapshotNotFound:
             self._root.check()
             raise
+
+    def disk_latency(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> DatastoreLatency | None:
+        """Return None: nobody measures a folder."""
+        del machine_id, snapshot_id, key
+        return None
 
     def reset_tracking(self, machine_id: MachineId) -> None:
         """Forget what is known of changes of the machine's disks."""

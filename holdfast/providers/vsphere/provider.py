@@ -10,6 +10,7 @@ from pyVmomi import vim
 from holdfast.clock import Clock
 from holdfast.errors import ChangeTrackingLost, DiskNotFound, MachineNotFound, RequestInvalid, SnapshotNotFound
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
+from holdfast.model.latency import DatastoreLatency
 from holdfast.model.machine import (
     ANYWHERE,
     AS_IT_IS,
@@ -32,6 +33,7 @@ from holdfast.providers.vsphere.guards import GuardRules
 from holdfast.providers.vsphere.hot_add import HotAdd
 from holdfast.providers.vsphere.in_place import InPlaceTargets
 from holdfast.providers.vsphere.inventory import VSphereInventory
+from holdfast.providers.vsphere.latency import LatencyMeter
 from holdfast.providers.vsphere.names import plain_name
 from holdfast.providers.vsphere.network_disk import NetworkDisks
 from holdfast.providers.vsphere.open_snapshots import machines_with_ours
@@ -156,6 +158,14 @@ class VSphereProvider:
             raise ChangeTrackingLost(f"disk {key} of machine {machine_id}: {reason}")
         return changed_areas(disk, since)
 
+    def disk_latency(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> DatastoreLatency | None:
+        """Return how busy the datastore of a frozen disk is; None where latency is not controlled."""
+        if self._settings.latency.is_off:
+            return None
+        parts = self._open
+        disk = self._frozen(parts, machine_id, snapshot_id, key, with_files=False)
+        return next(iter(parts.meter.of([disk.facts.datastore])), None)
+
     def reset_tracking(self, machine_id: MachineId) -> None:
         """Switch change tracking off and on again."""
         self._open.keeper.reset_tracking(machine_id)
@@ -231,7 +241,8 @@ class _Parts:
             is_foreign_refused=settings.is_foreign_refused,
         )
         rules = SnapshotRules(guards=guards, change_tracking=settings.change_tracking)
-        self.keeper = SnapshotKeeper(self.connection, self.inventory, clock, rules)
+        self.meter = LatencyMeter(self.connection, clock, settings.latency)
+        self.keeper = SnapshotKeeper(self.connection, self.inventory, clock, rules, self.meter)
         self.targets = TargetStore(self.connection, self.inventory, clock)
         self.in_place = InPlaceTargets(self.connection, self.inventory, clock, self.keeper)
         network = NetworkDisks(settings, clock)

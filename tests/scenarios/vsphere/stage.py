@@ -38,8 +38,9 @@ from workflows.queues import machine_backup_id
 
 VAULT, PROXY = RepositoryName("vault"), "proxy-a"
 ANY, DIRECT, NETWORK, HTTPS = (ProviderName(name) for name in ("any", "direct", "network", "https"))
-LIMITED, STRANGER = ProviderName("limited"), ProviderName("stranger")
-"""The same vCenter: every way to read is allowed, or one alone; as an account that may little, or that is refused."""
+LIMITED, STRANGER, SPARED = ProviderName("limited"), ProviderName("stranger"), ProviderName("spared")
+"""The same vCenter: every way to read is allowed, or one alone; as an account that may little, or that is refused; with
+limits of latency, over one way."""
 LIMITED_USER, LIMITED_PASSWORD = "backup@vsphere.local", "little"
 _WAYS = {
     ANY: tuple(TransportMode),
@@ -48,6 +49,7 @@ _WAYS = {
     HTTPS: (TransportMode.HTTPS,),
     LIMITED: tuple(TransportMode),
     STRANGER: tuple(TransportMode),
+    SPARED: (TransportMode.HTTPS,),
 }
 _OURS = "Made by Holdfast"
 _STAGING = "holdfast-restore-"
@@ -133,8 +135,14 @@ class Stage:
         return control(self.address, method, path, body)
 
     def heal(self) -> None:
-        """Take back every fault."""
+        """Take back every fault, and make the datastores fast."""
         self.control("DELETE", "/faults")
+        self.control("DELETE", "/latency")
+
+    def answer_in(self, machine: Machine, latency_ms: int) -> None:
+        """Let hosts measure a latency of the datastore of a machine from now on."""
+        [store] = self.vm(machine).datastore
+        self.control("POST", "/latency", {"datastore": store.name, "read_ms": latency_ms, "write_ms": 1})
 
     def expire_sessions(self) -> None:
         self.control("POST", "/sessions/expire")
@@ -379,6 +387,9 @@ def _provider(name: ProviderName, address: VCenterAddress, mounts: dict[str, Pat
         nbdkit_plugin=PLUGIN,
         # The lab's datastores are on the disk of this host, however full that is.
         free_space_min_percent=0,
+        latency_start_max_ms=20 if name == SPARED else 0,
+        latency_slow_from_ms=30 if name == SPARED else 0,
+        latency_sample_s=1,
     )
 
 
