@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from pyVmomi import vim
 
+from holdfast.errors import DiskNotFound
 from holdfast.model.ids import DiskKey
 from holdfast.providers.vsphere.disk_rules import DiskFacts, Mapping
 
@@ -24,6 +25,17 @@ def disks_of(devices: Iterable[Any]) -> Iterator[DiskFacts]:
 def disk_key(device: Any) -> DiskKey:
     """Return the key of a disk."""
     return DiskKey(str(device.key))
+
+
+def place_of(devices: Iterable[Any], key: DiskKey) -> str:
+    """Return the place of a disk as leases name it, such as ``ParaVirtualSCSIController0:3``. Raises `DiskNotFound`."""
+    by_key = {device.key: device for device in devices}
+    disk = by_key.get(int(key))
+    controller = None if disk is None else by_key.get(disk.controllerKey)
+    if disk is None or controller is None:
+        raise DiskNotFound(f"there is no disk {key} with a controller")
+    kind = type(controller).__name__.rpartition(".")[2]
+    return f"{kind}{controller.busNumber}:{disk.unitNumber}"
 
 
 def _facts(disk: Any, shared_buses: set[int]) -> DiskFacts:

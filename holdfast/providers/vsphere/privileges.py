@@ -18,6 +18,7 @@ class Feature(StrEnum):
     RESTORE_NEW = "restore to a new machine"
     RESTORE_REPLACE = "restore over a machine"
     HOT_ADD = "hot-add, on the machine that is the proxy"
+    LEASE = "leases"
 
 
 class Place(StrEnum):
@@ -121,6 +122,7 @@ _LINES: Final[tuple[tuple[Feature, Place, tuple[tuple[str, str], ...]], ...]] = 
             (f"{_WORDS}Config.RemoveDisk", "detach them"),
         ),
     ),
+    (Feature.LEASE, Place.MACHINE, (("VApp.Export", "read disks as streams, where no better way works"),)),
 )
 
 LEAST_ROLE: Final[tuple[Privilege, ...]] = tuple(

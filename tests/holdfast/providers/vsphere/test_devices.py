@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from pyVmomi import vim
 
-from holdfast.providers.vsphere.devices import disk_key, disks_of
+from holdfast.errors import DiskNotFound
+from holdfast.model.ids import DiskKey
+from holdfast.providers.vsphere.devices import disk_key, disks_of, place_of
 from holdfast.providers.vsphere.disk_rules import Mapping, reason_to_skip
 
 DEVICE = vim.vm.device
@@ -80,3 +82,16 @@ def test_a_child_and_its_change_id_are_seen() -> None:
 def test_sizes_are_plain_numbers_that_can_be_written_down() -> None:
     [facts] = disks_of([disk(FLAT(**PLAIN))])
     assert type(facts.size_bytes) is int
+
+
+def test_the_place_of_a_disk_is_its_controller_and_its_number_there() -> None:
+    second = DEVICE.VirtualLsiLogicController(key=1001, busNumber=1, sharedBus="noSharing")
+    devices = [controller("noSharing"), second, disk(FLAT(**PLAIN)), disk(FLAT(**PLAIN), 2019, 1001, 3)]
+    assert place_of(devices, DiskKey("2000")) == "ParaVirtualSCSIController0:0"
+    assert place_of(devices, DiskKey("2019")) == "VirtualLsiLogicController1:3"
+
+
+def test_a_disk_without_a_controller_has_no_place() -> None:
+    for devices in ([], [disk(FLAT(**PLAIN))]):
+        with pytest.raises(DiskNotFound, match="no disk 2000 with a controller"):
+            place_of(devices, DiskKey("2000"))
