@@ -37,7 +37,7 @@ from workflows.messages import BackupOptions, BackupRequest, RestoreRequest, Ses
 from workflows.queues import machine_backup_id
 
 VAULT, PROXY = RepositoryName("vault"), "proxy-a"
-ANY, DIRECT, NETWORK, HTTPS = (ProviderName(name) for name in ("any", "direct", "network", "https"))
+ANY, DIRECT, NETWORK, HTTPS, LEASE = (ProviderName(name) for name in ("any", "direct", "network", "https", "lease"))
 LIMITED, STRANGER = ProviderName("limited"), ProviderName("stranger")
 """The same vCenter: every way to read is allowed, or one alone; as an account that may little, or that is refused."""
 LIMITED_USER, LIMITED_PASSWORD = "backup@vsphere.local", "little"
@@ -46,6 +46,7 @@ _WAYS = {
     DIRECT: (TransportMode.DIRECT,),
     NETWORK: (TransportMode.NETWORK,),
     HTTPS: (TransportMode.HTTPS,),
+    LEASE: (TransportMode.LEASE,),
     LIMITED: tuple(TransportMode),
     STRANGER: tuple(TransportMode),
 }
@@ -131,6 +132,13 @@ class Stage:
 
     def control(self, method: str, path: str, body: object = None) -> Any:
         return control(self.address, method, path, body)
+
+    def leases(self) -> int:
+        """Return how many leases are open."""
+        return len(self.control("GET", "/leases"))
+
+    def time_leases_out(self) -> None:
+        self.control("DELETE", "/leases")
 
     def heal(self) -> None:
         """Take back every fault."""
