@@ -17,6 +17,7 @@ from holdfast.clock import SystemClock
 from holdfast.model.plan import TransportMode
 from holdfast.providers.ports import SourceDisk
 from holdfast.providers.vsphere.folder_disk import FolderDisk
+from holdfast.providers.vsphere.lease import DiskPlace
 from holdfast.providers.vsphere.lease_disk import LeaseDisk
 from holdfast.providers.vsphere.network_disk import NetworkDisk
 from holdfast.providers.vsphere.provider import VSphereProvider
@@ -112,7 +113,7 @@ def _plain_client(bench: VSphereBench, provider: VSphereProvider, disk: SourceDi
     site = address.url.removesuffix("/sdk")
     if isinstance(disk, LeaseDisk):
         [shared] = provider._open.leases._shared.values()
-        url = site + shared.address(_PLACE).path
+        url = site + shared.address(DiskPlace(name=_PLACE, among=frozenset({_PLACE}))).path
     else:
         assert isinstance(disk, FolderDisk)
         url = site + disk._file.url

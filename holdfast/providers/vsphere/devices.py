@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from pyVmomi import vim
 
-from holdfast.errors import DiskNotFound
 from holdfast.model.ids import DiskKey
 from holdfast.providers.vsphere.disk_rules import DiskFacts, Mapping
 
@@ -27,15 +26,16 @@ def disk_key(device: Any) -> DiskKey:
     return DiskKey(str(device.key))
 
 
-def place_of(devices: Iterable[Any], key: DiskKey) -> str:
-    """Return the place of a disk as leases name it, such as ``ParaVirtualSCSIController0:3``. Raises `DiskNotFound`."""
+def places_of(devices: Iterable[Any]) -> dict[DiskKey, str]:
+    """Return the places of all disks as leases name them, such as ``ParaVirtualSCSIController0:3``."""
     by_key = {device.key: device for device in devices}
-    disk = by_key.get(int(key))
-    controller = None if disk is None else by_key.get(disk.controllerKey)
-    if disk is None or controller is None:
-        raise DiskNotFound(f"there is no disk {key} with a controller")
-    kind = type(controller).__name__.rpartition(".")[2]
-    return f"{kind}{controller.busNumber}:{disk.unitNumber}"
+    places = {}
+    for disk in by_key.values():
+        controller = by_key.get(disk.controllerKey)
+        if isinstance(disk, vim.vm.device.VirtualDisk) and controller is not None:
+            kind = type(controller).__name__.rpartition(".")[2]
+            places[disk_key(disk)] = f"{kind}{controller.busNumber}:{disk.unitNumber}"
+    return places
 
 
 def _facts(disk: Any, shared_buses: set[int]) -> DiskFacts:

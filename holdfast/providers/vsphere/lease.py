@@ -22,11 +22,22 @@ from holdfast.providers.vsphere.properties import read
 
 BEAT_S: Final = 30.0
 """How often the vCenter hears that a lease is in use. It wants to at least every few minutes."""
+_BEATS_MIN: Final = 4
+"""In the time after which a lease ends."""
 _PATIENCE_S: Final = 120.0
 _PAUSE_S: Final = 0.1
 _ANY_HOST: Final = "*"
 _HTTPS: Final = 443
 _BUSY: Final = (vim.fault.TaskInProgress, vim.fault.InvalidState, vim.fault.FileLocked)
+
+
+class DiskPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """By what a lease knows a disk."""
+
+    name: str
+    """Its controller and its number there, such as ``ParaVirtualSCSIController0:0``."""
+    among: frozenset[str]
+    """The places of all disks of the machine. A lease that names others counts otherwise, and is not believed."""
 
 
 class DiskAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +57,6 @@ class Lease:
         """Wait until the disks can be read. Raises `DiskReadFailed` while another export of the machine goes on."""
         self._connection = connection
         self._what = f"leasing the disks of snapshot {snapshot._moId}"
-        self._beat_s = beat_s
         self._ended = threading.Event()
         self.percent = 0
         """How far the reader is; the vCenter shows it at the task."""
@@ -56,16 +66,20 @@ class Lease:
         except BaseException:
             self._abort()
             raise
+        self._beat_s = min(beat_s, max((self._info.leaseTimeout or 0) / _BEATS_MIN, 1.0))
         self._keeper = threading.Thread(target=self._keep_alive, name="vsphere-lease", daemon=True)
         self._keeper.start()
 
-    def address(self, place: str) -> DiskAddress:
-        """Return where the disk at a place such as ``ParaVirtualSCSIController0:0`` is. Raises `DiskReadFailed`."""
-        found = [one for one in self._info.deviceUrl or () if str(one.key).rpartition("/")[2] == place]
-        if len(found) != 1:
-            keys = ", ".join(str(one.key) for one in self._info.deviceUrl or ())
-            raise DiskReadFailed(f"{self._what}: no disk at {place} among {keys or 'nothing'}")
-        return address_of(found[0], self._connection.endpoint.host, self._connection.endpoint.port)
+    def address(self, place: DiskPlace) -> DiskAddress:
+        """Return where a disk is fetched. Raises `DiskReadFailed` when that is not beyond doubt."""
+        devices = [one for one in self._info.deviceUrl or () if one.disk]
+        found = {str(one.key).rpartition("/")[2]: one for one in devices}
+        if place.name not in found or len(found) != len(devices) or not place.among >= found.keys():
+            raise DiskReadFailed(
+                f"{self._what}: no disk is known to be at {place.name}: "
+                f"the machine has {', '.join(sorted(place.among))}, the lease {', '.join(found) or 'nothing'}"
+            )
+        return address_of(found[place.name], self._connection.endpoint.host, self._connection.endpoint.port)
 
     def is_alive(self) -> bool:
         """Return whether the vCenter still knows the lease and lets it be used."""
@@ -155,8 +169,8 @@ class SharedLease:
         self._has_failed = False
         self.users = 0
 
-    def address(self, place: str) -> DiskAddress:
-        """Return where the disk at a place is fetched now. Raises what `Lease` raises."""
+    def address(self, place: DiskPlace) -> DiskAddress:
+        """Return where a disk is fetched now. Raises what `Lease` raises."""
         with self._lock:
             if self._lease is not None and not self._lease.is_alive():
                 self._drop(is_good=False)

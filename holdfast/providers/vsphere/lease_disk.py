@@ -20,8 +20,8 @@ from holdfast.model.spans import Span
 from holdfast.providers.ports import SourceDisk
 from holdfast.providers.vsphere.changes import FrozenDiskInVSphere
 from holdfast.providers.vsphere.connection import Connection
-from holdfast.providers.vsphere.devices import place_of
-from holdfast.providers.vsphere.lease import Leases
+from holdfast.providers.vsphere.devices import places_of
+from holdfast.providers.vsphere.lease import DiskPlace, Leases
 from holdfast.providers.vsphere.lease_stream import LeaseStream
 from holdfast.providers.vsphere.properties import read
 
@@ -278,7 +278,10 @@ class LeaseDisks:
     def open(self, disk: FrozenDiskInVSphere, transport: Transport, allocated: _Allocated) -> SourceDisk:
         """Open a frozen disk for reading. Raises `DiskReadFailed` while somebody else exports the machine."""
         facts, connection = disk.facts, self._connection
-        place = place_of(read(connection, disk.snapshot, _DEVICES).get(_DEVICES) or (), facts.key)
+        places = places_of(read(connection, disk.snapshot, _DEVICES).get(_DEVICES) or ())
+        if facts.key not in places:
+            raise DiskReadFailed(f"disk {facts.key} ({facts.label}) has no controller")
+        place = DiskPlace(name=places[facts.key], among=frozenset(places.values()))
         shared = self._leases.borrow(disk.snapshot)
 
         def end(is_good: bool) -> None:  # noqa: FBT001 # the one word there is

@@ -5,9 +5,7 @@ from typing import Any
 import pytest
 from pyVmomi import vim
 
-from holdfast.errors import DiskNotFound
-from holdfast.model.ids import DiskKey
-from holdfast.providers.vsphere.devices import disk_key, disks_of, place_of
+from holdfast.providers.vsphere.devices import disk_key, disks_of, places_of
 from holdfast.providers.vsphere.disk_rules import Mapping, reason_to_skip
 
 DEVICE = vim.vm.device
@@ -86,12 +84,6 @@ def test_sizes_are_plain_numbers_that_can_be_written_down() -> None:
 
 def test_the_place_of_a_disk_is_its_controller_and_its_number_there() -> None:
     second = DEVICE.VirtualLsiLogicController(key=1001, busNumber=1, sharedBus="noSharing")
-    devices = [controller("noSharing"), second, disk(FLAT(**PLAIN)), disk(FLAT(**PLAIN), 2019, 1001, 3)]
-    assert place_of(devices, DiskKey("2000")) == "ParaVirtualSCSIController0:0"
-    assert place_of(devices, DiskKey("2019")) == "VirtualLsiLogicController1:3"
-
-
-def test_a_disk_without_a_controller_has_no_place() -> None:
-    for devices in ([], [disk(FLAT(**PLAIN))]):
-        with pytest.raises(DiskNotFound, match="no disk 2000 with a controller"):
-            place_of(devices, DiskKey("2000"))
+    lost = disk(FLAT(**PLAIN), 2100, 1002)
+    devices = [controller("noSharing"), second, disk(FLAT(**PLAIN)), disk(FLAT(**PLAIN), 2019, 1001, 3), lost]
+    assert places_of(devices) == {"2000": "ParaVirtualSCSIController0:0", "2019": "VirtualLsiLogicController1:3"}

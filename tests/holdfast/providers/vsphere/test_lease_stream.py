@@ -8,7 +8,7 @@ import pytest
 from holdfast.clock import SystemClock
 from holdfast.errors import DiskReadFailed
 from holdfast.providers.vsphere.connection import Connection
-from holdfast.providers.vsphere.lease import DiskAddress, Lease
+from holdfast.providers.vsphere.lease import DiskAddress, DiskPlace, Lease
 from holdfast.providers.vsphere.lease_stream import LeaseStream
 from tests.holdfast.providers.vsphere.bench import VSphereBench
 from tests.lab.vcenter.client import vim
@@ -16,6 +16,7 @@ from tests.lab.vcenter.client import vim
 pytestmark = pytest.mark.vsphere
 
 MIB = 1 << 20
+PLACE = "ParaVirtualSCSIController0:0"
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def address(bench: VSphereBench, connection: Connection) -> Iterator[DiskAddress
     bench.write_live(machine.machine_id, machine.disks[0].key, MIB + 7, b"hello")
     taken = bench.client.snapshot(bench.vm(machine.machine_id))
     lease = Lease(connection, SystemClock(), connection.reference(vim.vm.Snapshot, taken._moId))
-    yield lease.address("ParaVirtualSCSIController0:0")
+    yield lease.address(DiskPlace(name=PLACE, among=frozenset({PLACE})))
     lease.end(is_good=True)
 
 
