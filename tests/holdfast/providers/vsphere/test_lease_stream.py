@@ -26,7 +26,7 @@ def connection(bench: VSphereBench) -> Iterator[Connection]:
 
 
 @pytest.fixture
-def address(bench: VSphereBench, connection: Connection) -> Iterator[DiskAddress]:
+def leased(bench: VSphereBench, connection: Connection) -> Iterator[DiskAddress]:
     machine = bench.make_machine("streamed", [2 * MIB])
     bench.write_live(machine.machine_id, machine.disks[0].key, MIB + 7, b"hello")
     taken = bench.client.snapshot(bench.vm(machine.machine_id))
@@ -35,8 +35,8 @@ def address(bench: VSphereBench, connection: Connection) -> Iterator[DiskAddress
     lease.end(is_good=True)
 
 
-def test_grains_come_and_then_the_end(connection: Connection, address: DiskAddress) -> None:
-    stream = LeaseStream(connection, address)
+def test_grains_come_and_then_the_end(connection: Connection, leased: DiskAddress) -> None:
+    stream = LeaseStream(connection, leased)
     assert (stream.capacity_bytes, stream.known_end) == (None, 0)
     grains = []
     while stream.known_end < 2 * MIB:
@@ -49,21 +49,21 @@ def test_grains_come_and_then_the_end(connection: Connection, address: DiskAddre
     stream.close()
 
 
-def test_a_line_that_breaks_is_an_error(bench: VSphereBench, connection: Connection, address: DiskAddress) -> None:
+def test_a_line_that_breaks_is_an_error(bench: VSphereBench, connection: Connection, leased: DiskAddress) -> None:
     for after in (0, 600):
         rule = {"method": "nfc:GET", "action": "drop", "times": 1, "after_bytes": after}
         bench.client.control("POST", "/faults", rule)
         with pytest.raises(DiskReadFailed) as caught:
-            read_all(LeaseStream(connection, address))
+            read_all(LeaseStream(connection, leased))
         assert caught.value.retryable
 
 
-def test_what_is_no_stream_is_an_error(bench: VSphereBench, connection: Connection, address: DiskAddress) -> None:
-    elsewhere = msgspec.structs.replace(address, path="/nfc/lease-0/disk-0.vmdk")
+def test_what_is_no_stream_is_an_error(bench: VSphereBench, connection: Connection, leased: DiskAddress) -> None:
+    elsewhere = msgspec.structs.replace(leased, path="/nfc/lease-0/disk-0.vmdk")
     with pytest.raises(DiskReadFailed, match="answers 404"):
         LeaseStream(connection, elsewhere)
-    page = msgspec.structs.replace(address, path="/sdk/vimServiceVersions.xml")
-    with pytest.raises(DiskReadFailed, match="the magic number is missing"):
+    page = msgspec.structs.replace(leased, path="/sdk/vimServiceVersions.xml")
+    with pytest.raises(DiskReadFailed, match="ends in its middle"):
         read_all(LeaseStream(connection, page))
 
 
