@@ -57,6 +57,7 @@ class TransferActivities:
             pulse = stack.enter_context(Pulse(self._clock, cursor=previous, stall_s=STALL_S))
             provider = self._providers(request.provider)
             reader = stack.enter_context(provider.open_disk(request.machine_id, request.snapshot_id, request.disk))
+            pulse.watch(reader)
             writer, parent = self._open_point(request, stack)
             frozen = _frozen_disk(writer, request, reader)
             sink = open_disk(writer, request.point.number, request.disk, parent)

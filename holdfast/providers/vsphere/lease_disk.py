@@ -87,6 +87,9 @@ class Window:
         """What no grain holds from here on to the known end is zeros."""
         self._known_end = 0
         self._passes = 0
+        self._stop: HoldfastError | None = None
+        self.pieces_received = 0
+        """How many pieces of the stream came; all passes count."""
         self._breaks_in_a_row = self._breaks = 0
         self._stream: GrainStream | None = begin()
 
@@ -112,6 +115,10 @@ class Window:
             self._note_break(error)
             self._forget()
 
+    def stop_waiting(self, error: HoldfastError) -> None:
+        """Let who waits for the stream, or will, raise an error. The lock is not taken: they hold it."""
+        self._stop = error
+
     def close(self) -> None:
         """Hang up. Idempotent."""
         with self._lock:
@@ -135,9 +142,12 @@ class Window:
 
     def _go_on(self) -> None:
         """Take what the stream sends next; begin it anew when it breaks."""
+        if self._stop is not None:
+            raise self._stop
         try:
             stream = self._opened()
             grains = stream.more()
+            self.pieces_received += 1
         except HoldfastError as error:
             self._note_break(error)
             self._hang_up()
@@ -184,7 +194,10 @@ class Window:
 
 
 class LeaseDisk:
-    """Satisfies `holdfast.providers.ports.SourceDisk`. ``end`` hears, once, whether every read was good."""
+    """Satisfies `SourceDisk` and `StreamedDisk` of `holdfast.providers.ports`.
+
+    ``end`` hears, once, whether every read was good.
+    """
 
     def __init__(
         self, window: Window, transport: Transport, allocated: _Allocated, end: Callable[[bool], None]
@@ -205,6 +218,15 @@ class LeaseDisk:
     def passes(self) -> int:
         """Return how often readers made the stream begin anew."""
         return self._window.passes
+
+    @property
+    def pieces_received(self) -> int:
+        """How many pieces of the stream came so far; it grows while a read waits."""
+        return self._window.pieces_received
+
+    def stop_waiting(self, error: HoldfastError) -> None:
+        """Let reads that wait, and all later ones, raise an error."""
+        self._window.stop_waiting(error)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill ``buffer`` from ``offset``; all of it or `DiskReadFailed`."""

@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from holdfast.clock import SystemClock
-from holdfast.errors import DiskReadFailed, SnapshotFailed
+from holdfast.errors import DiskReadFailed, OperationCancelled, SnapshotFailed
 from holdfast.formats.stream_vmdk import Grain, StreamDecoder
 from holdfast.formats.stream_vmdk_writer import encode_stream
 from holdfast.model.plan import Transport, TransportMode
 from holdfast.model.spans import Span
+from holdfast.providers.ports import StreamedDisk
 from holdfast.providers.vsphere import lease_disk
 from holdfast.providers.vsphere.lease_disk import BREAKS_MAX, KEPT_MAX, PASSES_MAX, LeaseDisk, Window
 from holdfast.providers.vsphere.provider import VSphereProvider
@@ -183,6 +184,21 @@ def test_a_stream_that_ends_early_never_reads_as_zeros(share: float, seed: int) 
     assert read(LeaseDisk(window, WAY, lambda: iter(()), lambda _: None), size - 512, 512) == disk[-512:]
     with pytest.raises(DiskReadFailed, match="ends in its middle"):
         window_of(cut, size=size)[0].grains(Span(0, size))
+
+
+def test_who_waits_for_a_stream_can_be_stopped(seed: int) -> None:
+    size = 30 * MIB
+    _, stream = noise(size, seed)
+    window, told = window_of(stream, size=size)
+    opened = LeaseDisk(window, WAY, lambda: iter(()), lambda _: None)
+    assert isinstance(opened, StreamedDisk)
+    asked = OperationCancelled("the session was cancelled")
+    # From within the wait, as another thread would.
+    window._tell = lambda percent: opened.stop_waiting(asked) if percent > 30 else told.append(percent)
+    with pytest.raises(OperationCancelled, match="cancelled"):
+        read(opened, size - MIB, MIB)
+    assert 0 < opened.pieces_received < 10
+    assert max(told) <= 30
 
 
 def test_a_stream_of_another_size_is_refused(seed: int) -> None:
