@@ -12,7 +12,6 @@ from holdfast.errors import DiskReadFailed, HoldfastError, ProviderUnavailable
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.lease import DiskPlace, Lease, Leases, address_of
 from tests.holdfast.providers.vsphere.bench import VSphereBench
-from tests.holdfast.providers.vsphere.conftest import SteppingClock
 from tests.lab.vcenter.client import vim
 
 pytestmark = pytest.mark.vsphere
@@ -101,7 +100,7 @@ def test_a_lease_whose_readiness_cannot_be_learnt_is_given_up(
 def test_a_refused_lease_names_the_fault(bench: VSphereBench, connection: Connection, snapshot: Any) -> None:
     bench.client.control("POST", "/faults", {"method": "ExportSnapshot", "action": "fail", "fault": "NotSupported"})
     with pytest.raises(HoldfastError, match=r"leasing the disks of snapshot snapshot-.*NotSupported"):
-        Lease(connection, SteppingClock(1.0), snapshot)
+        Lease(connection, SystemClock(), snapshot)
 
 
 def test_users_of_a_snapshot_share_one_lease_and_the_last_ends_it(
