@@ -78,7 +78,11 @@ class Window:
         self._tell = tell
         self.name = name
         self.size_bytes = size_bytes
-        self._lock = threading.Lock()
+        self._turn = threading.Condition()
+        """Its lock is held for moments only, never while the stream is waited for."""
+        self._waiting: list[int] = []
+        """Where the reads begin that are under way."""
+        self._is_fetching = False
         self._kept: dict[int, Grain] = {}
         """By offset, in the order of the disk."""
         self._grain_size = 1 << 20
@@ -100,30 +104,55 @@ class Window:
 
     def grains(self, span: Span) -> list[Grain]:
         """Return the grains of a span of the disk, once they have come. Raises `DiskReadFailed`."""
-        with self._lock:
-            if span.start < self._kept_from:
-                self._start_over()
-            while self._known_end < span.end:
+        with self._turn:
+            self._waiting.append(span.start)
+        try:
+            while (found := self._found(span)) is None:
                 self._go_on()
-            first = span.start - span.start % self._grain_size
-            offsets = range(first, span.end, self._grain_size)
-            return [self._kept[offset] for offset in offsets if offset in self._kept]
+            return found
+        finally:
+            with self._turn:
+                self._waiting.remove(span.start)
+                self._turn.notify_all()
+
+    def _found(self, span: Span) -> list[Grain] | None:
+        """Return the grains of a span, or None when it is the caller's turn to take what the stream sends next.
+
+        It is the turn of the read that is furthest behind. A fast reader would else pull the stream away from a slow
+        one, which then made it begin anew.
+        """
+        with self._turn:
+            while True:
+                if self._stop is not None:
+                    raise self._stop
+                if span.start < self._kept_from and not self._is_fetching:
+                    self._start_over()
+                if self._kept_from <= span.start and span.end <= self._known_end:
+                    first = span.start - span.start % self._grain_size
+                    offsets = range(first, span.end, self._grain_size)
+                    return [self._kept[offset] for offset in offsets if offset in self._kept]
+                if not self._is_fetching and span.start <= min(self._waiting):
+                    self._is_fetching = True
+                    return None
+                self._turn.wait()
 
     def distrust(self, error: HoldfastError) -> None:
         """Forget everything because a grain that was given out is damaged. Raises `DiskReadFailed` after some times."""
-        with self._lock:
+        with self._turn:
+            self._turn.wait_for(lambda: not self._is_fetching)
             self._note_break(error)
             self._forget()
 
     def stop_waiting(self, error: HoldfastError) -> None:
-        """Let who waits for the stream, or will, raise an error. The lock is not taken: they hold it."""
-        self._stop = error
+        """Let who waits for the stream, or will, raise an error."""
+        with self._turn:
+            self._stop = error
+            self._turn.notify_all()
 
     def close(self) -> None:
-        """Hang up. Idempotent."""
-        with self._lock:
-            self._hang_up()
-            self._kept.clear()
+        """Hang up. Idempotent; no other call may be under way."""
+        self._hang_up()
+        self._kept.clear()
 
     def _start_over(self) -> None:
         self._passes += 1
@@ -142,27 +171,34 @@ class Window:
 
     def _go_on(self) -> None:
         """Take what the stream sends next; begin it anew when it breaks."""
-        if self._stop is not None:
-            raise self._stop
         try:
-            stream = self._opened()
-            grains = stream.more()
-            self.pieces_received += 1
-        except HoldfastError as error:
-            self._note_break(error)
-            self._hang_up()
-            return
+            try:
+                stream = self._opened()
+                grains = stream.more()
+            except HoldfastError as error:
+                self._hang_up()
+                self._note_break(error)
+                return
+            self._take(stream, grains)
+        finally:
+            with self._turn:
+                self._is_fetching = False
+                self._turn.notify_all()
+
+    def _take(self, stream: GrainStream, grains: list[Grain]) -> None:
         if stream.capacity_bytes not in {None, self.size_bytes}:
             raise DiskReadFailed(
                 f"reading {self.name}: the stream is of {stream.capacity_bytes} bytes, the disk has {self.size_bytes}"
             )
-        for grain in grains:
-            # The first grains of a stream that began anew are known.
-            if grain.offset >= self._known_end:
-                self._keep(grain)
-        if stream.known_end > self._known_end:
-            self._known_end, self._breaks_in_a_row = stream.known_end, 0
-            self._tell(self._known_end * _ALL // self.size_bytes)
+        with self._turn:
+            self.pieces_received += 1
+            for grain in grains:
+                # The first grains of a stream that began anew are known.
+                if grain.offset >= self._known_end:
+                    self._keep(grain)
+            if stream.known_end > self._known_end:
+                self._known_end, self._breaks_in_a_row = stream.known_end, 0
+                self._tell(self._known_end * _ALL // self.size_bytes)
 
     def _keep(self, grain: Grain) -> None:
         self._kept[grain.offset] = grain

@@ -18,11 +18,13 @@ from holdfast.model.spans import Span
 from holdfast.providers.ports import StreamedDisk
 from holdfast.providers.vsphere import lease_disk
 from holdfast.providers.vsphere.lease_disk import BREAKS_MAX, KEPT_MAX, PASSES_MAX, LeaseDisk, Window
+from holdfast.providers.vsphere.lease_stream import PIECE
 from holdfast.providers.vsphere.provider import VSphereProvider
 from tests.holdfast.providers.vsphere.bench import VSphereBench
 
 MIB = 1 << 20
 SIZES = [3 * MIB + 512, 40 * MIB]
+WAIT_S = 60
 WAY = Transport(mode=TransportMode.LEASE, reason="of a test")
 
 
@@ -94,7 +96,7 @@ def is_whole(disk: LeaseDisk, content: bytes, block: int = MIB) -> bool:
 class StoredStream:
     """The grains of a stream that lies here, in pieces."""
 
-    def __init__(self, stream: bytes, piece: int = 3 * MIB) -> None:
+    def __init__(self, stream: bytes, piece: int = PIECE) -> None:
         self._pieces = (stream[at : at + piece] for at in range(0, len(stream), piece))
         self._decoder = StreamDecoder()
 
@@ -140,6 +142,32 @@ def test_what_is_kept_is_bounded_and_progress_is_told(seed: int) -> None:
         assert sum(len(grain.packed) for grain in window._kept.values()) <= KEPT_MAX
     assert (told[-1], told) == (100, sorted(told))
     assert window.passes == 0
+
+
+def test_a_fast_reader_does_not_pull_the_stream_away_from_slow_ones(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease_disk, "KEPT_MAX", 2 * MIB)
+    size = 20 * MIB
+    disk, stream = noise(size, seed)
+    window, _ = window_of(stream, size=size)
+    opened = LeaseDisk(window, WAY, lambda: iter(()), lambda _: None)
+
+    def read_in_order() -> bool:
+        return all(read(opened, at, 65536) == disk[at : at + 65536] for at in range(0, size, 65536))
+
+    window._waiting.append(0)  # as if a slow reader were about to get its turn
+    with ThreadPoolExecutor(2) as threads:
+        ahead = threads.submit(read, opened, size - MIB, MIB)
+        try:
+            assert read(opened, 0, 65536) == disk[:65536]
+            assert not ahead.done()
+            assert window._known_end <= MIB
+        finally:
+            with window._turn:
+                window._waiting.remove(0)
+                window._turn.notify_all()
+        assert ahead.result(WAIT_S) == disk[size - MIB :]
+        assert threads.submit(read_in_order).result(WAIT_S)
+    assert opened.passes == 1
 
 
 def test_grains_of_a_few_bytes_are_not_kept_by_the_million(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +225,7 @@ def test_who_waits_for_a_stream_can_be_stopped(seed: int) -> None:
     window._tell = lambda percent: opened.stop_waiting(asked) if percent > 30 else told.append(percent)
     with pytest.raises(OperationCancelled, match="cancelled"):
         read(opened, size - MIB, MIB)
-    assert 0 < opened.pieces_received < 10
+    assert 0 < opened.pieces_received < 60
     assert max(told) <= 30
 
 
