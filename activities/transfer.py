@@ -59,6 +59,7 @@ class TransferActivities:
             provider = self._providers(request.provider)
             source = (request.machine_id, request.snapshot_id, request.disk)
             opened = stack.enter_context(provider.open_disk(*source))
+            pulse.watch(opened)
             brake = Brake(opened, lambda: provider.disk_latency(*source), pulse, self._clock)
             reader = brake.disk
             writer, parent = self._open_point(request, stack)

@@ -6,8 +6,9 @@ provider passes it.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from holdfast.errors import HoldfastError
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
 from holdfast.model.latency import DatastoreLatency
 from holdfast.model.machine import (
@@ -33,6 +34,20 @@ class SourceDisk(DiskReader, Protocol):
     @property
     def transport(self) -> Transport:
         """How it is read, and why so."""
+        ...
+
+
+@runtime_checkable
+class StreamedDisk(Protocol):
+    """A source disk that comes from its front to its end: a read far ahead waits while all before it comes."""
+
+    @property
+    def pieces_received(self) -> int:
+        """How many pieces came so far; it grows while a read waits."""
+        ...
+
+    def stop_waiting(self, error: HoldfastError) -> None:
+        """Let reads that wait, and all later ones, raise an error."""
         ...
 
 

@@ -35,6 +35,9 @@ type lab struct {
 	wrapped  map[ref][]*simulator.Registry // session registries that hold a wrapper of the object
 	wrapMu   sync.Mutex
 
+	leases   []*lease // those that have not ended
+	leasesMu sync.Mutex
+
 	disks    *diskGraph
 	tracks   *tracker
 	records  *recorder

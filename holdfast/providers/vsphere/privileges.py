@@ -19,6 +19,7 @@ class Feature(StrEnum):
     RESTORE_REPLACE = "restore over a machine"
     ROLLBACK = "quick rollback"
     HOT_ADD = "hot-add, on the machine that is the proxy"
+    LEASE = "leases"
 
 
 class Place(StrEnum):
@@ -135,6 +136,7 @@ _LINES: Final[tuple[tuple[Feature, Place, tuple[tuple[str, str], ...]], ...]] = 
             (f"{_WORDS}Config.RemoveDisk", "detach them"),
         ),
     ),
+    (Feature.LEASE, Place.MACHINE, (("VApp.Export", "read disks as streams, where no better way works"),)),
 )
 
 LEAST_ROLE: Final[tuple[Privilege, ...]] = tuple(

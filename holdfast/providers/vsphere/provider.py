@@ -34,6 +34,8 @@ from holdfast.providers.vsphere.hot_add import HotAdd
 from holdfast.providers.vsphere.in_place import InPlaceTargets
 from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.latency import LatencyMeter
+from holdfast.providers.vsphere.lease import Leases
+from holdfast.providers.vsphere.lease_disk import LeaseDisks
 from holdfast.providers.vsphere.names import plain_name
 from holdfast.providers.vsphere.network_disk import NetworkDisks
 from holdfast.providers.vsphere.open_snapshots import machines_with_ours
@@ -68,6 +70,7 @@ class VSphereProvider:
         with self._lock:
             parts, self._parts = self._parts, None
         if parts is not None:
+            parts.leases.close()
             parts.connection.close()
 
     def __enter__(self) -> Self:
@@ -248,7 +251,9 @@ class _Parts:
         network = NetworkDisks(settings, clock)
         self.hot_add = HotAdd(settings, self.connection, clock)
         self.writers = DiskWriters(settings, self.connection, network)
-        self.opener = DiskOpener(settings, Datacenters(self.connection), network, self.hot_add)
+        self.leases = Leases(self.connection, clock)
+        leased = LeaseDisks(self.connection, self.leases)
+        self.opener = DiskOpener(settings, Datacenters(self.connection), network, self.hot_add, leased)
 
     def store_of(self, target_id: TargetId) -> TargetStore | InPlaceTargets:
         """Return whose target it is."""

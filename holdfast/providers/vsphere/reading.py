@@ -17,6 +17,7 @@ from holdfast.providers.vsphere.changes import ALLOCATED, FrozenDiskInVSphere, c
 from holdfast.providers.vsphere.datacenters import Datacenters
 from holdfast.providers.vsphere.folder_disk import DatastoreFile, FlatFile, FolderDisk, locate
 from holdfast.providers.vsphere.hot_add import HotAdd
+from holdfast.providers.vsphere.lease_disk import LeaseDisks
 from holdfast.providers.vsphere.mounts import flat_path
 from holdfast.providers.vsphere.network_disk import NetworkDisks
 from holdfast.providers.vsphere.settings import VSphereSettings
@@ -29,17 +30,24 @@ class DiskOpener:
     """Opens the disks of snapshots."""
 
     def __init__(
-        self, settings: VSphereSettings, datacenters: Datacenters, network: NetworkDisks, hot_add: HotAdd
+        self,
+        settings: VSphereSettings,
+        datacenters: Datacenters,
+        network: NetworkDisks,
+        hot_add: HotAdd,
+        leases: LeaseDisks,
     ) -> None:
         self._settings = settings
         self._network = network
         self._hot_add = hot_add
+        self._leases = leases
         self._datacenters = datacenters
         self._openers: Final[dict[TransportMode, _Opener]] = {
             TransportMode.DIRECT: self._open_direct,
             TransportMode.HOT_ADD: self._hot_add.open,
             TransportMode.NETWORK: self._open_network,
             TransportMode.HTTPS: self._open_folder,
+            TransportMode.LEASE: self._open_leased,
         }
 
     def open(self, disk: FrozenDiskInVSphere) -> SourceDisk:
@@ -53,6 +61,7 @@ class DiskOpener:
             is_mounted=facts.datastore in self._settings.mounts,
             why_not_attached=self._why_not_attached(disk),
             is_child=facts.is_child,
+            is_encrypted=bool(facts.encryption_key),
         )
         found = candidates(place, self._settings.transports)
         failed: list[str] = []
@@ -89,6 +98,9 @@ class DiskOpener:
         return FolderDisk(
             connection, FlatFile(file=flat, size_bytes=facts.size_bytes), way, partial(allocated_areas, disk)
         )
+
+    def _open_leased(self, disk: FrozenDiskInVSphere, way: Transport) -> SourceDisk:
+        return self._leases.open(disk, way, partial(allocated_areas, disk))
 
     def _descriptor(self, disk: FrozenDiskInVSphere) -> tuple[DatastoreFile, bytes]:
         """Return the descriptor of a disk, looking its datacenter up anew when it is not where it was."""

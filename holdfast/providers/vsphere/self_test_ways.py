@@ -1,4 +1,4 @@
-"""The ways to read disks, tried without touching a machine: mounted datastores, nbdkit, the file server."""
+"""The ways to read disks, tried without touching a machine: mounted datastores, nbdkit, the file server, leases."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -52,6 +52,8 @@ def try_ways(
                 yield _try_network(settings)
             case TransportMode.HTTPS:
                 yield from _try_https(connection, settings, stores, samples)
+            case TransportMode.LEASE:
+                yield ok(check, "needs nothing here; a lease is of a snapshot, so `--machine` tries it")
 
 
 def _try_direct(settings: VSphereSettings, stores: Sequence[str], samples: Samples) -> Iterator[Finding]:

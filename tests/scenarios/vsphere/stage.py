@@ -37,7 +37,7 @@ from workflows.messages import BackupOptions, BackupRequest, RestoreRequest, Ses
 from workflows.queues import machine_backup_id
 
 VAULT, PROXY = RepositoryName("vault"), "proxy-a"
-ANY, DIRECT, NETWORK, HTTPS = (ProviderName(name) for name in ("any", "direct", "network", "https"))
+ANY, DIRECT, NETWORK, HTTPS, LEASE = (ProviderName(name) for name in ("any", "direct", "network", "https", "lease"))
 LIMITED, STRANGER, SPARED = ProviderName("limited"), ProviderName("stranger"), ProviderName("spared")
 """The same vCenter: every way to read is allowed, or one alone; as an account that may little, or that is refused; with
 limits of latency, over one way."""
@@ -47,6 +47,7 @@ _WAYS = {
     DIRECT: (TransportMode.DIRECT,),
     NETWORK: (TransportMode.NETWORK,),
     HTTPS: (TransportMode.HTTPS,),
+    LEASE: (TransportMode.LEASE,),
     LIMITED: tuple(TransportMode),
     STRANGER: tuple(TransportMode),
     SPARED: (TransportMode.HTTPS,),
@@ -133,6 +134,13 @@ class Stage:
 
     def control(self, method: str, path: str, body: object = None) -> Any:
         return control(self.address, method, path, body)
+
+    def leases(self) -> int:
+        """Return how many leases are open."""
+        return len(self.control("GET", "/leases"))
+
+    def time_leases_out(self) -> None:
+        self.control("DELETE", "/leases")
 
     def heal(self) -> None:
         """Take back every fault, and make the datastores fast."""
