@@ -75,16 +75,23 @@ class TransferActivities:
 
     def _run_copy(self, plan: ReadPlan, sink: DiskPointWriter, tally: Tally, pulse: Pulse) -> DiskCopied:
         options = msgspec.structs.replace(self._options, compression=plan.request.compression)
-        sink.detail = f"{plan.decision.mode}: {plan.decision.reason}"
         copy = DiskCopy(plan.reader, sink, sink.writer, self._clock, options)
-        figures = copy.run(plan.steps, lambda progress: pulse.beat(tally.cursor(progress)))
+
+        def report(progress: PipeProgress) -> None:
+            sink.detail = _detail(plan)  # which may be another one since the last chunk
+            pulse.beat(tally.cursor(progress))
+
+        sink.detail = _detail(plan)
+        figures = copy.run(plan.steps, report)
         return DiskCopied(
             disk=plan.request.disk,
             decision=plan.decision,
             figures=tally.figures(figures),
             busy=tally.busy(copy.progress().stages),
             transport=plan.reader.transport,
-            note="; ".join(filter(None, (plan.note, _passed_over(plan.reader.transport)))),
+            note="; ".join(
+                dict.fromkeys(filter(None, (plan.note, *plan.reader.remarks, _passed_over(plan.reader.transport))))
+            ),
         )
 
     def _open_point(self, request: CopyDisk, stack: ExitStack) -> tuple[ChainWriter, StoredDisk | None]:
@@ -145,6 +152,10 @@ class TransferActivities:
                 compared=request.compare,
                 busy=tally.busy(restore.progress().stages),
             )
+
+
+def _detail(plan: ReadPlan) -> str:
+    return f"{plan.decision.mode}: {plan.decision.reason}"
 
 
 def _passed_over(transport: Transport) -> str:

@@ -34,6 +34,11 @@ class SourceDisk(DiskReader, Protocol):
         """How it is read, and why so."""
         ...
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What the operator should know of how it was read; there may be more the longer it is read."""
+        ...
+
 
 class Inventory(Protocol):
     """Which machines there are."""
@@ -94,7 +99,8 @@ class Snapshots(Protocol):
         """Yield, sorted, every span that may differ between the state named by ``since`` and the snapshot.
 
         Bytes behind the end of a disk that was smaller then count as zeros. Raises `ChangeTrackingLost`, at the
-        call or at the first span, when that cannot be told; the caller then compares by digest.
+        call or while iterating, when that cannot be told, or not to the end; the caller then compares by digest what
+        it was not told of.
         """
         ...
 

@@ -4,7 +4,7 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -149,6 +149,7 @@ class FrozenDisk(_RawDisk):
 
     def __init__(self, path: Path, transport: Transport = _ON_THIS_HOST) -> None:
         self.transport = transport
+        self.remarks: Sequence[str] = ()
         try:
             super().__init__(path, os.O_RDONLY)
         except OSError as error:
