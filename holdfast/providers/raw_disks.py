@@ -172,9 +172,9 @@ class TargetDisk(_RawDisk):
     flush as a success; so every later call raises, and only what an earlier flush confirmed counts.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, flags: int = 0) -> None:
         try:
-            super().__init__(path, os.O_RDWR)
+            super().__init__(path, os.O_RDWR | flags)
         except OSError as error:
             raise DiskWriteFailed(f"opening {path}: {describe(error)}") from error
         self._lost: OSError | None = None

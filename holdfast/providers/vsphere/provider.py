@@ -163,8 +163,7 @@ class VSphereProvider:
     def open_target(self, target_id: TargetId, key: DiskKey) -> DiskWriter:
         """Open a disk of a target for writing."""
         parts = self._open
-        vm, facts = parts.targets.opened(target_id, key)
-        return parts.writers.open(vm, facts)
+        return parts.writers.open(parts.targets.opened(target_id, key))
 
     def commit_target(self, target_id: TargetId) -> Machine:
         """Name the new machine, or hand the disks over to the one they are for."""
@@ -186,7 +185,11 @@ class VSphereProvider:
         for facts in state.disks:
             if facts.key == key:
                 return FrozenDiskInVSphere(
-                    connection=parts.connection, machine=state.machine, snapshot=state.snapshot, facts=facts
+                    connection=parts.connection,
+                    machine=state.machine,
+                    snapshot=state.snapshot,
+                    facts=facts,
+                    tag=state.tag,
                 )
         raise DiskNotFound(f"snapshot {snapshot_id} of machine {machine_id} has no disk {key!r}")
 
@@ -207,5 +210,5 @@ class _Parts:
         self.targets = TargetStore(self.connection, self.inventory, clock)
         network = NetworkDisks(settings, clock)
         self.hot_add = HotAdd(settings, self.connection, clock)
-        self.writers = DiskWriters(settings, self.connection, network)
+        self.writers = DiskWriters(settings, self.connection, network, self.hot_add)
         self.opener = DiskOpener(settings, Datacenters(self.connection), network, self.hot_add)
