@@ -7,6 +7,7 @@ import msgspec
 
 from activities.contracts.transfer import CopyDisk
 from holdfast.errors import ChangeTrackingLost
+from holdfast.formats.contents import PointDisk
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.ids import ChangeId
 from holdfast.model.plan import PlanStep, ReadDecision, ReadMode
@@ -35,12 +36,13 @@ class ReadPlan:
         request: CopyDisk,
         reader: SourceDisk,
         earlier: EarlierDisk | None,
-        change_id: str | None,
+        disk: PointDisk,
     ) -> None:
         self.request = request
         self.reader = reader
         self.note = ""
         self._lost_at: int | None = None
+        change_id = disk.change_id
         before = None if earlier is None else earlier.disk.disk.change_id
         self.decision = decide_mode(
             has_parent=earlier is not None,
@@ -48,11 +50,16 @@ class ReadPlan:
             change_id=None if change_id is None else ChangeId(change_id),
             distrust=request.distrust_changes,
         )
-        if self.decision.mode is ReadMode.CHANGED and earlier is not None and before is not None:
+        if disk.moves:
+            self._copy_again(disk)
+        elif self.decision.mode is ReadMode.CHANGED and earlier is not None and before is not None:
             self.steps = self._changed(provider, earlier, ChangeId(before))
             return
-        is_degraded = self.decision.mode is ReadMode.COMPARED and not request.distrust_changes
-        if is_degraded and (before, change_id) != (None, None):
+        elif (
+            self.decision.mode is ReadMode.COMPARED
+            and not request.distrust_changes
+            and (before, change_id) != (None, None)
+        ):
             self._compare_because(self.decision.reason)
         self.steps = self._every_byte() if request.distrust_changes else self._whole()
 
@@ -96,6 +103,15 @@ class ReadPlan:
         """Read holes too: over some transports the tracking that is not believed also says where they are."""
         size = self.reader.size_bytes
         return whole_disk_steps([Span(0, size)], size, PIECE_SIZE)
+
+    def _copy_again(self, disk: PointDisk) -> None:
+        """Say that the disk was begun again; what changed is not asked for, since the tracking moved with the disk."""
+        place = "" if disk.source is msgspec.UNSET else disk.source.place
+        times = "" if disk.moves == 1 else f" {disk.moves} times"
+        reason = f"the disk moved{times} while it was copied, and lies at {place} now"
+        mode = ReadMode.FULL if self.decision.mode is ReadMode.FULL else ReadMode.COMPARED
+        self.decision = ReadDecision(mode=mode, reason=reason)
+        self.note = f"copied again from the start, because {reason}"
 
     def _compare_rest(self, error: ChangeTrackingLost, offset: int) -> None:
         """Say that everything from ``offset`` on is compared: the provider stopped to tell there."""

@@ -29,6 +29,9 @@ from holdfast.pipeline.disks import DiskReader, DiskWriter
 class SourceDisk(DiskReader, Protocol):
     """An open disk of a snapshot."""
 
+    place: str
+    """Where its bytes lay when it was opened, see `Snapshots.disk_place`."""
+
     @property
     def transport(self) -> Transport:
         """How it is read, and why so."""
@@ -91,6 +94,14 @@ class Snapshots(Protocol):
 
     def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
         """Open a frozen disk. Raises `SnapshotNotFound` or `DiskNotFound`."""
+        ...
+
+    def disk_place(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> str:
+        """Return where the bytes of a frozen disk lie now, as a text that is another one when they have moved.
+
+        Empty where they never do. A disk that moved while it was read may have given bytes of two states. Raises
+        `SnapshotNotFound` or `DiskNotFound` where that has to be looked up.
+        """
         ...
 
     def changed_spans(

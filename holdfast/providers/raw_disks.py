@@ -149,6 +149,7 @@ class FrozenDisk(_RawDisk):
 
     def __init__(self, path: Path, transport: Transport = _ON_THIS_HOST) -> None:
         self.transport = transport
+        self.place = ""
         self.remarks: Sequence[str] = ()
         try:
             super().__init__(path, os.O_RDONLY)

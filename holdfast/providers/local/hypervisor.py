@@ -151,6 +151,10 @@ class LocalProvider:
             self._root.check()  # gone with the mount is another matter than gone
             raise
 
+    def disk_place(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> str:
+        """Return nothing: files of a snapshot are copies of our own, which nobody moves."""
+        return ""
+
     def changed_spans(
         self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, since: ChangeId
     ) -> Iterator[Span]:

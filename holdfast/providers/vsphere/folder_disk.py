@@ -90,6 +90,7 @@ class FolderDisk:
         self._is_closed = False
         self._ahead = ReadAhead(self._fetch, flat.size_bytes)
         self.transport = transport
+        self.place = ""
         self.remarks: Sequence[str] = ()
 
     @property

@@ -63,6 +63,7 @@ class NetworkDisk(ServedDisk):
     def __init__(self, plan: ServerPlan, clock: Clock, transport: Transport, allocated: _Allocated) -> None:
         super().__init__(plan, clock=clock)
         self.transport = transport
+        self.place = ""
         self.remarks: Sequence[str] = ()
         self._allocated = allocated
 

@@ -133,6 +133,10 @@ class VSphereProvider:
         parts = self._open
         return parts.opener.open(self._frozen(parts, machine_id, snapshot_id, key, with_files=True))
 
+    def disk_place(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> str:
+        """Return the frozen file: another name or datastore after a move, or after a snapshot below was removed."""
+        return self._frozen(self._open, machine_id, snapshot_id, key, with_files=True).facts.file
+
     def changed_spans(
         self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, since: ChangeId
     ) -> Iterator[Span]:

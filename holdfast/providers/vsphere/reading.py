@@ -59,9 +59,12 @@ class DiskOpener:
         failed: list[str] = []
         for way in found.ways:
             try:
-                return self._openers[way.mode](disk, msgspec.structs.replace(way, failed=tuple(failed)))
+                opened = self._openers[way.mode](disk, msgspec.structs.replace(way, failed=tuple(failed)))
             except HoldfastError as error:
                 failed.append(f"{way.mode}: {error.message}")
+            else:
+                opened.place = facts.file
+                return opened
         raise DiskReadFailed(
             f"disk {facts.key} ({facts.label}, {facts.file}) cannot be read: {'; '.join((*found.left_out, *failed))}",
             hint="Repair a way, or allow another in `transports` of the provider; see docs/vsphere.md.",

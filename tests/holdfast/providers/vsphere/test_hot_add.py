@@ -207,7 +207,7 @@ def test_a_host_outside_says_so(bench: VSphereBench) -> None:
 def test_the_self_test_says_how_many_disks_the_proxy_can_take(proxy: Proxy) -> None:
     with Connection(proxy.settings.endpoint) as connection:
         found = {one.check: one for one in try_ways(connection, proxy.settings, [], {})}
-    assert found["transport hot-add"].detail == "this host is a machine of the vCenter with 14 free places for disks"
+    assert found["transport hot-add"].text == "this host is a machine of the vCenter with 14 free places for disks"
 
 
 def test_a_uuid_is_read_both_ways_round() -> None:
