@@ -22,6 +22,7 @@
     │   ├── SnapshotNotFound
     │   ├── DiskChanged
     │   ├── DiskReadFailed
+    │   ├── DiskMoved
     │   ├── MachineRunning
     │   └── ChangeTrackingLost
     ├── TargetError                 the place a restore writes to

@@ -75,9 +75,10 @@ async def test_a_machine_that_moves_in_the_middle_gets_its_point(stage: Stage, p
 @pytest.mark.tools("nbdkit")
 async def test_a_disk_whose_snapshot_below_is_folded_in_the_middle_is_copied_again(stage: Stage) -> None:
     machine = stage.machine("folded", 24)
+    await stage.run(stage.backup(machine))  # switches change tracking on
     by_hand = stage.vc.snapshot(stage.vm(machine), "by hand")
     before = stage.content(machine)
-    async with stage.in_the_middle(stage.backup(machine, NETWORK)) as handle:
+    async with stage.in_the_middle(stage.backup(machine, NETWORK, full=True)) as handle:
         stage.vc.remove(by_hand)
     result = await handle.result()
     assert stage.stored(machine) == before
