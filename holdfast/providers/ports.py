@@ -12,6 +12,7 @@ from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetI
 from holdfast.model.machine import (
     ANYWHERE,
     AS_IT_IS,
+    AttachedDisk,
     Disk,
     Machine,
     Placement,
@@ -176,5 +177,17 @@ class RestoreTargets(Protocol):
         ...
 
 
-class Provider(Inventory, Snapshots, RestoreTargets, Protocol):
+class Attachments(Protocol):
+    """Disks that are attached to proxies for a time. What a process that died has left is found here."""
+
+    def attached_disks(self) -> list[AttachedDisk]:
+        """Return every disk of ours that is attached to any machine, whoever of us did it."""
+        ...
+
+    def detach_disk(self, attached: AttachedDisk) -> None:
+        """Detach a disk that `attached_disks` has listed; nothing happens when it is gone, or attached anew since."""
+        ...
+
+
+class Provider(Inventory, Snapshots, RestoreTargets, Attachments, Protocol):
     """A hypervisor."""

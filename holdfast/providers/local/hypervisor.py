@@ -13,6 +13,7 @@ from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetI
 from holdfast.model.machine import (
     ANYWHERE,
     AS_IT_IS,
+    AttachedDisk,
     Disk,
     Machine,
     Placement,
@@ -174,6 +175,13 @@ class LocalProvider:
         self._root.check()
         with self._machine_lock(machine_id):
             self._snapshots.forget_tracking(machine_id)
+
+    def attached_disks(self) -> list[AttachedDisk]:
+        """Return nothing: files are read where they are."""
+        return []
+
+    def detach_disk(self, attached: AttachedDisk) -> None:
+        """Do nothing: no disk is ever attached."""
 
     # Restore targets
 

@@ -21,6 +21,7 @@ from holdfast.providers.vsphere import staging
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.devices import disks_of
 from holdfast.providers.vsphere.disk_rules import DiskFacts
+from holdfast.providers.vsphere.names import plain_name
 from holdfast.providers.vsphere.properties import Values, extra_of, read, walk
 from holdfast.providers.vsphere.tasks import wait
 
@@ -35,6 +36,7 @@ _PROXIES: Final = "holdfast.proxies"
 _DIGITS: Final = 16
 _PATIENCE_S: Final = 300.0
 _DEVICES: Final = "config.hardware.device"
+_UUID: Final = "config.instanceUuid"
 _EXTRA: Final = "config.extraConfig"
 
 
@@ -54,6 +56,7 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     """A disk that is attached to a machine, as its mark says."""
 
     vm: Any
+    instance_uuid: str
     machine_name: str
     mark: Mark
 
@@ -118,12 +121,14 @@ class Attacher:
 
     def found(self) -> Iterator[Attachment]:
         """Yield every disk that is marked as attached, at any machine."""
-        for vm, values in walk(self._connection, vim.VirtualMachine, ("name", _EXTRA)):
-            for option in values.get(_EXTRA) or ():
-                if option.key.startswith(_MARK) and option.value:
-                    with suppress(msgspec.DecodeError):  # not of ours, whatever its name is
-                        mark = msgspec.json.decode(str(option.value), type=Mark)
-                        yield Attachment(vm=vm, machine_name=values["name"], mark=mark)
+        for vm, values in walk(self._connection, vim.VirtualMachine, ("name", _UUID, _EXTRA)):
+            uuid = values.get(_UUID) or ""
+            for mark in _marks(values):
+                yield Attachment(vm=vm, instance_uuid=uuid, machine_name=plain_name(values["name"]), mark=mark)
+
+    def is_marked(self, vm: Any, mark: Mark) -> bool:
+        """Return whether a machine still has this very mark."""
+        return mark in _marks(read(self._connection, vm, _EXTRA))
 
     def _values(self, vm: Any) -> Values:
         return read(self._connection, vm, _DEVICES, _EXTRA)
@@ -137,6 +142,13 @@ class Attacher:
 def proxies_in(values: Values) -> tuple[str, ...]:
     """Return the machines that are noted on a holder of disks."""
     return tuple((extra_of(values, _PROXIES) or "").split())
+
+
+def _marks(values: Values) -> Iterator[Mark]:
+    for option in values.get(_EXTRA) or ():
+        if option.key.startswith(_MARK) and option.value:
+            with suppress(msgspec.DecodeError):  # not of ours, whatever its name is
+                yield msgspec.json.decode(str(option.value), type=Mark)
 
 
 def _key(file: str) -> str:

@@ -19,6 +19,8 @@ from typing_extensions import override
 
 from holdfast.clock import Clock
 from holdfast.errors import DiskReadFailed, DiskWriteFailed
+from holdfast.model.ids import MachineId
+from holdfast.model.machine import AttachedDisk
 from holdfast.model.plan import Transport, TransportMode
 from holdfast.providers.raw_disks import FrozenDisk, TargetDisk
 from holdfast.providers.vsphere.attachments import FOR_READING, FOR_WRITING, Attacher, Mark
@@ -108,6 +110,30 @@ class HotAdd:
         """Detach what is attached of a snapshot's disks, which are asked for only when this host can attach any."""
         if TransportMode.HOT_ADD in self._settings.transports and self._me() is not None:
             self.release({disk.file for disk in disks()})
+
+    def attached_disks(self) -> list[AttachedDisk]:
+        """Return what is marked as attached at any machine; nothing where disks are never attached."""
+        if TransportMode.HOT_ADD not in self._settings.transports:
+            return []
+        vcenter = self._connection.instance_uuid
+        return [
+            AttachedDisk(
+                machine_id=MachineId(f"{vcenter}:{found.instance_uuid}"),
+                machine_name=found.machine_name,
+                file=found.mark.file,
+                since=found.mark.since,
+                tag=found.mark.tag,
+                target_id=found.mark.target_id,
+            )
+            for found in self._attacher.found()
+        ]
+
+    def detach_from(self, vm: Any, attached: AttachedDisk) -> None:
+        """Detach a disk from a machine, unless it was attached anew since it was listed."""
+        mark = Mark(file=attached.file, since=attached.since, tag=attached.tag, target_id=attached.target_id)
+        with self._lock:
+            if self._attacher.is_marked(vm, mark):
+                self._attacher.detach(vm, {attached.file})
 
     def _me(self) -> Any:
         """Return the machine that this host is, or None; looked for once."""

@@ -13,6 +13,7 @@ from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetI
 from holdfast.model.machine import (
     ANYWHERE,
     AS_IT_IS,
+    AttachedDisk,
     Disk,
     Machine,
     Placement,
@@ -180,6 +181,18 @@ class VSphereProvider:
     def targets(self) -> list[RestoreTarget]:
         """Return the targets that were neither committed nor abandoned."""
         return self._open.targets.pending()
+
+    # Attached disks
+
+    def attached_disks(self) -> list[AttachedDisk]:
+        """Return every disk of ours that is attached to a proxy."""
+        return self._open.hot_add.attached_disks()
+
+    def detach_disk(self, attached: AttachedDisk) -> None:
+        """Detach a listed disk from its proxy; nothing happens when either is gone."""
+        parts = self._open
+        with suppress(MachineNotFound):
+            parts.hot_add.detach_from(parts.inventory.managed(attached.machine_id), attached)
 
     @staticmethod
     def _frozen(

@@ -95,3 +95,18 @@ def test_with_a_rest_everything_from_there_on_is_in(windows: Windows, start: int
     assert not list(subtract(true, found))
     assert not list(subtract([Span(start, SIZE - start)] if start < SIZE else [], found))
     assert not list(subtract((span for span in found if span.end <= start), true))
+
+
+def test_a_break_behind_the_last_byte_adds_nothing() -> None:
+    losses: list[int] = []
+
+    def telling_all() -> Iterator[Span]:
+        yield Span(0, SIZE)
+        raise ChangeTrackingLost("too late to matter")
+
+    assert list(told_or_rest(telling_all(), SIZE, noting(losses))) == [Span(0, SIZE)]
+    assert losses == [SIZE]
+
+
+def test_a_rest_that_begins_at_the_end_is_none() -> None:
+    assert list(with_rest([Span(0, 4)], SIZE, SIZE)) == [Span(0, 4)]

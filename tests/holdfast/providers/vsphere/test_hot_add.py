@@ -356,6 +356,49 @@ def test_an_attachment_whose_answer_was_lost_is_found_by_the_commit(
     assert (proxy.attached(), proxy.marks()) == ([], [])
 
 
+# Finding what a dead session left, wherever it is
+
+
+def test_disks_left_at_a_proxy_are_listed_and_detached_from_anywhere(
+    bench: VSphereBench, proxy: Proxy, provider: VSphereProvider, restore: Restore, vc: Client
+) -> None:
+    subject = frozen(bench)
+    snapshot = subject.snapshot("holdfast-s1")
+    assert bench.provider.attached_disks() == []
+    with proxy.kernel(vc):
+        read_disk = provider.open_disk(subject.machine_id, snapshot.snapshot_id, subject.key)
+        written = provider.open_target(restore.target_id, restore.keys[0])
+        found = {one.tag or one.target_id: one for one in bench.provider.attached_disks()}
+        assert found.keys() == {"holdfast-s1", restore.target_id}
+        assert {one.machine_name for one in found.values()} == {"proxy"}
+        for one in found.values():
+            for _ in range(2):
+                bench.provider.detach_disk(one)
+        assert (proxy.attached(), proxy.marks()) == ([], [])
+        read_disk.close()
+        written.close()
+
+
+def test_a_disk_that_was_attached_anew_since_it_was_listed_stays(
+    bench: VSphereBench, proxy: Proxy, provider: VSphereProvider, restore: Restore, vc: Client
+) -> None:
+    with proxy.kernel(vc):
+        provider.open_target(restore.target_id, restore.keys[0]).close()
+        with provider.open_target(restore.target_id, restore.keys[0]):
+            [old] = bench.provider.attached_disks()
+        with provider.open_target(restore.target_id, restore.keys[0]):
+            bench.provider.detach_disk(old)
+            assert len(proxy.attached()) == 1
+
+
+def test_where_disks_are_never_attached_none_is_looked_for(bench: VSphereBench) -> None:
+    settings = msgspec.structs.replace(bench.settings, transports=(TransportMode.DIRECT,))
+    with VSphereProvider(settings, SystemClock()) as provider:
+        bench.client.control("DELETE", "/calls")
+        assert provider.attached_disks() == []
+    assert "RetrievePropertiesEx" not in bench.client.control("GET", "/calls")
+
+
 class BesideProxy(VSphereProvider):
     """Does not list the proxy, which the suite knows nothing of."""
 
