@@ -1,7 +1,7 @@
 """Sparing slow datastores: a copy that is slowed down while they answer late, and a removal that waits for them."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -48,6 +48,12 @@ class _PacedSource(PacedReader):
     def __init__(self, source: SourceDisk, bucket: TokenBucket, look: Callable[[int], None], pulse: Beating) -> None:
         super().__init__(source, bucket, look, pulse.waiting)
         self._source = source
+        self.place = source.place
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What the operator should know of how it was read."""
+        return self._source.remarks
 
     @property
     def transport(self) -> Transport:

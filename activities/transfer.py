@@ -6,6 +6,7 @@ admits one writer, and a writer that lost it without noticing is fenced at its n
 """
 
 from contextlib import ExitStack
+from typing import Final
 
 import msgspec
 
@@ -19,18 +20,22 @@ from activities.pulse import STALL_S, Pulse
 from activities.read_plan import EarlierDisk, ReadPlan
 from activities.tally import Tally
 from holdfast.clock import Clock
-from holdfast.errors import DiskChanged, DiskNotFound, PointNotFound, SnapshotNotFound
-from holdfast.formats.contents import PointDisk
+from holdfast.errors import DiskChanged, DiskMoved, DiskNotFound, PointNotFound, SnapshotNotFound
+from holdfast.formats.contents import DiskSource, PointDisk
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.plan import Transport
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.disks import DiskReader
 from holdfast.pipeline.restore import DiskRestore, compare_target
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
-from holdfast.providers.ports import Provider
+from holdfast.providers.ports import Provider, SourceDisk
+from holdfast.storage.beginning_again import begin_again
 from holdfast.storage.chain import Chain, StoredDisk
 from holdfast.storage.chain_writer import ChainWriter
 from holdfast.storage.point_writer import DiskPointWriter, open_disk
+
+MOVES_MAX: Final = 2
+"""How often a disk that moved is begun again; one that goes on moving is better left for another session."""
 
 
 class TransferActivities:
@@ -64,9 +69,9 @@ class TransferActivities:
             reader = brake.disk
             writer, parent = self._open_point(request, stack)
             frozen = _frozen_disk(writer, request, reader)
-            sink = open_disk(writer, request.point.number, request.disk, parent)
+            sink = _begun_where_it_lies(writer, request, reader, frozen, parent)
             earlier = None if parent is None else EarlierDisk(disk=parent, digest_key=writer.keys.digest_key)
-            plan = ReadPlan(provider, request, reader, earlier, frozen.change_id)
+            plan = ReadPlan(provider, request, reader, earlier, _disk_now(writer, request))
             tally = Tally(
                 self._clock,
                 _subject(writer, request),
@@ -76,21 +81,27 @@ class TransferActivities:
             )
             copied = self._run_copy(plan, sink, tally, brake)
             _check_still_frozen(provider, request)
+            _check_unmoved(provider, request, reader, sink)
             return copied
 
     def _run_copy(self, plan: ReadPlan, sink: DiskPointWriter, tally: Tally, brake: Brake) -> DiskCopied:
         options = msgspec.structs.replace(self._options, compression=plan.request.compression)
-        sink.detail = f"{plan.decision.mode}: {plan.decision.reason}"
         copy = DiskCopy(plan.reader, sink, sink.writer, self._clock, options)
+
+        def report(progress: PipeProgress) -> None:
+            sink.detail = _detail(plan)  # which may be another one since the last chunk
+            brake.report(tally, progress)
+
+        sink.detail = _detail(plan)
         brake.begin()
-        figures = copy.run(plan.steps, lambda progress: brake.report(tally, progress))
+        figures = copy.run(plan.steps, report)
         return DiskCopied(
             disk=plan.request.disk,
             decision=plan.decision,
             figures=tally.figures(figures),
             busy=tally.busy(brake.charged(copy.progress()).stages),
             transport=plan.reader.transport,
-            note="; ".join(filter(None, (plan.note, _passed_over(plan.reader.transport), brake.note))),
+            note="; ".join(dict.fromkeys(filter(None, _notes(plan, brake)))),
             slowed=brake.words,
         )
 
@@ -154,6 +165,14 @@ class TransferActivities:
             )
 
 
+def _detail(plan: ReadPlan) -> str:
+    return f"{plan.decision.mode}: {plan.decision.reason}"
+
+
+def _notes(plan: ReadPlan, brake: Brake) -> tuple[str, ...]:
+    return plan.note, *plan.reader.remarks, _passed_over(plan.reader.transport), brake.note
+
+
 def _passed_over(transport: Transport) -> str:
     """Return what the operator should know about modes that did not work; never silent, never without the reason."""
     if not transport.failed:
@@ -168,6 +187,40 @@ def _check_still_frozen(provider: Provider, request: CopyDisk) -> None:
     raise SnapshotNotFound(
         f"snapshot {request.snapshot_id} of machine {request.machine_id} has gone while disk {request.disk} was read",
         hint="Somebody removed the snapshot, or the machine; run the job again.",
+    )
+
+
+def _begun_where_it_lies(
+    writer: ChainWriter, request: CopyDisk, reader: SourceDisk, disk: PointDisk, parent: StoredDisk | None
+) -> DiskPointWriter:
+    """Open the disk of the point where the last attempt stopped, or at its start when the disk has moved since."""
+    known = disk.source
+    former = None
+    if known is not msgspec.UNSET and disk.done and known.place != reader.place:
+        if known.moves >= MOVES_MAX:
+            raise _moved(request, known.place, reader.place, known.moves)
+        former = begin_again(writer, request.point.number, disk, reader.place)
+    sink = open_disk(writer, request.point.number, request.disk, parent, former)
+    if reader.place:
+        begun = DiskSource(place="") if sink.source is msgspec.UNSET else sink.source
+        sink.source = msgspec.structs.replace(begun, place=reader.place)
+    return sink
+
+
+def _check_unmoved(provider: Provider, request: CopyDisk, reader: SourceDisk, sink: DiskPointWriter) -> None:
+    """Raise `DiskMoved` when the disk lies somewhere else than at the start; the next attempt then begins again."""
+    place = provider.disk_place(request.machine_id, request.snapshot_id, request.disk)
+    if place != reader.place:
+        moves = 0 if sink.source is msgspec.UNSET else sink.source.moves
+        raise _moved(request, reader.place, place, moves)
+
+
+def _moved(request: CopyDisk, before: str, now: str, moves: int) -> DiskMoved:
+    is_last = moves >= MOVES_MAX
+    often = ", for the third time" if is_last else ""
+    return DiskMoved(
+        f"disk {request.disk} of machine {request.machine_id} moved from {before} to {now} while it was copied{often}",
+        is_last=is_last,
     )
 
 
@@ -188,15 +241,20 @@ def _frozen_disk(writer: ChainWriter, request: CopyDisk, reader: DiskReader) -> 
 def _subject(writer: ChainWriter, request: CopyDisk) -> TransferCursor:
     point = writer.contents.point(request.point.number)
     assert point is not None, "looked up before"
-    disk = point.disk(request.disk)
-    assert disk is not None, "looked up before"
     return TransferCursor(
         machine=point.machine.name,
         disk=request.disk,
-        size_bytes=disk.size,
+        size_bytes=_disk_now(writer, request).size,
         committed_bytes=0,
         reached_bytes=0,
     )
+
+
+def _disk_now(writer: ChainWriter, request: CopyDisk) -> PointDisk:
+    point = writer.contents.point(request.point.number)
+    disk = None if point is None else point.disk(request.disk)
+    assert disk is not None, "looked up before"
+    return disk
 
 
 def _disk_at(chain: Chain, number: int, key: str) -> StoredDisk | None:

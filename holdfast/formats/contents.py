@@ -86,6 +86,17 @@ class PointMachine(msgspec.Struct, frozen=True, kw_only=True):
     configuration: dict[str, str] = {}
 
 
+class DiskSource(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a disk is read from, for as long as it may move meanwhile."""
+
+    place: str
+    """A text of the provider; another one means that the disk lies somewhere else."""
+    moves: _Count = 0
+    """How often the disk was begun again because it had moved."""
+    after: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Records of generations up to this one say nothing of the disk any more."""
+
+
 class PointDisk(msgspec.Struct, frozen=True, kw_only=True):
     """A disk at a point. ``done`` counts the pieces that have been dealt with, from the first."""
 
@@ -101,6 +112,13 @@ class PointDisk(msgspec.Struct, frozen=True, kw_only=True):
     transferred: _Count = 0
     resent: _Count = 0
     begun_at: _Count = 0
+    source: DiskSource | msgspec.UnsetType = msgspec.UNSET
+    """Unset where disks never move."""
+
+    @property
+    def moves(self) -> int:
+        """Return how often the disk was begun again because it had moved."""
+        return 0 if self.source is msgspec.UNSET else self.source.moves
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):

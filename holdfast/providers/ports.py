@@ -14,6 +14,7 @@ from holdfast.model.latency import DatastoreLatency
 from holdfast.model.machine import (
     ANYWHERE,
     AS_IT_IS,
+    AttachedDisk,
     Disk,
     Machine,
     Placement,
@@ -31,9 +32,17 @@ from holdfast.pipeline.disks import DiskReader, DiskWriter
 class SourceDisk(DiskReader, Protocol):
     """An open disk of a snapshot."""
 
+    place: str
+    """Where its bytes lay when it was opened, see `Snapshots.disk_place`."""
+
     @property
     def transport(self) -> Transport:
         """How it is read, and why so."""
+        ...
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What the operator should know of how it was read; there may be more the longer it is read."""
         ...
 
 
@@ -104,13 +113,22 @@ class Snapshots(Protocol):
         """Open a frozen disk. Raises `SnapshotNotFound` or `DiskNotFound`."""
         ...
 
+    def disk_place(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> str:
+        """Return where the bytes of a frozen disk lie now, as a text that is another one when they have moved.
+
+        Empty where they never do. A disk that moved while it was read may have given bytes of two states. Raises
+        `SnapshotNotFound` or `DiskNotFound` where that has to be looked up.
+        """
+        ...
+
     def changed_spans(
         self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, since: ChangeId
     ) -> Iterator[Span]:
         """Yield, sorted, every span that may differ between the state named by ``since`` and the snapshot.
 
         Bytes behind the end of a disk that was smaller then count as zeros. Raises `ChangeTrackingLost`, at the
-        call or at the first span, when that cannot be told; the caller then compares by digest.
+        call or while iterating, when that cannot be told, or not to the end; the caller then compares by digest what
+        it was not told of.
         """
         ...
 
@@ -205,5 +223,17 @@ class RestoreTargets(Protocol):
         ...
 
 
-class Provider(Inventory, Snapshots, RestoreTargets, Protocol):
+class Attachments(Protocol):
+    """Disks that are attached to proxies for a time. What a process that died has left is found here."""
+
+    def attached_disks(self) -> list[AttachedDisk]:
+        """Return every disk of ours that is attached to any machine, whoever of us did it."""
+        ...
+
+    def detach_disk(self, attached: AttachedDisk) -> None:
+        """Detach a disk that `attached_disks` has listed; nothing happens when it is gone, or attached anew since."""
+        ...
+
+
+class Provider(Inventory, Snapshots, RestoreTargets, Attachments, Protocol):
     """A hypervisor."""

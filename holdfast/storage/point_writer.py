@@ -28,7 +28,7 @@ from holdfast.formats.record import Note
 from holdfast.storage.abandoned import abandoned_bytes
 from holdfast.storage.chain import StoredDisk
 from holdfast.storage.chain_writer import ChainWriter
-from holdfast.storage.known_pieces import KnownPieces
+from holdfast.storage.known_pieces import FormerPieces, KnownPieces
 from holdfast.storage.tables import PageCursor, TableWriter
 
 _NO_DIGESTS = bytes(PIECES_PER_SEGMENT * DIGEST_SIZE)
@@ -37,7 +37,14 @@ _NO_DIGESTS = bytes(PIECES_PER_SEGMENT * DIGEST_SIZE)
 class DiskPointWriter:
     """Writes one disk of one restore point; the sink of the data pipe. Use from one thread."""
 
-    def __init__(self, writer: ChainWriter, point: Point, disk: PointDisk, parent: StoredDisk | None) -> None:
+    def __init__(
+        self,
+        writer: ChainWriter,
+        point: Point,
+        disk: PointDisk,
+        parent: StoredDisk | None,
+        former: FormerPieces | None = None,
+    ) -> None:
         self.writer = writer
         self.digest_key = writer.keys.digest_key
         self.pieces_per_unit = writer.pieces_per_unit
@@ -53,6 +60,8 @@ class DiskPointWriter:
         """Written again because an earlier attempt died after its last commit."""
         self.detail = disk.detail
         """In words, how the disk is read and why."""
+        self.source = disk.source
+        """Where the disk is read from."""
         self.begun_at = disk.begun_at or writer.end
         """End of the file when the disk was begun."""
         self.resent_bytes += abandoned_bytes(writer.handle, writer.committed.end)
@@ -61,7 +70,7 @@ class DiskPointWriter:
         """The next piece to be dealt with."""
         self._disk = disk
         self._parent = parent
-        self._known = KnownPieces(writer)
+        self._known = KnownPieces(writer, former)
         self._map = PageCursor(
             TableWriter(writer.store, writer, disk.map),
             lambda ref: MapRuns.decode(writer.store.body(ref)),
@@ -132,7 +141,7 @@ class DiskPointWriter:
                 self._note(self.cursor + slot, digest)
                 writers[slot] = NEVER_WRITTEN
                 continue
-            known = self._known.find(digest)
+            known = self._known.find_of(self.cursor + slot, digest)
             if known is None:
                 known = place + len(new)
                 new.append(slot)
@@ -282,6 +291,7 @@ class DiskPointWriter:
             resent=self.resent_bytes,
             begun_at=self.begun_at,
             detail=self.detail,
+            source=self.source,
         )
         self.writer.contents = with_disk(self.writer.contents, self.point_number, self._disk)
 
@@ -309,7 +319,9 @@ class DiskPointWriter:
         return self.writer.digest(place)
 
 
-def open_disk(writer: ChainWriter, number: int, key: str, parent: StoredDisk | None) -> DiskPointWriter:
+def open_disk(
+    writer: ChainWriter, number: int, key: str, parent: StoredDisk | None, former: FormerPieces | None = None
+) -> DiskPointWriter:
     """Go on with a disk of a point that is being written. Raises `PointNotFound`, `DiskNotFound`."""
     point = _point(writer.contents, number)
     if point.complete:
@@ -317,7 +329,7 @@ def open_disk(writer: ChainWriter, number: int, key: str, parent: StoredDisk | N
     disk = point.disk(key)
     if disk is None:
         raise DiskNotFound(f"point {number} of {writer.handle.path.name} has no disk {key}")
-    return DiskPointWriter(writer, point, disk, parent)
+    return DiskPointWriter(writer, point, disk, parent, former)
 
 
 def complete_point(writer: ChainWriter, number: int) -> Point:

@@ -23,6 +23,7 @@ from activities.target import TargetActivities
 from activities.transfer import TransferActivities
 from holdfast.catalog.database import Catalog
 from holdfast.errors import ConfigurationInvalid, HoldfastError, RepositoryNotFound
+from holdfast.formats.contents import PointDisk
 from holdfast.model.ids import CredentialName, DiskKey, MachineId, ProviderName, RepositoryName, SessionId
 from holdfast.model.machine import Machine, PowerState, RestoreTarget, Snapshot
 from holdfast.model.points import OpenPoint, PointSummary
@@ -293,12 +294,16 @@ class Lab:
 
     def committed_bytes(self, request: CopyDisk) -> int:
         """Return how much of a disk the chain file on storage holds now."""
+        disk = self.disk_of(request)
+        return min(disk.done * PIECE, disk.size)
+
+    def disk_of(self, request: CopyDisk) -> PointDisk:
+        """Return the disk as the chain file on storage has it now."""
         with self.repository.open_chain(request.point.chain, None) as chain:
-            for _, point in chain.points():
-                disk = point.disk(request.disk)
-                if point.number == request.point.number and disk is not None:
-                    return min(disk.done * PIECE, disk.size)
-        return 0
+            [point] = [point for _, point in chain.points() if point.number == request.point.number]
+        disk = point.disk(request.disk)
+        assert disk is not None
+        return disk
 
     def chain_file(self, point: OpenPoint | PointSummary) -> Path:
         return self.repository.chain_file(point.chain, point.file)

@@ -14,6 +14,7 @@ from holdfast.model.latency import DatastoreLatency
 from holdfast.model.machine import (
     ANYWHERE,
     AS_IT_IS,
+    AttachedDisk,
     Disk,
     Machine,
     Placement,
@@ -153,6 +154,10 @@ class LocalProvider:
             self._root.check()  # gone with the mount is another matter than gone
             raise
 
+    def disk_place(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> str:
+        """Return nothing: files of a snapshot are copies of our own, which nobody moves."""
+        return ""
+
     def changed_spans(
         self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, since: ChangeId
     ) -> Iterator[Span]:
@@ -177,6 +182,13 @@ class LocalProvider:
         self._root.check()
         with self._machine_lock(machine_id):
             self._snapshots.forget_tracking(machine_id)
+
+    def attached_disks(self) -> list[AttachedDisk]:
+        """Return nothing: files are read where they are."""
+        return []
+
+    def detach_disk(self, attached: AttachedDisk) -> None:
+        """Do nothing: no disk is ever attached."""
 
     # Restore targets
 

@@ -3,7 +3,7 @@
 import http.client
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote
@@ -90,6 +90,8 @@ class FolderDisk:
         self._is_closed = False
         self._ahead = ReadAhead(self._fetch, flat.size_bytes)
         self.transport = transport
+        self.place = ""
+        self.remarks: Sequence[str] = ()
 
     @property
     def size_bytes(self) -> int:

@@ -36,6 +36,7 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
 
     machine: Any
     snapshot: Any
+    tag: str
     name: str
     disks: tuple[DiskFacts, ...]
     configuration: dict[str, str]
@@ -84,9 +85,9 @@ class FrozenStates:
             if not isinstance(vm, vim.VirtualMachine):
                 continue
             self._inventory.check_identity(machine_id, values)
-            for entry, _ in ours(values.get(TREE)):
+            for entry, label in ours(values.get(TREE)):
                 if entry.snapshot == snapshot:
-                    return entry, self._remember(machine_id, vm, snapshot, answers[snapshot])
+                    return entry, self._remember(machine_id, vm, (snapshot, label.tag), answers[snapshot])
         raise MachineNotFound(f"{self._connection.endpoint.label}: {snapshot._moId} is none of ours")
 
     def of_entries(self, machine_id: MachineId, vm: Any, found: Iterable[tuple[Any, SnapshotLabel]]) -> list[Snapshot]:
@@ -94,24 +95,27 @@ class FrozenStates:
 
         A snapshot that disappears meanwhile is left out.
         """
-        states = ((entry, label, self._state(machine_id, vm, entry.snapshot)) for entry, label in found)
+        states = ((entry, label, self._state(machine_id, vm, (entry.snapshot, label.tag))) for entry, label in found)
         return [described(machine_id, entry, label, state) for entry, label, state in states if state is not None]
 
-    def _state(self, machine_id: MachineId, vm: Any, snapshot: Any) -> Frozen | None:
+    def _state(self, machine_id: MachineId, vm: Any, tagged: tuple[Any, str]) -> Frozen | None:
         """Return a snapshot that is remembered or can be read, or None when it is gone."""
+        snapshot = tagged[0]
         known = self.remembered(machine_id, snapshot._moId)
         if known is not None:
             return known
         try:
-            return self._remember(machine_id, vm, snapshot, read(self._connection, snapshot, *CAPTURED))
+            return self._remember(machine_id, vm, tagged, read(self._connection, snapshot, *CAPTURED))
         except MachineNotFound:
             return None
 
-    def _remember(self, machine_id: MachineId, vm: Any, snapshot: Any, values: Values) -> Frozen:
+    def _remember(self, machine_id: MachineId, vm: Any, tagged: tuple[Any, str], values: Values) -> Frozen:
+        snapshot, tag = tagged
         devices = values.get("config.hardware.device") or ()
         found = Frozen(
             machine=vm,
             snapshot=snapshot,
+            tag=tag,
             name=plain_name(values["config.name"]),
             disks=tuple(disks_of(devices)),
             configuration=captured(values, portgroup_names(self._connection, devices)),

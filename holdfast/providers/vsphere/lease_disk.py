@@ -9,7 +9,7 @@ tracking is tested, one more when everything is compared after all. A reader tha
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -17,7 +17,6 @@ from holdfast.errors import DiskReadFailed, FileDamaged, HoldfastError
 from holdfast.formats.stream_vmdk import Grain
 from holdfast.model.plan import Transport
 from holdfast.model.spans import Span
-from holdfast.providers.ports import SourceDisk
 from holdfast.providers.vsphere.changes import FrozenDiskInVSphere
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.devices import places_of
@@ -244,6 +243,8 @@ class LeaseDisk:
         self._is_good = True
         self._is_closed = False
         self.transport = transport
+        self.place = ""
+        self.remarks: Sequence[str] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -333,7 +334,7 @@ class LeaseDisks:
         self._connection = connection
         self._leases = leases
 
-    def open(self, disk: FrozenDiskInVSphere, transport: Transport, allocated: _Allocated) -> SourceDisk:
+    def open(self, disk: FrozenDiskInVSphere, transport: Transport, allocated: _Allocated) -> LeaseDisk:
         """Open a frozen disk for reading. Raises `DiskReadFailed` while somebody else exports the machine."""
         facts, connection = disk.facts, self._connection
         places = places_of(read(connection, disk.snapshot, _DEVICES).get(_DEVICES) or ())

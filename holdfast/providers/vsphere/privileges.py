@@ -132,8 +132,9 @@ _LINES: Final[tuple[tuple[Feature, Place, tuple[tuple[str, str], ...]], ...]] = 
         Feature.HOT_ADD,
         Place.MACHINE,
         (
-            (f"{_WORDS}Config.AddExistingDisk", "attach frozen disks to the proxy"),
+            (f"{_WORDS}Config.AddExistingDisk", "attach disks to the proxy: frozen ones, and those of restores"),
             (f"{_WORDS}Config.RemoveDisk", "detach them"),
+            (f"{_WORDS}Config.AdvancedConfig", "note on the proxy whose disks are attached to it"),
         ),
     ),
     (Feature.LEASE, Place.MACHINE, (("VApp.Export", "read disks as streams, where no better way works"),)),

@@ -14,6 +14,7 @@ from holdfast.model.latency import DatastoreLatency
 from holdfast.model.machine import (
     ANYWHERE,
     AS_IT_IS,
+    AttachedDisk,
     Disk,
     Machine,
     Placement,
@@ -151,6 +152,10 @@ class VSphereProvider:
         parts = self._open
         return parts.opener.open(self._frozen(parts, machine_id, snapshot_id, key, with_files=True))
 
+    def disk_place(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> str:
+        """Return the frozen file: another name or datastore after a move, or after a snapshot below was removed."""
+        return self._frozen(self._open, machine_id, snapshot_id, key, with_files=True).facts.file
+
     def changed_spans(
         self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, since: ChangeId
     ) -> Iterator[Span]:
@@ -203,8 +208,7 @@ class VSphereProvider:
         parts = self._open
         if in_place_machine(target_id) is not None:
             return parts.writers.open_in_place(*parts.in_place.opened(target_id, key))
-        vm, facts = parts.targets.opened(target_id, key)
-        return parts.writers.open(vm, facts)
+        return parts.writers.open(parts.targets.opened(target_id, key))
 
     def commit_target(self, target_id: TargetId) -> Machine:
         """Name the new machine, hand the disks over to the one they are for, or keep what was written into its own."""
@@ -219,6 +223,18 @@ class VSphereProvider:
         parts = self._open
         return [*parts.targets.pending(), *parts.in_place.pending()]
 
+    # Attached disks
+
+    def attached_disks(self) -> list[AttachedDisk]:
+        """Return every disk of ours that is attached to a proxy."""
+        return self._open.hot_add.attached_disks()
+
+    def detach_disk(self, attached: AttachedDisk) -> None:
+        """Detach a listed disk from its proxy; nothing happens when either is gone."""
+        parts = self._open
+        with suppress(MachineNotFound):
+            parts.hot_add.detach_from(parts.inventory.managed(attached.machine_id), attached)
+
     @staticmethod
     def _frozen(
         parts: "_Parts", machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, *, with_files: bool
@@ -227,7 +243,11 @@ class VSphereProvider:
         for facts in state.disks:
             if facts.key == key:
                 return FrozenDiskInVSphere(
-                    connection=parts.connection, machine=state.machine, snapshot=state.snapshot, facts=facts
+                    connection=parts.connection,
+                    machine=state.machine,
+                    snapshot=state.snapshot,
+                    facts=facts,
+                    tag=state.tag,
                 )
         raise DiskNotFound(f"snapshot {snapshot_id} of machine {machine_id} has no disk {key!r}")
 
@@ -250,7 +270,7 @@ class _Parts:
         self.in_place = InPlaceTargets(self.connection, self.inventory, clock, self.keeper)
         network = NetworkDisks(settings, clock)
         self.hot_add = HotAdd(settings, self.connection, clock)
-        self.writers = DiskWriters(settings, self.connection, network)
+        self.writers = DiskWriters(settings, self.connection, network, self.hot_add)
         self.leases = Leases(self.connection, clock)
         leased = LeaseDisks(self.connection, self.leases)
         self.opener = DiskOpener(settings, Datacenters(self.connection), network, self.hot_add, leased)

@@ -88,10 +88,15 @@ def _read_description(path: Any) -> None:
 
 def _try_hot_add(connection: Connection, settings: VSphereSettings) -> Finding:
     """Return whether this host is a machine of the vCenter; nothing is attached."""
-    reason = HotAdd(settings, connection, SystemClock()).why_not(None)
+    hot_add = HotAdd(settings, connection, SystemClock())
+    reason = hot_add.why_not(None)
     if reason:
         return ok("transport hot-add", f"not possible: {reason}")
-    return ok("transport hot-add", "this host is a machine of the vCenter")
+    places = hot_add.free_places()
+    if not places:
+        hint = "Add a SCSI controller to the proxy's machine."
+        return warning("transport hot-add", "this host is a machine of the vCenter without a free place", hint)
+    return ok("transport hot-add", f"this host is a machine of the vCenter with {places} free places for disks")
 
 
 def _try_network(settings: VSphereSettings) -> Finding:

@@ -9,6 +9,7 @@ import pytest
 from holdfast.errors import FileDamaged, FormatTooNew
 from holdfast.formats.contents import (
     Contents,
+    DiskSource,
     FileDisk,
     Notes,
     ParentPoint,
@@ -25,6 +26,7 @@ from holdfast.model.ids import DiskKey, MachineId
 from holdfast.model.machine import Disk, Machine, PowerState
 
 REF = Ref(offset=8192, length=300, digest=bytes(range(16)))
+MOVED = DiskSource(place="[b] web.vmdk", moves=2, after=17)
 CONTENTS = Contents(
     chain="0" * 31 + "a",
     file="1" * 31 + "b",
@@ -51,7 +53,7 @@ CONTENTS = Contents(
             snapshot="snap-1",
             disks=(
                 PointDisk(disk=0, key="d0", size=1 << 30, change_id="c", map=Table.of(0, REF), root="6" * 64, done=9),
-                PointDisk(disk=1, key="d1", size=512, detail="read whole"),
+                PointDisk(disk=1, key="d1", size=512, detail="read whole", source=MOVED),
             ),
         ),
         Point(
@@ -94,6 +96,16 @@ def test_points_and_disks_are_found() -> None:
     assert CONTENTS.disk_index("vm-1", "d1") == 1
     assert CONTENTS.disk_index("vm-2", "d1") is None
     assert CONTENTS.disk_index("vm-1", "d2") is None
+
+
+def test_a_disk_says_how_often_it_was_begun_again() -> None:
+    assert [disk.moves for disk in CONTENTS.points[0].disks] == [0, 2]
+
+
+def test_where_disks_never_move_nothing_is_said_of_it() -> None:
+    lines = msgspec.json.decode(encode_contents(CONTENTS))["points"][0]["disks"]
+    assert "source" not in lines[0]
+    assert lines[1]["source"] == {"place": "[b] web.vmdk", "moves": 2, "after": 17}
 
 
 def test_the_captured_machine_is_the_one_the_provider_reported() -> None:

@@ -43,13 +43,8 @@ LIMITED, STRANGER, SPARED = ProviderName("limited"), ProviderName("stranger"), P
 limits of latency, over one way."""
 LIMITED_USER, LIMITED_PASSWORD = "backup@vsphere.local", "little"
 _WAYS = {
-    ANY: tuple(TransportMode),
-    DIRECT: (TransportMode.DIRECT,),
-    NETWORK: (TransportMode.NETWORK,),
-    HTTPS: (TransportMode.HTTPS,),
-    LEASE: (TransportMode.LEASE,),
-    LIMITED: tuple(TransportMode),
-    STRANGER: tuple(TransportMode),
+    **{name: tuple(TransportMode) for name in (ANY, LIMITED, STRANGER)},
+    **{ProviderName(mode): (mode,) for mode in TransportMode if mode is not TransportMode.HOT_ADD},
     SPARED: (TransportMode.HTTPS,),
 }
 _OURS = "Made by Holdfast"

@@ -12,7 +12,7 @@ from tests.holdfast.providers.vsphere.bench import GRAIN, VSphereBench
 pytestmark = pytest.mark.vsphere
 
 MIB = 1 << 20
-CALLS_MAX = 10
+CALLS_MAX = 12
 OF_SESSIONS = ("RetrieveServiceContent", "Login", "Logout", "CurrentTime")
 
 
@@ -62,7 +62,8 @@ def run(
     taken = keeper.create_snapshot(found.machine_id, "tag")
     with ExitStack() as stack:
         for disk in taken.disks:
-            stack.enter_context(mover.open_disk(found.machine_id, taken.snapshot_id, disk.key))
+            opened = stack.enter_context(mover.open_disk(found.machine_id, taken.snapshot_id, disk.key))
+            assert mover.disk_place(found.machine_id, taken.snapshot_id, disk.key) == opened.place
             then = None if earlier is None else earlier.disk(disk.key)
             if then is not None and then.change_id is not None:
                 changed = mover.changed_spans(found.machine_id, taken.snapshot_id, disk.key, then.change_id)
