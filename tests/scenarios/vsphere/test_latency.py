@@ -70,10 +70,12 @@ async def test_a_snapshot_is_held_back_and_a_copy_slowed_down_until_the_datastor
 
 
 async def test_a_snapshot_is_removed_when_the_datastore_has_recovered(stage: Stage) -> None:
-    machine = stage.machine("thawed-late", 24)
+    machine = stage.machine("thawed-late", 64)
     files = stage.files()
-    async with stage.in_the_middle(stage.backup(machine, SPARED)) as handle:
-        stage.answer_in(machine, BUSY_MS)
+    stage.fault("folder:GET", "delay", delay_ms=1000, times=0)  # longer than a measurement is good for
+    handle = await stage.start(stage.backup(machine, SPARED))
+    await wait_for_step(stage, machine, "transfer.copy_disk")
+    stage.answer_in(machine, BUSY_MS)
     await wait_for_step(stage, machine, "snapshot.remove")
     await wait_for_measurements(stage, 2)
     assert len(stage.snapshots()) == 1
