@@ -1,8 +1,10 @@
 """A slow datastore is spared: nothing new begins there, what runs is slowed down, and both recover with it."""
 
 import asyncio
+import contextlib
 
 import pytest
+from temporalio.service import RPCError
 
 from holdfast.errors import SnapshotFailed
 from holdfast.model.machine import Machine
@@ -36,9 +38,10 @@ async def wait_for_step(stage: Stage, machine: Machine, name: str) -> None:
     """Wait until an activity for a machine runs."""
     child = stage.temporal.get_workflow_handle(machine_backup_id(VAULT, machine.machine_id, machine.name))
     for _ in range(int(PATIENCE_S / LOOK_S)):
-        pending = (await child.describe()).raw_description.pending_activities
-        if any(one.activity_type.name == name for one in pending):
-            return
+        with contextlib.suppress(RPCError):  # not begun yet
+            pending = (await child.describe()).raw_description.pending_activities
+            if any(one.activity_type.name == name for one in pending):
+                return
         await asyncio.sleep(LOOK_S)
     raise AssertionError(f"{name} never runs")
 
