@@ -9,7 +9,7 @@ from functools import partial
 import msgspec
 from temporalio import workflow
 
-from activities.contracts import repository, target, transfer
+from activities.contracts import machine_files, repository, target, transfer
 from holdfast.errors import DiskNotFound
 from holdfast.model.ids import DiskKey
 from holdfast.model.machine import Disk, Machine, RestoreTarget
@@ -61,6 +61,8 @@ class RestoreMachine:
         self._book.tell("Machine", machine.name if existing is not None else f"{machine.name} (new)")
         self._book.expect(machine, disks)
         place = await self._prepare(machine, disks, existing)
+        if existing is None and point.files:
+            await self._place_files(point, machine, place)
         self._book.enter(TRANSFERRING)
         await in_lanes([partial(self._write, point, machine, place, disk) for disk in disks], _DISKS_AT_ONCE)
         stop_if_cancelled()
@@ -126,6 +128,26 @@ class RestoreMachine:
         abandon = target.AbandonTarget(provider=request.provider, token=prepare.token, prepared=prepare)
         self._run.undo.push(_TARGET, lambda: workflow.execute_activity(target.abandon_target, abandon, **config))
         return await step(target.prepare_target, prepare, options.change(self._proxy, summary(machine.name)))
+
+    async def _place_files(self, point: FoundPoint, machine: Machine, place: RestoreTarget) -> None:
+        """Give a new machine the captured files it can use; disks are worth more, so none that fails ends it."""
+        request = self._request
+        self._book.enter("placing the machine's files")
+        done = await step(
+            machine_files.place_machine_files,
+            machine_files.PlaceMachineFiles(
+                provider=request.provider,
+                target_id=place.target_id,
+                repository=request.repository,
+                chain=point.chain,
+                number=point.number,
+                credential=request.credential,
+            ),
+            options.change(self._proxy, summary(machine.name)),
+        )
+        if done.placed:
+            self._book.tell("Machine files", ", ".join(done.placed))
+        self._book.note(f"machine file {file.name} was not restored: {file.reason}" for file in done.left_out)
 
     async def _write(self, point: FoundPoint, machine: Machine, place: RestoreTarget, disk: Disk) -> None:
         request = self._request

@@ -16,6 +16,7 @@ from holdfast.model.ids import MachineId
 from holdfast.model.machine import PowerState
 from holdfast.testing.provider_bench import MIB, ProviderBench, raises
 from holdfast.testing.provider_changes import ChangeConformance
+from holdfast.testing.provider_files import FilesConformance
 from holdfast.testing.provider_snapshots import SnapshotConformance
 from holdfast.testing.provider_targets import TargetConformance
 
@@ -105,5 +106,7 @@ class InventoryConformance:
             bench.provider.set_power(MachineId("web"), PowerState.ON)
 
 
-class ProviderConformance(InventoryConformance, SnapshotConformance, ChangeConformance, TargetConformance):
+class ProviderConformance(
+    InventoryConformance, SnapshotConformance, ChangeConformance, TargetConformance, FilesConformance
+):
     """Everything."""

@@ -101,11 +101,16 @@ class TargetStore:
             self._build(target, machine)
         return target
 
-    def open(self, target_id: TargetId, key: DiskKey) -> TargetDisk:
-        """Open a disk for writing. Needs no lock."""
+    def uncommitted(self, target_id: TargetId) -> TargetFile:
+        """Return the target's file. Raises `RequestInvalid` when there is none, or when it was committed."""
         file = self.required(target_id)
         if file.committed is not None:
             raise RequestInvalid(f"target {target_id} is committed already")
+        return file
+
+    def open(self, target_id: TargetId, key: DiskKey) -> TargetDisk:
+        """Open a disk for writing. Needs no lock."""
+        file = self.uncommitted(target_id)
         if key not in file.files:
             raise DiskNotFound(f"target {target_id} has no disk {key!r}")
         return TargetDisk(self._content(target_id) / file.files[key])

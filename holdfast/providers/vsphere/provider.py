@@ -21,6 +21,7 @@ from holdfast.model.machine import (
     Snapshot,
     SnapshotOptions,
 )
+from holdfast.model.machine_files import MachineFile, MachineFiles, PlacedFiles
 from holdfast.model.selection import Selector
 from holdfast.model.spans import Span
 from holdfast.pipeline.disks import DiskWriter
@@ -31,6 +32,7 @@ from holdfast.providers.vsphere.datacenters import Datacenters
 from holdfast.providers.vsphere.guards import GuardRules
 from holdfast.providers.vsphere.hot_add import HotAdd
 from holdfast.providers.vsphere.inventory import VSphereInventory
+from holdfast.providers.vsphere.machine_files import NvramPlacer, captured_files
 from holdfast.providers.vsphere.names import plain_name
 from holdfast.providers.vsphere.network_disk import NetworkDisks
 from holdfast.providers.vsphere.open_snapshots import machines_with_ours
@@ -147,6 +149,12 @@ class VSphereProvider:
         """Switch change tracking off and on again."""
         self._open.keeper.reset_tracking(machine_id)
 
+    def machine_files(self, machine_id: MachineId, snapshot_id: SnapshotId) -> MachineFiles:
+        """Return vmx, vmxf and nvram of the machine, as far as the file server gives them."""
+        parts = self._open
+        state = parts.keeper.frozen(machine_id, snapshot_id, with_files=True)
+        return captured_files(parts.connection, parts.datacenters, state.machine)
+
     # Restore targets
 
     def prepare_target(
@@ -165,6 +173,12 @@ class VSphereProvider:
         parts = self._open
         vm, facts = parts.targets.opened(target_id, key)
         return parts.writers.open(vm, facts)
+
+    def place_machine_files(self, target_id: TargetId, files: Sequence[MachineFile]) -> PlacedFiles:
+        """Give the new machine the captured nvram."""
+        parts = self._open
+        vm = parts.targets.new_machine(target_id)
+        return PlacedFiles() if vm is None else parts.nvram.place(vm, files)
 
     def commit_target(self, target_id: TargetId) -> Machine:
         """Name the new machine, or hand the disks over to the one they are for."""
@@ -208,4 +222,6 @@ class _Parts:
         network = NetworkDisks(settings, clock)
         self.hot_add = HotAdd(settings, self.connection, clock)
         self.writers = DiskWriters(settings, self.connection, network)
-        self.opener = DiskOpener(settings, Datacenters(self.connection), network, self.hot_add)
+        self.datacenters = Datacenters(self.connection)
+        self.nvram = NvramPlacer(self.connection, self.datacenters, clock)
+        self.opener = DiskOpener(settings, self.datacenters, network, self.hot_add)

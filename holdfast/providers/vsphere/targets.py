@@ -76,9 +76,7 @@ class TargetStore:
 
     def opened(self, target_id: TargetId, key: DiskKey) -> tuple[Any, DiskFacts]:
         """Return the machine that holds a disk of a target, and the disk."""
-        found = self._required(target_id)
-        if not is_staging(found.name):
-            raise RequestInvalid(f"target {target_id} is committed already")
+        found = self._uncommitted(target_id)
         disk = found.state.disk(key)
         if disk is None:
             raise DiskNotFound(f"target {target_id} has no disk {key!r}")
@@ -86,6 +84,14 @@ class TargetStore:
             if facts.key == disk.device:
                 return found.vm, facts
         raise RequestInvalid(f"target {target_id} is being committed")
+
+    def new_machine(self, target_id: TargetId) -> Any:
+        """Return the machine that a target will be; None when its disks are for another one.
+
+        Raises `RequestInvalid` when there is no such target or it was committed.
+        """
+        found = self._uncommitted(target_id)
+        return found.vm if found.state.replaces is None else None
 
     def commit(self, target_id: TargetId) -> Machine:
         """Give the machine its name, or hand its disks over. Idempotent."""
@@ -212,6 +218,12 @@ class TargetStore:
         found = self._find(target_id)
         if found is None:
             raise RequestInvalid(f"there is no restore target {target_id!r}")
+        return found
+
+    def _uncommitted(self, target_id: TargetId) -> "_Held":
+        found = self._required(target_id)
+        if not is_staging(found.name):
+            raise RequestInvalid(f"target {target_id} is committed already")
         return found
 
     def _held(self, vm: Any) -> "_Held | None":
