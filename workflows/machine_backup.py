@@ -146,7 +146,7 @@ class MachineBackup:
         It is no reason to warn each night: the machine can be made from the point without it.
         """
         request = self._request
-        self._book.enter("keeping the machine's files")
+        self._book.enter("keeping the machine files")
         copied = await step(
             machine_files.copy_machine_files,
             machine_files.CopyMachineFiles(

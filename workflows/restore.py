@@ -132,7 +132,7 @@ class RestoreMachine:
     async def _place_files(self, point: FoundPoint, machine: Machine, place: RestoreTarget) -> None:
         """Give a new machine the captured files it can use; disks are worth more, so none that fails ends it."""
         request = self._request
-        self._book.enter("placing the machine's files")
+        self._book.enter("placing the machine files")
         done = await step(
             machine_files.place_machine_files,
             machine_files.PlaceMachineFiles(

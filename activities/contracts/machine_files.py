@@ -47,13 +47,13 @@ class PlaceMachineFiles(msgspec.Struct, frozen=True, kw_only=True):
     credential: CredentialName | None = None
 
 
-@activity.defn(name="machine_files.copy")
+@activity.defn(name="files.copy")
 def copy_machine_files(request: CopyMachineFiles) -> MachineFilesCopied:
     """Keep the files of a machine in a point; idempotent."""
     raise AssertionError(request)
 
 
-@activity.defn(name="machine_files.place")
+@activity.defn(name="files.place")
 def place_machine_files(request: PlaceMachineFiles) -> PlacedFiles:
     """Give a target the files of a point; idempotent."""
     raise AssertionError(request)

@@ -89,8 +89,8 @@ class World:
             "catalog.record_task": self._note_task,
             "catalog.record_point": lambda _: catalog.Recorded(),
             "extents.gather_facts": _facts,
-            "machine_files.copy": lambda _: machine_files.MachineFilesCopied(),
-            "machine_files.place": lambda _: PlacedFiles(),
+            "files.copy": lambda _: machine_files.MachineFilesCopied(),
+            "files.place": lambda _: PlacedFiles(),
             "repository.begin_point": _begin,
             "repository.finish_point": _finish,
             "repository.abandon_point": lambda _: repository.PointAbandoned(),
@@ -128,7 +128,7 @@ class World:
 
     def names(self, *families: str) -> list[str]:
         """Return what was asked, without the catalog unless it is named."""
-        wanted = families or ("extents", "machine_files", "repository", "snapshot", "sweep", "target", "transfer")
+        wanted = families or ("extents", "files", "repository", "snapshot", "sweep", "target", "transfer")
         return [name for name, _ in self.asked if name.split(".")[0] in wanted]
 
     def requests(self, name: str) -> list[Any]:

@@ -341,7 +341,7 @@ async def test_files_of_the_machine_are_kept_right_after_the_point_was_begun(sta
     world = World([a_machine("web", disks=2)])
     usual = world.answers["repository.begin_point"]
     world.answers["repository.begin_point"] = lambda request: msgspec.structs.replace(usual(request), takes_files=True)
-    world.answers["machine_files.copy"] = lambda _: MachineFilesCopied(
+    world.answers["files.copy"] = lambda _: MachineFilesCopied(
         kept=(KeptFile(name="web.vmx", size_bytes=3000),),
         left_out=(FileLeftOut(name="web.nvram", reason="it is locked"),),
     )
@@ -352,10 +352,10 @@ async def test_files_of_the_machine_are_kept_right_after_the_point_was_begun(sta
     assert world.names()[:4] == [
         "snapshot.create",
         "repository.begin_point",
-        "machine_files.copy",
+        "files.copy",
         "transfer.copy_disk",
     ]
-    [request] = world.requests("machine_files.copy")
+    [request] = world.requests("files.copy")
     assert (request.snapshot_id, request.point.number) == ("snapshot-web", 1)
     assert result.outcome is Outcome.SUCCESS
     assert "web.vmx (2.9 KiB), web.nvram left out: it is locked" in text
@@ -364,4 +364,4 @@ async def test_files_of_the_machine_are_kept_right_after_the_point_was_begun(sta
 async def test_a_point_that_an_earlier_version_began_gets_no_files(stage: Stage) -> None:
     world = World()
     await succeed(stage, world)
-    assert world.count("machine_files.copy") == 0
+    assert world.count("files.copy") == 0

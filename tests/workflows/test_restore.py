@@ -182,11 +182,11 @@ def with_files(world: World) -> World:
 
 async def test_a_new_machine_gets_files_before_its_disks(stage: Stage) -> None:
     world = with_files(World())
-    world.answers["machine_files.place"] = lambda _: PlacedFiles(placed=("web.nvram",))
+    world.answers["files.place"] = lambda _: PlacedFiles(placed=("web.nvram",))
     async with stage.playing(world):
         result = await stage.run(RestoreMachine.run, stage.restore())
-    assert world.names()[1:3] == ["target.prepare", "machine_files.place"]
-    [request] = world.requests("machine_files.place")
+    assert world.names()[1:3] == ["target.prepare", "files.place"]
+    [request] = world.requests("files.place")
     assert (request.target_id, request.number) == ("target", 1)
     assert result.session.outcome is Outcome.SUCCESS
 
@@ -194,7 +194,7 @@ async def test_a_new_machine_gets_files_before_its_disks(stage: Stage) -> None:
 async def test_a_file_that_cannot_be_placed_is_a_warning(stage: Stage) -> None:
     world = with_files(World())
     lost = FileLeftOut(name="web.nvram", reason="it is refused")
-    world.answers["machine_files.place"] = lambda _: PlacedFiles(left_out=(lost,))
+    world.answers["files.place"] = lambda _: PlacedFiles(left_out=(lost,))
     async with stage.playing(world):
         result = await stage.run(RestoreMachine.run, stage.restore())
     assert result.session.outcome is Outcome.WARNING
@@ -205,4 +205,4 @@ async def test_a_machine_that_is_there_keeps_its_own_files(stage: Stage) -> None
     world = with_files(World())
     async with stage.playing(world):
         await stage.run(RestoreMachine.run, stage.restore(new_name=None))
-    assert world.count("machine_files.place") == 0
+    assert world.count("files.place") == 0

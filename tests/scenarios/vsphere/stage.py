@@ -24,6 +24,7 @@ from holdfast.model.session import Outcome
 from holdfast.pipeline.restore import DiskRestore
 from holdfast.providers.raw_disks import TargetDisk
 from holdfast.storage.atomic import HostFiles
+from holdfast.storage.point_files import read_files
 from holdfast.storage.repository import Repository
 from tests.holdfast.providers.vsphere.bench import PLUGIN, VSphereBench, settings_of
 from tests.lab.vcenter.client import MIB, Client, vim
@@ -102,6 +103,12 @@ class Stage:
 
     def vm(self, machine: Machine) -> Any:
         return self.bench.vm(machine.machine_id)
+
+    def nvram(self, machine: Machine) -> Path:
+        """Return the file with the nvram of a machine, as the lab vCenter keeps it."""
+        [listed] = [file.name for file in self.vm(machine).layoutEx.file if file.type == "nvram"]
+        store, _, inside = listed[1:].partition("] ")
+        return self.lab.data / "datastores" / store / inside
 
     def switch_off(self, machine: Machine) -> None:
         self.vc.wait(self.vm(machine).PowerOffVM_Task())
@@ -315,6 +322,13 @@ class Stage:
                         DiskRestore(source, target, chain.files[0].keys.digest_key, SystemClock()).run(0, _ignored)
                     content[disk.key] = sha256_of(Path(file.name))
         return content
+
+    def kept_files(self, machine: Machine, point: str = "latest") -> dict[str, bytes]:
+        """Return the machine files that a point keeps."""
+        repository = Repository.open(self.root / "vault", HostFiles())
+        found = repository.find_point(point, machine=machine.machine_id)
+        with repository.open_chain(found.chain, None) as chain:
+            return {file.name: file.content for file in read_files(chain, found.point.number).files}
 
     def points(self, machine: Machine) -> int:
         """Return how many points of a machine there are, complete or not."""
