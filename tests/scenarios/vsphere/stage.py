@@ -106,7 +106,7 @@ class Stage:
 
     def nvram(self, machine: Machine) -> Path:
         """Return the file with the nvram of a machine, as the lab vCenter keeps it."""
-        [listed] = [file.name for file in self.vm(machine).layoutEx.file if file.type == "nvram"]
+        [listed] = [str(file.name) for file in self.vm(machine).layoutEx.file if file.type == "nvram"]
         store, _, inside = listed[1:].partition("] ")
         return self.lab.data / "datastores" / store / inside
 
