@@ -55,14 +55,14 @@ async def test_a_new_machine_has_the_nvram_that_the_machine_had_at_the_point(sta
 
 async def test_files_that_cannot_be_read_or_written_cost_no_disk(stage: Stage) -> None:
     machine = stage.machine("refused")
-    rule = stage.fault("folder:GET", "drop")
+    rule = stage.fault("folder:GET", "drop", times=100)
     result = await stage.run(stage.backup(machine, DIRECT))
     assert stage.hits(rule) > 0
     assert result.session.outcome is Outcome.SUCCESS
     assert stage.kept_files(machine) == {}
     stage.heal()
     await stage.run(stage.backup(machine, DIRECT))
-    rule = stage.fault("folder:PUT", "drop")
+    rule = stage.fault("folder:PUT", "drop", times=100)
     stage.nvram(machine).write_bytes(b"variables")
     await stage.run(stage.backup(machine, DIRECT))
     result = await stage.run(stage.restore(machine, new_name="refused-copy"))
