@@ -65,6 +65,7 @@ class RepositoryActivities:
                 created=found.point.created,
                 machine=found.point.captured_machine(),
                 encrypted=found.encrypted,
+                files=tuple(file.name for file in found.point.machine_files),
             )
 
 

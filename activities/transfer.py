@@ -15,12 +15,12 @@ from activities.boundary import resume_cursor
 from activities.contracts import transfer
 from activities.contracts.transfer import CopyDisk, DiskCopied, DiskRestored, RestoreDisk, TransferCursor
 from activities.latency import Brake
-from activities.openers import PassphraseLookup, ProviderOpener, RepositoryOpener
+from activities.openers import PassphraseLookup, ProviderOpener, RepositoryOpener, open_point_file
 from activities.pulse import STALL_S, Pulse
 from activities.read_plan import EarlierDisk, ReadPlan
 from activities.tally import Tally
 from holdfast.clock import Clock
-from holdfast.errors import DiskChanged, DiskMoved, DiskNotFound, PointNotFound, SnapshotNotFound
+from holdfast.errors import DiskChanged, DiskMoved, DiskNotFound, SnapshotNotFound
 from holdfast.formats.contents import DiskSource, PointDisk
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.plan import Transport
@@ -107,16 +107,9 @@ class TransferActivities:
 
     def _open_point(self, request: CopyDisk, stack: ExitStack) -> tuple[ChainWriter, StoredDisk | None]:
         """Open the point's file for writing, and the disk at the parent point when there is one."""
-        repository = self._repositories(request.repository)
+        repository, path = open_point_file(self._repositories, request.repository, request.point)
         passphrase = self._passphrases(request.credential)
         folder = repository.chain_folder(request.point.chain)
-        path = repository.chain_file(request.point.chain, request.point.file)
-        if not repository.files.exists(path):
-            self._repositories(request.repository)  # gone with its mount is another matter than gone
-            raise PointNotFound(
-                f"file {request.point.file} of chain {request.point.chain} is gone",
-                hint="It was set aside after a failed flush, or removed; run the job again.",
-            )
         if request.point.parent_number is None:
             return stack.enter_context(ChainWriter.resume(repository.files, path, passphrase)), None
         chain = stack.enter_context(Chain.open(repository.files, folder, passphrase))

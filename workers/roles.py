@@ -18,6 +18,7 @@ from temporalio.worker import Worker
 from activities.binding import served_by
 from activities.catalog import CatalogActivities
 from activities.extents import ExtentActivities
+from activities.machine_files import MachineFileActivities
 from activities.openers import CatalogOpener, PassphraseLookup, ProviderOpener, RepositoryOpener
 from activities.repository import RepositoryActivities, UpkeepActivities
 from activities.rollback import RollbackActivities
@@ -139,7 +140,9 @@ def _shifts(duty: Duty) -> tuple[_Shift, ...]:
         case Role.PROXY:
             return (
                 _Shift(
-                    queue=queues.proxy_queue(duty.name), tasks=SHORT_TASKS, serves=(_snapshots, _targets, _leftovers)
+                    queue=queues.proxy_queue(duty.name),
+                    tasks=SHORT_TASKS,
+                    serves=(_snapshots, _targets, _leftovers, _machine_files),
                 ),
                 _Shift(queue=queues.transfer_queue(duty.name), tasks=duty.tasks, serves=(_transfers, _rollbacks)),
             )
@@ -169,6 +172,10 @@ def _targets(tools: Tools) -> object:
 
 def _leftovers(tools: Tools) -> object:
     return LeftoverActivities(tools.providers, tools.clock)
+
+
+def _machine_files(tools: Tools) -> object:
+    return MachineFileActivities(tools.providers, tools.repositories, tools.passphrases, tools.clock)
 
 
 def _owners(tools: Tools) -> object:

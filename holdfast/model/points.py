@@ -21,6 +21,8 @@ class OpenPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Why the point is what it is: a full and why, or an increment."""
     removed: tuple[str, ...] = ()
     """Files of earlier sessions that were never finished and have been removed."""
+    takes_files: bool = False
+    """Whether the worker that began it knows machine files; one of an earlier version does not."""
 
 
 class PointSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +56,8 @@ class FoundPoint(msgspec.Struct, frozen=True, kw_only=True):
     created: datetime
     machine: Machine
     encrypted: bool
+    files: tuple[str, ...] = ()
+    """Names of the machine files that the point keeps."""
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):

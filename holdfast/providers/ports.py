@@ -23,6 +23,7 @@ from holdfast.model.machine import (
     Snapshot,
     SnapshotOptions,
 )
+from holdfast.model.machine_files import MachineFile, MachineFiles, PlacedFiles
 from holdfast.model.plan import Transport
 from holdfast.model.selection import Selector
 from holdfast.model.spans import Span
@@ -140,6 +141,14 @@ class Snapshots(Protocol):
         """
         ...
 
+    def machine_files(self, machine_id: MachineId, snapshot_id: SnapshotId) -> MachineFiles:
+        """Return the small files that describe the machine to its hypervisor, as they are now.
+
+        A file that cannot be read is left out with the reason; the caller looks to what a restore point can keep.
+        Raises `SnapshotNotFound`: without the snapshot nobody knows what time the files belong to.
+        """
+        ...
+
     def reset_tracking(self, machine_id: MachineId) -> None:
         """Begin the change tracking of a machine anew: no earlier state can be asked about any more.
 
@@ -200,6 +209,15 @@ class RestoreTargets(Protocol):
 
         Raises `RequestInvalid` when there is no such target or it was committed, `DiskNotFound` for a key it
         does not have.
+        """
+        ...
+
+    def place_machine_files(self, target_id: TargetId, files: Sequence[MachineFile]) -> PlacedFiles:
+        """Give the machine that a prepared target becomes those captured files that are of use to it. Idempotent.
+
+        A file that states who the machine is never is: a restored machine is another one. A target that replaces
+        disks of a machine gets none. What could not be written is left out with the reason.
+        Raises `RequestInvalid` when there is no such target or it was committed.
         """
         ...
 

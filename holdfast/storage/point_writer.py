@@ -339,7 +339,7 @@ def complete_point(writer: ChainWriter, number: int) -> Point:
         disks = tuple(_rooted(writer, disk) for disk in point.disks)
         roots = [(disk.key, bytes.fromhex(disk.root or "")) for disk in disks]
         parent_root = None if point.parent_root is None else bytes.fromhex(point.parent_root)
-        root = point_root(bytes.fromhex(point.id), parent_root, roots, writer.keys.digest_key)
+        root = point_root(bytes.fromhex(point.id), parent_root, roots, writer.keys.digest_key, point.file_facts)
         point = msgspec.structs.replace(point, disks=disks, root=root.hex(), complete=True)
         writer.contents = _with_point(writer.contents, point)
     if all(other.complete for other in writer.contents.points):

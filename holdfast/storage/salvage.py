@@ -2,8 +2,9 @@
 
 Units and notes say which pieces of which disks they speak of (docs/formats/chain-file.md section 4), so a scan of the
 file finds everything but the tables. The rebuilt file is a new one beside the old: units are moved byte by byte, maps
-and roots are computed anew. A point counts as rebuilt only when its root is the one that the old contents page, the
-chain metadata or a child names; the damaged file is kept under another name.
+and roots are computed anew, and machine files are copied where they can be read. A point counts as rebuilt only when
+its root is the one that the old contents page, the chain metadata or a child names; the damaged file is kept under
+another name.
 
 Memory grows with the number of pieces in the file, about 200 bytes each: this is a repair, not the hot path.
 """
@@ -31,7 +32,9 @@ from holdfast.formats.record import HEADER_SIZE, PieceEntry, RecordHeader, Recor
 from holdfast.storage.atomic import FileHandle, Files
 from holdfast.storage.chain import Chain, StoredDisk
 from holdfast.storage.chain_writer import ChainWriter, FileSpec
+from holdfast.storage.point_files import emptied, move_files
 from holdfast.storage.point_writer import complete_point, open_disk
+from holdfast.storage.tables import PageStore
 
 DAMAGED_SUFFIX = ".damaged"
 _REBUILT_SUFFIX = ".rebuilt"
@@ -46,6 +49,8 @@ class SalvageReport(msgspec.Struct, frozen=True, kw_only=True):
     points: tuple[int, ...]
     units: int
     unreadable_records: int
+    lost_files: tuple[str, ...] = ()
+    """Machine files whose bytes are gone. Their digests are kept, so the points they belong to are still proven."""
 
 
 class _Found(msgspec.Struct):
@@ -104,6 +109,7 @@ def salvage_file(
         )
         with ChainWriter.create(files, rebuilt, spec, keys) as writer:
             claims, places = _move_units(handle, writer, found, keys)
+            lost_files = move_files(PageStore(handle, writer.opener, keys.digest_key), writer, old.points)
             for point in old.points:
                 _rebuild_point(writer, point, claims, places, siblings)
                 written = complete_point(writer, point.number)
@@ -116,6 +122,7 @@ def salvage_file(
                 points=tuple(point.number for point in old.points),
                 units=writer.next_unit,
                 unreadable_records=found.unreadable,
+                lost_files=lost_files,
             )
     finally:
         handle.close()
@@ -164,7 +171,7 @@ def _emptied(old: Contents) -> Contents:
     """Return the contents with everything that names a place in the file taken out."""
     points = tuple(
         msgspec.structs.replace(
-            point,
+            emptied(point),
             complete=False,
             root=None,
             disks=tuple(msgspec.structs.replace(disk, map=Table(), root=None, done=0) for disk in point.disks),

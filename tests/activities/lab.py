@@ -16,6 +16,7 @@ from activities.contracts import repository as points
 from activities.contracts import snapshot as snapshots
 from activities.contracts import target as targets
 from activities.contracts.transfer import CopyDisk, DiskCopied, DiskRestored, RestoreDisk, TransferCursor
+from activities.machine_files import MachineFileActivities
 from activities.repository import RepositoryActivities, UpkeepActivities
 from activities.rollback import RollbackActivities
 from activities.snapshot import SnapshotActivities
@@ -178,6 +179,7 @@ class Lab:
         self.points = RepositoryActivities(self.open_repository, passphrases, self.clock)
         self.upkeep = UpkeepActivities(self.open_repository, passphrases, self.clock)
         self.rollbacks = RollbackActivities(self.open_provider, self.open_repository, passphrases, self.clock)
+        self.machine_files = MachineFileActivities(self.open_provider, self.open_repository, passphrases, self.clock)
         self.transfers = TransferActivities(self.open_provider, self.open_repository, passphrases, self.clock, EAGER)
 
     def open_provider(self, name: ProviderName) -> LocalProvider:

@@ -23,7 +23,7 @@ from workflows import book, options, queues, session
 
 PAGE = "docs/workflows.md"
 NAME = RepositoryName("<name>")
-ACTIVITY = re.compile(r"(?:catalog|extents|repository|snapshot|target|transfer|sessions|sweep)\.[a-z_]+")
+ACTIVITY = re.compile(r"(?:catalog|extents|files|repository|snapshot|target|transfer|sessions|sweep)\.[a-z_]+")
 WAITED_FOR = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
 TIMES: dict[str, Callable[[], ActivityConfig]] = {

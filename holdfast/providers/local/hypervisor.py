@@ -24,6 +24,7 @@ from holdfast.model.machine import (
     Snapshot,
     SnapshotOptions,
 )
+from holdfast.model.machine_files import MachineFile, MachineFiles, PlacedFiles
 from holdfast.model.selection import Selector
 from holdfast.model.spans import Span
 from holdfast.pipeline.disks import DiskWriter
@@ -177,6 +178,14 @@ class LocalProvider:
         del machine_id, snapshot_id, key
         return None
 
+    def machine_files(self, machine_id: MachineId, snapshot_id: SnapshotId) -> MachineFiles:
+        """Return the machine's own file, ``machine.json``, as it is now."""
+        self._root.check()
+        if all(found.snapshot_id != snapshot_id for found in self._snapshots.of_machine(machine_id)):
+            self._root.check()  # gone with the mount is another matter than gone
+            raise SnapshotNotFound(f"machine {machine_id} has no snapshot {snapshot_id}")
+        return self._machines.own_files(machine_id)
+
     def reset_tracking(self, machine_id: MachineId) -> None:
         """Forget what is known of changes of the machine's disks."""
         self._root.check()
@@ -228,6 +237,12 @@ class LocalProvider:
         """Open a disk of a target for writing."""
         self._root.check()
         return self._targets.open(target_id, key)
+
+    def place_machine_files(self, target_id: TargetId, files: Sequence[MachineFile]) -> PlacedFiles:
+        """Place nothing: a machine of this provider has one file, which says who it is."""
+        self._root.check()
+        self._targets.uncommitted(target_id)
+        return PlacedFiles()
 
     def commit_target(self, target_id: TargetId) -> Machine:
         """Switch the restored disks in, all or none, and return the machine."""

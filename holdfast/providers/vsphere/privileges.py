@@ -78,7 +78,11 @@ _LINES: Final[tuple[tuple[Feature, Place, tuple[tuple[str, str], ...]], ...]] = 
             (f"{_WORDS}Provisioning.DiskRandomRead", "read disks, and ask what changed on them"),
         ),
     ),
-    (Feature.BACKUP, Place.DATASTORE, (("Datastore.Browse", "read disks from the file server of the vCenter"),)),
+    (
+        Feature.BACKUP,
+        Place.DATASTORE,
+        (("Datastore.Browse", "read disks and files of machines from the vCenter's file server"),),
+    ),
     (
         Feature.TRACKING,
         Place.MACHINE,
@@ -99,7 +103,14 @@ _LINES: Final[tuple[tuple[Feature, Place, tuple[tuple[str, str], ...]], ...]] = 
         ),
     ),
     (Feature.RESTORE_NEW, Place.POOL, (("Resource.AssignVMToPool", "put the machine into a pool"),)),
-    (Feature.RESTORE_NEW, Place.DATASTORE, (("Datastore.AllocateSpace", "make disks on the datastore"),)),
+    (
+        Feature.RESTORE_NEW,
+        Place.DATASTORE,
+        (
+            ("Datastore.AllocateSpace", "make disks on the datastore"),
+            ("Datastore.FileManagement", "give the machine the nvram it had"),
+        ),
+    ),
     (Feature.RESTORE_NEW, Place.NETWORK, (("Network.Assign", "connect the machine's network cards"),)),
     (
         Feature.RESTORE_REPLACE,

@@ -23,6 +23,7 @@ from holdfast.model.machine import (
     Snapshot,
     SnapshotOptions,
 )
+from holdfast.model.machine_files import MachineFile, MachineFiles, PlacedFiles
 from holdfast.model.selection import Selector
 from holdfast.model.spans import Span
 from holdfast.pipeline.disks import DiskWriter
@@ -37,6 +38,7 @@ from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.latency import LatencyMeter
 from holdfast.providers.vsphere.lease import Leases
 from holdfast.providers.vsphere.lease_disk import LeaseDisks
+from holdfast.providers.vsphere.machine_files import NvramPlacer, captured_files
 from holdfast.providers.vsphere.names import plain_name
 from holdfast.providers.vsphere.network_disk import NetworkDisks
 from holdfast.providers.vsphere.open_snapshots import machines_with_ours
@@ -178,6 +180,12 @@ class VSphereProvider:
         """Switch change tracking off and on again."""
         self._open.keeper.reset_tracking(machine_id)
 
+    def machine_files(self, machine_id: MachineId, snapshot_id: SnapshotId) -> MachineFiles:
+        """Return vmx, vmxf and nvram of the machine, as far as the file server gives them."""
+        parts = self._open
+        state = parts.keeper.frozen(machine_id, snapshot_id, with_files=True)
+        return captured_files(parts.connection, parts.datacenters, state.machine)
+
     # Restore targets
 
     def prepare_target(
@@ -209,6 +217,12 @@ class VSphereProvider:
         if in_place_machine(target_id) is not None:
             return parts.writers.open_in_place(*parts.in_place.opened(target_id, key))
         return parts.writers.open(parts.targets.opened(target_id, key))
+
+    def place_machine_files(self, target_id: TargetId, files: Sequence[MachineFile]) -> PlacedFiles:
+        """Give the new machine the captured nvram."""
+        parts = self._open
+        vm = parts.targets.new_machine(target_id)
+        return PlacedFiles() if vm is None else parts.nvram.place(vm, files)
 
     def commit_target(self, target_id: TargetId) -> Machine:
         """Name the new machine, hand the disks over to the one they are for, or keep what was written into its own."""
@@ -273,7 +287,9 @@ class _Parts:
         self.writers = DiskWriters(settings, self.connection, network, self.hot_add)
         self.leases = Leases(self.connection, clock)
         leased = LeaseDisks(self.connection, self.leases)
-        self.opener = DiskOpener(settings, Datacenters(self.connection), network, self.hot_add, leased)
+        self.datacenters = Datacenters(self.connection)
+        self.nvram = NvramPlacer(self.connection, self.datacenters, clock)
+        self.opener = DiskOpener(settings, self.datacenters, network, self.hot_add, leased)
 
     def store_of(self, target_id: TargetId) -> TargetStore | InPlaceTargets:
         """Return whose target it is."""

@@ -81,9 +81,7 @@ class TargetStore:
 
     def opened(self, target_id: TargetId, key: DiskKey) -> OpenTarget:
         """Return a disk of a target, and the machine that holds it."""
-        found = self._required(target_id)
-        if not is_staging(found.name):
-            raise RequestInvalid(f"target {target_id} is committed already")
+        found = self._uncommitted(target_id)
         disk = found.state.disk(key)
         if disk is None:
             raise DiskNotFound(f"target {target_id} has no disk {key!r}")
@@ -92,6 +90,14 @@ class TargetStore:
                 files = frozenset(one.file for one in found.state.disks)
                 return OpenTarget(target_id=target_id, vm=found.vm, facts=facts, files=files)
         raise RequestInvalid(f"target {target_id} is being committed")
+
+    def new_machine(self, target_id: TargetId) -> Any:
+        """Return the machine that a target will be; None when its disks are for another one.
+
+        Raises `RequestInvalid` when there is no such target or it was committed.
+        """
+        found = self._uncommitted(target_id)
+        return found.vm if found.state.replaces is None else None
 
     def commit(self, target_id: TargetId) -> Machine:
         """Give the machine its name, or hand its disks over. Idempotent."""
@@ -215,6 +221,12 @@ class TargetStore:
         found = self._find(target_id)
         if found is None:
             raise RequestInvalid(f"there is no restore target {target_id!r}")
+        return found
+
+    def _uncommitted(self, target_id: TargetId) -> "_Held":
+        found = self._required(target_id)
+        if not is_staging(found.name):
+            raise RequestInvalid(f"target {target_id} is committed already")
         return found
 
     def _held(self, vm: Any) -> "_Held | None":

@@ -6,7 +6,8 @@ from holdfast.errors import MachineNotFound, SnapshotNotFound
 from holdfast.model.ids import ProviderName
 from holdfast.model.session import Outcome
 from tests.lab.vcenter.client import MIB
-from tests.scenarios.vsphere.stage import DIRECT, HTTPS, NETWORK, Stage
+from tests.scenarios.vsphere.installation import DIRECT, HTTPS, NETWORK
+from tests.scenarios.vsphere.stage import Stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.vsphere]
 

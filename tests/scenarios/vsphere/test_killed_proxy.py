@@ -13,7 +13,8 @@ import pytest
 from holdfast.model.ids import ProviderName
 from holdfast.model.session import Outcome
 from tests.lab.vcenter.client import MIB
-from tests.scenarios.vsphere.stage import ANY, VAULT, Stage
+from tests.scenarios.vsphere.installation import ANY, VAULT
+from tests.scenarios.vsphere.stage import Stage
 from tests.scenarios.vsphere.test_replacing import CALLS, changed_machine, expect_sound
 from workers.provider_settings import VSphereProviderSettings
 

@@ -9,7 +9,8 @@ from temporalio.service import RPCError
 from holdfast.errors import SnapshotFailed
 from holdfast.model.machine import Machine
 from holdfast.model.session import Outcome
-from tests.scenarios.vsphere.stage import SPARED, VAULT, Stage
+from tests.scenarios.vsphere.installation import SPARED, VAULT
+from tests.scenarios.vsphere.stage import Stage
 from tests.workflows.conftest import details
 from workflows.queues import machine_backup_id
 

@@ -7,7 +7,8 @@ import pytest
 
 from holdfast.model.session import Outcome
 from tests.lab.vcenter.client import MIB
-from tests.scenarios.vsphere.stage import LEASE, Stage
+from tests.scenarios.vsphere.installation import LEASE
+from tests.scenarios.vsphere.stage import Stage
 from tests.scenarios.vsphere.test_killed_proxy import DELAY_MS, NAME, Proxy, configuration
 
 pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.vsphere]

@@ -6,7 +6,8 @@ from holdfast.model.machine import Machine
 from holdfast.model.session import Outcome
 from holdfast.model.spans import Span
 from tests.lab.vcenter.client import MIB
-from tests.scenarios.vsphere.stage import DIRECT, HTTPS, Stage
+from tests.scenarios.vsphere.installation import DIRECT, HTTPS
+from tests.scenarios.vsphere.stage import Stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.vsphere]
 
