@@ -80,7 +80,6 @@ class TransferActivities:
                 counters_kept=True,
             )
             copied = self._run_copy(plan, sink, tally, brake)
-            _check_still_frozen(provider, request)
             _check_unmoved(provider, request, reader, sink)
             return copied
 
@@ -173,16 +172,6 @@ def _passed_over(transport: Transport) -> str:
     return f"read over {transport.mode} because better ways failed: {'; '.join(transport.failed)}"
 
 
-def _check_still_frozen(provider: Provider, request: CopyDisk) -> None:
-    """Raise `SnapshotNotFound` when the snapshot has gone: what was read after that may be newer than the rest."""
-    if any(found.snapshot_id == request.snapshot_id for found in provider.snapshots(request.machine_id)):
-        return
-    raise SnapshotNotFound(
-        f"snapshot {request.snapshot_id} of machine {request.machine_id} has gone while disk {request.disk} was read",
-        hint="Somebody removed the snapshot, or the machine; run the job again.",
-    )
-
-
 def _begun_where_it_lies(
     writer: ChainWriter, request: CopyDisk, reader: SourceDisk, disk: PointDisk, parent: StoredDisk | None
 ) -> DiskPointWriter:
@@ -201,8 +190,17 @@ def _begun_where_it_lies(
 
 
 def _check_unmoved(provider: Provider, request: CopyDisk, reader: SourceDisk, sink: DiskPointWriter) -> None:
-    """Raise `DiskMoved` when the disk lies somewhere else than at the start; the next attempt then begins again."""
-    place = provider.disk_place(request.machine_id, request.snapshot_id, request.disk)
+    """Raise `DiskMoved` when the disk lies somewhere else than at the start; the next attempt then begins again.
+
+    Raises `SnapshotNotFound` when the snapshot has gone: what was read after that may be newer than the rest.
+    """
+    try:
+        place = provider.disk_place(request.machine_id, request.snapshot_id, request.disk)
+    except SnapshotNotFound as error:
+        raise SnapshotNotFound(
+            f"snapshot {request.snapshot_id} has gone while disk {request.disk} was read: {error.message}",
+            hint="Somebody removed the snapshot, or the machine; run the job again.",
+        ) from error
     if place != reader.place:
         moves = 0 if sink.source is msgspec.UNSET else sink.source.moves
         raise _moved(request, reader.place, place, moves)

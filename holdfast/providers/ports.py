@@ -118,7 +118,7 @@ class Snapshots(Protocol):
         """Return where the bytes of a frozen disk lie now, as a text that is another one when they have moved.
 
         Empty where they never do. A disk that moved while it was read may have given bytes of two states. Raises
-        `SnapshotNotFound` or `DiskNotFound` where that has to be looked up.
+        `SnapshotNotFound` when the snapshot has gone.
         """
         ...
 

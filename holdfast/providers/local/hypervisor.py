@@ -157,6 +157,7 @@ class LocalProvider:
 
     def disk_place(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> str:
         """Return nothing: files of a snapshot are copies of our own, which nobody moves."""
+        self._check_snapshot(machine_id, snapshot_id)
         return ""
 
     def changed_spans(
@@ -180,11 +181,14 @@ class LocalProvider:
 
     def machine_files(self, machine_id: MachineId, snapshot_id: SnapshotId) -> MachineFiles:
         """Return the machine's own file, ``machine.json``, as it is now."""
+        self._check_snapshot(machine_id, snapshot_id)
+        return self._machines.own_files(machine_id)
+
+    def _check_snapshot(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
         self._root.check()
         if all(found.snapshot_id != snapshot_id for found in self._snapshots.of_machine(machine_id)):
             self._root.check()  # gone with the mount is another matter than gone
             raise SnapshotNotFound(f"machine {machine_id} has no snapshot {snapshot_id}")
-        return self._machines.own_files(machine_id)
 
     def reset_tracking(self, machine_id: MachineId) -> None:
         """Forget what is known of changes of the machine's disks."""

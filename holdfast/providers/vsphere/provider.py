@@ -8,7 +8,14 @@ from typing import Self
 from pyVmomi import vim
 
 from holdfast.clock import Clock
-from holdfast.errors import ChangeTrackingLost, DiskNotFound, MachineNotFound, RequestInvalid, SnapshotNotFound
+from holdfast.errors import (
+    ChangeTrackingLost,
+    DiskNotFound,
+    DiskReadFailed,
+    MachineNotFound,
+    RequestInvalid,
+    SnapshotNotFound,
+)
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
 from holdfast.model.latency import DatastoreLatency
 from holdfast.model.machine import (
@@ -31,6 +38,7 @@ from holdfast.providers.ports import SourceDisk
 from holdfast.providers.vsphere.changes import FrozenDiskInVSphere, changed_areas
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.datacenters import Datacenters
+from holdfast.providers.vsphere.frozen import Frozen
 from holdfast.providers.vsphere.guards import GuardRules
 from holdfast.providers.vsphere.hot_add import HotAdd
 from holdfast.providers.vsphere.in_place import InPlaceTargets
@@ -152,6 +160,11 @@ class VSphereProvider:
     def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
         """Open a frozen disk over the best way that works."""
         parts = self._open
+        lately = parts.keeper.seen_lately(machine_id, snapshot_id)
+        if lately is not None:
+            # The disks of a machine are opened one behind the other. One that has moved meanwhile is looked up anew.
+            with suppress(DiskReadFailed):
+                return parts.opener.open(_disk_of(parts, lately, key))
         return parts.opener.open(self._frozen(parts, machine_id, snapshot_id, key, with_files=True))
 
     def disk_place(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> str:
@@ -253,17 +266,20 @@ class VSphereProvider:
     def _frozen(
         parts: "_Parts", machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, *, with_files: bool
     ) -> FrozenDiskInVSphere:
-        state = parts.keeper.frozen(machine_id, snapshot_id, with_files=with_files)
-        for facts in state.disks:
-            if facts.key == key:
-                return FrozenDiskInVSphere(
-                    connection=parts.connection,
-                    machine=state.machine,
-                    snapshot=state.snapshot,
-                    facts=facts,
-                    tag=state.tag,
-                )
-        raise DiskNotFound(f"snapshot {snapshot_id} of machine {machine_id} has no disk {key!r}")
+        return _disk_of(parts, parts.keeper.frozen(machine_id, snapshot_id, with_files=with_files), key)
+
+
+def _disk_of(parts: "_Parts", state: Frozen, key: DiskKey) -> FrozenDiskInVSphere:
+    for facts in state.disks:
+        if facts.key == key:
+            return FrozenDiskInVSphere(
+                connection=parts.connection,
+                machine=state.machine,
+                snapshot=state.snapshot,
+                facts=facts,
+                tag=state.tag,
+            )
+    raise DiskNotFound(f"snapshot {state.snapshot._moId} of machine {state.name!r} has no disk {key!r}")
 
 
 class _Parts:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pyVmomi import vim
 
+from holdfast.clock import SystemClock
 from holdfast.errors import MachineNotFound, SnapshotNotFound
 from holdfast.model.ids import MachineId, SnapshotId
 from holdfast.model.machine import PowerState, Quiesce, SnapshotOptions
@@ -39,7 +40,7 @@ def connection(bench: VSphereBench) -> Iterator[Connection]:
 
 @pytest.fixture
 def states(connection: Connection) -> FrozenStates:
-    return FrozenStates(connection, VSphereInventory(connection))
+    return FrozenStates(connection, VSphereInventory(connection), SystemClock())
 
 
 @pytest.fixture
