@@ -29,6 +29,7 @@ from temporalio.exceptions import (
 
 from holdfast.clock import Clock
 from holdfast.errors import (
+    DiskMoved,
     HoldfastError,
     OperationCancelled,
     OperationInterrupted,
@@ -69,7 +70,8 @@ def boundary() -> Iterator[None]:
 def application_error(error: HoldfastError) -> ApplicationError:
     """Return ``error`` as Temporal's failure: type is the code, the class decides on a retry."""
     details = FailureDetails(hint=error.hint, ids=_place())
-    is_final = not error.retryable or (isinstance(error, RepositoryFull) and _attempt() >= _FULL_ATTEMPTS_MAX)
+    is_given_up = isinstance(error, RepositoryFull) and _attempt() >= _FULL_ATTEMPTS_MAX
+    is_final = not error.retryable or is_given_up or (isinstance(error, DiskMoved) and error.is_last)
     return ApplicationError(error.message, details, type=error.code, non_retryable=is_final)
 
 

@@ -1,10 +1,13 @@
 """How activities get at the world: by name, through functions that the worker hands them."""
 
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol, TypeAlias
 
 from holdfast.catalog.database import Catalog
-from holdfast.model.ids import CredentialName, ProviderName, RepositoryName
+from holdfast.errors import PointNotFound
+from holdfast.model.ids import CredentialName, DiskKey, ProviderName, RepositoryName
+from holdfast.model.points import MoverAccess, OpenPoint
 from holdfast.providers.ports import Provider
 from holdfast.storage.repository import Repository
 
@@ -16,3 +19,34 @@ PassphraseLookup: TypeAlias = Callable[[CredentialName | None], str | None]
 """Returns the passphrase of a name, None for None. Raises `CredentialMissing`."""
 CatalogOpener: TypeAlias = Callable[[], Catalog]
 """Returns the catalog of the process, opened at the first call. Raises `CatalogUnavailable`."""
+
+
+class MoverIssuer(Protocol):
+    """Gives access to the data movers that this process serves."""
+
+    def to_write(
+        self, name: RepositoryName, point: OpenPoint, disks: Sequence[DiskKey], credential: CredentialName | None
+    ) -> MoverAccess | None:
+        """Return access to write disks of a point that was begun; None when the repository has no mover."""
+        ...
+
+    def to_read(
+        self, name: RepositoryName, chain: str, number: int, disks: Sequence[DiskKey], credential: CredentialName | None
+    ) -> MoverAccess | None:
+        """Return access to read disks of a finished point; None when the repository has no mover."""
+        ...
+
+
+def open_point_file(
+    open_repository: RepositoryOpener, name: RepositoryName, point: OpenPoint
+) -> tuple[Repository, Path]:
+    """Return a repository and the chain file of a point that is being written. Raises `PointNotFound`."""
+    repository = open_repository(name)
+    path = repository.chain_file(point.chain, point.file)
+    if not repository.files.exists(path):
+        open_repository(name)  # gone with its mount is another matter than gone
+        raise PointNotFound(
+            f"file {point.file} of chain {point.chain} is gone",
+            hint="It was set aside after a failed flush, or removed; run the job again.",
+        )
+    return repository, path

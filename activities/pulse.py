@@ -16,6 +16,7 @@ from temporalio import activity
 from activities.boundary import Heartbeat
 from holdfast.clock import Clock
 from holdfast.errors import OperationCancelled, OperationInterrupted
+from holdfast.providers.ports import StreamedDisk
 
 _INTERVAL_S = 2.0
 STALL_S = 600.0
@@ -38,6 +39,8 @@ class Pulse:
         self._progress_s = clock.monotonic_s()
         self._context = contextvars.copy_context()
         self._ended = threading.Event()
+        self._stream: StreamedDisk | None = None
+        self._pieces = 0
         self._thread = threading.Thread(target=self._repeat, name="pulse", daemon=True)
 
     def beat(self, cursor: object) -> None:
@@ -45,6 +48,15 @@ class Pulse:
         self._cursor = cursor
         self._progress_s = self._clock.monotonic_s()
         self._heartbeat.beat(cursor)
+
+    def waiting(self) -> None:
+        """Say that the work waits on purpose, which is no standstill; from any thread. Raises as `beat` does."""
+        self._progress_s = self._clock.monotonic_s()
+        self._heartbeat.check()
+
+    def watch(self, disk: object) -> None:
+        """Count what comes as progress when a disk is a stream, and tell its waiting readers when they shall stop."""
+        self._stream = disk if isinstance(disk, StreamedDisk) else None
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -59,6 +71,8 @@ class Pulse:
 
     def _repeat(self) -> None:
         while not self._ended.wait(_INTERVAL_S):
+            if self._stream is not None:
+                self._look_at(self._stream)
             if self._stall_s is not None and self._clock.monotonic_s() - self._progress_s > self._stall_s:
                 return
             if self._cursor is None:
@@ -67,3 +81,13 @@ class Pulse:
             # The activity's own thread learns at its next report that it shall stop.
             with suppress(OperationCancelled, OperationInterrupted):
                 self._heartbeat.beat(self._cursor)
+
+    def _look_at(self, stream: StreamedDisk) -> None:
+        pieces = stream.pieces_received
+        if pieces != self._pieces:
+            self._pieces, self._progress_s = pieces, self._clock.monotonic_s()
+        try:
+            self._heartbeat.check()
+        except (OperationCancelled, OperationInterrupted) as error:
+            # A reader may wait for hours until the place comes that it wants, and reports nothing meanwhile.
+            stream.stop_waiting(error)

@@ -3,8 +3,6 @@
 import itertools
 from collections.abc import Iterator
 
-import msgspec
-
 from activities.contracts.transfer import CopyDisk
 from holdfast.errors import ChangeTrackingLost
 from holdfast.formats.magic import PIECE_SIZE
@@ -12,17 +10,11 @@ from holdfast.model.ids import ChangeId
 from holdfast.model.plan import PlanStep, ReadDecision, ReadMode
 from holdfast.model.spans import Span, align, subtract
 from holdfast.pipeline.restore import first_difference
+from holdfast.pipeline.sink import EarlierDisk, WritableDisk
 from holdfast.planning.change_trust import lie_reason, sampled_spans
+from holdfast.planning.lost_tracking import told_or_rest, with_rest
 from holdfast.planning.read_plan import changed_steps, decide_mode, whole_disk_steps
 from holdfast.providers.ports import Provider, SourceDisk
-from holdfast.storage.chain import StoredDisk
-
-
-class EarlierDisk(msgspec.Struct, frozen=True, kw_only=True):
-    """The disk at the parent point, and the key of its digests."""
-
-    disk: StoredDisk
-    digest_key: bytes
 
 
 class ReadPlan:
@@ -33,24 +25,31 @@ class ReadPlan:
         provider: Provider,
         request: CopyDisk,
         reader: SourceDisk,
-        earlier: EarlierDisk | None,
-        change_id: str | None,
+        disk: WritableDisk,
     ) -> None:
         self.request = request
         self.reader = reader
+        self._digest_key = disk.sink.digest_key
         self.note = ""
-        before = None if earlier is None else earlier.disk.disk.change_id
+        self._lost_at: int | None = None
+        earlier, change_id = disk.earlier, disk.change_id
+        before = None if earlier is None else earlier.change_id
         self.decision = decide_mode(
             has_parent=earlier is not None,
             parent_change_id=None if before is None else ChangeId(before),
             change_id=None if change_id is None else ChangeId(change_id),
             distrust=request.distrust_changes,
         )
-        if self.decision.mode is ReadMode.CHANGED and earlier is not None and before is not None:
+        if disk.moves:
+            self._copy_again(disk.moves)
+        elif self.decision.mode is ReadMode.CHANGED and earlier is not None and before is not None:
             self.steps = self._changed(provider, earlier, ChangeId(before))
             return
-        is_degraded = self.decision.mode is ReadMode.COMPARED and not request.distrust_changes
-        if is_degraded and (before, change_id) != (None, None):
+        elif (
+            self.decision.mode is ReadMode.COMPARED
+            and not request.distrust_changes
+            and (before, change_id) != (None, None)
+        ):
             self._compare_because(self.decision.reason)
         self.steps = self._every_byte() if request.distrust_changes else self._whole()
 
@@ -67,19 +66,22 @@ class ReadPlan:
         if lie is not None:
             self._compare_because(lie_reason(lie))
             return self._every_byte()
-        sizes = (earlier.disk.size_bytes, self.reader.size_bytes)
-        allocated = self.reader.allocated_spans()
-        return changed_steps(itertools.chain(first, spans), allocated, sizes, PIECE_SIZE)
+        sizes = (earlier.size_bytes, self.reader.size_bytes)
+        told = told_or_rest(itertools.chain(first, spans), sizes[1], self._compare_rest)
+        if self._lost_at is not None:
+            told = with_rest(told, self._lost_at, sizes[1])
+        return changed_steps(told, self.reader.allocated_spans(), sizes, PIECE_SIZE)
 
     def _lie(self, provider: Provider, earlier: EarlierDisk, since: ChangeId) -> int | None:
         """Return the offset of a change that was not told, looked for in a part of what is said to be unchanged."""
-        request, sizes = self.request, (earlier.disk.size_bytes, self.reader.size_bytes)
+        request, sizes = self.request, (earlier.size_bytes, self.reader.size_bytes)
         shared = min(sizes) // PIECE_SIZE * PIECE_SIZE
         samples = sampled_spans(shared, request.point.number, request.sample_bytes)
         changed = provider.changed_spans(request.machine_id, request.snapshot_id, request.disk, since)
-        for span in subtract(samples, align(changed, PIECE_SIZE, shared)):
+        told = told_or_rest(changed, sizes[1], self._compare_rest)
+        for span in subtract(samples, align(told, PIECE_SIZE, shared)):
             pieces = range(span.start // PIECE_SIZE, span.end // PIECE_SIZE)
-            found = first_difference(self.reader, earlier.disk, earlier.digest_key, pieces)
+            found = first_difference(self.reader, earlier, self._digest_key, pieces)
             if found is not None:
                 return found * PIECE_SIZE
         return None
@@ -91,6 +93,23 @@ class ReadPlan:
         """Read holes too: over some transports the tracking that is not believed also says where they are."""
         size = self.reader.size_bytes
         return whole_disk_steps([Span(0, size)], size, PIECE_SIZE)
+
+    def _copy_again(self, moves: int) -> None:
+        """Say that the disk was begun again; what changed is not asked for, since the tracking moved with the disk."""
+        times = "" if moves == 1 else f" {moves} times"
+        reason = f"the disk moved{times} while it was copied, and lies at {self.reader.place} now"
+        mode = ReadMode.FULL if self.decision.mode is ReadMode.FULL else ReadMode.COMPARED
+        self.decision = ReadDecision(mode=mode, reason=reason)
+        self.note = f"copied again from the start, because {reason}"
+
+    def _compare_rest(self, error: ChangeTrackingLost, offset: int) -> None:
+        """Say that everything from ``offset`` on is compared: the provider stopped to tell there."""
+        if self._lost_at is not None and self._lost_at <= offset:
+            return
+        self._lost_at = offset
+        reason = f"change tracking was lost at offset {offset}: {error.message}"
+        self.decision = ReadDecision(mode=ReadMode.CHANGED, reason=reason)
+        self.note = f"compared from offset {offset} on instead of only what changed: {error.message}"
 
     def _compare_because(self, reason: str) -> None:
         self.decision = ReadDecision(mode=ReadMode.COMPARED, reason=reason)

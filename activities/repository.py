@@ -7,7 +7,7 @@ import msgspec
 from activities.binding import implements
 from activities.boundary import resume_cursor
 from activities.contracts import repository as contract
-from activities.openers import PassphraseLookup, RepositoryOpener
+from activities.openers import MoverIssuer, PassphraseLookup, RepositoryOpener
 from activities.pulse import STALL_S, Pulse
 from activities.verification import ChainCheck, chains_to_verify, joined
 from holdfast.clock import Clock
@@ -19,10 +19,17 @@ from holdfast.storage.lifecycle import StoreOptions, abandon_session, begin_poin
 class RepositoryActivities:
     """Serves the short work of `activities.contracts.repository`."""
 
-    def __init__(self, repositories: RepositoryOpener, passphrases: PassphraseLookup, clock: Clock) -> None:
+    def __init__(
+        self,
+        repositories: RepositoryOpener,
+        passphrases: PassphraseLookup,
+        clock: Clock,
+        movers: MoverIssuer | None = None,
+    ) -> None:
         self._repositories = repositories
         self._passphrases = passphrases
         self._clock = clock
+        self._movers = movers
 
     @implements(contract.begin_point)
     def begin_point(self, request: contract.BeginPoint) -> OpenPoint:
@@ -32,7 +39,12 @@ class RepositoryActivities:
             options = StoreOptions(
                 unit_size=request.unit_size, passphrase=self._passphrases(request.credential), full=request.full
             )
-            return begin_point(repository, request.session_id, request.snapshot, options)
+            begun = begin_point(repository, request.session_id, request.snapshot, options)
+            if self._movers is None:
+                return begun
+            keys = [disk.key for disk in request.snapshot.disks]
+            access = self._movers.to_write(request.repository, begun, keys, request.credential)
+            return msgspec.structs.replace(begun, mover=access)
 
     @implements(contract.finish_point)
     def finish_point(self, request: contract.FinishPoint) -> PointSummary:
@@ -58,13 +70,20 @@ class RepositoryActivities:
             repository = self._repositories(request.repository)
             passphrase = self._passphrases(request.credential)
             found = repository.find_point(request.reference, passphrase, request.machine)
+            machine, mover = found.point.captured_machine(), None
+            if self._movers is not None:
+                keys = [disk.key for disk in machine.disks]
+                where = (found.chain, found.point.number)
+                mover = self._movers.to_read(request.repository, *where, keys, request.credential)
             return FoundPoint(
                 chain=found.chain,
                 number=found.point.number,
                 point_id=PointId(found.point.id),
                 created=found.point.created,
-                machine=found.point.captured_machine(),
+                machine=machine,
                 encrypted=found.encrypted,
+                mover=mover,
+                files=tuple(file.name for file in found.point.machine_files),
             )
 
 

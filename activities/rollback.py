@@ -14,7 +14,8 @@ from activities.boundary import resume_cursor
 from activities.contracts import rollback
 from activities.contracts.rollback import DiskRolledBack, RollBackDisk
 from activities.contracts.transfer import TransferCursor
-from activities.openers import PassphraseLookup, ProviderOpener, RepositoryOpener
+from activities.openers import ProviderOpener
+from activities.point_disks import PointDisks
 from activities.pulse import STALL_S, Pulse
 from activities.tally import Tally
 from holdfast.clock import Clock
@@ -24,24 +25,20 @@ from holdfast.model.ids import ChangeId
 from holdfast.model.plan import ReadDecision, ReadMode
 from holdfast.model.spans import Span, align, subtract
 from holdfast.pipeline.disks import DiskWriter
-from holdfast.pipeline.restore import first_difference
+from holdfast.pipeline.restore import StoredSource, first_difference
 from holdfast.pipeline.rollback import DiskRollback, Report, RolledBack
 from holdfast.planning.change_trust import lie_reason, sampled_spans
 from holdfast.planning.rollback import decide_rollback
 from holdfast.providers.checks import IN_FULL_HINT
 from holdfast.providers.ports import Provider
-from holdfast.storage.chain import Chain, StoredDisk
 
 
 class RollbackActivities:
     """Serves `activities.contracts.rollback`."""
 
-    def __init__(
-        self, providers: ProviderOpener, repositories: RepositoryOpener, passphrases: PassphraseLookup, clock: Clock
-    ) -> None:
+    def __init__(self, providers: ProviderOpener, points: PointDisks, clock: Clock) -> None:
         self._providers = providers
-        self._repositories = repositories
-        self._passphrases = passphrases
+        self._points = points
         self._clock = clock
 
     @implements(rollback.roll_back_disk)
@@ -50,16 +47,14 @@ class RollbackActivities:
         previous = _cursor_of_target(request)
         with ExitStack() as stack:
             pulse = stack.enter_context(Pulse(self._clock, cursor=previous, stall_s=STALL_S))
-            passphrase = self._passphrases(request.credential)
-            chain = stack.enter_context(self._repositories(request.repository).open_chain(request.chain, passphrase))
-            source = chain.disk(request.number, request.disk)
+            source = self._points.open_for_reading(request, stack)
             provider = self._providers(request.provider)
             target = stack.enter_context(provider.open_target(request.target_id, request.disk))
             _check_size(request, target, source)
             first = 0 if previous is None else min(-(-previous.committed_bytes // PIECE_SIZE), source.pieces)
             subject = _subject(request, source)
             tally = Tally(self._clock, subject, previous, min(first * PIECE_SIZE, source.size_bytes))
-            work = _Rollback(request, provider, chain, target, self._clock)
+            work = _Rollback(request, provider, source, target, self._clock)
             done = work.run(first, lambda progress: pulse.beat(tally.cursor(progress)))
             figures = tally.figures(done.figures)
             if request.compare:
@@ -82,17 +77,17 @@ class _Rollback:
     """One attempt: what is written, why just that, and what turned out to be wrong about it."""
 
     def __init__(
-        self, request: RollBackDisk, provider: Provider, chain: Chain, target: DiskWriter, clock: Clock
+        self, request: RollBackDisk, provider: Provider, source: StoredSource, target: DiskWriter, clock: Clock
     ) -> None:
         self._request = request
         self._provider = provider
-        self._source = chain.disk(request.number, request.disk)
-        self._key = chain.files[0].keys.digest_key
+        self._source = source
+        self._key = source.digest_key
         self._target = target
         self._rollback = DiskRollback(self._source, target, self._key, clock)
-        change_id = self._source.disk.change_id
+        change_id = source.change_id
         self._since = None if change_id is None else ChangeId(change_id)
-        self.decision = decide_rollback(self._since, _later_details(chain, request))
+        self.decision = decide_rollback(self._since, source.later_details())
         self.note = ""
         self.repaired_bytes = 0
         if self.decision.mode is ReadMode.COMPARED and self._since is not None:
@@ -142,15 +137,7 @@ class _Rollback:
         self.note = f"compared in full instead of writing only what changed: {reason}"
 
 
-def _later_details(chain: Chain, request: RollBackDisk) -> Iterator[str]:
-    """Yield how the points behind the one that is restored read the disk."""
-    for _, point in chain.points():
-        disk = point.disk(request.disk) if point.number > request.number else None
-        if disk is not None:
-            yield disk.detail
-
-
-def _check_size(request: RollBackDisk, target: DiskWriter, source: StoredDisk) -> None:
+def _check_size(request: RollBackDisk, target: DiskWriter, source: StoredSource) -> None:
     if target.size_bytes != source.size_bytes:
         raise DiskChanged(
             f"disk {request.disk} of target {request.target_id} has {target.size_bytes} bytes, "
@@ -159,9 +146,9 @@ def _check_size(request: RollBackDisk, target: DiskWriter, source: StoredDisk) -
         )
 
 
-def _subject(request: RollBackDisk, source: StoredDisk) -> TransferCursor:
+def _subject(request: RollBackDisk, source: StoredSource) -> TransferCursor:
     return TransferCursor(
-        machine=source.point.machine.name,
+        machine=source.machine_name,
         disk=request.disk,
         size_bytes=source.size_bytes,
         committed_bytes=0,

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 
+from temporalio import activity
+
 from activities.binding import implements
 from activities.contracts import snapshot
+from activities.latency import Waited, wait_until_calm
 from activities.openers import ProviderOpener
 from activities.pulse import Pulse
 from holdfast.clock import Clock
@@ -66,15 +69,18 @@ class SnapshotActivities:
     @implements(snapshot.remove_snapshot)
     def remove_snapshot(self, request: snapshot.RemoveSnapshot) -> snapshot.SnapshotRemoved:
         """Remove the snapshot with the tag; a machine that is gone has none."""
-        with Pulse(self._clock):
+        with Pulse(self._clock) as pulse:
             provider = self._providers(request.provider)
             try:
                 tagged = [s for s in provider.snapshots(request.machine_id) if s.tag == request.tag]
             except MachineNotFound:
                 return snapshot.SnapshotRemoved(removed=0)
+            waited = Waited()
+            if tagged and activity.info().attempt == 1:  # one attempt waits, so that the bound holds for all
+                waited = wait_until_calm(provider, tagged[0], pulse, self._clock)
             for found in tagged:
                 provider.remove_snapshot(request.machine_id, found.snapshot_id)
-            return snapshot.SnapshotRemoved(removed=len(tagged))
+            return snapshot.SnapshotRemoved(removed=len(tagged), waited_s=waited.seconds, waited_for=waited.reason)
 
 
 def _named(provider: Provider, references: tuple[str, ...], missing: list[str]) -> Iterator[Machine]:

@@ -39,7 +39,7 @@ class LeftoverActivities:
 
     @implements(sweep.find_leftovers)
     def find_leftovers(self, request: sweep.FindLeftovers) -> sweep.Leftovers:
-        """Return every snapshot and restore target of ours."""
+        """Return every snapshot, restore target and attached disk of ours."""
         with Pulse(self._clock):
             provider = self._providers(request.provider)
             return sweep.Leftovers(
@@ -56,7 +56,15 @@ class LeftoverActivities:
                     LeftTarget(target_id=found.target_id, machine_name=found.machine_name)
                     for found in provider.targets()
                 ),
+                attached=tuple(provider.attached_disks()),
             )
+
+    @implements(sweep.detach_disk)
+    def detach_disk(self, request: sweep.DetachDisk) -> sweep.DiskDetached:
+        """Take a disk off a proxy; nothing happens when it is gone."""
+        with Pulse(self._clock):
+            self._providers(request.provider).detach_disk(request.attached)
+            return sweep.DiskDetached()
 
 
 class OwnerActivities:

@@ -5,6 +5,7 @@ the last position its target confirmed as flushed. Both are safe to run twice, a
 admits one writer, and a writer that lost it without noticing is fenced at its next commit.
 """
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import msgspec
@@ -13,41 +14,33 @@ from activities.binding import implements
 from activities.boundary import resume_cursor
 from activities.contracts import transfer
 from activities.contracts.transfer import CopyDisk, DiskCopied, DiskRestored, RestoreDisk, TransferCursor
-from activities.openers import PassphraseLookup, ProviderOpener, RepositoryOpener
+from activities.latency import Brake
+from activities.openers import ProviderOpener
+from activities.point_disks import PointDisks
 from activities.pulse import STALL_S, Pulse
-from activities.read_plan import EarlierDisk, ReadPlan
+from activities.read_plan import ReadPlan
 from activities.tally import Tally
 from holdfast.clock import Clock
-from holdfast.errors import DiskChanged, DiskNotFound, PointNotFound, SnapshotNotFound
-from holdfast.formats.contents import PointDisk
+from holdfast.errors import DiskChanged, SnapshotNotFound
 from holdfast.formats.magic import PIECE_SIZE
-from holdfast.model.plan import Transport
+from holdfast.model.plan import PlanStep, Transport
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.disks import DiskReader
 from holdfast.pipeline.restore import DiskRestore, compare_target
-from holdfast.pipeline.sink import DiskSink
+from holdfast.pipeline.sink import DiskSink, WritableDisk
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
-from holdfast.providers.ports import Provider
-from holdfast.storage.chain import Chain, StoredDisk
-from holdfast.storage.chain_writer import ChainWriter
-from holdfast.storage.intake import DiskIntake
-from holdfast.storage.point_writer import open_disk
+from holdfast.providers.ports import Provider, SourceDisk
+from holdfast.storage.opening import moved
 
 
 class TransferActivities:
     """Serves `activities.contracts.transfer`."""
 
     def __init__(
-        self,
-        providers: ProviderOpener,
-        repositories: RepositoryOpener,
-        passphrases: PassphraseLookup,
-        clock: Clock,
-        options: PipeOptions | None = None,
+        self, providers: ProviderOpener, points: PointDisks, clock: Clock, options: PipeOptions | None = None
     ) -> None:
         self._providers = providers
-        self._repositories = repositories
-        self._passphrases = passphrases
+        self._points = points
         self._clock = clock
         self._options = options if options is not None else PipeOptions()
 
@@ -58,57 +51,39 @@ class TransferActivities:
         with ExitStack() as stack:
             pulse = stack.enter_context(Pulse(self._clock, cursor=previous, stall_s=STALL_S))
             provider = self._providers(request.provider)
-            reader = stack.enter_context(provider.open_disk(request.machine_id, request.snapshot_id, request.disk))
-            writer, parent = self._open_point(request, stack)
-            frozen = _frozen_disk(writer, request, reader)
-            disk = open_disk(writer, request.point.number, request.disk, parent)
-            sink = DiskIntake(disk, self._clock, self._options)
-            stack.callback(sink.close)
-            earlier = None if parent is None else EarlierDisk(disk=parent, digest_key=writer.keys.digest_key)
-            plan = ReadPlan(provider, request, reader, earlier, frozen.change_id)
+            source = (request.machine_id, request.snapshot_id, request.disk)
+            opened = stack.enter_context(provider.open_disk(*source))
+            pulse.watch(opened)
+            brake = Brake(opened, lambda: provider.disk_latency(*source), pulse, self._clock)
+            reader = brake.disk
+            disk = self._points.open_for_writing(request, reader.place, stack)
+            _check_size(request, reader, disk.sink)
+            plan = ReadPlan(provider, request, reader, disk)
             tally = Tally(
                 self._clock,
-                _subject(writer, request),
+                _subject(request, disk),
                 previous,
-                min(sink.standing.taken * PIECE_SIZE, frozen.size),
+                min(disk.sink.standing.taken * PIECE_SIZE, disk.sink.size_bytes),
                 counters_kept=True,
             )
-            copied = self._run_copy(plan, sink, tally, pulse)
-            _check_still_frozen(provider, request)
+            copied = self._run_copy(plan, disk.sink, tally, brake)
+            _check_unmoved(provider, request, reader, disk.moves)
             return copied
 
-    def _run_copy(self, plan: ReadPlan, sink: DiskSink, tally: Tally, pulse: Pulse) -> DiskCopied:
+    def _run_copy(self, plan: ReadPlan, sink: DiskSink, tally: Tally, brake: Brake) -> DiskCopied:
         options = msgspec.structs.replace(self._options, compression=plan.request.compression)
-        sink.describe(f"{plan.decision.mode}: {plan.decision.reason}")
         copy = DiskCopy(plan.reader, sink, self._clock, options)
-        figures = copy.run(plan.steps, lambda progress: pulse.beat(tally.cursor(progress)))
+        brake.begin()
+        figures = copy.run(_told(plan, sink), lambda progress: brake.report(tally, progress))
         return DiskCopied(
             disk=plan.request.disk,
             decision=plan.decision,
             figures=tally.figures(figures),
-            busy=tally.busy(copy.progress().stages),
+            busy=tally.busy(brake.charged(copy.progress()).stages),
             transport=plan.reader.transport,
-            note="; ".join(filter(None, (plan.note, _passed_over(plan.reader.transport)))),
+            note="; ".join(dict.fromkeys(filter(None, _notes(plan, brake)))),
+            slowed=brake.words,
         )
-
-    def _open_point(self, request: CopyDisk, stack: ExitStack) -> tuple[ChainWriter, StoredDisk | None]:
-        """Open the point's file for writing, and the disk at the parent point when there is one."""
-        repository = self._repositories(request.repository)
-        passphrase = self._passphrases(request.credential)
-        folder = repository.chain_folder(request.point.chain)
-        path = repository.chain_file(request.point.chain, request.point.file)
-        if not repository.files.exists(path):
-            self._repositories(request.repository)  # gone with its mount is another matter than gone
-            raise PointNotFound(
-                f"file {request.point.file} of chain {request.point.chain} is gone",
-                hint="It was set aside after a failed flush, or removed; run the job again.",
-            )
-        if request.point.parent_number is None:
-            return stack.enter_context(ChainWriter.resume(repository.files, path, passphrase)), None
-        chain = stack.enter_context(Chain.open(repository.files, folder, passphrase))
-        parent = _disk_at(chain, request.point.parent_number, request.disk)
-        keys = chain.files[0].keys
-        return stack.enter_context(ChainWriter.resume(repository.files, path, passphrase, keys)), parent
 
     @implements(transfer.restore_disk)
     def restore_disk(self, request: RestoreDisk) -> DiskRestored:
@@ -116,10 +91,7 @@ class TransferActivities:
         previous = _cursor_of_target(request)
         with ExitStack() as stack:
             pulse = stack.enter_context(Pulse(self._clock, cursor=previous, stall_s=STALL_S))
-            repository = self._repositories(request.repository)
-            passphrase = self._passphrases(request.credential)
-            chain = stack.enter_context(repository.open_chain(request.chain, passphrase))
-            source = chain.disk(request.number, request.disk)
+            source = self._points.open_for_reading(request, stack)
             key_there = request.target_disk or request.disk
             target = stack.enter_context(self._providers(request.provider).open_target(request.target_id, key_there))
             if target.size_bytes != source.size_bytes:
@@ -129,7 +101,7 @@ class TransferActivities:
                 )
             first = 0 if previous is None else min(-(-previous.committed_bytes // PIECE_SIZE), source.pieces)
             subject = TransferCursor(
-                machine=source.point.machine.name,
+                machine=source.machine_name,
                 disk=request.disk,
                 size_bytes=source.size_bytes,
                 committed_bytes=0,
@@ -137,7 +109,7 @@ class TransferActivities:
                 target_id=request.target_id,
             )
             tally = Tally(self._clock, subject, previous, min(first * PIECE_SIZE, source.size_bytes))
-            key = chain.files[0].keys.digest_key
+            key = source.digest_key
             restore = DiskRestore(source, target, key, self._clock)
             figures = restore.run(first, lambda progress: pulse.beat(tally.cursor(progress)))
             if request.compare:
@@ -151,6 +123,22 @@ class TransferActivities:
             )
 
 
+def _told(plan: ReadPlan, sink: DiskSink) -> Iterator[PlanStep]:
+    """Yield the steps, and let the point say how its disk is read, which may be another way since the last step."""
+    said = ""
+    for step in plan.steps:
+        detail = f"{plan.decision.mode}: {plan.decision.reason}"
+        if detail != said:
+            said = detail
+            sink.describe(detail)
+        yield step
+    sink.describe(f"{plan.decision.mode}: {plan.decision.reason}")
+
+
+def _notes(plan: ReadPlan, brake: Brake) -> tuple[str, ...]:
+    return plan.note, *plan.reader.remarks, _passed_over(plan.reader.transport), brake.note
+
+
 def _passed_over(transport: Transport) -> str:
     """Return what the operator should know about modes that did not work; never silent, never without the reason."""
     if not transport.failed:
@@ -158,50 +146,39 @@ def _passed_over(transport: Transport) -> str:
     return f"read over {transport.mode} because better ways failed: {'; '.join(transport.failed)}"
 
 
-def _check_still_frozen(provider: Provider, request: CopyDisk) -> None:
-    """Raise `SnapshotNotFound` when the snapshot has gone: what was read after that may be newer than the rest."""
-    if any(found.snapshot_id == request.snapshot_id for found in provider.snapshots(request.machine_id)):
-        return
-    raise SnapshotNotFound(
-        f"snapshot {request.snapshot_id} of machine {request.machine_id} has gone while disk {request.disk} was read",
-        hint="Somebody removed the snapshot, or the machine; run the job again.",
-    )
+def _check_unmoved(provider: Provider, request: CopyDisk, reader: SourceDisk, moves: int) -> None:
+    """Raise `DiskMoved` when the disk lies somewhere else than at the start; the next attempt then begins again.
+
+    Raises `SnapshotNotFound` when the snapshot has gone: what was read after that may be newer than the rest.
+    """
+    try:
+        place = provider.disk_place(request.machine_id, request.snapshot_id, request.disk)
+    except SnapshotNotFound as error:
+        raise SnapshotNotFound(
+            f"snapshot {request.snapshot_id} has gone while disk {request.disk} was read: {error.message}",
+            hint="Somebody removed the snapshot, or the machine; run the job again.",
+        ) from error
+    if place != reader.place:
+        raise moved(f"disk {request.disk} of machine {request.machine_id}", reader.place, place, moves)
 
 
-def _frozen_disk(writer: ChainWriter, request: CopyDisk, reader: DiskReader) -> PointDisk:
-    """Return the disk as the point was begun with. Raises `DiskChanged` when the snapshot's is another."""
-    point = writer.contents.point(request.point.number)
-    disk = None if point is None else point.disk(request.disk)
-    if disk is None:
-        raise DiskNotFound(f"point {request.point.number} of chain {request.point.chain} has no disk {request.disk}")
-    if disk.size != reader.size_bytes:
+def _check_size(request: CopyDisk, reader: DiskReader, sink: DiskSink) -> None:
+    """Raise `DiskChanged` when the snapshot's disk is another than the point was begun with."""
+    if sink.size_bytes != reader.size_bytes:
         raise DiskChanged(
             f"disk {request.disk} of snapshot {request.snapshot_id} has {reader.size_bytes} bytes, "
-            f"the point was begun with {disk.size}"
+            f"the point was begun with {sink.size_bytes}"
         )
-    return disk
 
 
-def _subject(writer: ChainWriter, request: CopyDisk) -> TransferCursor:
-    point = writer.contents.point(request.point.number)
-    assert point is not None, "looked up before"
-    disk = point.disk(request.disk)
-    assert disk is not None, "looked up before"
+def _subject(request: CopyDisk, disk: WritableDisk) -> TransferCursor:
     return TransferCursor(
-        machine=point.machine.name,
+        machine=disk.machine,
         disk=request.disk,
-        size_bytes=disk.size,
+        size_bytes=disk.sink.size_bytes,
         committed_bytes=0,
         reached_bytes=0,
     )
-
-
-def _disk_at(chain: Chain, number: int, key: str) -> StoredDisk | None:
-    """Return the disk at the parent point; None when the machine did not have it then."""
-    try:
-        return chain.disk(number, key)
-    except DiskNotFound:
-        return None
 
 
 def _cursor_of_target(request: RestoreDisk) -> TransferCursor | None:

@@ -22,6 +22,7 @@
     │   ├── SnapshotNotFound
     │   ├── DiskChanged
     │   ├── DiskReadFailed
+    │   ├── DiskMoved
     │   ├── MachineRunning
     │   └── ChangeTrackingLost
     ├── TargetError                 the place a restore writes to
@@ -228,6 +229,21 @@ class DiskReadFailed(SourceError):
 
     code = "disk-read-failed"
     exit_status = 25
+
+
+class DiskMoved(SourceError):
+    """A source disk moved to another place of the storage while it was read, so that its copy is not to be believed."""
+
+    code = "disk-moved"
+    exit_status = 39
+    default_hint = (
+        "The disk is copied again from the start; when it goes on moving, run the job when it has come to rest."
+    )
+
+    def __init__(self, message: str, *, hint: str | None = None, is_last: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.is_last = is_last
+        """Whether it has moved so often that another attempt has to wait for another session."""
 
 
 class MachineRunning(SourceError):

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from workers.config import JobSettings, ProxySettings, RepositorySettings, Settings
-from workers.provider_settings import KIND_DEFAULT, KINDS
+from workers.provider_settings import KIND_DEFAULT, KINDS, DatastoreLatencySettings
 from workers.telemetry import TelemetrySettings
 from workers.temporal import PayloadKeyFile, TemporalSettings, TlsFiles
 
@@ -27,6 +27,7 @@ TABLES: dict[type[msgspec.Struct], str] = {
     PayloadKeyFile: "`[[temporal.payload_keys]]`",
     TelemetrySettings: "`[telemetry]`",
     **{struct: f"`[[providers]]` of kind `{kind}`" for kind, struct in KINDS.items()},
+    DatastoreLatencySettings: "`[providers.latency_by_datastore.NAME]` of kind `vsphere`",
     RepositorySettings: "`[[repositories]]`",
     ProxySettings: "`[[proxies]]`",
     JobSettings: "`[[jobs]]`",

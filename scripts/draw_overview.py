@@ -129,7 +129,8 @@ def _proxy(theme: Theme) -> Iterator[str]:
     yield _box(theme, (314, 24, 364, 168))
     yield _text(theme, (330, 50), f"proxy {PROXY}", font="title")
     yield _text(theme, (330, 70), "one data pipe per disk, bounded, resumable")
-    stages = [field.removesuffix("_s") for field in StageTimes.__struct_fields__ if field != "commit_wait_s"]
+    waits = {"commit_wait_s", "throttled_s"}
+    stages = [field.removesuffix("_s") for field in StageTimes.__struct_fields__ if field not in waits]
     for index, stage in enumerate(stages):
         left = 330 + index * 86
         yield _box(theme, (left, 92, 74, 30), fill=theme.work)

@@ -22,7 +22,7 @@ from holdfast.formats.mover.messages import (
     Digests,
     Head,
     Offer,
-    OpenPointDisk,
+    OpenDisk,
     Runs,
     StoredUnit,
     Unit,
@@ -34,8 +34,8 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "formats" / "mover-prot
 
 SESSION, TOKEN = bytes([0x55]) * 16, bytes([0xAA]) * 32
 DIALLER_NONCE, LISTENER_NONCE = bytes([0xDD]) * 32, bytes([0xEE]) * 32
-OPENING = OpenPointDisk(chain="web/chain-1", file="00000001-full.hfc", point=1, disk="disk-0", attempt=1)
-UNIT = Unit(number=0, count=1, codec=Codec.NONE)
+OPENING = OpenDisk(grant='{"repository":"vault","chain":"web/chain-1","number":1,"disk":"disk-0"}')
+UNIT = Unit(number=0, count=1, codec=Codec.NONE, body_crc=0x89ABCDEF)
 UNIT_BODY = pack_pieces([3], [bytes(range(16))]) + b"packed"
 LINE = 16
 

@@ -253,6 +253,7 @@ async def _record_backups(recorder: Recorder) -> None:
     await recorder.record("success", _backup(recorder, *_MACHINES, options=verified), Outcome.SUCCESS)
     await recorder.record("increment", _backup(recorder, "web", options=verified), Outcome.SUCCESS)
     await recorder.record("warning", _backup(recorder, "web", "nobody", options=verified), Outcome.WARNING)
+    await recorder.record("files", _backup(recorder, "web", options=verified), Outcome.SUCCESS)
     await recorder.record("nothing-found", _backup(recorder, "nobody"), Outcome.FAILED)
     cancelled = _backup(recorder, *_MACHINES, options=BackupOptions(full=True))
     await recorder.record_cancelled("cancelled", cancelled, "transfer.copy_disk", "pipe.unit_written")
@@ -260,6 +261,7 @@ async def _record_backups(recorder: Recorder) -> None:
 
 async def _record_restores(recorder: Recorder, settings: Settings) -> None:
     await recorder.record("success", _restore(recorder, "web", "web-2"), Outcome.SUCCESS)
+    await recorder.record("files", _restore(recorder, "web", "web-files"), Outcome.SUCCESS)
     await recorder.record("over-the-original", _restore(recorder, "web", None), Outcome.SUCCESS)
     cancelled = _restore(recorder, "web", "web-3")
     await recorder.record_cancelled("cancelled", cancelled, "transfer.restore_disk", "restore.block_written")

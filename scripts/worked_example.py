@@ -30,7 +30,8 @@ from holdfast.storage.chain_writer import ChainWriter, FileSpec
 from holdfast.storage.intake import DiskIntake
 from holdfast.storage.metadata import describe
 from holdfast.storage.point_writer import complete_point, open_disk, with_new_point
-from scripts.make_golden import NOON, Content, StandingClock
+from scripts.golden_stories import Content
+from scripts.make_golden import NOON, StandingClock
 
 FORMATS = Path(__file__).resolve().parent.parent / "docs" / "formats"
 CHAIN_PAGE, METADATA_PAGE = FORMATS / "chain-file.md", FORMATS / "chain-metadata.md"

@@ -5,13 +5,11 @@ Nothing else reads the environment. A file is looked for in this order: the one 
 are relative to the file. docs/reference/configuration.md is generated from the structs below.
 """
 
-import difflib
 import os
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -21,11 +19,11 @@ from holdfast.formats.magic import UNIT_SIZE_DEFAULT, UNIT_SIZES
 from holdfast.model.compression import Compression
 from holdfast.model.ids import CredentialName, JobName, ProviderName, RepositoryName
 from holdfast.model.machine import Quiesce
+from holdfast.mover.sockets import Address
+from workers.config_wording import complaint, nearest
 from workers.credentials import NAME, Credentials
 from workers.cron import check_cron
 from workers.provider_settings import (
-    KIND,
-    KINDS,
     LocalProviderSettings,
     ProviderSettings,
     VSphereProviderSettings,
@@ -40,9 +38,6 @@ TASKS_MAX = 64
 """Most disks one proxy works on, and most machines one session works on, at once."""
 
 _SAMPLE_MIB_MAX = 1 << 20
-_UNKNOWN_KIND = re.compile(r"Invalid value (?P<kind>'.*') - at `\$(?P<place>\.providers\[\d+\])\.kind`")
-_UNKNOWN_KEY = re.compile(r"Object contains unknown field `(?P<key>.*?)`(?: - at `\$(?P<place>.*)`)?")
-_WRONG_VALUE = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<place>.*)`)?")
 
 
 class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,7 +46,21 @@ class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     name: RepositoryName
     """How jobs and commands refer to it."""
     path: Path
-    """Folder of the repository, reachable under this path on its worker's host and on the proxies."""
+    """Folder of the repository, on its worker's host; without ``mover`` on the proxies under the same path, too."""
+    mover: str = ""
+    """Address ``host:port`` at which the data mover of its worker listens and proxies reach it. Empty: proxies write
+    and read the files themselves. Beyond this host the movers need certificates, see ``[mover]``."""
+
+
+class MoverSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The ``[mover]`` table: the certificate by which this worker's data mover is known to others."""
+
+    ca_file: Path
+    """Certificate of the authority that all movers trust."""
+    certificate: Path
+    """This worker's certificate, for the names and addresses under which it is reached."""
+    key: Path
+    """The private key of the certificate."""
 
 
 class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,6 +121,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Address of the catalog's database; empty: the SQLite file ``catalog.sqlite`` in ``home``."""
     temporal: TemporalSettings = TemporalSettings()
     """How Temporal is reached."""
+    mover: MoverSettings | None = None
+    """Certificates of data movers, for those that are not on one host."""
     telemetry: TelemetrySettings = TelemetrySettings()
     """Where traces and metrics go."""
     providers: tuple[ProviderSettings, ...] = ()
@@ -188,14 +199,6 @@ def find_file(chosen: Path | None = None, environment: Mapping[str, str] = os.en
     return next((path for path in candidates if path.is_file()), None)
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
-    """Return the sentence that leads from a wrong word to a right one."""
-    if not known:
-        return "There are none in the configuration."
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"Did you mean `{close[0]}`?" if close else f"Known are: {', '.join(sorted(known))}."
-
-
 def _default_home(environment: Mapping[str, str]) -> Path:
     return _path_in(environment, "HOLDFAST_HOME") or Path("~/.holdfast").expanduser()
 
@@ -233,7 +236,7 @@ def _converted(raw: dict[str, Any], base: Path, where: str) -> Settings:
     try:
         settings = msgspec.convert(raw, Settings, dec_hook=to_path)
     except msgspec.ValidationError as error:
-        raise _complaint(str(error), raw, where) from error
+        raise complaint(str(error), raw, Settings, where) from error
     return msgspec.structs.replace(
         settings,
         temporal=_with_absolute_files(settings.temporal, base),
@@ -258,54 +261,6 @@ def _with_absolute_sqlite(url: str, base: Path) -> str:
     return f"{scheme}{slashes}{base / path}" if scheme == "sqlite" and path else url
 
 
-def _complaint(told: str, raw: dict[str, Any], where: str) -> ConfigurationInvalid:
-    """Return what msgspec ``told`` in the words of the file."""
-    kind = _UNKNOWN_KIND.fullmatch(told)
-    if kind is not None:
-        place = _named_place(kind["place"], raw)
-        return ConfigurationInvalid(
-            f"{where}: unknown kind {kind['kind']}{place}", hint=f"Known kinds of provider are: {', '.join(KINDS)}."
-        )
-    unknown = _UNKNOWN_KEY.fullmatch(told)
-    if unknown is not None:
-        place, key = unknown["place"] or "", unknown["key"]
-        known = _keys_at(place, raw)
-        return ConfigurationInvalid(f"{where}: unknown key {key!r}{_named_place(place, raw)}", hint=nearest(key, known))
-    wrong = _WRONG_VALUE.fullmatch(told)
-    assert wrong is not None, told
-    what = wrong["what"].replace("Object missing required field", "missing key")
-    return ConfigurationInvalid(f"{where}: {what[:1].lower()}{what[1:]}{_named_place(wrong['place'] or '', raw)}")
-
-
-def _named_place(place: str, raw: dict[str, Any]) -> str:
-    """Return ``place`` (``.jobs[0].tasks``) as people say it, with the name of the entry when it has one."""
-    if not place:
-        return ""
-    entry = re.match(r"\.(\w+)\[(\d+)\]", place)
-    called = ""
-    if entry is not None:
-        table = raw[entry[1]][int(entry[2])]
-        name = table.get("name") if isinstance(table, dict) else None
-        called = f" ({name})" if isinstance(name, str) else ""
-    return f" at {place.lstrip('.')}{called}"
-
-
-def _keys_at(place: str, raw: dict[str, Any]) -> tuple[str, ...]:
-    """Return the keys that may stand at ``place``."""
-    provider = re.fullmatch(r"\.providers\[(\d+)\]", place)
-    if provider is not None:
-        return (KIND, *KINDS[raw["providers"][int(provider[1])][KIND]].__struct_fields__)
-    kind: Any = Settings
-    for word in re.findall(r"\w+", re.sub(r"\[\d+\]", "", place)):
-        kind = _struct_in(get_type_hints(kind).get(word, Settings))
-    return tuple(kind.__struct_fields__)
-
-
-def _struct_in(hint: Any) -> Any:  # noqa: ANN401 - type hints have no type of their own
-    """Return the struct inside a type hint such as ``tuple[Struct, ...]`` or ``Struct | None``."""
-    return next((_struct_in(inner) for inner in get_args(hint)), hint) if get_origin(hint) else hint
-
-
 def _check(settings: Settings) -> None:
     """Raise `ConfigurationInvalid` for what no single type can tell."""
     for kind, entries in (
@@ -321,10 +276,26 @@ def _check(settings: Settings) -> None:
         if isinstance(provider, VSphereProviderSettings):
             check_vsphere(provider)
     _check_paths("repositories", [(entry.name, entry.path) for entry in settings.repositories])
+    for repository in settings.repositories:
+        _check_mover(repository, settings)
     for proxy in settings.proxies:
         _check_count(f"tasks of proxy {proxy.name}", proxy.tasks)
     for job in settings.jobs:
         _check_job(job, settings)
+
+
+def _check_mover(repository: RepositorySettings, settings: Settings) -> None:
+    if not repository.mover:
+        return
+    address = Address.parse(repository.mover)
+    if not address.port:
+        raise ConfigurationInvalid(f"mover of repository {repository.name} has no port: {repository.mover}")
+    if not address.is_loopback and settings.mover is None:
+        raise ConfigurationInvalid(
+            f"mover of repository {repository.name} is reached from other hosts at {repository.mover} "
+            "and has no certificate",
+            hint="Make one with `holdfast certs` and name it in the table `mover`.",
+        )
 
 
 def _check_names(kind: str, names: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ import msgspec
 from holdfast.errors import ConfigurationInvalid
 from holdfast.model.ids import CredentialName, ProviderName
 from holdfast.model.plan import TransportMode
+from holdfast.planning.latency import REMOVAL_WAIT_MAX_MINUTES
 from workers.credentials import NAME
 from workers.cron import check_cron
 
@@ -16,6 +17,8 @@ KIND_DEFAULT: Final = "local"
 _PORT_MAX = 65535
 _CONNECTIONS_MAX = 64
 _FREE_SPACE_PERCENT_MAX = 90
+_LATENCY_SAMPLE_MAX_S = 600
+_LATENCY_MAX_MS = 10_000
 
 
 class LocalProviderSettings(
@@ -29,6 +32,18 @@ class LocalProviderSettings(
     """Folder of the provider."""
     change_tracking: bool = True
     """Keep track of what changes between snapshots; without it every run reads everything."""
+
+
+class DatastoreLatencySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One ``[providers.latency_by_datastore.NAME]`` table: limits of one datastore in place of those of the provider.
+
+    A limit that is left out is none.
+    """
+
+    start_max_ms: int = 0
+    """As ``latency_start_max_ms``."""
+    slow_from_ms: int = 0
+    """As ``latency_slow_from_ms``."""
 
 
 class VSphereProviderSettings(
@@ -71,6 +86,18 @@ class VSphereProviderSettings(
     """Our snapshots open at once on one datastore; 0: no limit."""
     foreign_snapshots: Literal["allow", "refuse"] = "allow"
     """Whether machines are protected that have snapshots of somebody else."""
+    latency_start_max_ms: int = 0
+    """From this latency of a datastore on, in milliseconds, no snapshot is taken or removed there; 20 is a good value,
+    0 is no limit. Nothing is done about vSAN and vVol."""
+    latency_slow_from_ms: int = 0
+    """From this latency on copies that read the datastore are slowed down; 30 is a good value, 0 is no limit. Not below
+    ``latency_start_max_ms``."""
+    latency_sample_s: int = 20
+    """Seconds from one measurement to the next, 1 to 600; hosts measure every 20 s, so less gains nothing."""
+    latency_removal_wait_minutes: int = 15
+    """How long the removal of a snapshot waits for a datastore above ``latency_start_max_ms`` at most, 0 to 60."""
+    latency_by_datastore: dict[str, DatastoreLatencySettings] = {}
+    """Datastores with limits of their own, by name."""
     sweep: str | None = None
     """When what dead sessions left is removed, as five cron fields in UTC; without it only when asked to. See
     `holdfast schedule apply`."""
@@ -106,6 +133,7 @@ def check_vsphere(settings: VSphereProviderSettings) -> None:
         raise ConfigurationInvalid(
             f"snapshots_per_datastore_max of provider {name} is {count}", hint="Give a number, or 0 for no limit."
         )
+    _check_latency(settings)
     for key in ("host", "user", "nbdkit_plugin", "transports"):
         if not getattr(settings, key):
             raise ConfigurationInvalid(f"{key} of provider {name} is empty")
@@ -117,6 +145,33 @@ def check_vsphere(settings: VSphereProviderSettings) -> None:
     if settings.thumbprint is not None and settings.ca_file is not None:
         hint = "A pinned certificate needs no CA: leave one of the two keys out."
         raise ConfigurationInvalid(f"provider {name} has both thumbprint and ca_file", hint=hint)
+
+
+def _check_latency(settings: VSphereProviderSettings) -> None:
+    name = settings.name
+    _check_range(f"latency_sample_s of provider {name}", settings.latency_sample_s, 1, _LATENCY_SAMPLE_MAX_S)
+    _check_range(
+        f"latency_removal_wait_minutes of provider {name}",
+        settings.latency_removal_wait_minutes,
+        0,
+        REMOVAL_WAIT_MAX_MINUTES,
+    )
+    own = (settings.latency_start_max_ms, settings.latency_slow_from_ms)
+    _check_limits(("latency_start_max_ms", "latency_slow_from_ms"), own, f"provider {name}")
+    for store, limits in settings.latency_by_datastore.items():
+        found = (limits.start_max_ms, limits.slow_from_ms)
+        _check_limits(("start_max_ms", "slow_from_ms"), found, f"datastore {store} of provider {name}")
+
+
+def _check_limits(keys: tuple[str, str], limits: tuple[int, int], whose: str) -> None:
+    for key, limit in zip(keys, limits, strict=True):
+        _check_range(f"{key} of {whose}", limit, 0, _LATENCY_MAX_MS)
+    start_max_ms, slow_from_ms = limits
+    if 0 < slow_from_ms < start_max_ms:
+        raise ConfigurationInvalid(
+            f"{keys[0]} of {whose} is {start_max_ms}, above {keys[1]}, which is {slow_from_ms}",
+            hint="What runs is slowed down last: raise the second limit, or lower the first.",
+        )
 
 
 def _check_range(what: str, number: int, least: int, most: int) -> None:

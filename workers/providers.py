@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from holdfast.clock import Clock
 from holdfast.errors import OperationInterrupted, ToolMissing
 from holdfast.model.ids import ProviderName
+from holdfast.model.latency import LatencyLimits
+from holdfast.planning.latency import LatencyRules
 from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.providers.ports import Provider
 from workers.config import Settings
@@ -125,6 +127,23 @@ def vsphere_settings(settings: VSphereProviderSettings, credentials: Credentials
         free_space_min_percent=settings.free_space_min_percent,
         snapshots_per_datastore_max=settings.snapshots_per_datastore_max,
         is_foreign_refused=settings.foreign_snapshots == "refuse",
+        latency=_latency_rules(settings),
+    )
+
+
+def _latency_rules(settings: VSphereProviderSettings) -> LatencyRules:
+    def limits(start_max_ms: int, slow_from_ms: int) -> LatencyLimits:
+        return LatencyLimits(
+            start_max_ms=start_max_ms,
+            slow_from_ms=slow_from_ms,
+            sample_s=settings.latency_sample_s,
+            removal_wait_s=settings.latency_removal_wait_minutes * 60.0,
+        )
+
+    stores = settings.latency_by_datastore
+    return LatencyRules(
+        limits=limits(settings.latency_start_max_ms, settings.latency_slow_from_ms),
+        by_datastore={name: limits(found.start_max_ms, found.slow_from_ms) for name, found in stores.items()},
     )
 
 

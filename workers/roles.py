@@ -18,7 +18,9 @@ from temporalio.worker import Worker
 from activities.binding import served_by
 from activities.catalog import CatalogActivities
 from activities.extents import ExtentActivities
+from activities.machine_files import MachineFileActivities
 from activities.openers import CatalogOpener, PassphraseLookup, ProviderOpener, RepositoryOpener
+from activities.point_disks import MoverDialler, PointDisks
 from activities.repository import RepositoryActivities, UpkeepActivities
 from activities.rollback import RollbackActivities
 from activities.sessions import SessionActivities
@@ -28,6 +30,8 @@ from activities.target import TargetActivities
 from activities.transfer import TransferActivities
 from holdfast.clock import Clock
 from holdfast.model.ids import RepositoryName
+from holdfast.pipeline.stages import PipeOptions
+from workers.movers import Movers
 from workflows import queues
 from workflows.backup_job import BackupJob
 from workflows.machine_backup import MachineBackup
@@ -82,6 +86,13 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     passphrases: PassphraseLookup
     catalog: CatalogOpener
     clock: Clock
+    dial: MoverDialler
+    movers: Movers
+
+    @property
+    def points(self) -> PointDisks:
+        """Return what opens disks of restore points."""
+        return PointDisks(self.repositories, self.passphrases, self.dial, self.clock, PipeOptions())
 
 
 class _Shift(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,7 +150,9 @@ def _shifts(duty: Duty) -> tuple[_Shift, ...]:
         case Role.PROXY:
             return (
                 _Shift(
-                    queue=queues.proxy_queue(duty.name), tasks=SHORT_TASKS, serves=(_snapshots, _targets, _leftovers)
+                    queue=queues.proxy_queue(duty.name),
+                    tasks=SHORT_TASKS,
+                    serves=(_snapshots, _targets, _leftovers, _machine_files),
                 ),
                 _Shift(queue=queues.transfer_queue(duty.name), tasks=duty.tasks, serves=(_transfers, _rollbacks)),
             )
@@ -171,20 +184,24 @@ def _leftovers(tools: Tools) -> object:
     return LeftoverActivities(tools.providers, tools.clock)
 
 
+def _machine_files(tools: Tools) -> object:
+    return MachineFileActivities(tools.providers, tools.repositories, tools.passphrases, tools.clock)
+
+
 def _owners(tools: Tools) -> object:
     return OwnerActivities(tools.catalog, tools.clock)
 
 
 def _transfers(tools: Tools) -> object:
-    return TransferActivities(tools.providers, tools.repositories, tools.passphrases, tools.clock)
+    return TransferActivities(tools.providers, tools.points, tools.clock)
 
 
 def _rollbacks(tools: Tools) -> object:
-    return RollbackActivities(tools.providers, tools.repositories, tools.passphrases, tools.clock)
+    return RollbackActivities(tools.providers, tools.points, tools.clock)
 
 
 def _repository(tools: Tools) -> object:
-    return RepositoryActivities(tools.repositories, tools.passphrases, tools.clock)
+    return RepositoryActivities(tools.repositories, tools.passphrases, tools.clock, tools.movers)
 
 
 def _upkeep(tools: Tools) -> object:

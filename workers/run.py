@@ -23,6 +23,7 @@ from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
 from workers.config import Settings
 from workers.health import ready_file
+from workers.movers import Movers, mover_client
 from workers.providers import ProviderPool
 from workers.roles import Duty, Role, Tools, enter_workers
 from workers.temporal import TemporalSettings, connect
@@ -54,6 +55,8 @@ async def serve(
     if client is None:
         return
     async with AsyncExitStack() as stack:
+        served = [RepositoryName(duty.name) for duty in duties if duty.role is Role.REPOSITORY]
+        stack.enter_context(tools.movers.serving(served))
         queues = await enter_workers(stack, client, duties, tools)
         stack.enter_context(ready_file(ready, queues, tools.clock))
         for duty in duties:
@@ -88,10 +91,13 @@ def make_tools(settings: Settings, stack: AsyncExitStack, clock: Clock | None = 
     used = clock if clock is not None else SystemClock()
     providers = ProviderPool(settings, used, settings.credentials)
     stack.callback(providers.close)
+    repositories = _repository_opener(settings)
     return Tools(
         providers=providers.open,
-        repositories=_repository_opener(settings),
+        repositories=repositories,
         passphrases=settings.credentials.passphrase,
+        dial=mover_client(settings, used).line,
+        movers=Movers(settings, repositories, settings.credentials.passphrase, used),
         catalog=_catalog_opener(settings, used, stack),
         clock=used,
     )

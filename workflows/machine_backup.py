@@ -9,7 +9,7 @@ import asyncio
 import msgspec
 from temporalio import workflow
 
-from activities.contracts import catalog, repository, snapshot, transfer
+from activities.contracts import catalog, machine_files, repository, snapshot, transfer
 from holdfast.errors import DataDamaged
 from holdfast.model.machine import Snapshot, SnapshotDisk, SnapshotOptions
 from holdfast.model.points import OpenPoint, PointSummary
@@ -31,7 +31,7 @@ _POINT = "the unfinished restore point"
 
 @workflow.defn(name="MachineBackup")
 class MachineBackup:
-    """Freeze, copy disk by disk, thaw, complete; take everything back when it cannot be completed."""
+    """Freeze, keep files, copy disk by disk, thaw, complete; take everything back when it cannot be completed."""
 
     @workflow.init
     def __init__(self, request: MachineBackupRequest) -> None:
@@ -72,6 +72,8 @@ class MachineBackup:
         frozen = await self._freeze()
         frozen_at = workflow.now()
         opened = await self._begin(frozen)
+        if opened.takes_files:  # not when a worker of an earlier version began it, as in recorded histories
+            await self._keep_files(frozen, opened)
         for disk in frozen.disks:
             await self._copy(frozen, opened, disk)
         self._book.enter("removing the snapshot")
@@ -88,8 +90,7 @@ class MachineBackup:
         request, tag = self._request, queues.snapshot_tag(self._request.session_id)
         self._book.enter("taking the snapshot")
         remove = snapshot.RemoveSnapshot(provider=request.provider, machine_id=self._machine.machine_id, tag=tag)
-        config = options.undo(self._proxy, summary(self._machine.name))
-        self._undo.push(_SNAPSHOT, lambda: workflow.execute_activity(snapshot.remove_snapshot, remove, **config))
+        self._undo.push(_SNAPSHOT, lambda: self._thaw(remove))
         frozen = await step(
             snapshot.create_snapshot,
             snapshot.CreateSnapshot(
@@ -108,6 +109,12 @@ class MachineBackup:
         self._book.note(frozen.notes)
         self._book.note(f"disk {disk.label} is not protected: {disk.reason}" for disk in frozen.machine.skipped)
         return frozen
+
+    async def _thaw(self, remove: snapshot.RemoveSnapshot) -> None:
+        config = options.removal(self._proxy, summary(self._machine.name))
+        removed = await workflow.execute_activity(snapshot.remove_snapshot, remove, **config)
+        if removed.waited_s:
+            self._book.tell("Removal", f"waited {duration_text(removed.waited_s)}: {removed.waited_for}")
 
     async def _begin(self, frozen: Snapshot) -> OpenPoint:
         request = self._request
@@ -137,6 +144,29 @@ class MachineBackup:
         if opened.removed:
             self._book.tell("Removed", f"unfinished files of earlier sessions: {', '.join(opened.removed)}")
         return opened
+
+    async def _keep_files(self, frozen: Snapshot, opened: OpenPoint) -> None:
+        """Keep the files that describe the machine; one that cannot be read is told of.
+
+        It is no reason to warn each night: the machine can be made from the point without it.
+        """
+        request = self._request
+        self._book.enter("keeping the machine files")
+        copied = await step(
+            machine_files.copy_machine_files,
+            machine_files.CopyMachineFiles(
+                provider=request.provider,
+                machine_id=frozen.machine_id,
+                snapshot_id=frozen.snapshot_id,
+                repository=request.repository,
+                point=opened,
+                credential=request.options.credential,
+            ),
+            options.change(self._proxy, summary(frozen.machine.name)),
+        )
+        told = [f"{file.name} ({size_text(file.size_bytes)})" for file in copied.kept]
+        told += [f"{file.name} left out: {file.reason}" for file in copied.left_out]
+        self._book.tell("Machine files", ", ".join(told) or "none")
 
     async def _copy(self, frozen: Snapshot, opened: OpenPoint, disk: SnapshotDisk) -> None:
         """Copy one disk; one after the other, because a chain file has one writer."""
@@ -175,6 +205,8 @@ class MachineBackup:
             # Reasons may be long and are cut where there is little room; both words shall be read in any case.
             mode = f"{copied.decision.mode} over {copied.transport.mode}"
             detail = f"{mode}: {copied.decision.reason}; {copied.transport.reason}"
+        if copied.slowed:
+            detail = f"{detail}; {copied.slowed}"
         self._book.put(msgspec.structs.replace(task, detail=detail, figures=copied.figures), "copied")
 
     async def _complete(self, opened: OpenPoint) -> PointSummary:

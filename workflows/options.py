@@ -10,6 +10,8 @@ from typing import Final
 from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType, ActivityConfig
 
+from holdfast.planning.latency import REMOVAL_WAIT_MAX_MINUTES
+
 HEARTBEAT: Final = timedelta(seconds=10)
 """How soon a dead process is noticed. A thread beside the work keeps the heartbeat up (activities/pulse.py), so slow
 storage is not taken for death, and the time can be short: a killed proxy costs ten seconds, not a backup window. A
@@ -107,6 +109,12 @@ def undo(queue: str, summary: str) -> ActivityConfig:
         retry_policy=_RETRY,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     )
+
+
+def removal(queue: str, summary: str) -> ActivityConfig:
+    """Return the options of removing a snapshot, which may wait for a slow datastore before it begins."""
+    longest = OUTAGE + timedelta(minutes=REMOVAL_WAIT_MAX_MINUTES)
+    return undo(queue, summary) | ActivityConfig(start_to_close_timeout=longest, schedule_to_close_timeout=longest)
 
 
 def record(queue: str, summary: str, patience: timedelta) -> ActivityConfig:

@@ -10,7 +10,7 @@ from functools import partial
 import msgspec
 from temporalio import workflow
 
-from activities.contracts import repository, rollback, target, transfer
+from activities.contracts import machine_files, repository, rollback, target, transfer
 from holdfast.errors import DiskNotFound, RequestInvalid
 from holdfast.model.ids import DiskKey
 from holdfast.model.machine import Disk, Machine, RestoreTarget
@@ -68,6 +68,8 @@ class RestoreMachine:
         self._book.tell("Machine", machine.name if existing is not None else f"{machine.name} (new)")
         self._book.expect(machine, disks)
         place = await self._prepare(machine, disks, existing)
+        if existing is None and point.files:
+            await self._place_files(point, machine, place)
         self._book.enter(TRANSFERRING)
         write = self._roll_back if self._request.is_quick else self._write
         await in_lanes([partial(write, point, machine, place, disk) for disk in disks], _DISKS_AT_ONCE)
@@ -136,6 +138,26 @@ class RestoreMachine:
         self._run.undo.push(_TARGET, lambda: workflow.execute_activity(target.abandon_target, abandon, **config))
         return await step(target.prepare_target, prepare, options.change(self._proxy, summary(machine.name)))
 
+    async def _place_files(self, point: FoundPoint, machine: Machine, place: RestoreTarget) -> None:
+        """Give a new machine the captured files it can use; disks are worth more, so none that fails ends it."""
+        request = self._request
+        self._book.enter("placing the machine files")
+        done = await step(
+            machine_files.place_machine_files,
+            machine_files.PlaceMachineFiles(
+                provider=request.provider,
+                target_id=place.target_id,
+                repository=request.repository,
+                chain=point.chain,
+                number=point.number,
+                credential=request.credential,
+            ),
+            options.change(self._proxy, summary(machine.name)),
+        )
+        if done.placed:
+            self._book.tell("Machine files", ", ".join(done.placed))
+        self._book.note(f"machine file {file.name} was not restored: {file.reason}" for file in done.left_out)
+
     async def _roll_back(self, point: FoundPoint, machine: Machine, place: RestoreTarget, disk: Disk) -> None:
         request = self._request
         task = await self._begin(machine, disk)
@@ -151,6 +173,7 @@ class RestoreMachine:
                 number=point.number,
                 credential=request.credential,
                 compare=request.compare,
+                mover=point.mover,
             ),
             options.transfer(queues.transfer_queue(request.proxy), summary(what), disk.size_bytes),
         )
@@ -184,6 +207,7 @@ class RestoreMachine:
                 number=point.number,
                 credential=request.credential,
                 compare=request.compare,
+                mover=point.mover,
             ),
             options.transfer(queues.transfer_queue(request.proxy), summary(what), disk.size_bytes),
         )

@@ -63,7 +63,11 @@ class SweepProvider:
         if not request.is_dry_run:
             self._book.enter("removing")
             doomed = [number for number, decision in enumerate(plan) if decision.is_removed]
-            await in_lanes([partial(self._remove, plan, number) for number in doomed], _AT_ONCE)
+            # A snapshot or target whose disk is attached somewhere cannot be removed.
+            attached = [number for number in doomed if plan[number].kind is Kind.ATTACHED]
+            others = [number for number in doomed if plan[number].kind is not Kind.ATTACHED]
+            for numbers in filter(None, (attached, others)):
+                await in_lanes([partial(self._remove, plan, number) for number in numbers], _AT_ONCE)
         self._run.swept = SweepReport(
             decisions=tuple(plan[:LISTED_MAX]),
             removed=self._removed,
@@ -83,11 +87,13 @@ class SweepProvider:
 
     async def _facts(self, left: sweep.Leftovers) -> SweepFacts:
         """Return what is left and who made it; nobody is asked when nothing is left."""
-        if not left.snapshots and not left.targets:
+        if not left.snapshots and not left.targets and not left.attached:
             return SweepFacts()
         self._book.enter("asking whose it is")
-        named = {session_id for one in left.snapshots if (session_id := session_of(one.tag)) is not None}
-        targets = tuple(one.target_id for one in left.targets)
+        tags = (*(one.tag for one in left.snapshots), *(one.tag for one in left.attached))
+        named = {session_id for tag in tags if (session_id := session_of(tag)) is not None}
+        held = (one.target_id for one in left.attached if one.target_id)
+        targets = tuple(dict.fromkeys((*(one.target_id for one in left.targets), *held)))
         found = await step(
             sweep.find_sessions,
             sweep.FindSessions(sessions=tuple(sorted(named)), targets=targets),
@@ -105,6 +111,7 @@ class SweepProvider:
         return SweepFacts(
             snapshots=left.snapshots,
             targets=left.targets,
+            attached=left.attached,
             owners=_owners(found, running),
             target_owners=found.target_owners | running.target_owners,
         )
@@ -124,18 +131,24 @@ class SweepProvider:
         self._book.tell(what[:1].upper() + what[1:], f"removed: {decision.reason}")
 
     async def _removal(self, decision: Decision) -> None:
-        provider = self._request.provider
-        config = options.undo(self._proxy, summary(_what(decision)))
+        provider, what = self._request.provider, summary(_what(decision))
         if decision.kind is Kind.SNAPSHOT:
             removal = snapshot.RemoveSnapshot(provider=provider, machine_id=decision.machine_id, tag=decision.tag)
-            await step(snapshot.remove_snapshot, removal, config)
+            await step(snapshot.remove_snapshot, removal, options.removal(self._proxy, what))
+        elif decision.attached is not None:
+            await step(
+                sweep.detach_disk,
+                sweep.DetachDisk(provider=provider, attached=decision.attached),
+                options.undo(self._proxy, what),
+            )
         else:
             abandon = target.AbandonTarget(provider=provider, token="", target_id=decision.target_id)
-            await step(target.abandon_target, abandon, config)
+            await step(target.abandon_target, abandon, options.undo(self._proxy, what))
 
     def _tell(self, plan: Sequence[Decision]) -> None:
-        counts = [f"{sum(one.kind is kind for one in plan)} {kind}s" for kind in Kind]
-        self._book.tell("Found", ", ".join(counts))
+        counts = {kind: sum(one.kind is kind for one in plan) for kind in Kind}
+        shown = (kind for kind in Kind if counts[kind] or kind is not Kind.ATTACHED)
+        self._book.tell("Found", ", ".join(f"{counts[kind]} {kind}s" for kind in shown))
         for decision in plan[:_TOLD_MAX]:
             what = _what(decision)
             verb = "to be removed" if decision.is_removed else "kept"
@@ -145,6 +158,8 @@ class SweepProvider:
 def _what(decision: Decision) -> str:
     if decision.kind is Kind.SNAPSHOT:
         return f"snapshot {decision.tag or 'without a tag'} of {decision.machine_name}"
+    if decision.attached is not None:
+        return f"disk {decision.attached.file} attached to {decision.machine_name}"
     return f"restore target {decision.target_id[:12]} of {decision.machine_name}"
 
 

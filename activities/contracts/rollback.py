@@ -5,6 +5,7 @@ from temporalio import activity
 
 from holdfast.model.ids import CredentialName, DiskKey, ProviderName, RepositoryName, TargetId
 from holdfast.model.plan import ReadDecision
+from holdfast.model.points import MoverAccess
 from holdfast.model.session import Figures
 
 
@@ -18,6 +19,8 @@ class RollBackDisk(msgspec.Struct, frozen=True, kw_only=True):
     chain: str
     number: int
     credential: CredentialName | None = None
+    mover: MoverAccess | None = None
+    """Where the disk is read; None when the proxy reads the files itself."""
     compare: bool = True
     """Read the whole disk back, compare it with the point's digests, and write once more what differs."""
     sample_bytes: int = 64 << 20

@@ -51,6 +51,9 @@ class SnapshotRemoved(msgspec.Struct, frozen=True, kw_only=True):
     """How many snapshots were removed: 0 or 1."""
 
     removed: int
+    waited_s: float = 0.0
+    """How long the removal waited for a slow datastore."""
+    waited_for: str = ""
 
 
 @activity.defn(name="snapshot.find_machines")

@@ -6,6 +6,7 @@ import msgspec
 from temporalio import activity
 
 from holdfast.model.ids import ProviderName, SessionId, TargetId
+from holdfast.model.machine import AttachedDisk
 from holdfast.planning.sweep import LeftSnapshot, LeftTarget
 
 
@@ -20,6 +21,19 @@ class Leftovers(msgspec.Struct, frozen=True, kw_only=True):
 
     snapshots: tuple[LeftSnapshot, ...] = ()
     targets: tuple[LeftTarget, ...] = ()
+    attached: tuple[AttachedDisk, ...] = ()
+    """Disks that are attached to proxies; none from a worker of an earlier version."""
+
+
+class DetachDisk(msgspec.Struct, frozen=True, kw_only=True):
+    """Take a disk off a proxy."""
+
+    provider: ProviderName
+    attached: AttachedDisk
+
+
+class DiskDetached(msgspec.Struct, frozen=True, kw_only=True):
+    """The disk is not attached any more, or it is by somebody who still needs it."""
 
 
 class FindSessions(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +83,13 @@ class RunningFound(msgspec.Struct, frozen=True, kw_only=True):
 
 @activity.defn(name="sweep.find_leftovers")
 def find_leftovers(request: FindLeftovers) -> Leftovers:
-    """Return every snapshot and restore target of ours."""
+    """Return every snapshot, restore target and attached disk of ours."""
+    raise AssertionError(request)
+
+
+@activity.defn(name="sweep.detach_disk")
+def detach_disk(request: DetachDisk) -> DiskDetached:
+    """Take a disk off a proxy; idempotent."""
     raise AssertionError(request)
 
 

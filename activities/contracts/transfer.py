@@ -9,7 +9,7 @@ from temporalio import activity
 from holdfast.model.compression import Compression
 from holdfast.model.ids import CredentialName, DiskKey, MachineId, ProviderName, RepositoryName, SnapshotId, TargetId
 from holdfast.model.plan import ReadDecision, Transport
-from holdfast.model.points import OpenPoint
+from holdfast.model.points import MoverAccess, OpenPoint
 from holdfast.model.session import Figures
 
 
@@ -58,6 +58,8 @@ class DiskCopied(msgspec.Struct, frozen=True, kw_only=True):
     """How it was read; None from a worker of an earlier version."""
     note: str = ""
     """A degraded choice the operator should see, in words; empty when there was none."""
+    slowed: str = ""
+    """When, why and how much the copy was slowed down to spare its datastore; empty when it was not."""
 
 
 class RestoreDisk(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +74,8 @@ class RestoreDisk(msgspec.Struct, frozen=True, kw_only=True):
     credential: CredentialName | None = None
     target_disk: DiskKey | None = None
     """Key of the disk at the target when it is another one than at the point."""
+    mover: MoverAccess | None = None
+    """Where the disk is read; None when the proxy reads the files itself."""
     compare: bool = True
     """Read the target back and compare it with the point's digests."""
 

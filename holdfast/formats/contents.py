@@ -1,5 +1,6 @@
 """The contents page: what a chain file holds (docs/formats/chain-file.md section 7)."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, TypeAlias
 
@@ -9,6 +10,13 @@ from holdfast.errors import FileDamaged, FormatTooNew
 from holdfast.formats.magic import FORMAT_VERSION, NEVER_WRITTEN, PLACES_MAX
 from holdfast.formats.pages import Ref
 from holdfast.model.machine import DISK_SIZE_MAX, SECTOR_SIZE, Disk, Machine, PowerState
+from holdfast.model.machine_files import (
+    FILE_NAME_PATTERN,
+    FILE_SIZE_MAX,
+    FILES_PER_POINT_MAX,
+    FILES_SIZE_MAX,
+    is_file_name,
+)
 
 # What a file may state. Anything else is refused at decoding, so that no code behind it meets an absurd value.
 _Digest: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
@@ -19,6 +27,8 @@ _Length: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
 _Depth: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=8)]
 _Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=NEVER_WRITTEN)]
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=PLACES_MAX)]
+_FileName: TypeAlias = Annotated[str, msgspec.Meta(pattern=FILE_NAME_PATTERN)]
+_FileSize: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=FILE_SIZE_MAX)]
 _DiskSize: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=DISK_SIZE_MAX, multiple_of=SECTOR_SIZE)]
 
 
@@ -86,6 +96,17 @@ class PointMachine(msgspec.Struct, frozen=True, kw_only=True):
     configuration: dict[str, str] = {}
 
 
+class DiskSource(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a disk is read from, for as long as it may move meanwhile."""
+
+    place: str
+    """A text of the provider; another one means that the disk lies somewhere else."""
+    moves: _Count = 0
+    """How often the disk was begun again because it had moved."""
+    after: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Records of generations up to this one say nothing of the disk any more."""
+
+
 class PointDisk(msgspec.Struct, frozen=True, kw_only=True):
     """A disk at a point. ``done`` counts the pieces that have been dealt with, from the first."""
 
@@ -101,10 +122,30 @@ class PointDisk(msgspec.Struct, frozen=True, kw_only=True):
     transferred: _Count = 0
     resent: _Count = 0
     begun_at: _Count = 0
+    source: DiskSource | msgspec.UnsetType = msgspec.UNSET
+    """Unset where disks never move."""
+
+    @property
+    def moves(self) -> int:
+        """Return how often the disk was begun again because it had moved."""
+        return 0 if self.source is msgspec.UNSET else self.source.moves
+
+
+class PointFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of the machine at a point. A ref of length 0 says that the bytes were lost when the file was rebuilt."""
+
+    name: _FileName
+    size: _FileSize
+    ref: RefText
+
+    @property
+    def is_lost(self) -> bool:
+        """Return whether only the digest is left of it."""
+        return self.ref.length == 0
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """A restore point of one machine."""
+    """A restore point of one machine. Without machine files there is no member ``files``, as before there were any."""
 
     number: _Number
     id: _Id
@@ -117,6 +158,23 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     root: _Root | None = None
     snapshot: str = ""
     disks: tuple[PointDisk, ...] = ()
+    files: Annotated[tuple[PointFile, ...], msgspec.Meta(max_length=FILES_PER_POINT_MAX)] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
+
+    @property
+    def machine_files(self) -> tuple[PointFile, ...]:
+        """Return the files of the machine that the point keeps."""
+        return () if isinstance(self.files, msgspec.UnsetType) else self.files
+
+    def with_files(self, files: Sequence[PointFile]) -> "Point":
+        """Return the point with these machine files."""
+        return msgspec.structs.replace(self, files=tuple(files) or msgspec.UNSET)
+
+    @property
+    def file_facts(self) -> list[tuple[str, int, bytes]]:
+        """Return name, size and digest of each machine file: what the point's root covers of them."""
+        return [(file.name, file.size, file.ref.ref.digest) for file in self.machine_files]
 
     def disk(self, key: str) -> PointDisk | None:
         """Return the disk with this key, or None."""
@@ -175,7 +233,17 @@ def decode_contents(body: bytes) -> Contents:
         raise FormatTooNew(f"contents page has format {contents.format}, this version knows {FORMAT_VERSION}")
     if any(disk.disk >= len(contents.disks) for point in contents.points for disk in point.disks):
         raise FileDamaged("contents page has a point with a disk that it does not list")
+    for point in contents.points:
+        _check_files(point)
     return contents
+
+
+def _check_files(point: Point) -> None:
+    names = [file.name for file in point.machine_files]
+    if len(set(names)) < len(names) or not all(map(is_file_name, names)):
+        raise FileDamaged(f"contents page names machine files of point {point.number} in a way that cannot be")
+    if sum(file.size for file in point.machine_files) > FILES_SIZE_MAX:
+        raise FileDamaged(f"contents page has too many bytes of machine files at point {point.number}")
 
 
 def _disk(disk: PointDisk) -> Disk:

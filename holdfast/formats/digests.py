@@ -1,6 +1,6 @@
 """Digests and roots (docs/formats/chain-file.md section 6)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from blake3 import blake3
 
@@ -50,9 +50,20 @@ def disk_root(size_bytes: int, segments: Iterable[bytes], key: bytes) -> bytes:
     return hasher.digest()
 
 
-def point_root(point_id: bytes, parent_root: bytes | None, disks: Iterable[tuple[str, bytes]], key: bytes) -> bytes:
-    """Return the root of a restore point from its disks' keys and roots."""
-    hasher = blake3(b"HFPOINT\0" + point_id + (parent_root or bytes(32)), key=key)
+def point_root(
+    point_id: bytes,
+    parent_root: bytes | None,
+    disks: Iterable[tuple[str, bytes]],
+    key: bytes,
+    files: Sequence[tuple[str, int, bytes]] = (),
+) -> bytes:
+    """Return the root of a restore point from its disks' keys and roots, and its files' names, sizes and digests."""
+    hasher = blake3((b"HFPOINTF" if files else b"HFPOINT\0") + point_id + (parent_root or bytes(32)), key=key)
+    if files:
+        hasher.update(len(files).to_bytes(2, "little"))
+    for name, size, digest in files:
+        encoded = name.encode()
+        hasher.update(len(encoded).to_bytes(2, "little") + encoded + size.to_bytes(8, "little") + digest)
     for name, root in disks:
         encoded = name.encode()
         hasher.update(len(encoded).to_bytes(2, "little") + encoded + root)

@@ -69,6 +69,7 @@ class RecordKind(IntEnum):
     UNIT = 1
     PAGE = 2
     NOTES = 3
+    FILE = 4
 
 
 class FileState(IntEnum):

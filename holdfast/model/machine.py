@@ -109,6 +109,20 @@ ANYWHERE = Placement()
 """The provider chooses everything."""
 
 
+class AttachedDisk(msgspec.Struct, frozen=True, kw_only=True):
+    """A disk that we attached to a machine, which is a proxy, to read or to write it there."""
+
+    machine_id: MachineId
+    """Of the proxy."""
+    machine_name: str
+    file: str
+    since: datetime
+    tag: str = ""
+    """Of the snapshot whose disk it is; empty for one of a restore target."""
+    target_id: TargetId = TargetId("")
+    """Of the restore target whose disk it is; empty for one of a snapshot."""
+
+
 class RestoreTarget(msgspec.Struct, frozen=True, kw_only=True):
     """Where a restore writes: disks that exist beside the live machine until the target is committed."""
 

@@ -50,6 +50,8 @@ class TransportMode(StrEnum):
     """A server of the hypervisor sends it, at any offset."""
     HTTPS = "https"
     """The hypervisor's file server sends ranges of the disk's file."""
+    LEASE = "lease"
+    """The hypervisor exports the disk as one stream, from its beginning to its end."""
 
 
 class Transport(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,6 +46,8 @@ class OpenPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Files of earlier sessions that were never finished and have been removed."""
     mover: MoverAccess | None = None
     """Where the disks are sent; None when proxies write the file themselves."""
+    takes_files: bool = False
+    """Whether the worker that began it knows machine files; one of an earlier version does not."""
 
 
 class PointSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +83,8 @@ class FoundPoint(msgspec.Struct, frozen=True, kw_only=True):
     encrypted: bool
     mover: MoverAccess | None = None
     """Where the disks are read; None when proxies read the files themselves."""
+    files: tuple[str, ...] = ()
+    """Names of the machine files that the point keeps."""
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):

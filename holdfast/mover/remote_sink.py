@@ -52,10 +52,10 @@ class RemoteSink:
         self._thread.start()
 
     @classmethod
-    def open(cls, line: Line, grant: str) -> WritableDisk:
+    def open(cls, line: Line, grant: str, lies_at: str = "") -> WritableDisk:
         """Begin the session of a line; the sink closes the line. Raises what the other side failed with."""
         try:
-            line.send(m.encode_message(m.OpenDisk(grant=grant)))
+            line.send(m.encode_message(m.OpenDisk(grant=grant, lies_at=lies_at[: m.TEXT_MAX])))
             opened = expect(line, m.DiskOpened)
             sink = cls(line, opened, expect(line, m.Standing))
         except BaseException:
@@ -64,7 +64,9 @@ class RemoteSink:
         earlier = None
         if opened.parent_size_bytes is not None:
             earlier = RemoteDisk(sink, opened.parent_size_bytes, opened.parent_change_id)
-        return WritableDisk(machine=opened.machine, change_id=opened.change_id, sink=sink, earlier=earlier)
+        return WritableDisk(
+            machine=opened.machine, change_id=opened.change_id, moves=opened.moves, sink=sink, earlier=earlier
+        )
 
     @property
     def standing(self) -> Standing:

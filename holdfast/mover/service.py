@@ -15,8 +15,8 @@ from holdfast.mover.reading import PackedFile, Reading
 from holdfast.pipeline.restore import StoredSource
 from holdfast.pipeline.sink import DiskSink, PackedUnit, WritableDisk
 
-OpenForWriting = Callable[[Grant, ExitStack], WritableDisk]
-"""Opens what a grant allows to write. Raises errors of the tree."""
+OpenForWriting = Callable[[Grant, str, ExitStack], WritableDisk]
+"""Opens what a grant allows to write; the text says where the source lies. Raises errors of the tree."""
 OpenForReading = Callable[[Grant, ExitStack], tuple[StoredSource, Sequence[PackedFile]]]
 """Opens what a grant allows to read: the disk, and the files that hold its pieces. Raises errors of the tree."""
 
@@ -58,7 +58,7 @@ class Service:
         if grant.writes_file is None:
             Reading(line, *self._open_for_reading(grant, stack)).run()
         else:
-            Writing(line, self._open_for_writing(grant, stack), self._clock).run()
+            Writing(line, self._open_for_writing(grant, head.lies_at, stack), self._clock).run()
         line.finish()
 
 
@@ -101,6 +101,7 @@ class Writing:
                 digest_key=sink.digest_key,
                 parent_size_bytes=None if earlier is None else earlier.size_bytes,
                 parent_change_id=None if earlier is None else earlier.change_id,
+                moves=disk.moves,
             )
         )
         self._tell(is_due=True)

@@ -81,18 +81,29 @@ class HeldRun(Protocol):
         ...
 
 
-class PieceSource(Protocol):
-    """A disk at a restore point."""
+class Digested(Protocol):
+    """A disk whose digests are known."""
 
-    size_bytes: int
-    pieces: int
-
-    def runs(self, start: int, end: int) -> Iterator[HeldRun]:
-        """Yield where pieces are, in order and without gaps."""
+    @property
+    def size_bytes(self) -> int:
+        """Size of the disk in bytes."""
         ...
 
     def piece_digests(self, start: int, end: int) -> bytes | bytearray:
         """Return the joined digests of pieces."""
+        ...
+
+
+class PieceSource(Digested, Protocol):
+    """A disk at a restore point."""
+
+    @property
+    def pieces(self) -> int:
+        """Number of pieces."""
+        ...
+
+    def runs(self, start: int, end: int) -> Iterator[HeldRun]:
+        """Yield where pieces are, in order and without gaps."""
         ...
 
 
@@ -326,12 +337,12 @@ class Readable(Protocol):
         ...
 
 
-def first_difference(disk: Readable, source: PieceSource, key: bytes, pieces: range) -> int | None:
+def first_difference(disk: Readable, source: Digested, key: bytes, pieces: range) -> int | None:
     """Return the first of some adjoining pieces in which a disk differs from a point, or None. Reads them at once."""
     return next(iter(differing_pieces(disk, source, key, pieces)), None)
 
 
-def differing_pieces(disk: Readable, source: PieceSource, key: bytes, pieces: range) -> list[int]:
+def differing_pieces(disk: Readable, source: Digested, key: bytes, pieces: range) -> list[int]:
     """Return those of some adjoining pieces in which a disk differs from a point. Reads them at once."""
     offset = pieces.start * PIECE_SIZE
     buffer = bytearray(len(pieces) * PIECE_SIZE)

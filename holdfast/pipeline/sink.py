@@ -174,6 +174,8 @@ class WritableDisk(msgspec.Struct, frozen=True, kw_only=True):
     """Name of its machine."""
     change_id: str | None
     """Of the state that the point was begun for."""
+    moves: int = 0
+    """How often it was begun again because the disk had moved while it was read."""
     sink: DiskSink
     earlier: EarlierDisk | None
     """None when the parent point does not have it."""

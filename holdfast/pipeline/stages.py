@@ -17,6 +17,8 @@ class StageTimes(msgspec.Struct, kw_only=True):
     seal_s: float = 0.0
     target_s: float = 0.0
     commit_wait_s: float = 0.0
+    throttled_s: float = 0.0
+    """Reads that waited because they were slowed down on purpose."""
 
     def add(self, other: "StageTimes") -> None:
         """Add another's seconds."""
@@ -27,6 +29,7 @@ class StageTimes(msgspec.Struct, kw_only=True):
         self.seal_s += other.seal_s
         self.target_s += other.target_s
         self.commit_wait_s += other.commit_wait_s
+        self.throttled_s += other.throttled_s
 
 
 class PipeProgress(msgspec.Struct, frozen=True, kw_only=True):

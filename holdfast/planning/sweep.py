@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from holdfast.model.ids import MachineId, SessionId, TargetId
+from holdfast.model.machine import AttachedDisk
 from holdfast.model.tags import is_self_test, session_of
 
 AGE_MIN_S: Final = 3600
@@ -50,6 +51,8 @@ class SweepFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     snapshots: tuple[LeftSnapshot, ...] = ()
     targets: tuple[LeftTarget, ...] = ()
+    attached: tuple[AttachedDisk, ...] = ()
+    """Disks that are attached to proxies."""
     owners: dict[SessionId, Owner] = {}
     """The sessions that are known here."""
     target_owners: dict[TargetId, SessionId] = {}
@@ -69,6 +72,7 @@ class Kind(StrEnum):
 
     SNAPSHOT = "snapshot"
     TARGET = "restore target"
+    ATTACHED = "attached disk"
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,18 +88,47 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Of a snapshot."""
     target_id: TargetId = TargetId("")
     """Of a restore target."""
+    attached: AttachedDisk | None = None
+    """The attached disk; ``machine_name`` is then that of the proxy."""
     problem: str = ""
     """Why it could not be removed after all."""
 
 
 def plan_sweep(facts: SweepFacts, now: datetime, rules: SweepRules) -> tuple[Decision, ...]:
-    """Return a decision for each thing that is left, snapshots first, in the order given."""
-    return (*_about_snapshots(facts, now, rules), *_about_targets(facts, now, rules))
+    """Return a decision for each thing that is left: attached disks, snapshots, targets, each in the order given.
+
+    A disk that stays attached keeps its snapshot or target from being removed, so they are dealt with first.
+    """
+    return (
+        *_about_attached(facts, now, rules),
+        *_about_snapshots(facts, now, rules),
+        *_about_targets(facts, now, rules),
+    )
+
+
+def _about_attached(facts: SweepFacts, now: datetime, rules: SweepRules) -> Iterator[Decision]:
+    for disk in facts.attached:
+        if disk.target_id:
+            session_id = facts.target_owners.get(disk.target_id)
+            owner = None if session_id is None else facts.owners.get(session_id)
+            is_removed, reason = _judged(session_id, owner, disk.since, now, rules)
+        else:
+            is_removed, reason = _judged_tagged(disk.tag, disk.since, facts, now, rules)
+        yield Decision(
+            kind=Kind.ATTACHED,
+            machine_name=disk.machine_name,
+            is_removed=is_removed,
+            reason=reason,
+            machine_id=disk.machine_id,
+            tag=disk.tag,
+            target_id=disk.target_id,
+            attached=disk,
+        )
 
 
 def _about_snapshots(facts: SweepFacts, now: datetime, rules: SweepRules) -> Iterator[Decision]:
     for snapshot in facts.snapshots:
-        is_removed, reason = _judged_snapshot(snapshot, facts, now, rules)
+        is_removed, reason = _judged_tagged(snapshot.tag, snapshot.created, facts, now, rules)
         yield Decision(
             kind=Kind.SNAPSHOT,
             machine_name=snapshot.machine_name,
@@ -121,16 +154,17 @@ def _about_targets(facts: SweepFacts, now: datetime, rules: SweepRules) -> Itera
         )
 
 
-def _judged_snapshot(snapshot: LeftSnapshot, facts: SweepFacts, now: datetime, rules: SweepRules) -> tuple[bool, str]:
-    if not snapshot.tag or is_self_test(snapshot.tag):
+def _judged_tagged(tag: str, since: datetime, facts: SweepFacts, now: datetime, rules: SweepRules) -> tuple[bool, str]:
+    """Judge what was made under the tag of a snapshot."""
+    if not tag or is_self_test(tag):
         # No session answers for these, so they always get their time, whatever the rules say.
-        what = "a self-test" if snapshot.tag else "switching change tracking on"
-        age = now - snapshot.created
+        what = "a self-test" if tag else "switching change tracking on"
+        age = now - since
         is_old = age >= timedelta(seconds=AGE_MIN_S)
         return is_old, f"{what} left it" if is_old else f"{what} may be under way, it is {_age(age)} old"
-    session_id = session_of(snapshot.tag)
+    session_id = session_of(tag)
     owner = None if session_id is None else facts.owners.get(session_id)
-    return _judged(session_id, owner, snapshot.created, now, rules)
+    return _judged(session_id, owner, since, now, rules)
 
 
 def _judged(

@@ -6,12 +6,15 @@ provider passes it.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from holdfast.errors import HoldfastError
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
+from holdfast.model.latency import DatastoreLatency
 from holdfast.model.machine import (
     ANYWHERE,
     AS_IT_IS,
+    AttachedDisk,
     Disk,
     Machine,
     Placement,
@@ -20,6 +23,7 @@ from holdfast.model.machine import (
     Snapshot,
     SnapshotOptions,
 )
+from holdfast.model.machine_files import MachineFile, MachineFiles, PlacedFiles
 from holdfast.model.plan import Transport
 from holdfast.model.selection import Selector
 from holdfast.model.spans import Span
@@ -29,9 +33,31 @@ from holdfast.pipeline.disks import DiskReader, DiskWriter
 class SourceDisk(DiskReader, Protocol):
     """An open disk of a snapshot."""
 
+    place: str
+    """Where its bytes lay when it was opened, see `Snapshots.disk_place`."""
+
     @property
     def transport(self) -> Transport:
         """How it is read, and why so."""
+        ...
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What the operator should know of how it was read; there may be more the longer it is read."""
+        ...
+
+
+@runtime_checkable
+class StreamedDisk(Protocol):
+    """A source disk that comes from its front to its end: a read far ahead waits while all before it comes."""
+
+    @property
+    def pieces_received(self) -> int:
+        """How many pieces came so far; it grows while a read waits."""
+        ...
+
+    def stop_waiting(self, error: HoldfastError) -> None:
+        """Let reads that wait, and all later ones, raise an error."""
         ...
 
 
@@ -88,13 +114,38 @@ class Snapshots(Protocol):
         """Open a frozen disk. Raises `SnapshotNotFound` or `DiskNotFound`."""
         ...
 
+    def disk_place(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> str:
+        """Return where the bytes of a frozen disk lie now, as a text that is another one when they have moved.
+
+        Empty where they never do. A disk that moved while it was read may have given bytes of two states. Raises
+        `SnapshotNotFound` when the snapshot has gone.
+        """
+        ...
+
     def changed_spans(
         self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, since: ChangeId
     ) -> Iterator[Span]:
         """Yield, sorted, every span that may differ between the state named by ``since`` and the snapshot.
 
         Bytes behind the end of a disk that was smaller then count as zeros. Raises `ChangeTrackingLost`, at the
-        call or at the first span, when that cannot be told; the caller then compares by digest.
+        call or while iterating, when that cannot be told, or not to the end; the caller then compares by digest what
+        it was not told of.
+        """
+        ...
+
+    def disk_latency(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> DatastoreLatency | None:
+        """Return how busy the datastore of a frozen disk is, and what its limits are.
+
+        None where there are no limits, or none are possible. What is not known now has no figure and a reason. Cheap:
+        measurements are shared, and made no more often than the limits say. Raises `SnapshotNotFound`.
+        """
+        ...
+
+    def machine_files(self, machine_id: MachineId, snapshot_id: SnapshotId) -> MachineFiles:
+        """Return the small files that describe the machine to its hypervisor, as they are now.
+
+        A file that cannot be read is left out with the reason; the caller looks to what a restore point can keep.
+        Raises `SnapshotNotFound`: without the snapshot nobody knows what time the files belong to.
         """
         ...
 
@@ -161,6 +212,15 @@ class RestoreTargets(Protocol):
         """
         ...
 
+    def place_machine_files(self, target_id: TargetId, files: Sequence[MachineFile]) -> PlacedFiles:
+        """Give the machine that a prepared target becomes those captured files that are of use to it. Idempotent.
+
+        A file that states who the machine is never is: a restored machine is another one. A target that replaces
+        disks of a machine gets none. What could not be written is left out with the reason.
+        Raises `RequestInvalid` when there is no such target or it was committed.
+        """
+        ...
+
     def commit_target(self, target_id: TargetId) -> Machine:
         """Switch the restored disks in, all or none, and return the machine. Idempotent.
 
@@ -181,5 +241,17 @@ class RestoreTargets(Protocol):
         ...
 
 
-class Provider(Inventory, Snapshots, RestoreTargets, Protocol):
+class Attachments(Protocol):
+    """Disks that are attached to proxies for a time. What a process that died has left is found here."""
+
+    def attached_disks(self) -> list[AttachedDisk]:
+        """Return every disk of ours that is attached to any machine, whoever of us did it."""
+        ...
+
+    def detach_disk(self, attached: AttachedDisk) -> None:
+        """Detach a disk that `attached_disks` has listed; nothing happens when it is gone, or attached anew since."""
+        ...
+
+
+class Provider(Inventory, Snapshots, RestoreTargets, Attachments, Protocol):
     """A hypervisor."""

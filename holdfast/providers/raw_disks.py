@@ -4,7 +4,7 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -149,6 +149,8 @@ class FrozenDisk(_RawDisk):
 
     def __init__(self, path: Path, transport: Transport = _ON_THIS_HOST) -> None:
         self.transport = transport
+        self.place = ""
+        self.remarks: Sequence[str] = ()
         try:
             super().__init__(path, os.O_RDONLY)
         except OSError as error:
@@ -171,9 +173,9 @@ class TargetDisk(_RawDisk):
     flush as a success; so every later call raises, and only what an earlier flush confirmed counts.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, flags: int = 0) -> None:
         try:
-            super().__init__(path, os.O_RDWR)
+            super().__init__(path, os.O_RDWR | flags)
         except OSError as error:
             raise DiskWriteFailed(f"opening {path}: {describe(error)}") from error
         self._lost: OSError | None = None

@@ -16,13 +16,7 @@ from typing import Self
 
 import msgspec
 
-from holdfast.errors import (
-    HoldfastError,
-    LimitExceeded,
-    StoreFailed,
-    SyncFailed,
-    WriterFenced,
-)
+from holdfast.errors import HoldfastError, LimitExceeded, StoreFailed, SyncFailed, WriterFenced
 from holdfast.faults import reach
 from holdfast.formats.contents import Contents, FileDisk, Notes, Units, decode_contents, encode_contents
 from holdfast.formats.digests import page_digest
@@ -235,6 +229,10 @@ class ChainWriter:
         pages = self._pieces[disk]
         for piece, place in places:
             pages.at(piece // PIECES_PER_PAGE).append(piece % PIECES_PER_PAGE, place)
+
+    def drop_pieces(self, disk: int) -> None:
+        """Say that the file holds no pieces of a disk; their units stay, and so does the table named so far."""
+        self._pieces[disk] = self._pieces_cursor(FileDisk(machine="", key=""))
 
     def add_note(self, note: Note) -> None:
         """Note pieces that are written without storing bytes, so that a scan of the records finds them too."""

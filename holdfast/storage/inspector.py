@@ -236,9 +236,14 @@ def _with_tables(report: FileReport, handle: FileHandle, block: Superblock, keys
     units: list[UnitEntry] = []
     tables.append(walker.walk("units", contents.units.table, lambda body: _collect_units(body, units)))
     tables.append(walker.walk("notes", contents.notes.table, None, RecordKind.NOTES))
-    tables += [walker.walk(f"pieces of {disk.machine}/{disk.key}", disk.pieces, _piece_runs) for disk in contents.disks]
+    tables += [walker.walk(f"pieces of {disk.machine}/{disk.key}", disk.pieces, _runs) for disk in contents.disks]
     tables += [
-        walker.walk(f"map of {disk.key} at point {point.number}", disk.map, _map_runs)
+        walker.walk(f"machine file {file.name} at point {point.number}", Table(0, file.ref), None, RecordKind.FILE)
+        for point in contents.points
+        for file in point.machine_files
+    ]
+    tables += [
+        walker.walk(f"map of {disk.key} at point {point.number}", disk.map, lambda body: len(MapRuns.decode(body).ends))
         for point in contents.points
         for disk in point.disks
     ]
@@ -334,12 +339,8 @@ def _collect_units(body: bytes, units: list[UnitEntry]) -> int:
     return len(found)
 
 
-def _piece_runs(body: bytes) -> int:
+def _runs(body: bytes) -> int:
     return len(PieceRuns.decode(body).starts)
-
-
-def _map_runs(body: bytes) -> int:
-    return len(MapRuns.decode(body).ends)
 
 
 def _scan(handle: FileHandle, size: int, end: int, listed_max: int) -> ScanReport:

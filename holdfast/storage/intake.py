@@ -23,6 +23,7 @@ from holdfast.formats.magic import PIECE_SIZE
 from holdfast.formats.record import Buffer, PieceEntry, Stamp
 from holdfast.pipeline.sink import Answered, PackedUnit, Standing, Wanted
 from holdfast.pipeline.stages import PipeOptions, StageTimes
+from holdfast.storage.known_pieces import FormerPieces
 from holdfast.storage.offers import OfferSorter, Sorted
 from holdfast.storage.point_writer import DiskPointWriter
 
@@ -52,12 +53,18 @@ class _Sealing(msgspec.Struct, frozen=True):
 class DiskIntake:
     """Takes one disk; see `holdfast.pipeline.sink.DiskSink`."""
 
-    def __init__(self, disk: DiskPointWriter, clock: Clock, options: PipeOptions | None = None) -> None:
+    def __init__(
+        self,
+        disk: DiskPointWriter,
+        clock: Clock,
+        options: PipeOptions | None = None,
+        former: FormerPieces | None = None,
+    ) -> None:
         self._disk = disk
         self._writer = disk.writer
         self._clock = clock
         self._options = options if options is not None else PipeOptions()
-        self._sorter = OfferSorter(self._writer, disk.parent)
+        self._sorter = OfferSorter(self._writer, disk.parent, former)
         self._passed = disk.cursor
         self._steps: deque[_Step] = deque()
         self._pool = ThreadPoolExecutor(self._options.threads, thread_name_prefix="seal")

@@ -1,5 +1,7 @@
 """Deduplication inside one file: digests of the pieces stored lately, in bounded memory."""
 
+from typing import Protocol
+
 from holdfast.formats.magic import DIGEST_SIZE, DIGESTS_PER_PAGE, ZERO_DIGEST
 from holdfast.storage.chain_writer import ChainWriter
 
@@ -7,10 +9,19 @@ _GENERATION_SIZE = 65536
 """Digests in one generation; two are kept, so the window is 4 to 8 GiB of stored data at about 20 MiB of memory."""
 
 
+class FormerPieces(Protocol):
+    """Where the pieces of a disk were stored before it was begun again."""
+
+    def find(self, piece: int, digest: bytes) -> int | None:
+        """Return the place of a piece that has still this digest, or None."""
+        ...
+
+
 class KnownPieces:
     """Remembers where pieces are by their digest; forgets the older half when it is full."""
 
-    def __init__(self, writer: ChainWriter) -> None:
+    def __init__(self, writer: ChainWriter, former: FormerPieces | None = None) -> None:
+        self._former = former
         self._young: dict[bytes, int] = {}
         self._old: dict[bytes, int] = {}
         self._warm_up(writer)
@@ -19,6 +30,11 @@ class KnownPieces:
         """Return the place of a piece with this digest, or None."""
         place = self._young.get(digest)
         return self._old.get(digest) if place is None else place
+
+    def find_of(self, piece: int, digest: bytes) -> int | None:
+        """Return the place of a piece of the disk, or of any with this digest, or None."""
+        place = self.find(digest)
+        return self._former.find(piece, digest) if place is None and self._former is not None else place
 
     def add(self, digest: bytes, place: int) -> None:
         """Remember a piece."""

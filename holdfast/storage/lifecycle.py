@@ -184,6 +184,7 @@ def _begun_by(
                     kind=file.contents.kind,
                     parent_number=None if parent is None else parent.point,
                     reason="begun before and continued",
+                    takes_files=True,
                 )
     return None
 
@@ -300,6 +301,7 @@ def _begin(  # noqa: PLR0913, PLR0917 - the facts of one decision
         parent_number=None if parent is None else parent[1].number,
         reason=decision[0],
         removed=decision[1],
+        takes_files=True,
     )
 
 

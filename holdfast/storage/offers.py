@@ -7,7 +7,7 @@ import msgspec
 from holdfast.formats.magic import DIGEST_SIZE, PIECES_PER_SEGMENT, ZERO_DIGEST
 from holdfast.storage.chain import StoredDisk
 from holdfast.storage.chain_writer import ChainWriter
-from holdfast.storage.known_pieces import KnownPieces
+from holdfast.storage.known_pieces import FormerPieces, KnownPieces
 
 
 class Sorted(msgspec.Struct, frozen=True):
@@ -24,10 +24,10 @@ class Sorted(msgspec.Struct, frozen=True):
 class OfferSorter:
     """Sorts out offers of one disk and gives out the places in the file. Offers come in ascending order."""
 
-    def __init__(self, writer: ChainWriter, parent: StoredDisk | None) -> None:
+    def __init__(self, writer: ChainWriter, parent: StoredDisk | None, former: FormerPieces | None = None) -> None:
         self.next_place = writer.next_unit * writer.pieces_per_unit
         self._per_unit = writer.pieces_per_unit
-        self._known = KnownPieces(writer)
+        self._known = KnownPieces(writer, former)
         self._parent = parent
         self._segment = -1
         self._before: bytes | bytearray = b""
@@ -45,7 +45,7 @@ class OfferSorter:
         for slot, digest in enumerate(digests):
             if digest == ZERO_DIGEST or digest == before[slot * DIGEST_SIZE : (slot + 1) * DIGEST_SIZE]:
                 continue
-            place = self._known.find(digest)
+            place = self._known.find_of(first + slot, digest)
             if place is None:
                 place, self.next_place = self.next_place, self.next_place + 1
                 self._known.add(digest, place)

@@ -1,19 +1,25 @@
 """Opens one disk of an unfinished point for writing."""
 
 from contextlib import ExitStack
+from typing import Final
 
 import msgspec
 
 from holdfast.clock import Clock
-from holdfast.errors import DiskNotFound, PointNotFound
-from holdfast.formats.contents import Point, PointDisk
+from holdfast.errors import DiskMoved, DiskNotFound, PointNotFound
+from holdfast.formats.contents import DiskSource, Point, PointDisk
 from holdfast.pipeline.sink import WritableDisk
 from holdfast.pipeline.stages import PipeOptions
+from holdfast.storage.beginning_again import begin_again
 from holdfast.storage.chain import Chain, StoredDisk
 from holdfast.storage.chain_writer import ChainWriter
 from holdfast.storage.intake import DiskIntake
+from holdfast.storage.known_pieces import FormerPieces
 from holdfast.storage.point_writer import open_disk
 from holdfast.storage.repository import Repository
+
+MOVES_MAX: Final = 2
+"""How often a disk that moved is begun again; one that goes on moving is better left for another session."""
 
 
 class DiskPlace(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +30,8 @@ class DiskPlace(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     parent_number: int | None
     disk: str
+    lies_at: str = ""
+    """Where the source lies now; empty where it never moves. See `Snapshots.disk_place`."""
 
 
 class DiskOpener:
@@ -36,12 +44,23 @@ class DiskOpener:
         self._options = options
 
     def open(self, place: DiskPlace, stack: ExitStack) -> WritableDisk:
-        """Return the disk, where its last commit left it. Raises `ChainBusy`, `PointNotFound`, `DiskNotFound`."""
+        """Return the disk where its last commit left it, or at its start when it has moved since.
+
+        Raises `ChainBusy`, `PointNotFound`, `DiskNotFound`, and `DiskMoved` when it does not come to rest.
+        """
         writer, earlier = self._open_point(place, stack)
         point, disk = _found(writer, place)
-        sink = DiskIntake(open_disk(writer, place.number, place.disk, earlier), self._clock, self._options)
+        former = _begun_again(writer, place, disk)
+        opened = open_disk(writer, place.number, place.disk, earlier)
+        if place.lies_at:
+            begun = DiskSource(place="") if opened.source is msgspec.UNSET else opened.source
+            opened.source = msgspec.structs.replace(begun, place=place.lies_at)
+        sink = DiskIntake(opened, self._clock, self._options, former)
         stack.callback(sink.close)
-        return WritableDisk(machine=point.machine.name, change_id=disk.change_id, sink=sink, earlier=earlier)
+        moves = 0 if opened.source is msgspec.UNSET else opened.source.moves
+        return WritableDisk(
+            machine=point.machine.name, change_id=disk.change_id, moves=moves, sink=sink, earlier=earlier
+        )
 
     def _open_point(self, place: DiskPlace, stack: ExitStack) -> tuple[ChainWriter, StoredDisk | None]:
         """Open the point's file for writing, and the disk at the parent point when there is one."""
@@ -60,6 +79,24 @@ class DiskOpener:
         earlier = _disk_at(chain, place.parent_number, place.disk)
         keys = chain.files[0].keys
         return stack.enter_context(ChainWriter.resume(files, path, self._passphrase, keys)), earlier
+
+
+def moved(disk: str, before: str, now: str, moves: int) -> DiskMoved:
+    """Return the error for a disk that moved after it was begun again for ``moves`` times."""
+    is_last = moves >= MOVES_MAX
+    often = ", for the third time" if is_last else ""
+    return DiskMoved(f"{disk} moved from {before} to {now} while it was copied{often}", is_last=is_last)
+
+
+def _begun_again(writer: ChainWriter, place: DiskPlace, disk: PointDisk) -> FormerPieces | None:
+    """Begin the disk again when it has moved since it was begun; return what is stored of it already."""
+    known = disk.source
+    if known is msgspec.UNSET or not disk.done or known.place == place.lies_at:
+        return None
+    if known.moves >= MOVES_MAX:
+        what = f"disk {place.disk} of point {place.number} of chain {place.chain}"
+        raise moved(what, known.place, place.lies_at, known.moves)
+    return begin_again(writer, place.number, disk, place.lies_at)
 
 
 def _found(writer: ChainWriter, place: DiskPlace) -> tuple[Point, PointDisk]:

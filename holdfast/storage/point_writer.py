@@ -35,7 +35,13 @@ from holdfast.storage.tables import PageCursor, TableWriter
 class DiskPointWriter:
     """Writes one disk of one restore point; the sink of the data pipe. Use from one thread."""
 
-    def __init__(self, writer: ChainWriter, point: Point, disk: PointDisk, parent: StoredDisk | None) -> None:
+    def __init__(
+        self,
+        writer: ChainWriter,
+        point: Point,
+        disk: PointDisk,
+        parent: StoredDisk | None,
+    ) -> None:
         self.writer = writer
         self.digest_key = writer.keys.digest_key
         self.pieces_per_unit = writer.pieces_per_unit
@@ -51,6 +57,8 @@ class DiskPointWriter:
         """Written again because an earlier attempt died after its last commit."""
         self.detail = disk.detail
         """In words, how the disk is read and why."""
+        self.source = disk.source
+        """Where the disk is read from."""
         self.begun_at = disk.begun_at or writer.end
         """End of the file when the disk was begun."""
         self.resent_bytes += abandoned_bytes(writer.handle, writer.committed.end)
@@ -267,6 +275,7 @@ class DiskPointWriter:
             resent=self.resent_bytes,
             begun_at=self.begun_at,
             detail=self.detail,
+            source=self.source,
         )
         self.writer.contents = with_disk(self.writer.contents, self.point_number, self._disk)
 
@@ -312,7 +321,7 @@ def complete_point(writer: ChainWriter, number: int) -> Point:
         disks = tuple(_rooted(writer, disk) for disk in point.disks)
         roots = [(disk.key, bytes.fromhex(disk.root or "")) for disk in disks]
         parent_root = None if point.parent_root is None else bytes.fromhex(point.parent_root)
-        root = point_root(bytes.fromhex(point.id), parent_root, roots, writer.keys.digest_key)
+        root = point_root(bytes.fromhex(point.id), parent_root, roots, writer.keys.digest_key, point.file_facts)
         point = msgspec.structs.replace(point, disks=disks, root=root.hex(), complete=True)
         writer.contents = _with_point(writer.contents, point)
     if all(other.complete for other in writer.contents.points):

@@ -2,8 +2,9 @@
 
 Units and notes say which pieces of which disks they speak of (docs/formats/chain-file.md section 4), so a scan of the
 file finds everything but the tables. The rebuilt file is a new one beside the old: units are moved byte by byte, maps
-and roots are computed anew. A point counts as rebuilt only when its root is the one that the old contents page, the
-chain metadata or a child names; the damaged file is kept under another name.
+and roots are computed anew, and machine files are copied where they can be read. A point counts as rebuilt only when
+its root is the one that the old contents page, the chain metadata or a child names; the damaged file is kept under
+another name.
 
 Memory grows with the number of pieces in the file, about 200 bytes each: this is a repair, not the hot path.
 """
@@ -11,7 +12,7 @@ Memory grows with the number of pieces in the file, about 200 bytes each: this i
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -31,7 +32,9 @@ from holdfast.formats.record import HEADER_SIZE, PieceEntry, RecordHeader, Recor
 from holdfast.storage.atomic import FileHandle, Files
 from holdfast.storage.chain import Chain, StoredDisk
 from holdfast.storage.chain_writer import ChainWriter, FileSpec
+from holdfast.storage.point_files import emptied, move_files
 from holdfast.storage.point_writer import complete_point, open_disk
+from holdfast.storage.tables import PageStore
 
 DAMAGED_SUFFIX = ".damaged"
 _REBUILT_SUFFIX = ".rebuilt"
@@ -46,6 +49,8 @@ class SalvageReport(msgspec.Struct, frozen=True, kw_only=True):
     points: tuple[int, ...]
     units: int
     unreadable_records: int
+    lost_files: tuple[str, ...] = ()
+    """Machine files whose bytes are gone. Their digests are kept, so the points they belong to are still proven."""
 
 
 class _Found(msgspec.Struct):
@@ -56,6 +61,8 @@ class _Found(msgspec.Struct):
     units: list[tuple[int, RecordHeader]] = []
     notes: list[tuple[int, RecordHeader]] = []
     unreadable: int = 0
+    floors: dict[tuple[bytes, int], int] = {}
+    """Of disks, by tag and point, that were begun again: records up to this generation do not count."""
     last: int = 0
     """Highest generation of any record, committed or not."""
 
@@ -64,6 +71,13 @@ class _Claim(msgspec.Struct, frozen=True):
     """The newest word on a piece. ``order`` is point, generation and number of the record."""
 
     order: tuple[int, int, int]
+    digest: bytes
+
+
+class _Word(NamedTuple):
+    """What a record says of a piece."""
+
+    header: RecordHeader
     digest: bytes
 
 
@@ -86,6 +100,7 @@ def salvage_file(
         rebuilt = path.with_name(path.name + _REBUILT_SUFFIX)
         files.remove(rebuilt)
         old = found.contents
+        found.floors = _floors(old, keys.digest_key)
         spec = FileSpec(
             kind=FileKind[old.kind.upper()],
             unit_size=old.unit_size,
@@ -94,6 +109,7 @@ def salvage_file(
         )
         with ChainWriter.create(files, rebuilt, spec, keys) as writer:
             claims, places = _move_units(handle, writer, found, keys)
+            lost_files = move_files(PageStore(handle, writer.opener, keys.digest_key), writer, old.points)
             for point in old.points:
                 _rebuild_point(writer, point, claims, places, siblings)
                 written = complete_point(writer, point.number)
@@ -106,6 +122,7 @@ def salvage_file(
                 points=tuple(point.number for point in old.points),
                 units=writer.next_unit,
                 unreadable_records=found.unreadable,
+                lost_files=lost_files,
             )
     finally:
         handle.close()
@@ -154,7 +171,7 @@ def _emptied(old: Contents) -> Contents:
     """Return the contents with everything that names a place in the file taken out."""
     points = tuple(
         msgspec.structs.replace(
-            point,
+            emptied(point),
             complete=False,
             root=None,
             disks=tuple(msgspec.structs.replace(disk, map=Table(), root=None, done=0) for disk in point.disks),
@@ -182,7 +199,7 @@ def _move_units(
         writer.write_unit(number, header.stamp, [entry.digest for entry in entries], [record, gap])
         for slot, entry in enumerate(entries):
             places[entry.digest] = number * writer.pieces_per_unit + slot
-            _claim(claims, (entry.disk_tag, entry.piece), header, entry.digest)
+            _claim(found, claims, (entry.disk_tag, entry.piece), _Word(header, entry.digest))
     _claim_notes(handle, writer.opener, found, claims)
     return claims, places
 
@@ -201,7 +218,7 @@ def _claim_notes(handle: FileHandle, opener: RecordOpener, found: _Found, claims
             continue
         for note in notes:
             for piece in range(note.piece, note.piece + note.count):
-                _claim(claims, (note.disk_tag, piece), header, note.digest)
+                _claim(found, claims, (note.disk_tag, piece), _Word(header, note.digest))
 
 
 def _good_entries(opener: RecordOpener, record: bytes, key: bytes) -> list[PieceEntry] | None:
@@ -212,11 +229,23 @@ def _good_entries(opener: RecordOpener, record: bytes, key: bytes) -> list[Piece
     return entries if piece_digests(body, key) == [entry.digest for entry in entries] else None
 
 
-def _claim(claims: Claims, piece: tuple[bytes, int], header: RecordHeader, digest: bytes) -> None:
-    order = (header.stamp.point, header.stamp.generation, header.stamp.number)
+def _floors(contents: Contents, key: bytes) -> dict[tuple[bytes, int], int]:
+    return {
+        (disk_tag(point.machine.machine_id, disk.key, key), point.number): disk.source.after
+        for point in contents.points
+        for disk in point.disks
+        if disk.source is not msgspec.UNSET
+    }
+
+
+def _claim(found: _Found, claims: Claims, piece: tuple[bytes, int], word: _Word) -> None:
+    stamp = word.header.stamp
+    if stamp.generation <= found.floors.get((piece[0], stamp.point), 0):
+        return  # from before the disk was begun again
+    order = (stamp.point, stamp.generation, stamp.number)
     known = claims.get(piece)
     if known is None or order > known.order:
-        claims[piece] = _Claim(order, digest)
+        claims[piece] = _Claim(order, word.digest)
 
 
 def _rebuild_point(

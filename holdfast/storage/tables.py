@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 from holdfast.errors import DataDamaged, FileDamaged, FormatUnknown
 from holdfast.formats.contents import Table
 from holdfast.formats.digests import page_digest
-from holdfast.formats.magic import DIRECTORY_ENTRIES
+from holdfast.formats.magic import DIRECTORY_ENTRIES, RecordKind
 from holdfast.formats.pages import DIRECTORY_SIZE, Ref, get_ref, put_ref
 from holdfast.formats.record import RecordOpener
 from holdfast.storage.atomic import FileHandle
@@ -31,11 +31,11 @@ class PageStore:
         self._cache: OrderedDict[tuple[int, bytes, object], object] = OrderedDict()
         self._lock = threading.Lock()
 
-    def body(self, ref: Ref) -> bytes:
-        """Return the body of a page. Raises `FileDamaged` naming file and offset."""
+    def body(self, ref: Ref, kind: RecordKind = RecordKind.PAGE) -> bytes:
+        """Return the body of a page, or of a record of another kind. Raises `FileDamaged` naming file and offset."""
         place = f"{self._handle.path} at offset {ref.offset}"
         try:
-            body = self._opener.page(self._handle.read(ref.offset, ref.length))
+            body = self._opener.page(self._handle.read(ref.offset, ref.length), kind)
         except (DataDamaged, FormatUnknown) as error:
             raise FileDamaged(f"page in {place} cannot be read: {error.message}") from error
         if page_digest(body, self._digest_key) != ref.digest:

@@ -2,11 +2,14 @@
 
 Units are checked once each, however many points use them; then each point's maps tell which spans of which disks the
 damage hits. The digests of all pieces are compared with those of the segments, which the roots rest on: this finds
-pieces that are intact and not those of the point. A place of the storage that cannot be read is damage like any other.
+pieces that are intact and not those of the point. Machine files are read whole. A place of the storage that cannot be
+read is damage like any other.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
 
 from holdfast.errors import ChainBroken, DataDamaged, FileDamaged, StoreFailed
 from holdfast.formats.contents import Point, PointDisk
@@ -20,6 +23,7 @@ from holdfast.pipeline.flow import in_order
 from holdfast.pipeline.restore import checked_unit
 from holdfast.storage.chain import Chain, PieceRun, StoredDisk, UnreadableFile
 from holdfast.storage.chain_file import ChainFile
+from holdfast.storage.point_files import file_bytes
 
 _WINDOW = 8
 _SEGMENT_DIGESTS = PIECES_PER_SEGMENT * DIGEST_SIZE
@@ -160,10 +164,22 @@ def _check_point(check: _Check, point: Point) -> None:
         except (ChainBroken, FileDamaged, StoreFailed) as error:
             check.add(_whole(check, point, disk.key, error.message))
             roots.append((disk.key, b""))
+    _check_files(check, point)
     parent = None if point.parent_root is None else bytes.fromhex(point.parent_root)
-    found = point_root(bytes.fromhex(point.id), parent, roots, _digest_key(check.chain))
+    found = point_root(bytes.fromhex(point.id), parent, roots, _digest_key(check.chain), point.file_facts)
     if found.hex() != point.root and all(root for _, root in roots):
-        check.add(_whole(check, point, "", "the point root does not match the disks"))
+        check.add(_whole(check, point, "", "the point root does not match the disks and files"))
+
+
+def _check_files(check: _Check, point: Point) -> None:
+    file, _ = check.chain.point(point.number)
+    for entry in point.machine_files:
+        try:
+            file_bytes(file.store, entry)
+            check.stored += entry.ref.length
+        except (FileDamaged, StoreFailed) as error:
+            reason = f"machine file {entry.name!r}: {error.message}"
+            check.add(msgspec.structs.replace(_whole(check, point, "", reason), file=file.path.name))
 
 
 def _check_spans(check: _Check, point: Point, stored: StoredDisk) -> None:

@@ -162,6 +162,19 @@ class SnapshotConformance:
         assert_sorted(spans, 64 * MIB)
         assert_covered(subject.content.nonzero_spans(), spans, "allocated spans")
 
+    def test_the_place_of_a_disk_stays_while_it_does(self, bench: ProviderBench) -> None:
+        """Neither the guest's writes, nor reads, nor another process change it."""
+        subject = Subject(bench, "web", 2 * MIB)
+        subject.write(Span(0, MIB))
+        snapshot = subject.snapshot("tag")
+        wanted = (subject.machine_id, snapshot.snapshot_id, subject.key)
+        with bench.provider.open_disk(*wanted) as disk:
+            assert bench.provider.disk_place(*wanted) == disk.place
+            subject.write(Span(MIB, MIB))
+            read_all(disk)
+            assert bench.provider.disk_place(*wanted) == disk.place
+        assert bench.reconnect().disk_place(*wanted) == disk.place
+
     def test_reads_at_any_offset_give_the_right_bytes(self, bench: ProviderBench) -> None:
         """Offsets and lengths need no alignment; the last byte can be read."""
         subject = Subject(bench, "web", 4 * MIB)

@@ -16,6 +16,7 @@ from holdfast.model.ids import MachineId
 from holdfast.model.machine import PowerState
 from holdfast.testing.provider_bench import MIB, ProviderBench, raises
 from holdfast.testing.provider_changes import ChangeConformance
+from holdfast.testing.provider_files import FilesConformance
 from holdfast.testing.provider_in_place import InPlaceConformance
 from holdfast.testing.provider_snapshots import SnapshotConformance
 from holdfast.testing.provider_targets import TargetConformance
@@ -107,6 +108,11 @@ class InventoryConformance:
 
 
 class ProviderConformance(
-    InventoryConformance, SnapshotConformance, ChangeConformance, TargetConformance, InPlaceConformance
+    InventoryConformance,
+    SnapshotConformance,
+    ChangeConformance,
+    TargetConformance,
+    InPlaceConformance,
+    FilesConformance,
 ):
     """Everything."""

@@ -32,9 +32,25 @@ func (l *lab) controlRoutes() http.Handler {
 	routes.HandleFunc("POST /sessions/expire", func(out http.ResponseWriter, _ *http.Request) {
 		reply(out, map[string]int{"ended": l.endSessions()})
 	})
+	routes.HandleFunc("GET /leases", func(out http.ResponseWriter, _ *http.Request) { reply(out, l.describeLeases()) })
+	routes.HandleFunc("DELETE /leases", func(out http.ResponseWriter, _ *http.Request) {
+		reply(out, map[string]int{"ended": l.endLeases()})
+	})
 	routes.HandleFunc("POST /restart", l.postRestart)
 	routes.HandleFunc("POST /users", l.postUser)
+	routes.HandleFunc("POST /latency", l.postLatency)
+	routes.HandleFunc("DELETE /latency", l.deleteLatency)
 	return routes
+}
+
+func (l *lab) describeLeases() []map[string]any {
+	found := []map[string]any{}
+	for _, one := range l.openLeases() {
+		found = append(found, map[string]any{
+			"lease": one.Self.Value, "machine": one.holds.Value, "state": one.State, "progress": one.TransferProgress,
+		})
+	}
+	return found
 }
 
 func reply(out http.ResponseWriter, value any) {

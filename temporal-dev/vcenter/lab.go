@@ -35,6 +35,9 @@ type lab struct {
 	wrapped  map[ref][]*simulator.Registry // session registries that hold a wrapper of the object
 	wrapMu   sync.Mutex
 
+	leases   []*lease // those that have not ended
+	leasesMu sync.Mutex
+
 	disks    *diskGraph
 	tracks   *tracker
 	records  *recorder
@@ -44,6 +47,8 @@ type lab struct {
 
 	tagsMu    sync.Mutex // held while tags are written
 	nextField int32      // key of the next custom attribute
+
+	latencies *latencies
 
 	taskNumber atomic.Int64
 	holders    sync.Map // of locks, by the goroutine of the call
@@ -68,7 +73,7 @@ func newLab(ctx context.Context, o options) (*lab, error) {
 	}
 	l.disks, l.tracks = newDiskGraph(l), newTracker()
 	l.records, l.guests, l.places = newRecorder(l), newGuests(l, o), newPlaces(l)
-	l.web = newWeb(l, o)
+	l.web, l.latencies = newWeb(l, o), newLatencies()
 	if err := l.identify(); err != nil {
 		return nil, err
 	}
@@ -218,6 +223,8 @@ func (l *lab) wrap(r ref) mo.Reference {
 		return &authorization{AuthorizationManager: object, lab: l}
 	case *simulator.FileManager:
 		return &fileManager{FileManager: object, lab: l}
+	case *simulator.PerformanceManager:
+		return &performance{PerformanceManager: object, lab: l}
 	case *simulator.ResourcePool:
 		return &pool{ResourcePool: object, lab: l}
 	case *simulator.Folder:

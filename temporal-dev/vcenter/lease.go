@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type lease struct {
 
 	lab      *lab
 	isImport bool
+	holds    ref // the machine
 
 	mu    sync.Mutex
 	disks map[string]*leasedDisk
@@ -50,7 +52,11 @@ func (m *machine) ExportVm(ctx *simulator.Context, _ *types.ExportVm) soap.HasFa
 		})
 		return body
 	}
-	l := m.lab.newLease(false)
+	if f := m.lab.leaseFault(m.Self); f != nil {
+		body.Fault_ = soapFault(f)
+		return body
+	}
+	l := m.lab.newLease(false, m.Self)
 	l.offer(ctx, m.VirtualMachine, m.Config.Hardware.Device)
 	body.Res = &types.ExportVmResponse{Returnval: l.Self}
 	return body
@@ -58,7 +64,10 @@ func (m *machine) ExportVm(ctx *simulator.Context, _ *types.ExportVm) soap.HasFa
 
 // ExportSnapshot leases the frozen disks; the machine may be on.
 func (s *snapshot) ExportSnapshot(ctx *simulator.Context, _ *types.ExportSnapshot) soap.HasFault {
-	l := s.lab.newLease(false)
+	if f := s.lab.leaseFault(s.Vm); f != nil {
+		return &methods.ExportSnapshotBody{Fault_: soapFault(f)}
+	}
+	l := s.lab.newLease(false, s.Vm)
 	l.offer(ctx, s.lab.machine(s.Vm), s.Config.Hardware.Device)
 	return &methods.ExportSnapshotBody{Res: &types.ExportSnapshotResponse{Returnval: l.Self}}
 }
@@ -91,7 +100,7 @@ func (p *pool) ImportVApp(ctx *simulator.Context, req *types.ImportVApp) soap.Ha
 		body.Fault_ = soapFault(&types.InvalidArgument{InvalidProperty: "folder"})
 		return body
 	}
-	l := p.lab.newLease(true)
+	l := p.lab.newLease(true, ref{})
 	request := &types.CreateVM_Task{This: folder.Self, Config: spec.ConfigSpec, Pool: p.Self, Host: req.Host}
 	go l.create(folder, request)
 	body.Res = &types.ImportVAppResponse{Returnval: l.Self}
@@ -118,12 +127,40 @@ func (l *lease) create(folder *simulator.Folder, request *types.CreateVM_Task) {
 	ctx.WithLock(vm, func() { l.offer(ctx, vm, vm.Config.Hardware.Device) })
 }
 
-func (l *lab) newLease(isImport bool) *lease {
-	made := &lease{lab: l, isImport: isImport, disks: map[string]*leasedDisk{}}
+// leaseFault is why a machine cannot be leased, or lose a snapshot: its disks are being exported.
+func (l *lab) leaseFault(vm ref) fault {
+	for _, one := range l.openLeases() {
+		if one.holds == vm {
+			return &types.TaskInProgress{Task: ref{Type: "Task", Value: "task-of-" + one.Self.Value}}
+		}
+	}
+	return nil
+}
+
+func (l *lab) openLeases() []*lease {
+	l.leasesMu.Lock()
+	defer l.leasesMu.Unlock()
+	return slices.Clone(l.leases)
+}
+
+// endLeases lets every lease time out, and tells how many did.
+func (l *lab) endLeases() int {
+	open := l.openLeases()
+	for _, one := range open {
+		one.finish(l.context(), types.HttpNfcLeaseStateError)
+	}
+	return len(open)
+}
+
+func (l *lab) newLease(isImport bool, vm ref) *lease {
+	made := &lease{lab: l, isImport: isImport, holds: vm, disks: map[string]*leasedDisk{}}
 	made.Self = ref{Type: "HttpNfcLease", Value: fmt.Sprintf("lease-%d", l.taskNumber.Add(1))}
 	made.State, made.Mode = types.HttpNfcLeaseStateInitializing, string(types.HttpNfcLeaseModePushOrGet)
 	made.timer = time.AfterFunc(leaseSeconds*time.Second, func() { made.finish(l.context(), types.HttpNfcLeaseStateError) })
 	l.registry.Put(made)
+	l.leasesMu.Lock()
+	defer l.leasesMu.Unlock()
+	l.leases = append(l.leases, made)
 	return made
 }
 
@@ -133,7 +170,11 @@ func (l *lease) offer(ctx *simulator.Context, vm *simulator.VirtualMachine, devi
 	base, _ := url.Parse(l.lab.address.URL) // our own
 	for i, disk := range disksOf(devices) {
 		controller := object.VirtualDeviceList(devices).FindByKey(disk.ControllerKey)
-		place := fmt.Sprintf("%s%d:%d", object.VirtualDeviceList(devices).TypeName(controller), busNumber(controller), i)
+		unit := int32(i)
+		if disk.UnitNumber != nil {
+			unit = *disk.UnitNumber
+		}
+		place := fmt.Sprintf("%s%d:%d", object.VirtualDeviceList(devices).TypeName(controller), busNumber(controller), unit)
 		name := fmt.Sprintf("disk-%d.vmdk", i)
 		leased := &leasedDisk{
 			key: "/" + vm.Self.Value + "/" + place, capacity: disk.CapacityInBytes,
@@ -193,6 +234,9 @@ func (l *lease) finish(ctx *simulator.Context, state types.HttpNfcLeaseState) {
 	if wasEnded {
 		return
 	}
+	l.lab.leasesMu.Lock()
+	l.lab.leases = slices.DeleteFunc(l.lab.leases, func(one *lease) bool { return one == l })
+	l.lab.leasesMu.Unlock()
 	ctx.WithLock(l, func() { ctx.Update(l, []types.PropertyChange{{Name: "state", Val: state}}) })
 	if l.isImport && l.Info != nil && state == types.HttpNfcLeaseStateError {
 		if vm := l.lab.machine(l.Info.Entity); vm != nil {

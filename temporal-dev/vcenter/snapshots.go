@@ -24,6 +24,9 @@ type snapshot struct {
 func (s *snapshot) RemoveSnapshotTask(ctx *simulator.Context, req *types.RemoveSnapshot_Task) soap.HasFault {
 	vm := s.lab.machine(s.Vm)
 	task := s.lab.task(ctx, s.Vm, "removeSnapshot", func() (anyType, fault) {
+		if f := s.lab.leaseFault(s.Vm); f != nil {
+			return nil, f
+		}
 		before := s.lab.snapshotsOf(vm)
 		if _, f := s.lab.inner(ctx, s.VirtualMachineSnapshot.RemoveSnapshotTask(ctx, req)); f != nil {
 			return nil, f

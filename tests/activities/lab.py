@@ -16,6 +16,8 @@ from activities.contracts import repository as points
 from activities.contracts import snapshot as snapshots
 from activities.contracts import target as targets
 from activities.contracts.transfer import CopyDisk, DiskCopied, DiskRestored, RestoreDisk, TransferCursor
+from activities.machine_files import MachineFileActivities
+from activities.point_disks import PointDisks
 from activities.repository import RepositoryActivities, UpkeepActivities
 from activities.rollback import RollbackActivities
 from activities.snapshot import SnapshotActivities
@@ -23,9 +25,11 @@ from activities.target import TargetActivities
 from activities.transfer import TransferActivities
 from holdfast.catalog.database import Catalog
 from holdfast.errors import ConfigurationInvalid, HoldfastError, RepositoryNotFound
+from holdfast.formats.contents import PointDisk
 from holdfast.model.ids import CredentialName, DiskKey, MachineId, ProviderName, RepositoryName, SessionId
 from holdfast.model.machine import Machine, PowerState, RestoreTarget, Snapshot
 from holdfast.model.points import OpenPoint, PointSummary
+from holdfast.mover.client import MoverClient
 from holdfast.pipeline.stages import PipeOptions
 from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.storage.atomic import HostFiles
@@ -176,8 +180,10 @@ class Lab:
         self.targets = TargetActivities(self.open_provider, self.clock)
         self.points = RepositoryActivities(self.open_repository, passphrases, self.clock)
         self.upkeep = UpkeepActivities(self.open_repository, passphrases, self.clock)
-        self.rollbacks = RollbackActivities(self.open_provider, self.open_repository, passphrases, self.clock)
-        self.transfers = TransferActivities(self.open_provider, self.open_repository, passphrases, self.clock, EAGER)
+        points = PointDisks(self.open_repository, passphrases, MoverClient(None, self.clock).line, self.clock, EAGER)
+        self.rollbacks = RollbackActivities(self.open_provider, points, self.clock)
+        self.machine_files = MachineFileActivities(self.open_provider, self.open_repository, passphrases, self.clock)
+        self.transfers = TransferActivities(self.open_provider, points, self.clock, EAGER)
 
     def open_provider(self, name: ProviderName) -> LocalProvider:
         if name != PROVIDER:
@@ -293,12 +299,16 @@ class Lab:
 
     def committed_bytes(self, request: CopyDisk) -> int:
         """Return how much of a disk the chain file on storage holds now."""
+        disk = self.disk_of(request)
+        return min(disk.done * PIECE, disk.size)
+
+    def disk_of(self, request: CopyDisk) -> PointDisk:
+        """Return the disk as the chain file on storage has it now."""
         with self.repository.open_chain(request.point.chain, None) as chain:
-            for _, point in chain.points():
-                disk = point.disk(request.disk)
-                if point.number == request.point.number and disk is not None:
-                    return min(disk.done * PIECE, disk.size)
-        return 0
+            [point] = [point for _, point in chain.points() if point.number == request.point.number]
+        disk = point.disk(request.disk)
+        assert disk is not None
+        return disk
 
     def chain_file(self, point: OpenPoint | PointSummary) -> Path:
         return self.repository.chain_file(point.chain, point.file)

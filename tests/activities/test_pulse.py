@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from temporalio import activity
 
 from activities import pulse as module
 from activities.pulse import Pulse
-from holdfast.errors import ChainBusy, OperationCancelled, OperationInterrupted
+from holdfast.errors import ChainBusy, HoldfastError, OperationCancelled, OperationInterrupted
 from tests.activities.lab import Attempt, HurriedClock, StillClock
 
 WAIT_S = 20
@@ -104,6 +105,61 @@ def test_progress_keeps_an_activity_from_being_given_up() -> None:
     assert reached.is_set()
 
 
+class Streamed:
+    """A disk that waits for its stream until it is told to stop."""
+
+    def __init__(self) -> None:
+        self.pieces_received = 0
+        self.told: list[HoldfastError] = []
+        self.stopped = threading.Event()
+
+    def stop_waiting(self, error: HoldfastError) -> None:
+        self.told.append(error)
+        self.stopped.set()
+
+
+def test_what_a_stream_brings_keeps_an_activity_from_being_given_up() -> None:
+    attempt, reached = reaching(6)
+    clock, disk = StillClock(), Streamed()
+
+    def note(*_: object) -> None:
+        reports.append(None)
+        clock.seconds += 59
+        disk.pieces_received += 1
+        if len(reports) == 6:
+            reached.set()
+
+    reports: list[None] = []
+    attempt.environment.on_heartbeat = note
+
+    def work() -> None:
+        with Pulse(clock, stall_s=60) as pulse:
+            pulse.watch(disk)
+            assert reached.wait(WAIT_S)
+            assert pulse._thread.is_alive()
+
+    in_activity(attempt, work)
+    assert disk.told == []
+
+
+@pytest.mark.parametrize("error", [OperationCancelled, OperationInterrupted])
+def test_readers_of_a_stream_hear_that_they_shall_stop(error: type[HoldfastError]) -> None:
+    attempt, disk = Attempt(), Streamed()
+
+    def work() -> None:
+        with Pulse(StillClock()) as pulse:
+            pulse.watch(object())  # most disks are no streams
+            pulse.watch(disk)
+            if error is OperationInterrupted:
+                attempt.environment.worker_shutdown()
+            else:
+                attempt.environment.cancel()
+            assert disk.stopped.wait(WAIT_S)
+
+    in_activity(attempt, work)
+    assert isinstance(disk.told[0], error)
+
+
 @pytest.mark.parametrize("error", [OperationCancelled, OperationInterrupted])
 def test_the_activitys_own_thread_is_told_to_stop_and_not_the_repeating_one(
     error: type[OperationCancelled | OperationInterrupted],
@@ -148,3 +204,31 @@ def test_nothing_runs_on_after_the_activity() -> None:
 
     in_activity(Attempt(), work)
     assert not pulses[0]._thread.is_alive()
+
+
+def test_waiting_on_purpose_is_no_standstill() -> None:
+    clock = StillClock()
+
+    def work() -> None:
+        with Pulse(clock, stall_s=10.0) as pulse:
+            clock.seconds += 9
+            pulse.waiting()
+            clock.seconds += 9
+            reached.wait(WAIT_S)
+
+    attempt, reached = reaching(3)
+    in_activity(attempt, work)
+    assert reached.is_set()
+
+
+def test_whoever_waits_learns_from_any_thread_that_the_activity_shall_stop() -> None:
+    attempt = Attempt()
+
+    def work() -> None:
+        with Pulse(StillClock()) as pulse:
+            attempt.environment.cancel()
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(pulse.waiting).result()
+
+    with pytest.raises(OperationCancelled):
+        in_activity(attempt, work)

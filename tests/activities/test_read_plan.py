@@ -7,10 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from holdfast.errors import ChangeTrackingLost
 from holdfast.model.ids import DiskKey
 from holdfast.model.plan import ReadMode
 from holdfast.model.spans import Span
 from holdfast.providers.local.hypervisor import LocalProvider
+from holdfast.providers.raw_disks import FrozenDisk
 from tests.activities.lab import PIECE, Lab, run, write_disk
 
 SIZE = 48 * PIECE + 512
@@ -115,3 +117,70 @@ def test_a_disk_the_parent_did_not_have_is_read_in_full(lab: Lab) -> None:
     assert (opened.chain, opened.parent_number) == (first.chain, first.number)
     request = msgspec.structs.replace(lab.copy_request(snapshot, opened), disk=DiskKey("disk1"))
     assert run(lab.transfers.copy_disk, request).decision.mode is ReadMode.FULL
+
+
+def breaking_off(monkeypatch: pytest.MonkeyPatch, good: int, failing: set[int]) -> None:
+    """Let the calls of these numbers tell only the first spans of what changed."""
+    usual = LocalProvider.changed_spans
+    calls = iter(range(10))
+
+    def changed_spans(*arguments: Any) -> Iterator[Span]:
+        is_failing = next(calls) in failing
+        for number, span in enumerate(usual(*arguments)):
+            if is_failing and number == good:
+                raise ChangeTrackingLost("asking for a later window")
+            yield span
+
+    monkeypatch.setattr(LocalProvider, "changed_spans", changed_spans)
+
+
+CHANGES = (3, 9, 17, 30, 44)
+"""Pieces that change; the ones from 16 to 32 are a hole before."""
+
+
+@pytest.mark.parametrize("failing", [{0}, {1}, {0, 1}], ids=["for-the-steps", "for-the-samples", "for-both"])
+@pytest.mark.parametrize("good", range(1, len(CHANGES)))
+def test_tracking_that_is_lost_in_the_middle_leaves_an_increment_with_the_rest_compared(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, good: int, failing: set[int]
+) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    for piece in CHANGES:
+        lab.overwrite(machine, piece * PIECE, PIECE)
+    breaking_off(monkeypatch, good, failing)
+    request = lab.begun(machine, "s2")
+    copied = run(lab.transfers.copy_disk, request)
+    point = lab.finish(request.point)
+    assert point.kind == "increment"
+    assert copied.decision.mode is ReadMode.CHANGED
+    known = (CHANGES[good - 1] + 1) * PIECE
+    assert copied.decision.reason == f"change tracking was lost at offset {known}: asking for a later window"
+    assert copied.note == f"compared from offset {known} on instead of only what changed: asking for a later window"
+    assert len(CHANGES) * PIECE <= copied.figures.transferred_bytes < (len(CHANGES) + 1) * PIECE
+    assert lab.restored(machine, point) == lab.content(machine)
+
+
+def test_how_a_disk_was_read_is_kept_as_it_was_at_the_end(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    lab.overwrite(machine, 3 * PIECE, PIECE)
+    lab.overwrite(machine, 9 * PIECE, PIECE)
+    breaking_off(monkeypatch, 1, {0})
+    request = lab.begun(machine, "s2")
+    copied = run(lab.transfers.copy_disk, request)
+    lab.finish(request.point)
+    assert lab.disk_of(request).detail == f"changed: {copied.decision.reason}"
+
+
+def test_what_a_disk_says_of_its_reading_is_noted(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = LocalProvider.open_disk
+
+    def open_disk(*arguments: Any) -> FrozenDisk:
+        disk = usual(*arguments)
+        assert isinstance(disk, FrozenDisk)
+        disk.remarks = ["half of it was guessed"]
+        return disk
+
+    monkeypatch.setattr(LocalProvider, "open_disk", open_disk)
+    copied, _ = lab.back_up(lab.add_machine(size_bytes=SIZE))
+    assert copied.note == "half of it was guessed"

@@ -5,15 +5,17 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from activities.contracts.sweep import FindLeftovers, FindSessions, ListedSession, SessionsFound
+from activities.contracts.sweep import DetachDisk, FindLeftovers, FindSessions, Leftovers, ListedSession, SessionsFound
 from activities.sweep import LeftoverActivities, OwnerActivities
 from holdfast.catalog.database import Catalog
 from holdfast.errors import ConfigurationInvalid
-from holdfast.model.ids import JobName, ProviderName, SessionId, TargetId
+from holdfast.model.ids import JobName, MachineId, ProviderName, SessionId, TargetId
+from holdfast.model.machine import AttachedDisk
 from holdfast.model.session import Outcome, Session, SessionKind
 from holdfast.model.tags import session_tag
 from holdfast.providers.checks import target_id_of
-from tests.activities.lab import PROVIDER, STORE, Lab, failure, run_twice
+from holdfast.providers.local.hypervisor import LocalProvider
+from tests.activities.lab import PROVIDER, STORE, Lab, failure, run, run_twice
 
 S1, S2 = SessionId("s1"), SessionId("s2")
 
@@ -48,6 +50,27 @@ def test_snapshots_and_targets_of_all_machines_are_listed(lab: Lab) -> None:
     found = run_twice(LeftoverActivities(lab.open_provider, lab.clock).find_leftovers, FindLeftovers(provider=PROVIDER))
     assert {(one.machine_name, one.tag) for one in found.snapshots} == {("web", "holdfast-s1"), ("mail", "holdfast-s1")}
     assert [(one.machine_name, one.target_id) for one in found.targets] == [("copy", target_of(S2))]
+
+
+def test_attached_disks_are_listed_and_detached(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = AttachedDisk(
+        machine_id=MachineId("p1"), machine_name="proxy", file="[a] web.vmdk", since=lab.clock.now(), tag="t"
+    )
+    left = [disk]
+    monkeypatch.setattr(LocalProvider, "attached_disks", lambda _: list(left))
+    monkeypatch.setattr(LocalProvider, "detach_disk", lambda _, attached: left.remove(attached))
+    serve = LeftoverActivities(lab.open_provider, lab.clock)
+    assert run(serve.find_leftovers, FindLeftovers(provider=PROVIDER)).attached == (disk,)
+    run(serve.detach_disk, DetachDisk(provider=PROVIDER, attached=disk))
+    assert run(serve.find_leftovers, FindLeftovers(provider=PROVIDER)).attached == ()
+
+
+def test_the_local_provider_attaches_nothing(lab: Lab) -> None:
+    assert run(LeftoverActivities(lab.open_provider, lab.clock).find_leftovers, FindLeftovers(provider=PROVIDER)) == (
+        Leftovers()
+    )
+    disk = AttachedDisk(machine_id=MachineId("p1"), machine_name="proxy", file="f", since=lab.clock.now())
+    lab.provider.detach_disk(disk)
 
 
 def test_an_unknown_provider_is_refused(lab: Lab) -> None:

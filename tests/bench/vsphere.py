@@ -17,6 +17,8 @@ from holdfast.clock import SystemClock
 from holdfast.model.plan import TransportMode
 from holdfast.providers.ports import SourceDisk
 from holdfast.providers.vsphere.folder_disk import FolderDisk
+from holdfast.providers.vsphere.lease import DiskPlace
+from holdfast.providers.vsphere.lease_disk import LeaseDisk
 from holdfast.providers.vsphere.network_disk import NetworkDisk
 from holdfast.providers.vsphere.provider import VSphereProvider
 from tests.bench.ledger import MIB, Ledger
@@ -29,6 +31,12 @@ VSPHERE = "vSphere, against the lab vCenter on the same host"
 MACHINES = 5000
 INVENTORY_S_MAX = 10.0
 SPEED_RATIO_MIN = 0.7
+PLAIN_CLIENTS = (
+    (TransportMode.HTTPS, "curl"),
+    (TransportMode.NETWORK, "nbdcopy"),
+    (TransportMode.LEASE, "curl"),
+)
+_PLACE = "ParaVirtualSCSIController0:0"
 _DISK_BYTES = 256 * MIB
 _BLOCK = MIB
 _THREADS = 4
@@ -65,7 +73,7 @@ def _measure_reading(ledger: Ledger, folder: Path) -> None:
     with running(folder, VCenterSettings(clusters=0, machines=0)) as (_, address), session_of(address) as client:
         bench = VSphereBench(client, settings_of(address), _SEED)
         try:
-            for mode, program in ((TransportMode.HTTPS, "curl"), (TransportMode.NETWORK, "nbdcopy")):
+            for mode, program in PLAIN_CLIENTS:
                 if shutil.which(program) is None:
                     print(f"  {program} is not installed, so {mode} is not compared", flush=True)
                     continue
@@ -101,9 +109,14 @@ def reading_rounds(
 def _plain_client(bench: VSphereBench, provider: VSphereProvider, disk: SourceDisk, program: str) -> list[str]:
     if isinstance(disk, NetworkDisk):
         return [program, disk._server.export.uri, "null:"]
-    assert isinstance(disk, FolderDisk)
     address = bench.client.address
-    cookie, url = provider._open.connection.cookie, address.url.removesuffix("/sdk") + disk._file.url
+    site = address.url.removesuffix("/sdk")
+    if isinstance(disk, LeaseDisk):
+        [shared] = provider._open.leases._shared.values()
+        url = site + shared.address(DiskPlace(name=_PLACE, among=frozenset({_PLACE}))).path
+    else:
+        assert isinstance(disk, FolderDisk)
+        url = site + disk._file.url
     return [
         program,
         "--silent",
@@ -111,7 +124,7 @@ def _plain_client(bench: VSphereBench, provider: VSphereProvider, disk: SourceDi
         "--cacert",
         address.certificate,
         "--cookie",
-        cookie,
+        provider._open.connection.cookie,
         "--output",
         os.devnull,
         url,

@@ -29,6 +29,7 @@ from holdfast.formats.pages import Ref
 from holdfast.formats.record import Note, PieceEntry, RecordOpener, RecordSealer, Stamp, pack_notes
 from holdfast.formats.superblock import Superblock, pack_superblock
 from holdfast.model.machine import DISK_SIZE_MAX, DISKS_PER_MACHINE_MAX
+from holdfast.model.machine_files import FILE_NAME_BYTES_MAX, FILE_SIZE_MAX, FILES_PER_POINT_MAX, FILES_SIZE_MAX
 from holdfast.pipeline.restore import DiskRestore
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.chain import Chain
@@ -254,6 +255,7 @@ OBJECTS = {
     "parent": contents.ParentPoint.__struct_fields__,
     "units": contents.Units.__struct_fields__,
     "notes": contents.Notes.__struct_fields__,
+    "files": contents.PointFile.__struct_fields__,
 }
 
 
@@ -268,6 +270,10 @@ def test_the_limits_are_those_of_the_code() -> None:
     limits = {row["What"]: row["Limit"] for row in tables(section(CHAIN_PAGE, "Limits"))[0]}
     assert limits["disk"] == f"{DISK_SIZE_MAX >> 40} TiB"
     assert limits["disks of a machine"] == str(DISKS_PER_MACHINE_MAX)
+    assert limits["machine files of a point"] == str(FILES_PER_POINT_MAX)
+    assert limits["name of a machine file"] == f"{FILE_NAME_BYTES_MAX} bytes"
+    assert limits["machine file"] == f"{FILE_SIZE_MAX >> 20} MiB"
+    assert limits["machine files of a point together"] == f"{FILES_SIZE_MAX >> 20} MiB"
     held = re.fullmatch(r"2\^(\d+) \((\d+) TiB\)", limits["pieces held by one file"])
     assert held
     assert 1 << int(held[1]) == PLACES_MAX

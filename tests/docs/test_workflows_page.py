@@ -23,7 +23,7 @@ from workflows import book, options, queues, session
 
 PAGE = "docs/workflows.md"
 NAME = RepositoryName("<name>")
-ACTIVITY = re.compile(r"(?:catalog|extents|repository|snapshot|target|transfer|sessions|sweep)\.[a-z_]+")
+ACTIVITY = re.compile(r"(?:catalog|extents|files|repository|snapshot|target|transfer|sessions|sweep)\.[a-z_]+")
 WAITED_FOR = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
 TIMES: dict[str, Callable[[], ActivityConfig]] = {
@@ -32,6 +32,7 @@ TIMES: dict[str, Callable[[], ActivityConfig]] = {
     "workflows.options.transfer": lambda: options.transfer("queue", "summary", 0),
     "workflows.options.verification": lambda: options.verification("queue", "summary"),
     "workflows.options.undo": lambda: options.undo("queue", "summary"),
+    "workflows.options.removal": lambda: options.removal("queue", "summary"),
     "workflows.options.record": lambda: options.record("queue", "summary", options.RECORD_PATIENCE),
 }
 

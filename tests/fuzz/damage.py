@@ -13,13 +13,16 @@ from holdfast.formats.record import HEADER_SIZE, PIECE_ENTRY_SIZE
 from holdfast.model.compression import Compression
 from holdfast.model.ids import MachineId, SessionId, SnapshotId
 from holdfast.model.machine import Disk, Machine, PowerState, Snapshot, SnapshotDisk
+from holdfast.model.machine_files import MachineFile
 from holdfast.model.plan import ReadMode
 from holdfast.model.points import PointSummary, VerifyReport
 from holdfast.model.spans import Span, coalesce
 from holdfast.pipeline.stages import PipeOptions
 from holdfast.storage.chain import Chain
 from holdfast.storage.chain_file import ChainFile, read_states
+from holdfast.storage.chain_writer import ChainWriter
 from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
+from holdfast.storage.point_files import put_files
 from holdfast.storage.repository import Repository
 from holdfast.storage.verifier import verify_chain
 from holdfast.testing.chains import CHEAP, transfer_disk
@@ -89,6 +92,11 @@ class SmallChain:
 
     def back_up_begun(self, session: int) -> None:
         opened = begin_point(self.repository, SessionId(f"session-{session}"), self.snapshot(session), self.store)
+        nvram = MachineFile(name="web.nvram", content=random.Random(session).randbytes(3000))
+        with ChainWriter.resume(
+            self.files, self.repository.chain_file(opened.chain, opened.file), self.store.passphrase
+        ) as writer:
+            put_files(writer, opened.number, [nvram])
         how = (ReadMode.COMPARED, list[Span](), self.store, PIPE)
         transfer_disk(self.repository, opened, KEY, self.disk, how)
         self.summaries.append(finish_point(self.repository, opened, self.store.passphrase))
@@ -131,6 +139,7 @@ class SmallChain:
             for disk in contents.disks:
                 found += self._table(file, "pieces", disk.pieces)
             for point in contents.points:
+                found += [_page("machine file", kept.ref.ref) for kept in point.machine_files]
                 for point_disk in point.disks:
                     found += self._table(file, "map", point_disk.map)
             for number in range(contents.units.count):

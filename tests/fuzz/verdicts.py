@@ -39,7 +39,7 @@ def expected(chain: SmallChain, file: int, region: Region, ordinal: int) -> tupl
     if region.unit >= 0:
         spans = chain.spans_of_unit(chain.paths[file], region.unit)
         return {(p, at // PIECE_SIZE) for p, start, n in spans for at in range(start, start + n, PIECE_SIZE)}, set()
-    if region.name.startswith("map"):
+    if region.name.startswith("map") or region.name == "machine file":
         return set(), {file + 1}
     needed = held(chain, file)
     if region.name == "pieces":

@@ -27,12 +27,13 @@ from holdfast.storage.atomic import HostFiles
 from holdfast.storage.chain import Chain
 from holdfast.storage.chain_writer import ChainWriter
 from holdfast.storage.metadata import check_against_metadata, read_metadata, refresh_metadata
+from holdfast.storage.point_files import read_files
 from holdfast.storage.point_writer import complete_point, open_disk
 from holdfast.storage.verifier import verify_chain
 from tests.second_reader import reader
 
 ROOT = Path(__file__).parent / "v1"
-MANIFEST_DIGEST = "91e3d8f251e543be01a677a3457425179ac0f244944526fe2277c8522488ba6e"
+MANIFEST_DIGEST = "2998ce0d89c0c267de18b23ea2e85aa6830fee83ae53ed82134a14a6e1050405"
 MANIFEST: dict[str, Any] = json.loads((ROOT / "manifest.json").read_text())
 FILES = HostFiles()
 Spans = list[list[int | str]]
@@ -177,11 +178,25 @@ def test_every_point_restores_exactly(name: str, number: int) -> None:
 def test_every_point_restores_exactly_by_the_second_reader(name: str, number: int, tmp_path: Path) -> None:
     expected = point_of(name, number)["disks"]
     assert second_reader(name, ROOT / name, number, tmp_path / "out") == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{quote(key, safe='')}.raw" for key in expected}
+    files = point_of(name, number).get("files", {})
+    written = {f"{quote(key, safe='')}.raw" for key in expected} | ({"files"} if files else set())
+    assert {path.name for path in (tmp_path / "out").iterdir()} == written
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (tmp_path / "out").glob("files/*")}
+    assert found == files
     for key, disk in expected.items():
         path = tmp_path / "out" / f"{quote(key, safe='')}.raw"
         assert path.stat().st_size == disk["size"]
         assert spans_of(pieces_of(path), disk["size"]) == disk["spans"]
+
+
+@every_point
+def test_every_machine_file_is_read_exactly(name: str, number: int) -> None:
+    with opened(name) as chain:
+        found = read_files(chain, number)
+    assert found.left_out == ()
+    assert {file.name: hashlib.sha256(file.content).hexdigest() for file in found.files} == (
+        point_of(name, number).get("files", {})
+    )
 
 
 @every_chain

@@ -39,6 +39,7 @@ PUBLISHED = {
     "access-denied": 28,
     "quiesce-failed": 29,
     "snapshot-refused": 38,
+    "disk-moved": 39,
     "target-failed": 30,
     "disk-write-failed": 31,
     "restored-bytes-differ": 32,

@@ -32,7 +32,7 @@ NOBODY, ZERO_DIGEST = 0xFFFFFFFF, bytes(16)
 KINDS = {1: "full", 2: "increment", 3: "rollback"}
 NAME = re.compile(r"[0-9]{8}-(full|increment|rollback)\.hfc")
 MOST_COST = (4 << 20, 64, 64)  # KiB of memory, passes and lanes of Argon2id
-UNIT_RECORD, PAGE_RECORD, NOTES_RECORD = 1, 2, 3
+UNIT_RECORD, PAGE_RECORD, NOTES_RECORD, FILE_RECORD = 1, 2, 3, 4
 SAMPLE_EVERY, PAGES_KEPT = 64, 32  # with --check fast one unit in so many has a piece digest computed
 
 
@@ -198,8 +198,7 @@ class ChainFile:
 
     def __init__(self, path: Path, passphrase: str | None) -> None:
         self.path, self.size, self._passphrase = path, path.stat().st_size, passphrase
-        self.page = functools.lru_cache(PAGES_KEPT)(self._page)
-        self.places = functools.lru_cache(1)(self._places)
+        self.page, self.places = functools.lru_cache(PAGES_KEPT)(self._page), functools.lru_cache(1)(self._places)
         self.slots = slots = [slot for slot in (self._slot(0), self._slot(1)) if slot]
         self.need(len(slots) > 0, 0, "no superblock slot counts: damage or a wrong passphrase")
         alike = {(top.kind, top.cipher, top.unit_shift, top.chain_id, top.file_id) for top, _ in slots}
@@ -277,8 +276,7 @@ class ChainFile:
         expected |= {"payload_crc": zlib.crc32(payload), "cipher": self.top.cipher}
         expected |= {"zero": 0 if self.top.version == 1 else head.zero}
         for name, value in expected.items():
-            found = getattr(head, name)
-            self.need(found == value, offset, f"{name} of the record is {found}, not {value}")
+            self.need(getattr(head, name) == value, offset, f"{name} of the record is not {value}")
         nonce, cut = struct.pack("<QI", head.generation, head.number), 28 * head.pieces
         try:
             if head.cipher:
@@ -343,8 +341,7 @@ class ChainFile:
         flat = struct.unpack(f"<4x{2 * count}H{count}I", page)
         for gap, less, jump in zip(*(flat[k * count :][:count] for k in range(3)), strict=True):
             piece, place, run = piece + gap, (place + jump) % 2**32, less + 1
-            inside = piece + run <= PAGE_PIECES and place + run <= 2**32
-            self.need(inside, self.at, f"a run of piece table page {index} leaves it")
+            self.need(piece + run <= PAGE_PIECES and place + run <= 2**32, self.at, f"a run of page {index} leaves it")
             found[piece : piece + run] = array("q", range(place, place + run))
             piece, place = piece + run, place + run
         return found
@@ -377,9 +374,8 @@ class ChainFile:
         self.piece_tables = {disk[:2]: disk[2] for disk in self.disks}
         _expect(len(self.piece_tables) == len(self.disks), "a disk is listed twice")
         self.points = [self._point(point) for point in body["points"]]
-        if body["parent"] and self.points:
-            root = bytes.fromhex(body["parent"]["root"])
-            _expect(root == self.points[0].parent_root, "the first point has another parent_root than parent")
+        root = body["parent"] and self.points and bytes.fromhex(body["parent"]["root"])
+        _expect(not root or root == self.points[0].parent_root, "the first point has another parent_root than parent")
 
     def _table(self, source: dict[str, Any]) -> Table:
         top, depth = source["top"], int(source["depth"])
@@ -392,6 +388,10 @@ class ChainFile:
         point.parent_root = point.parent_root and bytes.fromhex(point.parent_root)
         point.root = point.root and bytes.fromhex(point.root)
         point.disks = [self._disk(disk, machine, point.complete) for disk in point.disks]
+        files = source.get("files", [])
+        point.files = [(file["name"], file["size"], self._table({"depth": 0, "top": file["ref"]})[1]) for file in files]
+        names = {name for name, *_ in point.files if not re.search(r"^\.?\.?$|[/\0-\x1f\x7f]|.{256}", name)}
+        _expect(len(names) == len(files) <= 16, f"point {point.number} has files that cannot be")
         rooted = all([point.root, *(disk.root for disk in point.disks)])
         _expect(rooted or not point.complete, f"point {point.number} has no root")
         return point
@@ -461,7 +461,10 @@ class Restore:
 
     def check_roots(self) -> None:
         file, point = self.file, self.point
-        total = b"HFPOINT\0" + point.id + (point.parent_root or bytes(32))
+        total = (b"HFPOINTF" if point.files else b"HFPOINT\0") + point.id + (point.parent_root or bytes(32))
+        total += struct.pack("<H", len(point.files)) if point.files else b""
+        for name, size, ref in point.files:
+            total += struct.pack("<H", len(encoded := name.encode())) + encoded + struct.pack("<Q", size) + ref[2]
         for disk in point.disks:
             cut, pages = -(-disk.size // (64 << 20)) * 16, range(-(-disk.size // (PAGE_PIECES * PIECE)))
             digests = b"".join(file.map_page(disk.map, index)[0] for index in pages)
@@ -473,18 +476,20 @@ class Restore:
         file.need(root == point.root, file.at, f"the root of point {point.number} does not fit")
 
     def write(self, out: Path) -> dict[str, Path]:
-        """Write every disk to a file of its own; disk key -> file."""
+        """Write every disk to a file of its own, and machine files below `files`; disk key -> file."""
         self.check_roots()
-        out.mkdir(parents=True, exist_ok=True)
+        (out / ("files" * bool(self.point.files))).mkdir(parents=True, exist_ok=True)
+        for name, size, ref in (file for file in self.point.files if file[2][1]):  # without those that are lost
+            self.file.need(len(body := self.file.page(ref, FILE_RECORD)) == size, ref[0], f"{name} has another size")
+            (out / "files" / name).write_bytes(body)
         written = {}
         for disk in self.point.disks:
-            target = out / f"{quote(disk.key, safe='')}.raw"
-            partial = target.with_name(target.name + ".partial")
+            partial = out / f"{quote(disk.key, safe='')}.raw.partial"
             with partial.open("wb") as stream:
                 stream.truncate(disk.size)
                 for index in range(-(-disk.size // (PAGE_PIECES * PIECE))):
                     self._write_page(disk, index, stream)
-            written[disk.key] = partial.replace(target)
+            written[disk.key] = partial.replace(partial.with_suffix(""))
         return written
 
     def _write_page(self, disk: Fields, index: int, stream: BinaryIO) -> None:
@@ -515,10 +520,8 @@ class Restore:
         for start, count, writer in runs:
             file.need(writer <= self.point.number, file.at, f"{named} names the later point {writer}")
             file.need(index * PAGE_PIECES + start + count <= end, file.at, f"{named} has pieces behind the end")
-            sources = [
-                (number, self.chain.files[number].places(self.point.machine, disk.key, index))
-                for number in self.chain.sources(file, self.point, writer)
-            ]
+            order, machine = self.chain.sources(file, self.point, writer), self.point.machine
+            sources = [(number, self.chain.files[number].places(machine, disk.key, index)) for number in order]
             for piece in range(start, start + count):
                 hits = ((n, table[piece]) for n, table in sources if table[piece] >= 0)
                 if (hit := next(hits, None)) is None:
@@ -548,10 +551,7 @@ class Restore:
 def restore(
     folder: Path, point: str, machine: str, out: Path, *, passphrase: str | None = None, check: str = "fast"
 ) -> dict[str, Path]:
-    """Write the disks of a point (number, id or "latest") as raw files below `out`; disk key -> file.
-
-    `check` is "fast" or "full". Departure when the chain is not as the page says.
-    """
+    """Write the disks of a point (number, id or "latest") as raw files below `out`; disk key -> file."""
     _expect(check in {"fast", "full"}, f"unknown check {check!r}")
     chain = Chain(folder, passphrase)
     return Restore(chain, *chain.find(point, machine), check == "full").write(out)
@@ -567,6 +567,7 @@ def listing(chain: Chain) -> str:
             state = f"complete {point.root.hex()}" if point.complete else "not complete"
             lines.append(f" {point.number} {point.id.hex()} {point.machine} {point.created} {state}")
             lines += [f"    {disk.key} {disk.size}" for disk in point.disks]
+            lines += [f"    file {name} {size}" for name, size, _ in point.files]
     return "\n".join(lines) + "\n"
 
 
@@ -582,8 +583,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if not args.list and not (args.restore and args.machine and args.out):
         parser.error("either --list or --restore with --machine and --out")
-    phrase = args.passphrase_file.read_bytes().decode() if args.passphrase_file else None
-    phrase = phrase and phrase.removesuffix("\n").removesuffix("\r")
+    phrase = args.passphrase_file and args.passphrase_file.read_bytes().decode().removesuffix("\n").removesuffix("\r")
     try:
         if args.list:
             sys.stdout.write(listing(Chain(args.folder, phrase)))

@@ -10,7 +10,7 @@ from holdfast.model.ids import CredentialName, ProviderName
 from holdfast.model.plan import TransportMode
 from scripts import configuration_page
 from workers.config import Settings, find_file, load_settings
-from workers.provider_settings import LocalProviderSettings, VSphereProviderSettings
+from workers.provider_settings import DatastoreLatencySettings, LocalProviderSettings, VSphereProviderSettings
 
 BASE = """
 home = "home"
@@ -95,6 +95,31 @@ def test_a_vcenter_needs_little(tmp_path: Path) -> None:
     assert (found.port, found.change_tracking, found.free_space_min_percent, found.mounts) == (443, True, 10, {})
 
 
+def test_limits_of_latency_are_for_all_datastores_or_for_one(tmp_path: Path) -> None:
+    text = """
+        latency_start_max_ms = 20
+        latency_slow_from_ms = 30
+
+        [providers.latency_by_datastore.nfs01]
+        start_max_ms = 40
+        slow_from_ms = 40
+
+        [providers.latency_by_datastore."tape cache"]
+        """
+    found = load(tmp_path, VCENTER + text).provider("vc")
+    assert isinstance(found, VSphereProviderSettings)
+    assert (found.latency_start_max_ms, found.latency_slow_from_ms) == (20, 30)
+    assert found.latency_by_datastore == {
+        "nfs01": DatastoreLatencySettings(start_max_ms=40, slow_from_ms=40),
+        "tape cache": DatastoreLatencySettings(),
+    }
+
+
+@pytest.mark.parametrize("limits", ["latency_start_max_ms = 30\nlatency_slow_from_ms = 30", "latency_start_max_ms = 9"])
+def test_limits_may_be_the_same_or_alone(tmp_path: Path, limits: str) -> None:
+    load(tmp_path, VCENTER + limits)
+
+
 def test_an_unknown_kind_of_provider_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationInvalid) as caught:
         load(tmp_path, VCENTER.replace('"vsphere"', '"esx"'))
@@ -174,6 +199,22 @@ def test_the_environment_says_where_temporal_is(tmp_path: Path) -> None:
         (VCENTER + "free_space_min_percent = 91", "free_space_min_percent of provider vc is 91"),
         (VCENTER + "free_space_min_percent = -1", "free_space_min_percent of provider vc is -1"),
         (VCENTER + "snapshots_per_datastore_max = -1", "snapshots_per_datastore_max of provider vc is -1"),
+        (VCENTER + "latency_start_max_ms = -1", "latency_start_max_ms of provider vc is -1"),
+        (VCENTER + "latency_slow_from_ms = 10001", "latency_slow_from_ms of provider vc is 10001"),
+        (VCENTER + "latency_sample_s = 0", "latency_sample_s of provider vc is 0"),
+        (VCENTER + "latency_removal_wait_minutes = 61", "latency_removal_wait_minutes of provider vc is 61"),
+        (
+            VCENTER + "latency_start_max_ms = 31\nlatency_slow_from_ms = 30",
+            "latency_start_max_ms of provider vc is 31, above latency_slow_from_ms, which is 30",
+        ),
+        (
+            VCENTER + "latency_by_datastore = {ds1 = {start_max_ms = 50, slow_from_ms = 40}}",
+            "start_max_ms of datastore ds1 of provider vc is 50, above slow_from_ms, which is 40",
+        ),
+        (
+            VCENTER + "latency_by_datastore = {ds1 = {start_max = 50}}",
+            "unknown key 'start_max' at providers[0].latency_by_datastore[...] (vc) (did: start_max_ms)",
+        ),
         (VCENTER.replace('"vc-pw"', '"../x"'), "provider vc: '../x' cannot be the name of a credential"),
         (VCENTER + 'thumbprint = "ab"\nca_file = "ca.pem"', "provider vc has both thumbprint and ca_file"),
         (BASE + '[[providers]]\nname = "b"\npath = "lab"', "providers lab and b have the same path"),

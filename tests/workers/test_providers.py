@@ -14,11 +14,18 @@ import pytest
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import ConfigurationInvalid, OperationInterrupted, ProviderUnavailable, ToolMissing
 from holdfast.model.ids import CredentialName, ProviderName
+from holdfast.model.latency import LatencyLimits
 from holdfast.model.plan import TransportMode
+from holdfast.planning.latency import LatencyRules
 from holdfast.providers.local.hypervisor import LocalProvider
 from workers.config import Settings
 from workers.credentials import Credentials
-from workers.provider_settings import LocalProviderSettings, ProviderSettings, VSphereProviderSettings
+from workers.provider_settings import (
+    DatastoreLatencySettings,
+    LocalProviderSettings,
+    ProviderSettings,
+    VSphereProviderSettings,
+)
 from workers.providers import ProviderPool, SharedProvider, vsphere_product, vsphere_settings
 from workers.vcenter_lab import VCenterAddress
 
@@ -160,6 +167,10 @@ def test_a_vcenter_is_told_what_the_configuration_says(tmp_path: Path) -> None:
         free_space_min_percent=3,
         snapshots_per_datastore_max=7,
         foreign_snapshots="refuse",
+        latency_start_max_ms=20,
+        latency_sample_s=60,
+        latency_removal_wait_minutes=5,
+        latency_by_datastore={"ds": DatastoreLatencySettings(start_max_ms=40, slow_from_ms=60)},
     )
     secret = tmp_path / "vc"
     secret.touch(0o600)
@@ -171,6 +182,10 @@ def test_a_vcenter_is_told_what_the_configuration_says(tmp_path: Path) -> None:
     said, heard = msgspec.structs.asdict(settings), msgspec.structs.asdict(told)
     endpoint = msgspec.structs.asdict(heard.pop("endpoint"))
     assert heard.pop("is_foreign_refused")
+    assert heard.pop("latency") == LatencyRules(
+        limits=LatencyLimits(start_max_ms=20, sample_s=60, removal_wait_s=300),
+        by_datastore={"ds": LatencyLimits(start_max_ms=40, slow_from_ms=60, sample_s=60, removal_wait_s=300)},
+    )
     assert {key: said[key] for key in heard} == heard
     assert {key: endpoint[key] for key in ("host", "port", "user", "thumbprint", "ca_file")} == {
         key: said[key] for key in ("host", "port", "user", "thumbprint", "ca_file")

@@ -11,11 +11,23 @@ from temporalio import activity
 
 from activities.binding import contract_name
 from activities.boundary import boundary
-from activities.contracts import catalog, extents, repository, rollback, sessions, snapshot, sweep, target, transfer
+from activities.contracts import (
+    catalog,
+    extents,
+    machine_files,
+    repository,
+    rollback,
+    sessions,
+    snapshot,
+    sweep,
+    target,
+    transfer,
+)
 from holdfast.errors import HoldfastError
 from holdfast.model.extents import ExtentFacts
 from holdfast.model.ids import ChainId, DiskKey, FileId, MachineId, PointId, SnapshotId, TargetId
 from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget, Snapshot, SnapshotDisk
+from holdfast.model.machine_files import PlacedFiles
 from holdfast.model.plan import ReadDecision, ReadMode
 from holdfast.model.points import FoundPoint, OpenPoint, PointSummary, VerifyReport
 from holdfast.model.session import Figures, Session, Task
@@ -26,6 +38,8 @@ CONTRACTS: tuple[Callable[..., Any], ...] = (
     catalog.record_point,
     catalog.finish_session,
     extents.gather_facts,
+    machine_files.copy_machine_files,
+    machine_files.place_machine_files,
     repository.begin_point,
     repository.finish_point,
     repository.abandon_point,
@@ -37,6 +51,7 @@ CONTRACTS: tuple[Callable[..., Any], ...] = (
     snapshot.create_snapshot,
     snapshot.remove_snapshot,
     sweep.find_leftovers,
+    sweep.detach_disk,
     sweep.find_sessions,
     sweep.find_running,
     target.find_machine,
@@ -77,6 +92,8 @@ class World:
             "catalog.record_task": self._note_task,
             "catalog.record_point": lambda _: catalog.Recorded(),
             "extents.gather_facts": _facts,
+            "files.copy": lambda _: machine_files.MachineFilesCopied(),
+            "files.place": lambda _: PlacedFiles(),
             "repository.begin_point": _begin,
             "repository.finish_point": _finish,
             "repository.abandon_point": lambda _: repository.PointAbandoned(),
@@ -87,6 +104,7 @@ class World:
             "snapshot.create": self._freeze,
             "snapshot.remove": lambda _: snapshot.SnapshotRemoved(removed=1),
             "sweep.find_leftovers": lambda _: sweep.Leftovers(),
+            "sweep.detach_disk": lambda _: sweep.DiskDetached(),
             "sweep.find_sessions": lambda _: sweep.SessionsFound(),
             "sweep.find_running": lambda _: sweep.RunningFound(),
             "target.find_machine": lambda _: self.machines[0],
@@ -115,7 +133,7 @@ class World:
 
     def names(self, *families: str) -> list[str]:
         """Return what was asked, without the catalog unless it is named."""
-        wanted = families or ("extents", "repository", "snapshot", "sweep", "target", "transfer")
+        wanted = families or ("extents", "files", "repository", "snapshot", "sweep", "target", "transfer")
         return [name for name, _ in self.asked if name.split(".")[0] in wanted]
 
     def requests(self, name: str) -> list[Any]:

@@ -13,6 +13,7 @@ FAMILIES = [
     options.transfer("q", "s", 1 << 40),
     options.verification("q", "s"),
     options.undo("q", "s"),
+    options.removal("q", "s"),
     options.record("q", "s", options.RECORD_PATIENCE),
 ]
 
@@ -33,9 +34,16 @@ def test_attempts_are_unlimited_and_time_is_not(config: ActivityConfig) -> None:
     assert bound <= timedelta(days=7)
 
 
-@pytest.mark.parametrize("config", FAMILIES[1:5])
+@pytest.mark.parametrize("config", FAMILIES[1:6])
 def test_an_undo_never_overtakes_what_it_takes_back(config: ActivityConfig) -> None:
     assert config["cancellation_type"] is ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
+
+
+def test_waiting_for_a_slow_datastore_takes_no_time_from_a_removal() -> None:
+    removal, undo = (family("q", "s")["start_to_close_timeout"] for family in (options.removal, options.undo))
+    assert removal is not None
+    assert undo is not None
+    assert removal - undo == timedelta(minutes=60)
 
 
 def test_a_larger_disk_may_take_longer() -> None:

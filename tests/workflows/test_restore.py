@@ -19,6 +19,7 @@ from holdfast.errors import (
 )
 from holdfast.model.ids import DiskKey
 from holdfast.model.machine import Disk, Placement, PowerState
+from holdfast.model.machine_files import FileLeftOut, PlacedFiles
 from holdfast.model.session import Outcome
 from tests.workflows.conftest import Stage
 from tests.workflows.stubs import GIB, World, a_machine, then, until_cancelled
@@ -230,3 +231,39 @@ async def test_a_failed_rollback_gives_the_machine_back_what_it_had(stage: Stage
     assert world.names()[-1] == "target.abandon"
     assert world.requests("target.abandon")[0].prepared.is_in_place
     assert world.count("target.commit") == 0
+
+
+def with_files(world: World) -> World:
+    """Let the point keep files of the machine."""
+    usual = world.answers["repository.find_point"]
+    files = ("web.vmx", "web.nvram")
+    world.answers["repository.find_point"] = lambda request: msgspec.structs.replace(usual(request), files=files)
+    return world
+
+
+async def test_a_new_machine_gets_files_before_its_disks(stage: Stage) -> None:
+    world = with_files(World())
+    world.answers["files.place"] = lambda _: PlacedFiles(placed=("web.nvram",))
+    async with stage.playing(world):
+        result = await stage.run(RestoreMachine.run, stage.restore())
+    assert world.names()[1:3] == ["target.prepare", "files.place"]
+    [request] = world.requests("files.place")
+    assert (request.target_id, request.number) == ("target", 1)
+    assert result.session.outcome is Outcome.SUCCESS
+
+
+async def test_a_file_that_cannot_be_placed_is_a_warning(stage: Stage) -> None:
+    world = with_files(World())
+    lost = FileLeftOut(name="web.nvram", reason="it is refused")
+    world.answers["files.place"] = lambda _: PlacedFiles(left_out=(lost,))
+    async with stage.playing(world):
+        result = await stage.run(RestoreMachine.run, stage.restore())
+    assert result.session.outcome is Outcome.WARNING
+    assert result.session.notes == ("machine file web.nvram was not restored: it is refused",)
+
+
+async def test_a_machine_that_is_there_keeps_its_own_files(stage: Stage) -> None:
+    world = with_files(World())
+    async with stage.playing(world):
+        await stage.run(RestoreMachine.run, stage.restore(new_name=None))
+    assert world.count("files.place") == 0

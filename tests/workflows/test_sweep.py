@@ -3,12 +3,14 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from activities.boundary import error_from_failure
 from activities.contracts import sweep
 from holdfast.errors import ConfigurationInvalid, SnapshotFailed
 from holdfast.model.ids import MachineId, SessionId, TargetId
+from holdfast.model.machine import AttachedDisk
 from holdfast.model.session import Outcome
 from holdfast.model.tags import session_tag
 from holdfast.planning.sweep import LeftSnapshot, LeftTarget
@@ -117,3 +119,31 @@ async def test_a_provider_that_is_not_there_fails_the_sweep(stage: Stage) -> Non
     async with stage.playing(world):
         failure = await stage.failure(SweepProvider.run, stage.sweep())
     assert isinstance(error_from_failure(failure), ConfigurationInvalid)
+
+
+def attached(session: SessionId, *, target: TargetId | None = None) -> AttachedDisk:
+    return AttachedDisk(
+        machine_id=MachineId("proxy-1"),
+        machine_name="proxy",
+        file=f"[a] {session}.vmdk",
+        since=LONG_AGO,
+        tag="" if target else session_tag(session),
+        target_id=target or TargetId(""),
+    )
+
+
+async def test_disks_that_a_dead_session_left_at_proxies_are_detached_first(stage: Stage, world: World) -> None:
+    left = world.answers["sweep.find_leftovers"]
+    disks = (attached(DEAD), attached(ALIVE), attached(DEAD, target=TARGET))
+    world.answers["sweep.find_leftovers"] = lambda request: msgspec.structs.replace(left(request), attached=disks)
+    async with stage.playing(world):
+        handle = await stage.start(SweepProvider.run, stage.sweep())
+        result: SessionResult = await handle.result()
+        shown = await details(handle)
+    assert result.session.outcome is Outcome.SUCCESS
+    # Both at once, in whichever order.
+    assert {request.attached for request in world.requests("sweep.detach_disk")} == {disks[0], disks[2]}
+    names = world.names()
+    assert names.index("snapshot.remove") > max(at for at, name in enumerate(names) if name == "sweep.detach_disk")
+    assert "Found: 3 snapshots, 1 restore targets, 3 attached disks" in shown
+    assert "attached to proxy: kept: session alive still runs" in shown

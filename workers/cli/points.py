@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from workers.cli import wording
-from workers.cli.commands import LOOK, command
+from workers.cli import point_files, wording
+from workers.cli.commands import LOOK, alone, family
 from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Invocation, error_document
 from workers.cli.reading import ListedPoint, Unreadable, read_points
@@ -21,17 +21,17 @@ CredentialOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
-    command(
-        app,
-        "points",
-        panel=LOOK,
+    """Add the commands."""
+    members = family(app, "points", panel=LOOK, help_line="List restore points, and get files of machines back.")
+    alone(
+        members,
         examples=(
             ("points", "every restore point of every repository"),
             ("points --machine web --disks", "those of one machine, with their disks"),
             ("points --json | jq '.points[-1].id'", "the id of the newest point"),
         ),
     )(points)
+    point_files.register(members)
 
 
 def points(
@@ -91,6 +91,7 @@ def describe(listed: ListedPoint) -> dict[str, object]:
         "session": point.session,
         "root": point.root,
         "disks": [{"key": disk.key, "size_bytes": disk.size, "detail": disk.detail} for disk in point.disks],
+        "files": [{"name": file.name, "size_bytes": file.size} for file in point.machine_files],
     }
 
 

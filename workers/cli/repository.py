@@ -87,6 +87,8 @@ def rebuild_file(
     folder = path.parent
     report = _rebuilt(run, folder, file, passphrases_for(run, settings, credential))
     document = {"chain": chain, "rebuilt": report}
+    for name in report.lost_files:
+        run.warn(f"the machine file {name} is lost: its bytes are damaged")
     points = ", ".join(str(number) for number in report.points)
     run.show(document, f"{file} is rebuilt with point {points}; the damaged file is kept as {report.kept_as}")
 

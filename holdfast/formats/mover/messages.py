@@ -69,6 +69,8 @@ class OpenDisk(Head, frozen=True, kw_only=True, tag=1):
 
     grant: Annotated[str, Meta(min_length=2, max_length=GRANT_MAX)]
     """As the repository's worker issued it; the session is its digest."""
+    lies_at: _Text = ""
+    """Where the source of a disk to be written lies now; empty where it never moves."""
 
 
 class DigestsOf(Head, frozen=True, kw_only=True, tag=2):
@@ -143,6 +145,8 @@ class DiskOpened(Head, frozen=True, kw_only=True, tag=33):
     parent_size_bytes: _Size | None
     """Of the disk at the parent point; None when there is none."""
     parent_change_id: _Text | None
+    moves: Annotated[int, Meta(ge=0, lt=1 << 16)] = 0
+    """How often it was begun again because its source had moved."""
 
 
 class Digests(Head, frozen=True, kw_only=True, tag=34):

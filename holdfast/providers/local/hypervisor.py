@@ -10,9 +10,11 @@ import msgspec
 from holdfast.clock import Clock
 from holdfast.errors import QuiesceFailed, RequestInvalid, SnapshotNotFound
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
+from holdfast.model.latency import DatastoreLatency
 from holdfast.model.machine import (
     ANYWHERE,
     AS_IT_IS,
+    AttachedDisk,
     Disk,
     Machine,
     Placement,
@@ -22,6 +24,7 @@ from holdfast.model.machine import (
     Snapshot,
     SnapshotOptions,
 )
+from holdfast.model.machine_files import MachineFile, MachineFiles, PlacedFiles
 from holdfast.model.selection import Selector
 from holdfast.model.spans import Span
 from holdfast.pipeline.disks import DiskWriter
@@ -152,6 +155,11 @@ class LocalProvider:
             self._root.check()  # gone with the mount is another matter than gone
             raise
 
+    def disk_place(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> str:
+        """Return nothing: files of a snapshot are copies of our own, which nobody moves."""
+        self._check_snapshot(machine_id, snapshot_id)
+        return ""
+
     def changed_spans(
         self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, since: ChangeId
     ) -> Iterator[Span]:
@@ -166,11 +174,34 @@ class LocalProvider:
             self._root.check()
             raise
 
+    def disk_latency(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> DatastoreLatency | None:
+        """Return None: nobody measures a folder."""
+        del machine_id, snapshot_id, key
+        return None
+
+    def machine_files(self, machine_id: MachineId, snapshot_id: SnapshotId) -> MachineFiles:
+        """Return the machine's own file, ``machine.json``, as it is now."""
+        self._check_snapshot(machine_id, snapshot_id)
+        return self._machines.own_files(machine_id)
+
+    def _check_snapshot(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
+        self._root.check()
+        if all(found.snapshot_id != snapshot_id for found in self._snapshots.of_machine(machine_id)):
+            self._root.check()  # gone with the mount is another matter than gone
+            raise SnapshotNotFound(f"machine {machine_id} has no snapshot {snapshot_id}")
+
     def reset_tracking(self, machine_id: MachineId) -> None:
         """Forget what is known of changes of the machine's disks."""
         self._root.check()
         with self._machine_lock(machine_id):
             self._snapshots.forget_tracking(machine_id)
+
+    def attached_disks(self) -> list[AttachedDisk]:
+        """Return nothing: files are read where they are."""
+        return []
+
+    def detach_disk(self, attached: AttachedDisk) -> None:
+        """Do nothing: no disk is ever attached."""
 
     # Restore targets
 
@@ -210,6 +241,12 @@ class LocalProvider:
         """Open a disk of a target for writing."""
         self._root.check()
         return self._targets.open(target_id, key)
+
+    def place_machine_files(self, target_id: TargetId, files: Sequence[MachineFile]) -> PlacedFiles:
+        """Place nothing: a machine of this provider has one file, which says who it is."""
+        self._root.check()
+        self._targets.uncommitted(target_id)
+        return PlacedFiles()
 
     def commit_target(self, target_id: TargetId) -> Machine:
         """Switch the restored disks in, all or none, and return the machine."""

@@ -20,12 +20,14 @@ from holdfast.errors import (
     MachineNotFound,
     RequestInvalid,
 )
+from holdfast.model import machine_files
 from holdfast.model.ids import DiskKey, MachineId
 from holdfast.model.machine import (
     Disk,
     Machine,
     PowerState,
 )
+from holdfast.model.machine_files import FileLeftOut, MachineFiles
 from holdfast.providers.checks import check_keys, checked_size
 from holdfast.providers.local.files import (
     StoredFile,
@@ -117,6 +119,16 @@ class Machines:
         if record.file.id != machine_id:
             raise MachineNotFound(f"no machine has the id {machine_id!r}")
         return record
+
+    def own_files(self, machine_id: MachineId) -> MachineFiles:
+        """Return the file of a machine as it stands in its folder; left out when it cannot be read."""
+        path = self.with_id(machine_id).folder / MACHINE_FILE
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            reason = f"{path} cannot be read: {error.strerror}"
+            return MachineFiles(left_out=(FileLeftOut(name=MACHINE_FILE, reason=reason),))
+        return MachineFiles(files=(machine_files.MachineFile(name=MACHINE_FILE, content=content),))
 
     def name_is_taken(self, name: str) -> bool:
         """Return whether a machine has this name, as far as machine files can be read.

@@ -119,13 +119,20 @@ class TargetStore:
             self._build_in_place(target, record)
         return target
 
+    def uncommitted(self, target_id: TargetId) -> TargetFile:
+        """Return the target's file. Raises `RequestInvalid` when there is none, or when it was committed."""
+        file = self.required(target_id)
+        if file.committed is not None:
+            raise RequestInvalid(f"target {target_id} is committed already")
+        return file
+
     def open(self, target_id: TargetId, key: DiskKey) -> TargetDisk:
         """Open a disk for writing. Needs no lock."""
-        return TargetDisk(self._path(self.required(target_id), key))
+        return TargetDisk(self._path(self.uncommitted(target_id), key))
 
     def in_place(self, target_id: TargetId, key: DiskKey) -> tuple[MachineId, Path]:
         """Return the machine whose disks a target began with, and the file of one. Needs no lock."""
-        file = self.required(target_id)
+        file = self.uncommitted(target_id)
         if not file.target.is_in_place:
             raise RequestInvalid(f"target {target_id} began empty, so nothing is known of its changes")
         return file.machine_id, self._path(file, key)
@@ -294,8 +301,6 @@ class TargetStore:
 
     def _path(self, file: TargetFile, key: DiskKey) -> Path:
         target_id = file.target.target_id
-        if file.committed is not None:
-            raise RequestInvalid(f"target {target_id} is committed already")
         if key not in file.files:
             raise DiskNotFound(f"target {target_id} has no disk {key!r}")
         return self._content(target_id) / file.files[key]

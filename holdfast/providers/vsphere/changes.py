@@ -28,6 +28,8 @@ class FrozenDiskInVSphere(msgspec.Struct, frozen=True, kw_only=True):
     machine: Any
     snapshot: Any
     facts: DiskFacts
+    tag: str = ""
+    """Of the snapshot."""
 
 
 def changed_areas(disk: FrozenDiskInVSphere, since: str) -> Iterator[Span]:

@@ -23,6 +23,7 @@ KEEP_ALIVE_S: Final = 300.0
 """A vCenter forgets a session after 30 idle minutes; tickets of open disks die with it."""
 _TIMEOUT_S: Final = 120
 _THUMBPRINT_DIGITS: Final = 64
+_SHA1_DIGITS: Final = 40
 _R = TypeVar("_R")
 
 
@@ -100,6 +101,24 @@ class Connection:
             certificate = encrypted.getpeercert(binary_form=True)
         assert certificate is not None, "the handshake has checked one"
         return hashlib.sha1(certificate, usedforsecurity=False).hexdigest()
+
+    def tls_to(self, host: str, port: int, thumbprint: str) -> ssl.SSLContext:
+        """Return how the certificate of a host is checked that the server names, perhaps with its thumbprint.
+
+        The server's word is as good as its own certificate. Without a word a host is checked as the server is, and
+        where that one's certificate is pinned there is nothing to check another's by: `AccessDenied`.
+        """
+        endpoint = self.endpoint
+        if (host, port) == (endpoint.host, endpoint.port):
+            return self.tls
+        if thumbprint:
+            return _pinned(host, port, thumbprint.replace(":", "").lower())
+        if endpoint.thumbprint is None:
+            return self.tls
+        raise AccessDenied(
+            f"{endpoint.label} sends to {host} and does not tell its certificate",
+            hint="Name the CA of the hosts' certificates in `ca_file` instead of a thumbprint.",
+        )
 
     def ensure_session(self) -> None:
         """Log in again if the session has ended. Raises what a login raises."""
@@ -221,21 +240,27 @@ def _tls(endpoint: Endpoint) -> ssl.SSLContext:
     at the first only.
     """
     if endpoint.thumbprint is not None:
-        return _pinned(endpoint, _digits(endpoint.label, endpoint.thumbprint))
+        return _pinned(endpoint.host, endpoint.port, _digits(endpoint.label, endpoint.thumbprint))
     try:
         return ssl.create_default_context(cafile=None if endpoint.ca_file is None else str(endpoint.ca_file))
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationInvalid(f"{endpoint.label}: cannot read the CA file {endpoint.ca_file}: {error}") from error
 
 
-def _pinned(endpoint: Endpoint, digits: str) -> ssl.SSLContext:
-    """Return a context that trusts the server's certificate alone, once it is found to be the right one."""
-    with translated(f"{endpoint.label}: asking for the certificate"):
-        certificate = ssl.get_server_certificate((endpoint.host, endpoint.port), timeout=_TIMEOUT_S)
-    found = hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate)).hexdigest()
+def _pinned(host: str, port: int, digits: str) -> ssl.SSLContext:
+    """Return a context that trusts a host's certificate alone, once it is found to be the right one.
+
+    ``digits`` are its SHA-256, or its SHA-1 as a vCenter tells it of hosts.
+    """
+    label = host if port == 443 else f"{host}:{port}"  # noqa: PLR2004 - the port of HTTPS
+    with translated(f"{label}: asking for the certificate"):
+        certificate = ssl.get_server_certificate((host, port), timeout=_TIMEOUT_S)
+    content = ssl.PEM_cert_to_DER_cert(certificate)
+    is_short = len(digits) == _SHA1_DIGITS
+    found = (hashlib.sha1(content, usedforsecurity=False) if is_short else hashlib.sha256(content)).hexdigest()
     if found != digits:
         raise AccessDenied(
-            f"{endpoint.label} shows the certificate {found}, pinned is {digits}",
+            f"{label} shows the certificate {found}, pinned is {digits}",
             hint="If the certificate was renewed, pin the new one; if not, somebody stands between.",
         )
     context = ssl.create_default_context(cadata=certificate)

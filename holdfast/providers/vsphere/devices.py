@@ -26,6 +26,18 @@ def disk_key(device: Any) -> DiskKey:
     return DiskKey(str(device.key))
 
 
+def places_of(devices: Iterable[Any]) -> dict[DiskKey, str]:
+    """Return the places of all disks as leases name them, such as ``ParaVirtualSCSIController0:3``."""
+    by_key = {device.key: device for device in devices}
+    places = {}
+    for disk in by_key.values():
+        controller = by_key.get(disk.controllerKey)
+        if isinstance(disk, vim.vm.device.VirtualDisk) and controller is not None:
+            kind = type(controller).__name__.rpartition(".")[2]
+            places[disk_key(disk)] = f"{kind}{controller.busNumber}:{disk.unitNumber}"
+    return places
+
+
 def _facts(disk: Any, shared_buses: set[int]) -> DiskFacts:
     backing = disk.backing
     return DiskFacts(

@@ -1,16 +1,16 @@
-"""A flat file of a datastore, read in ranges from the vCenter's file server."""
+"""Files of a datastore on the vCenter's file server: a flat file, read in ranges, and small files as a whole."""
 
 import http.client
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
-from holdfast.errors import AccessDenied, DiskNotFound, DiskReadFailed, HoldfastError
+from holdfast.errors import AccessDenied, DiskNotFound, DiskReadFailed, DiskWriteFailed, HoldfastError
 from holdfast.model.plan import Transport
 from holdfast.model.spans import Span
 from holdfast.providers.vsphere.connection import Connection
@@ -21,6 +21,8 @@ _TIMEOUT_S: Final = 60.0
 _RECEIVE_BUFFER: Final = 4 << 20
 """The kernel goes on receiving while Python is busy."""
 _UNAUTHORIZED: Final = (401, 403)
+_WRITTEN: Final = (200, 201, 204)
+_T = TypeVar("_T")
 
 
 class DatastoreFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +66,12 @@ def read_small(connection: Connection, file: DatastoreFile, size_max: int) -> by
         return bytes(buffer[:count])
 
 
+def write_small(connection: Connection, file: DatastoreFile, content: bytes) -> None:
+    """Write a whole small file in place of the one that may be there. Raises `DiskWriteFailed`, `AccessDenied`."""
+    with _Line(connection) as line:
+        line.put(file, content)
+
+
 class FlatFile(msgspec.Struct, frozen=True, kw_only=True):
     """The file with the bytes of a disk."""
 
@@ -90,6 +98,8 @@ class FolderDisk:
         self._is_closed = False
         self._ahead = ReadAhead(self._fetch, flat.size_bytes)
         self.transport = transport
+        self.place = ""
+        self.remarks: Sequence[str] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -172,27 +182,56 @@ class _Line:
         that was started again has done both.
         """
         wanted = http.client.PARTIAL_CONTENT if "Range" in headers else http.client.OK
+
+        def read() -> int:
+            answer = self._ask("GET", file, headers)
+            if answer.status != wanted:
+                raise _refused(file, answer)
+            return _fill(answer, self._http, buffer)
+
+        try:
+            return self._patiently(read)
+        except (OSError, http.client.HTTPException) as error:
+            raise DiskReadFailed(f"reading {file.path}: {str(error) or type(error).__name__}") from error
+
+    def put(self, file: DatastoreFile, content: bytes) -> None:
+        """Write a whole file, as patiently as `get` reads."""
+
+        def write() -> None:
+            answer = self._ask("PUT", file, {}, content)
+            if answer.status not in _WRITTEN:
+                raise _unwritten(file, answer)
+            answer.read()
+
+        try:
+            self._patiently(write)
+        except (OSError, http.client.HTTPException) as error:
+            raise DiskWriteFailed(f"writing {file.path}: {str(error) or type(error).__name__}") from error
+
+    def _patiently(self, exchange: Callable[[], _T]) -> _T:
+        """Do an exchange that may be repeated; once with a new session, and once over a new connection."""
         is_renewed = is_reconnected = False
         while True:
             try:
-                answer = self._ask(file, headers)
-                if answer.status in _UNAUTHORIZED and not is_renewed:
-                    is_renewed = True
-                    self.close()
-                    self._connection.ensure_session()
-                    continue
-                if answer.status != wanted:
-                    refused = _refused(file, answer)
-                    self.close()
-                    raise refused
-                return _fill(answer, self._http, buffer)
-            except (OSError, http.client.HTTPException) as error:
+                return exchange()
+            except AccessDenied:
+                self.close()
+                if is_renewed:
+                    raise
+                is_renewed = True
+                self._connection.ensure_session()
+            except (OSError, http.client.HTTPException):
                 self.close()
                 if is_reconnected:
-                    raise DiskReadFailed(f"reading {file.path}: {str(error) or type(error).__name__}") from error
+                    raise
                 is_reconnected = True
+            except HoldfastError:
+                self.close()
+                raise
 
-    def _ask(self, file: DatastoreFile, headers: dict[str, str]) -> http.client.HTTPResponse:
+    def _ask(
+        self, method: str, file: DatastoreFile, headers: dict[str, str], body: bytes | None = None
+    ) -> http.client.HTTPResponse:
         if self._http is None:
             endpoint = self._connection.endpoint
             self._http = http.client.HTTPSConnection(
@@ -200,7 +239,7 @@ class _Line:
             )
             self._http.connect()
             self._http.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-        self._http.request("GET", file.url, headers={"Cookie": self._connection.cookie} | headers)
+        self._http.request(method, file.url, body, headers={"Cookie": self._connection.cookie} | headers)
         return self._http.getresponse()
 
     def close(self) -> None:
@@ -253,3 +292,11 @@ def _refused(file: DatastoreFile, answer: http.client.HTTPResponse) -> HoldfastE
     if answer.status == http.client.NOT_FOUND:
         return DiskNotFound(reason)
     return DiskReadFailed(reason)
+
+
+def _unwritten(file: DatastoreFile, answer: http.client.HTTPResponse) -> HoldfastError:
+    reason = f"writing {file.path}: the file server answers {answer.status} {answer.reason}"
+    answer.read()
+    if answer.status in _UNAUTHORIZED:
+        return AccessDenied(reason, hint="The account needs Datastore.FileManagement on the datastore.")
+    return DiskWriteFailed(reason)

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 from pyVmomi import vim
 
+from holdfast.clock import Clock
 from holdfast.errors import MachineNotFound, SnapshotNotFound
 from holdfast.model.ids import ChangeId, MachineId, SnapshotId
 from holdfast.model.machine import Disk, Machine, SkippedDisk, Snapshot, SnapshotDisk
@@ -26,6 +27,8 @@ from holdfast.providers.vsphere.networks import portgroup_names
 from holdfast.providers.vsphere.properties import Question, Step, Values, ask, read
 from holdfast.providers.vsphere.snapshot_tree import TREE, ours
 
+LATELY_S: Final = 10.0
+"""How long the names of files are good without another look; whoever reads them looks again at the end."""
 RESTLESS: Final = "the guest did not come to rest, probably because its tools do not run"
 REMEMBERED_MAX: Final = 1024
 """Snapshots of which the configuration is remembered, about 10 KiB each."""
@@ -36,6 +39,9 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
 
     machine: Any
     snapshot: Any
+    tag: str
+    seen_s: float
+    """When, by the monotonic clock."""
     name: str
     disks: tuple[DiskFacts, ...]
     configuration: dict[str, str]
@@ -44,9 +50,10 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
 class FrozenStates:
     """Reads configurations of snapshots, and remembers the latest."""
 
-    def __init__(self, connection: Connection, inventory: VSphereInventory) -> None:
+    def __init__(self, connection: Connection, inventory: VSphereInventory, clock: Clock) -> None:
         self._connection = connection
         self._inventory = inventory
+        self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[tuple[MachineId, str], Frozen] = {}
 
@@ -54,6 +61,12 @@ class FrozenStates:
         """Return a snapshot of ours that was seen and not forgotten; it may be gone."""
         with self._lock:
             return self._known.get((machine_id, snapshot_id))
+
+    def seen_lately(self, machine_id: MachineId, snapshot_id: SnapshotId) -> Frozen | None:
+        """Return a snapshot of ours that was seen a moment ago."""
+        known = self.remembered(machine_id, snapshot_id)
+        is_fresh = known is not None and self._clock.monotonic_s() - known.seen_s <= LATELY_S
+        return known if is_fresh else None
 
     def forget(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
         """Forget a snapshot."""
@@ -84,9 +97,9 @@ class FrozenStates:
             if not isinstance(vm, vim.VirtualMachine):
                 continue
             self._inventory.check_identity(machine_id, values)
-            for entry, _ in ours(values.get(TREE)):
+            for entry, label in ours(values.get(TREE)):
                 if entry.snapshot == snapshot:
-                    return entry, self._remember(machine_id, vm, snapshot, answers[snapshot])
+                    return entry, self._remember(machine_id, vm, (snapshot, label.tag), answers[snapshot])
         raise MachineNotFound(f"{self._connection.endpoint.label}: {snapshot._moId} is none of ours")
 
     def of_entries(self, machine_id: MachineId, vm: Any, found: Iterable[tuple[Any, SnapshotLabel]]) -> list[Snapshot]:
@@ -94,24 +107,28 @@ class FrozenStates:
 
         A snapshot that disappears meanwhile is left out.
         """
-        states = ((entry, label, self._state(machine_id, vm, entry.snapshot)) for entry, label in found)
+        states = ((entry, label, self._state(machine_id, vm, (entry.snapshot, label.tag))) for entry, label in found)
         return [described(machine_id, entry, label, state) for entry, label, state in states if state is not None]
 
-    def _state(self, machine_id: MachineId, vm: Any, snapshot: Any) -> Frozen | None:
+    def _state(self, machine_id: MachineId, vm: Any, tagged: tuple[Any, str]) -> Frozen | None:
         """Return a snapshot that is remembered or can be read, or None when it is gone."""
+        snapshot = tagged[0]
         known = self.remembered(machine_id, snapshot._moId)
         if known is not None:
             return known
         try:
-            return self._remember(machine_id, vm, snapshot, read(self._connection, snapshot, *CAPTURED))
+            return self._remember(machine_id, vm, tagged, read(self._connection, snapshot, *CAPTURED))
         except MachineNotFound:
             return None
 
-    def _remember(self, machine_id: MachineId, vm: Any, snapshot: Any, values: Values) -> Frozen:
+    def _remember(self, machine_id: MachineId, vm: Any, tagged: tuple[Any, str], values: Values) -> Frozen:
+        snapshot, tag = tagged
         devices = values.get("config.hardware.device") or ()
         found = Frozen(
             machine=vm,
             snapshot=snapshot,
+            seen_s=self._clock.monotonic_s(),
+            tag=tag,
             name=plain_name(values["config.name"]),
             disks=tuple(disks_of(devices)),
             configuration=captured(values, portgroup_names(self._connection, devices)),

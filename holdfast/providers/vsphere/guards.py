@@ -1,10 +1,12 @@
 """What keeps a snapshot from being taken: facts about a machine and its datastores in, an error or none out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from holdfast.errors import SnapshotFailed, SnapshotRefused
+from holdfast.model.latency import DatastoreLatency
+from holdfast.planning.latency import reasons_to_wait
 
 _PERCENT = 100
 
@@ -53,3 +55,19 @@ def check_snapshot(
                 f"the most are {rules.snapshots_per_datastore_max}",
                 hint="It is tried again; lower `machines_at_once` or raise `snapshots_per_datastore_max`.",
             )
+
+
+def check_latency(machine: str, latencies: Iterable[DatastoreLatency]) -> None:
+    """Raise `SnapshotFailed` when a machine's datastores are too slow for a snapshot now."""
+    reasons = reasons_to_wait(latencies)
+    if reasons:
+        raise SnapshotFailed(
+            f"machine {machine!r} is not frozen: {'; '.join(reasons)}",
+            hint="It is tried again; find out what keeps the datastore busy, or raise `latency_start_max_ms`.",
+        )
+
+
+def latency_notes(latencies: Iterable[DatastoreLatency]) -> tuple[str, ...]:
+    """Return, in words, which datastores with limits could not be judged."""
+    unknown = (one for one in latencies if one.latency_ms is None)
+    return tuple(f"the latency of datastore {one.datastore} is not watched: {one.why_unknown}" for one in unknown)

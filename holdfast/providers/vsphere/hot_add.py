@@ -1,41 +1,40 @@
-"""Frozen disks that are attached to the proxy, when it is a machine of the same vCenter.
+"""Disks that are attached to the proxy, when it is a machine of the same vCenter.
 
-What is attached is the frozen file itself, independent and nonpersistent, so that nothing is ever written to it. It
-appears as a block device by its worldwide name. It has to be detached before its snapshot is removed, also when the
-process that attached it died: whoever attaches or removes first looks for what is still there.
+What is attached for reading is the frozen file itself, independent and nonpersistent, so that nothing is ever written
+to it; for writing it is a disk of a restore target, independent and persistent. Each appears as a block device by its
+worldwide name. It has to be detached before its snapshot is removed or its target committed, also when the process
+that attached it died: whoever attaches, removes or commits first looks for what is still there.
 """
 
 import contextlib
+import os
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from pyVmomi import vim
 from typing_extensions import override
 
 from holdfast.clock import Clock
-from holdfast.errors import DiskReadFailed
+from holdfast.errors import DiskReadFailed, DiskWriteFailed
+from holdfast.model.ids import MachineId
+from holdfast.model.machine import AttachedDisk
 from holdfast.model.plan import Transport, TransportMode
-from holdfast.providers.raw_disks import FrozenDisk
-from holdfast.providers.vsphere import staging
+from holdfast.providers.raw_disks import FrozenDisk, TargetDisk
+from holdfast.providers.vsphere.attachments import FOR_READING, FOR_WRITING, Attacher, Mark
 from holdfast.providers.vsphere.changes import FrozenDiskInVSphere
 from holdfast.providers.vsphere.connection import Connection
-from holdfast.providers.vsphere.devices import disks_of
 from holdfast.providers.vsphere.disk_rules import DiskFacts
-from holdfast.providers.vsphere.properties import read
 from holdfast.providers.vsphere.settings import VSphereSettings
-from holdfast.providers.vsphere.tasks import wait
+from holdfast.providers.vsphere.target_state import OpenTarget
 
 DEVICES: Final = Path("/dev/disk/by-id")
 """Where the kernel shows disks by their worldwide names."""
 APPEARANCE_S: Final = 60.0
 """How long a new disk may take to appear in the proxy's guest."""
-_PATIENCE_S: Final = 300.0
 _POLL_S: Final = 0.05
-_BORROWED: Final = "independent_nonpersistent"
 _FIRMWARE: Final = Path("/sys/class/dmi/id/product_uuid")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _SCANS: Final = Path("/sys/class/scsi_host")
@@ -48,6 +47,7 @@ class HotAdd:
         self._settings = settings
         self._connection = connection
         self._clock = clock
+        self._attacher = Attacher(connection, clock)
         self._lock = threading.Lock()
         self._proxy: Any = None
         self._is_known = False
@@ -61,16 +61,42 @@ class HotAdd:
             return "the machine is the proxy itself"
         return ""
 
+    def free_places(self) -> int:
+        """Return how many disks can be attached to this host at once; `why_not` has said that some can."""
+        return self._attacher.free_places(self._proxy)
+
     def open(self, disk: FrozenDiskInVSphere, transport: Transport) -> FrozenDisk:
         """Attach a frozen disk and open it; it is detached when it is closed. Raises `DiskReadFailed`."""
         facts = disk.facts
-        with self._lock:
-            self._detach({facts.file})  # of an attempt that died
-            self._attach(facts)
-        try:
-            device = DEVICES / f"wwn-0x{facts.uuid.replace('-', '').lower()}"
-            self._wait_for(device, facts)
+        mark = Mark(file=facts.file, since=self._clock.now(), tag=disk.tag)
+        with self._attached(facts, FOR_READING, mark) as device:
             return _AttachedDisk(self, facts, device, transport)
+
+    def open_target(self, target: OpenTarget) -> TargetDisk:
+        """Attach a disk of a restore target and open it for writing; it is detached when it is closed.
+
+        Raises `DiskReadFailed` when it does not appear, `DiskWriteFailed` when it cannot be opened, or is no file of
+        the target: nothing else is ever attached in a way that can be written.
+        """
+        facts = target.facts
+        if facts.file not in target.files:
+            raise DiskWriteFailed(f"{facts.file} is no file of target {target.target_id}, so it is not attached")
+        mark = Mark(file=facts.file, since=self._clock.now(), target_id=target.target_id)
+        self._me()
+        self._attacher.note_proxy(target.vm, self._proxy)  # so that a commit finds it, wherever that runs
+        with self._attached(facts, FOR_WRITING, mark) as device:
+            return _AttachedTarget(self, facts, device)
+
+    @contextlib.contextmanager
+    def _attached(self, facts: DiskFacts, mode: str, mark: Mark) -> Iterator[Path]:
+        """Attach a disk and give its device; when the block fails, it is detached again."""
+        with self._lock:
+            self._attacher.detach(self._proxy, {facts.file})  # of an attempt that died
+            uuid = self._attacher.attach(self._proxy, facts, mode, mark)
+        try:
+            device = DEVICES / f"wwn-0x{uuid.replace('-', '').lower()}"
+            self._wait_for(device, facts)
+            yield device
         except BaseException:
             self.release({facts.file})
             raise
@@ -78,12 +104,36 @@ class HotAdd:
     def release(self, files: Collection[str]) -> None:
         """Detach what is attached of these files."""
         with self._lock:
-            self._detach(files)
+            self._attacher.detach(self._proxy, files)
 
     def release_all(self, disks: Callable[[], Iterable[DiskFacts]]) -> None:
         """Detach what is attached of a snapshot's disks, which are asked for only when this host can attach any."""
         if TransportMode.HOT_ADD in self._settings.transports and self._me() is not None:
             self.release({disk.file for disk in disks()})
+
+    def attached_disks(self) -> list[AttachedDisk]:
+        """Return what is marked as attached at any machine; nothing where disks are never attached."""
+        if TransportMode.HOT_ADD not in self._settings.transports:
+            return []
+        vcenter = self._connection.instance_uuid
+        return [
+            AttachedDisk(
+                machine_id=MachineId(f"{vcenter}:{found.instance_uuid}"),
+                machine_name=found.machine_name,
+                file=found.mark.file,
+                since=found.mark.since,
+                tag=found.mark.tag,
+                target_id=found.mark.target_id,
+            )
+            for found in self._attacher.found()
+        ]
+
+    def detach_from(self, vm: Any, attached: AttachedDisk) -> None:
+        """Detach a disk from a machine, unless it was attached anew since it was listed."""
+        mark = Mark(file=attached.file, since=attached.since, tag=attached.tag, target_id=attached.target_id)
+        with self._lock:
+            if self._attacher.is_marked(vm, mark):
+                self._attacher.detach(vm, {attached.file})
 
     def _me(self) -> Any:
         """Return the machine that this host is, or None; looked for once."""
@@ -103,32 +153,6 @@ class HotAdd:
             if found is not None:
                 return found
         return None
-
-    def _attach(self, facts: DiskFacts) -> None:
-        devices = self._devices()
-        taken = {staging.Slot(controller=one.controller, unit=one.unit) for one in disks_of(devices)}
-        slot = next(staging.free_slots(devices, taken), None)
-        if slot is None:
-            raise DiskReadFailed("the proxy has no SCSI controller with a free place for another disk")
-        change = staging.attached_disk(slot, facts.size_bytes, facts.file, number=0)
-        change.device.backing.diskMode = _BORROWED
-        self._reconfigure([change], f"attaching {facts.file} to the proxy")
-
-    def _detach(self, files: Collection[str]) -> None:
-        devices = self._devices()
-        borrowed = {facts.key for facts in disks_of(devices) if facts.mode == _BORROWED and facts.file in files}
-        found = [device for device in devices if str(device.key) in borrowed]
-        if found:
-            changes = [staging.detached_disk(device) for device in found]
-            self._reconfigure(changes, f"detaching {', '.join(sorted(files))} from the proxy")
-
-    def _devices(self) -> Any:
-        return read(self._connection, self._proxy, "config.hardware.device").get("config.hardware.device") or ()
-
-    def _reconfigure(self, changes: list[Any], what: str) -> None:
-        spec = vim.vm.ConfigSpec(deviceChange=changes)
-        task = self._connection.call(what, lambda: self._proxy.ReconfigVM_Task(spec))
-        wait(self._connection, self._clock, task, what, _PATIENCE_S)
 
     def _wait_for(self, device: Path, facts: DiskFacts) -> None:
         """Return once the guest's kernel shows the disk."""
@@ -155,6 +179,28 @@ class _AttachedDisk(FrozenDisk):
             size_bytes = self.size_bytes
             super().close()
             raise DiskReadFailed(f"{device} has {size_bytes} bytes, the disk has {facts.size_bytes}")
+
+    @override
+    def close(self) -> None:
+        """Release the device and detach the disk. Idempotent."""
+        super().close()
+        if self._is_attached:
+            self._hot_add.release({self._file})
+            self._is_attached = False
+
+
+class _AttachedTarget(TargetDisk):
+    """The block device of an attached disk of a target. Nobody else on this host may use it meanwhile."""
+
+    def __init__(self, hot_add: HotAdd, facts: DiskFacts, device: Path) -> None:
+        super().__init__(device, os.O_EXCL)
+        self._hot_add = hot_add
+        self._file = facts.file
+        self._is_attached = True
+        if self.size_bytes != facts.size_bytes:
+            size_bytes = self.size_bytes
+            super().close()
+            raise DiskWriteFailed(f"{device} has {size_bytes} bytes, the disk has {facts.size_bytes}")
 
     @override
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """Disks served by nbdkit, whose plugin speaks to the hypervisor."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from typing_extensions import override
@@ -13,7 +13,6 @@ from holdfast.pipeline.disks import DiskWriter
 from holdfast.providers.nbd.served import ServedDisk
 from holdfast.providers.nbd.server import ServerPlan
 from holdfast.providers.nbd.vddk import VddkDisk, vddk_parameters
-from holdfast.providers.ports import SourceDisk
 from holdfast.providers.vsphere.changes import FrozenDiskInVSphere
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.disk_rules import DiskFacts
@@ -29,7 +28,7 @@ class NetworkDisks:
         self._settings = settings
         self._clock = clock
 
-    def open(self, disk: FrozenDiskInVSphere, transport: Transport, allocated: _Allocated) -> SourceDisk:
+    def open(self, disk: FrozenDiskInVSphere, transport: Transport, allocated: _Allocated) -> "NetworkDisk":
         """Open a frozen disk for reading."""
         plan = self._plan(disk.connection, disk.machine, disk.snapshot, disk.facts)
         return NetworkDisk(plan, self._clock, transport, allocated)
@@ -64,6 +63,8 @@ class NetworkDisk(ServedDisk):
     def __init__(self, plan: ServerPlan, clock: Clock, transport: Transport, allocated: _Allocated) -> None:
         super().__init__(plan, clock=clock)
         self.transport = transport
+        self.place = ""
+        self.remarks: Sequence[str] = ()
         self._allocated = allocated
 
     @override

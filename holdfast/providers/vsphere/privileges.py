@@ -19,6 +19,7 @@ class Feature(StrEnum):
     RESTORE_REPLACE = "restore over a machine"
     ROLLBACK = "quick rollback"
     HOT_ADD = "hot-add, on the machine that is the proxy"
+    LEASE = "leases"
 
 
 class Place(StrEnum):
@@ -77,7 +78,11 @@ _LINES: Final[tuple[tuple[Feature, Place, tuple[tuple[str, str], ...]], ...]] = 
             (f"{_WORDS}Provisioning.DiskRandomRead", "read disks, and ask what changed on them"),
         ),
     ),
-    (Feature.BACKUP, Place.DATASTORE, (("Datastore.Browse", "read disks from the file server of the vCenter"),)),
+    (
+        Feature.BACKUP,
+        Place.DATASTORE,
+        (("Datastore.Browse", "read disks and files of machines from the vCenter's file server"),),
+    ),
     (
         Feature.TRACKING,
         Place.MACHINE,
@@ -98,7 +103,14 @@ _LINES: Final[tuple[tuple[Feature, Place, tuple[tuple[str, str], ...]], ...]] = 
         ),
     ),
     (Feature.RESTORE_NEW, Place.POOL, (("Resource.AssignVMToPool", "put the machine into a pool"),)),
-    (Feature.RESTORE_NEW, Place.DATASTORE, (("Datastore.AllocateSpace", "make disks on the datastore"),)),
+    (
+        Feature.RESTORE_NEW,
+        Place.DATASTORE,
+        (
+            ("Datastore.AllocateSpace", "make disks on the datastore"),
+            ("Datastore.FileManagement", "give the machine the nvram it had"),
+        ),
+    ),
     (Feature.RESTORE_NEW, Place.NETWORK, (("Network.Assign", "connect the machine's network cards"),)),
     (
         Feature.RESTORE_REPLACE,
@@ -131,10 +143,12 @@ _LINES: Final[tuple[tuple[Feature, Place, tuple[tuple[str, str], ...]], ...]] = 
         Feature.HOT_ADD,
         Place.MACHINE,
         (
-            (f"{_WORDS}Config.AddExistingDisk", "attach frozen disks to the proxy"),
+            (f"{_WORDS}Config.AddExistingDisk", "attach disks to the proxy: frozen ones, and those of restores"),
             (f"{_WORDS}Config.RemoveDisk", "detach them"),
+            (f"{_WORDS}Config.AdvancedConfig", "note on the proxy whose disks are attached to it"),
         ),
     ),
+    (Feature.LEASE, Place.MACHINE, (("VApp.Export", "read disks as streams, where no better way works"),)),
 )
 
 LEAST_ROLE: Final[tuple[Privilege, ...]] = tuple(

@@ -8,11 +8,20 @@ from typing import Self
 from pyVmomi import vim
 
 from holdfast.clock import Clock
-from holdfast.errors import ChangeTrackingLost, DiskNotFound, MachineNotFound, RequestInvalid, SnapshotNotFound
+from holdfast.errors import (
+    ChangeTrackingLost,
+    DiskNotFound,
+    DiskReadFailed,
+    MachineNotFound,
+    RequestInvalid,
+    SnapshotNotFound,
+)
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
+from holdfast.model.latency import DatastoreLatency
 from holdfast.model.machine import (
     ANYWHERE,
     AS_IT_IS,
+    AttachedDisk,
     Disk,
     Machine,
     Placement,
@@ -21,6 +30,7 @@ from holdfast.model.machine import (
     Snapshot,
     SnapshotOptions,
 )
+from holdfast.model.machine_files import MachineFile, MachineFiles, PlacedFiles
 from holdfast.model.selection import Selector
 from holdfast.model.spans import Span
 from holdfast.pipeline.disks import DiskWriter
@@ -28,10 +38,15 @@ from holdfast.providers.ports import SourceDisk
 from holdfast.providers.vsphere.changes import FrozenDiskInVSphere, changed_areas
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.datacenters import Datacenters
+from holdfast.providers.vsphere.frozen import Frozen
 from holdfast.providers.vsphere.guards import GuardRules
 from holdfast.providers.vsphere.hot_add import HotAdd
 from holdfast.providers.vsphere.in_place import InPlaceTargets
 from holdfast.providers.vsphere.inventory import VSphereInventory
+from holdfast.providers.vsphere.latency import LatencyMeter
+from holdfast.providers.vsphere.lease import Leases
+from holdfast.providers.vsphere.lease_disk import LeaseDisks
+from holdfast.providers.vsphere.machine_files import NvramPlacer, captured_files
 from holdfast.providers.vsphere.names import plain_name
 from holdfast.providers.vsphere.network_disk import NetworkDisks
 from holdfast.providers.vsphere.open_snapshots import machines_with_ours
@@ -66,6 +81,7 @@ class VSphereProvider:
         with self._lock:
             parts, self._parts = self._parts, None
         if parts is not None:
+            parts.leases.close()
             parts.connection.close()
 
     def __enter__(self) -> Self:
@@ -144,7 +160,16 @@ class VSphereProvider:
     def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
         """Open a frozen disk over the best way that works."""
         parts = self._open
+        lately = parts.keeper.seen_lately(machine_id, snapshot_id)
+        if lately is not None:
+            # The disks of a machine are opened one behind the other. One that has moved meanwhile is looked up anew.
+            with suppress(DiskReadFailed):
+                return parts.opener.open(_disk_of(parts, lately, key))
         return parts.opener.open(self._frozen(parts, machine_id, snapshot_id, key, with_files=True))
+
+    def disk_place(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> str:
+        """Return the frozen file: another name or datastore after a move, or after a snapshot below was removed."""
+        return self._frozen(self._open, machine_id, snapshot_id, key, with_files=True).facts.file
 
     def changed_spans(
         self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, since: ChangeId
@@ -156,9 +181,23 @@ class VSphereProvider:
             raise ChangeTrackingLost(f"disk {key} of machine {machine_id}: {reason}")
         return changed_areas(disk, since)
 
+    def disk_latency(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> DatastoreLatency | None:
+        """Return how busy the datastore of a frozen disk is; None where latency is not controlled."""
+        if self._settings.latency.is_off:
+            return None
+        parts = self._open
+        disk = self._frozen(parts, machine_id, snapshot_id, key, with_files=False)
+        return next(iter(parts.meter.of([disk.facts.datastore])), None)
+
     def reset_tracking(self, machine_id: MachineId) -> None:
         """Switch change tracking off and on again."""
         self._open.keeper.reset_tracking(machine_id)
+
+    def machine_files(self, machine_id: MachineId, snapshot_id: SnapshotId) -> MachineFiles:
+        """Return vmx, vmxf and nvram of the machine, as far as the file server gives them."""
+        parts = self._open
+        state = parts.keeper.frozen(machine_id, snapshot_id, with_files=True)
+        return captured_files(parts.connection, parts.datacenters, state.machine)
 
     # Restore targets
 
@@ -190,8 +229,13 @@ class VSphereProvider:
         parts = self._open
         if in_place_machine(target_id) is not None:
             return parts.writers.open_in_place(*parts.in_place.opened(target_id, key))
-        vm, facts = parts.targets.opened(target_id, key)
-        return parts.writers.open(vm, facts)
+        return parts.writers.open(parts.targets.opened(target_id, key))
+
+    def place_machine_files(self, target_id: TargetId, files: Sequence[MachineFile]) -> PlacedFiles:
+        """Give the new machine the captured nvram."""
+        parts = self._open
+        vm = parts.targets.new_machine(target_id)
+        return PlacedFiles() if vm is None else parts.nvram.place(vm, files)
 
     def commit_target(self, target_id: TargetId) -> Machine:
         """Name the new machine, hand the disks over to the one they are for, or keep what was written into its own."""
@@ -206,17 +250,36 @@ class VSphereProvider:
         parts = self._open
         return [*parts.targets.pending(), *parts.in_place.pending()]
 
+    # Attached disks
+
+    def attached_disks(self) -> list[AttachedDisk]:
+        """Return every disk of ours that is attached to a proxy."""
+        return self._open.hot_add.attached_disks()
+
+    def detach_disk(self, attached: AttachedDisk) -> None:
+        """Detach a listed disk from its proxy; nothing happens when either is gone."""
+        parts = self._open
+        with suppress(MachineNotFound):
+            parts.hot_add.detach_from(parts.inventory.managed(attached.machine_id), attached)
+
     @staticmethod
     def _frozen(
         parts: "_Parts", machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, *, with_files: bool
     ) -> FrozenDiskInVSphere:
-        state = parts.keeper.frozen(machine_id, snapshot_id, with_files=with_files)
-        for facts in state.disks:
-            if facts.key == key:
-                return FrozenDiskInVSphere(
-                    connection=parts.connection, machine=state.machine, snapshot=state.snapshot, facts=facts
-                )
-        raise DiskNotFound(f"snapshot {snapshot_id} of machine {machine_id} has no disk {key!r}")
+        return _disk_of(parts, parts.keeper.frozen(machine_id, snapshot_id, with_files=with_files), key)
+
+
+def _disk_of(parts: "_Parts", state: Frozen, key: DiskKey) -> FrozenDiskInVSphere:
+    for facts in state.disks:
+        if facts.key == key:
+            return FrozenDiskInVSphere(
+                connection=parts.connection,
+                machine=state.machine,
+                snapshot=state.snapshot,
+                facts=facts,
+                tag=state.tag,
+            )
+    raise DiskNotFound(f"snapshot {state.snapshot._moId} of machine {state.name!r} has no disk {key!r}")
 
 
 class _Parts:
@@ -231,13 +294,18 @@ class _Parts:
             is_foreign_refused=settings.is_foreign_refused,
         )
         rules = SnapshotRules(guards=guards, change_tracking=settings.change_tracking)
-        self.keeper = SnapshotKeeper(self.connection, self.inventory, clock, rules)
+        self.meter = LatencyMeter(self.connection, clock, settings.latency)
+        self.keeper = SnapshotKeeper(self.connection, self.inventory, clock, rules, self.meter)
         self.targets = TargetStore(self.connection, self.inventory, clock)
         self.in_place = InPlaceTargets(self.connection, self.inventory, clock, self.keeper)
         network = NetworkDisks(settings, clock)
         self.hot_add = HotAdd(settings, self.connection, clock)
-        self.writers = DiskWriters(settings, self.connection, network)
-        self.opener = DiskOpener(settings, Datacenters(self.connection), network, self.hot_add)
+        self.writers = DiskWriters(settings, self.connection, network, self.hot_add)
+        self.leases = Leases(self.connection, clock)
+        leased = LeaseDisks(self.connection, self.leases)
+        self.datacenters = Datacenters(self.connection)
+        self.nvram = NvramPlacer(self.connection, self.datacenters, clock)
+        self.opener = DiskOpener(settings, self.datacenters, network, self.hot_add, leased)
 
     def store_of(self, target_id: TargetId) -> TargetStore | InPlaceTargets:
         """Return whose target it is."""

@@ -1,4 +1,4 @@
-"""The ways to read disks, tried without touching a machine: mounted datastores, nbdkit, the file server."""
+"""The ways to read disks, tried without touching a machine: mounted datastores, nbdkit, the file server, leases."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -52,6 +52,8 @@ def try_ways(
                 yield _try_network(settings)
             case TransportMode.HTTPS:
                 yield from _try_https(connection, settings, stores, samples)
+            case TransportMode.LEASE:
+                yield ok(check, "needs nothing here; a lease is of a snapshot, so `--machine` tries it")
 
 
 def _try_direct(settings: VSphereSettings, stores: Sequence[str], samples: Samples) -> Iterator[Finding]:
@@ -86,10 +88,15 @@ def _read_description(path: Any) -> None:
 
 def _try_hot_add(connection: Connection, settings: VSphereSettings) -> Finding:
     """Return whether this host is a machine of the vCenter; nothing is attached."""
-    reason = HotAdd(settings, connection, SystemClock()).why_not(None)
+    hot_add = HotAdd(settings, connection, SystemClock())
+    reason = hot_add.why_not(None)
     if reason:
         return ok("transport hot-add", f"not possible: {reason}")
-    return ok("transport hot-add", "this host is a machine of the vCenter")
+    places = hot_add.free_places()
+    if not places:
+        hint = "Add a SCSI controller to the proxy's machine."
+        return warning("transport hot-add", "this host is a machine of the vCenter without a free place", hint)
+    return ok("transport hot-add", f"this host is a machine of the vCenter with {places} free places for disks")
 
 
 def _try_network(settings: VSphereSettings) -> Finding:

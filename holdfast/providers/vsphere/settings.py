@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from holdfast.model.plan import TransportMode
+from holdfast.planning.latency import LatencyRules
 from holdfast.providers.vsphere.connection import Endpoint
 
 
@@ -31,3 +32,5 @@ class VSphereSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Our snapshots open at once on one datastore; 0: no limit."""
     is_foreign_refused: bool = False
     """Refuse machines that have snapshots of somebody else."""
+    latency: LatencyRules = LatencyRules()
+    """What is done about slow datastores; without limits nothing, and nobody is asked."""

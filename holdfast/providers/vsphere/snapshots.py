@@ -15,9 +15,10 @@ from holdfast.model.ids import MachineId, SnapshotId
 from holdfast.model.machine import PowerState, Quiesce, Snapshot, SnapshotOptions
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.frozen import RESTLESS, Frozen, FrozenStates, described, is_restless
-from holdfast.providers.vsphere.guards import GuardRules, check_snapshot
+from holdfast.providers.vsphere.guards import GuardRules, check_latency, check_snapshot, latency_notes
 from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.labels import SnapshotLabel, snapshot_description, snapshot_name
+from holdfast.providers.vsphere.latency import LatencyMeter
 from holdfast.providers.vsphere.machine_view import MachineView, MachineViewer, Patience
 from holdfast.providers.vsphere.snapshot_tree import foreign, ours, protective
 from holdfast.providers.vsphere.tasks import wait
@@ -42,12 +43,20 @@ class SnapshotRules(msgspec.Struct, frozen=True, kw_only=True):
 class SnapshotKeeper:
     """The snapshots of one vCenter that are ours."""
 
-    def __init__(self, connection: Connection, inventory: VSphereInventory, clock: Clock, rules: SnapshotRules) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        inventory: VSphereInventory,
+        clock: Clock,
+        rules: SnapshotRules,
+        meter: LatencyMeter,
+    ) -> None:
         self._connection = connection
+        self._meter = meter
         self._clock = clock
         self._rules = rules
         self._viewer = MachineViewer(connection, inventory, clock)
-        self._states = FrozenStates(connection, inventory)
+        self._states = FrozenStates(connection, inventory, clock)
 
     def create(self, machine_id: MachineId, tag: str, options: SnapshotOptions) -> Snapshot:
         """Freeze a machine, or return the snapshot that carries the tag already."""
@@ -62,8 +71,11 @@ class SnapshotKeeper:
                 f"machine {view.name!r} is being rolled back, so it is not frozen",
                 hint="Wait until the rollback has ended; if its session is over, run `holdfast provider sweep`.",
             )
-        check_snapshot(view.name, foreign(view.tree), list(view.datastores()), self._rules.guards)
-        label = SnapshotLabel(tag=tag, power=view.power, notes=self._track(view))
+        stores = list(view.datastores())
+        check_snapshot(view.name, foreign(view.tree), stores, self._rules.guards)
+        latencies = self._meter.of(store.name for store in stores)
+        check_latency(view.name, latencies)
+        label = SnapshotLabel(tag=tag, power=view.power, notes=(*self._track(view), *latency_notes(latencies)))
         label, taken = self._take(view, label, options.quiesce)
         try:
             entry, state = self._states.of_tree(machine_id, taken)
@@ -125,6 +137,10 @@ class SnapshotKeeper:
         if snapshot is not None:
             self._removed(snapshot, f"removing what machine {machine_id} held before")
         self._consolidate(machine_id)
+
+    def seen_lately(self, machine_id: MachineId, snapshot_id: SnapshotId) -> Frozen | None:
+        """Return what a snapshot of ours froze when that was seen a moment ago, its files included."""
+        return self._states.seen_lately(machine_id, snapshot_id)
 
     def frozen(self, machine_id: MachineId, snapshot_id: SnapshotId, *, with_files: bool) -> Frozen:
         """Return what a snapshot of ours froze; without the need for its files, as it was seen before.

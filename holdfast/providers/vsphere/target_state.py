@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -58,6 +58,17 @@ class TargetState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def disk(self, key: DiskKey) -> StagedDisk | None:
         """Return the disk with this key, or None."""
         return next((disk for disk in self.disks if disk.key == key), None)
+
+
+class OpenTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """A disk of a target that is about to be written."""
+
+    target_id: TargetId
+    vm: Any
+    """The machine that holds it."""
+    facts: DiskFacts
+    files: frozenset[str]
+    """Every file of the target."""
 
 
 class Swap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -17,6 +17,7 @@ from holdfast.model.ids import DiskKey, MachineId, TargetId, folder_name
 from holdfast.model.machine import Disk, Machine, Placement, RestoreTarget
 from holdfast.providers.checks import check_disks, target_id_of
 from holdfast.providers.vsphere import staging
+from holdfast.providers.vsphere.attachments import Attacher, proxies_in
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.devices import disks_of
 from holdfast.providers.vsphere.disk_rules import DiskFacts
@@ -30,6 +31,7 @@ from holdfast.providers.vsphere.properties import extra_of, read, walk
 from holdfast.providers.vsphere.swapping import Swapper
 from holdfast.providers.vsphere.target_state import (
     STATE_KEY,
+    OpenTarget,
     StagedDisk,
     TargetState,
     decode_state,
@@ -53,6 +55,7 @@ class TargetStore:
         self._connection = connection
         self._inventory = inventory
         self._clock = clock
+        self._attacher = Attacher(connection, clock)
         self._swapper = Swapper(connection, inventory, clock)
 
     def prepare(
@@ -71,22 +74,30 @@ class TargetStore:
             return target
         place = self._place(target, machine, placement)
         if found is not None:
+            self._take_back(found)
             self._destroy(found.vm, f"removing the unfinished target {target.target_id}")
         hardware = connected(hardware_in(machine.configuration), placement.networks)
         return self._build(target, hardware, place)
 
-    def opened(self, target_id: TargetId, key: DiskKey) -> tuple[Any, DiskFacts]:
-        """Return the machine that holds a disk of a target, and the disk."""
-        found = self._required(target_id)
-        if not is_staging(found.name):
-            raise RequestInvalid(f"target {target_id} is committed already")
+    def opened(self, target_id: TargetId, key: DiskKey) -> OpenTarget:
+        """Return a disk of a target, and the machine that holds it."""
+        found = self._uncommitted(target_id)
         disk = found.state.disk(key)
         if disk is None:
             raise DiskNotFound(f"target {target_id} has no disk {key!r}")
         for facts in disks_of(found.devices):
             if facts.key == disk.device:
-                return found.vm, facts
+                files = frozenset(one.file for one in found.state.disks)
+                return OpenTarget(target_id=target_id, vm=found.vm, facts=facts, files=files)
         raise RequestInvalid(f"target {target_id} is being committed")
+
+    def new_machine(self, target_id: TargetId) -> Any:
+        """Return the machine that a target will be; None when its disks are for another one.
+
+        Raises `RequestInvalid` when there is no such target or it was committed.
+        """
+        found = self._uncommitted(target_id)
+        return found.vm if found.state.replaces is None else None
 
     def commit(self, target_id: TargetId) -> Machine:
         """Give the machine its name, or hand its disks over. Idempotent."""
@@ -94,6 +105,8 @@ class TargetStore:
         if found is None:
             return self._swapper.committed(target_id, self._replaced(target_id))
         replaces = found.state.replaces
+        if replaces is not None or is_staging(found.name):
+            self._take_back(found)
         if replaces is not None:
             machine = self._swapper.swap(found.state, replaces, found.vm)
             self._destroy(found.vm, f"removing what is left of target {target_id}")
@@ -110,6 +123,7 @@ class TargetStore:
         if found.state.replaces is not None and self._swapper.is_swapped(found.state.replaces, target_id):
             self.commit(target_id)
             return
+        self._take_back(found)
         self._swapper.give_back(found.state, found.vm)
         self._destroy(found.vm, f"removing target {target_id}")
 
@@ -209,6 +223,12 @@ class TargetStore:
             raise RequestInvalid(f"there is no restore target {target_id!r}")
         return found
 
+    def _uncommitted(self, target_id: TargetId) -> "_Held":
+        found = self._required(target_id)
+        if not is_staging(found.name):
+            raise RequestInvalid(f"target {target_id} is committed already")
+        return found
+
     def _held(self, vm: Any) -> "_Held | None":
         try:
             values = read(self._connection, vm, *_FACTS)
@@ -219,9 +239,21 @@ class TargetStore:
             return None
         name = plain_name(values["name"])
         devices = tuple(values.get("config.hardware.device") or ())
-        return _Held(vm=vm, name=name, folder=values["parent"], devices=devices, state=decode_state(text, name))
+        return _Held(
+            vm=vm,
+            name=name,
+            folder=values["parent"],
+            devices=devices,
+            state=decode_state(text, name),
+            proxies=proxies_in(values),
+        )
 
     # Ending
+
+    def _take_back(self, found: "_Held") -> None:
+        """Detach from proxies what a process that died has left attached to them."""
+        files = {disk.file for disk in found.state.disks if disk.file}
+        self._attacher.release(found.proxies, files)
 
     def _publish(self, found: "_Held") -> None:
         name = found.state.machine_name
@@ -245,6 +277,8 @@ class _Held(msgspec.Struct, frozen=True, kw_only=True):
     folder: Any
     devices: tuple[Any, ...]
     state: TargetState
+    proxies: tuple[str, ...]
+    """Machines to which its disks were attached."""
 
 
 def _option(key: str, value: str) -> Any:

@@ -1,7 +1,7 @@
 """Over which way a frozen disk is read: facts in, an ordered list of candidates out.
 
-The order is that of the settings, by default direct, hot-add, network, https. What is known not to work is left out
-with its reason; what may work is tried in turn, and what failed is told.
+The order is that of the settings, by default direct, hot-add, network, https, lease. What is known not to work is left
+out with its reason; what may work is tried in turn, and what failed is told.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,8 @@ class DiskPlace(msgspec.Struct, frozen=True, kw_only=True):
     """Why the disk cannot be attached to the proxy; empty when it can."""
     is_child: bool
     """Whether the frozen file is a child of another one, so that older snapshots are below it."""
+    is_encrypted: bool = False
+    """Whether the hypervisor encrypts the file."""
 
 
 class Candidates(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +50,8 @@ def _why_not(mode: TransportMode, place: DiskPlace) -> str | None:
         return None
     if mode is TransportMode.HOT_ADD:
         return place.why_not_attached or None
+    if mode is TransportMode.LEASE:
+        return "encrypted machines are not exported" if place.is_encrypted else None
     if place.is_child:
         return "the machine had snapshots before ours"
     if mode is TransportMode.DIRECT and not place.is_mounted:

@@ -8,18 +8,23 @@ from holdfast.pipeline.disks import DiskWriter
 from holdfast.providers.raw_disks import TargetDisk
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.disk_rules import DiskFacts
+from holdfast.providers.vsphere.hot_add import HotAdd
 from holdfast.providers.vsphere.mounts import flat_path
 from holdfast.providers.vsphere.network_disk import NetworkDisks
 from holdfast.providers.vsphere.settings import VSphereSettings
+from holdfast.providers.vsphere.target_state import OpenTarget
 
 
 class DiskWriters:
     """Opens disks for writing. The file server cannot write at an offset, so https is no way here."""
 
-    def __init__(self, settings: VSphereSettings, connection: Connection, network: NetworkDisks) -> None:
+    def __init__(
+        self, settings: VSphereSettings, connection: Connection, network: NetworkDisks, hot_add: HotAdd
+    ) -> None:
         self._settings = settings
         self._connection = connection
         self._network = network
+        self._hot_add = hot_add
 
     def check_in_place(self) -> None:
         """Raise `RequestInvalid` unless disks can be written while a snapshot keeps what they held."""
@@ -34,18 +39,34 @@ class DiskWriters:
         self.check_in_place()
         return self._network.open_target(self._connection, vm, facts)
 
-    def open(self, vm: Any, facts: DiskFacts) -> DiskWriter:
+    def open(self, target: OpenTarget) -> DiskWriter:
         """Return a disk of a machine that is off. Raises `DiskWriteFailed` with every reason when no way works."""
+        facts = target.facts
         failed: list[str] = []
         for mode in self._settings.transports:
+            reason = self._why_not(mode, target)
+            if reason:
+                failed.append(f"not {mode}: {reason}")
+                continue
             try:
-                if mode is TransportMode.DIRECT:
-                    return TargetDisk(flat_path(self._settings.mounts, facts))
-                if mode is TransportMode.NETWORK:
-                    return self._network.open_target(self._connection, vm, facts)
+                return self._open(mode, target)
             except HoldfastError as error:
                 failed.append(f"{mode}: {error.message}")
         raise DiskWriteFailed(
             f"disk {facts.key} ({facts.file}) cannot be written: {'; '.join(failed) or 'no way is allowed'}",
-            hint="Restores need `direct` or `network` in `transports` of the provider.",
+            hint="Restores need `direct`, `hot-add` or `network` in `transports` of the provider.",
         )
+
+    def _why_not(self, mode: TransportMode, target: OpenTarget) -> str:
+        if mode is TransportMode.HTTPS:
+            return "the file server does not write at an offset"
+        if mode is TransportMode.LEASE:
+            return "leases of imports are not built"
+        return self._hot_add.why_not(target.vm) if mode is TransportMode.HOT_ADD else ""
+
+    def _open(self, mode: TransportMode, target: OpenTarget) -> DiskWriter:
+        if mode is TransportMode.DIRECT:
+            return TargetDisk(flat_path(self._settings.mounts, target.facts))
+        if mode is TransportMode.HOT_ADD:
+            return self._hot_add.open_target(target)
+        return self._network.open_target(self._connection, target.vm, target.facts)

@@ -9,6 +9,7 @@ import pytest
 from holdfast.errors import FileDamaged, FormatTooNew
 from holdfast.formats.contents import (
     Contents,
+    DiskSource,
     FileDisk,
     Notes,
     ParentPoint,
@@ -25,6 +26,7 @@ from holdfast.model.ids import DiskKey, MachineId
 from holdfast.model.machine import Disk, Machine, PowerState
 
 REF = Ref(offset=8192, length=300, digest=bytes(range(16)))
+MOVED = DiskSource(place="[b] web.vmdk", moves=2, after=17)
 CONTENTS = Contents(
     chain="0" * 31 + "a",
     file="1" * 31 + "b",
@@ -51,7 +53,7 @@ CONTENTS = Contents(
             snapshot="snap-1",
             disks=(
                 PointDisk(disk=0, key="d0", size=1 << 30, change_id="c", map=Table.of(0, REF), root="6" * 64, done=9),
-                PointDisk(disk=1, key="d1", size=512, detail="read whole"),
+                PointDisk(disk=1, key="d1", size=512, detail="read whole", source=MOVED),
             ),
         ),
         Point(
@@ -94,6 +96,16 @@ def test_points_and_disks_are_found() -> None:
     assert CONTENTS.disk_index("vm-1", "d1") == 1
     assert CONTENTS.disk_index("vm-2", "d1") is None
     assert CONTENTS.disk_index("vm-1", "d2") is None
+
+
+def test_a_disk_says_how_often_it_was_begun_again() -> None:
+    assert [disk.moves for disk in CONTENTS.points[0].disks] == [0, 2]
+
+
+def test_where_disks_never_move_nothing_is_said_of_it() -> None:
+    lines = msgspec.json.decode(encode_contents(CONTENTS))["points"][0]["disks"]
+    assert "source" not in lines[0]
+    assert lines[1]["source"] == {"place": "[b] web.vmdk", "moves": 2, "after": 17}
 
 
 def test_the_captured_machine_is_the_one_the_provider_reported() -> None:
@@ -225,3 +237,64 @@ def test_a_point_with_a_disk_that_the_file_does_not_list_is_damage() -> None:
     assert decode_contents(changed("points.0.disks.0.disk", 1)).points[0].disks[0].disk == 1
     with pytest.raises(FileDamaged, match=r"a disk that it does not list$"):
         decode_contents(changed("points.0.disks.0.disk", 2))
+
+
+# ---------------------------------------------------------------------------------------------------- machine files
+
+
+def with_files(*files: tuple[str, int]) -> bytes:
+    """Return the page of a point that says to have these files."""
+    page = msgspec.json.decode(encode_contents(CONTENTS))
+    ref = {"offset": 8192, "length": 300, "digest": "ab" * 16}
+    page["points"][0]["files"] = [{"name": name, "size": size, "ref": ref} for name, size in files]
+    return msgspec.json.encode(page)
+
+
+def test_a_point_without_machine_files_has_no_member_for_them() -> None:
+    """So its page is, byte for byte, what it was before there were any."""
+    assert b'"files"' not in encode_contents(CONTENTS)
+    point = CONTENTS.points[0]
+    assert point.machine_files == ()
+    assert point.with_files([]) == point
+
+
+def test_machine_files_are_read_as_they_were_written() -> None:
+    contents = decode_contents(with_files(("web.vmx", 300), ("gölden 2.nvram", 0)))
+    assert [(file.name, file.size) for file in contents.points[0].machine_files] == [
+        ("web.vmx", 300),
+        ("gölden 2.nvram", 0),
+    ]
+    assert decode_contents(encode_contents(contents)) == contents
+    assert contents.points[0].file_facts[0] == ("web.vmx", 300, b"\xab" * 16)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        [("", 1)],
+        [(".", 1)],
+        [("..", 1)],
+        [("a/b", 1)],
+        [("a\nb", 1)],
+        [("a\0", 1)],
+        [("a\x7f", 1)],
+        [("ü" * 128, 1)],
+        [("a", 1), ("a", 2)],
+        [("a", -1)],
+        [("a", (1 << 20) + 1)],
+        [(f"f{number}", 1) for number in range(17)],
+        [(f"f{number}", 1 << 20) for number in range(5)],
+    ],
+)
+def test_machine_files_that_cannot_be_are_refused(files: list[tuple[str, int]]) -> None:
+    with pytest.raises(FileDamaged):
+        decode_contents(with_files(*files))
+
+
+def test_machine_files_may_be_as_many_and_as_large_as_the_limits_say() -> None:
+    names = [
+        ("n" * 255, 1 << 20),
+        *((f"f{number}", 1 << 20) for number in range(3)),
+        *((f"e{n}", 0) for n in range(12)),
+    ]
+    assert len(decode_contents(with_files(*names)).points[0].machine_files) == 16

@@ -106,3 +106,19 @@ def test_a_key_cannot_run_into_the_next_disk() -> None:
     point, root = bytes(16), b"\1" * 32
     longer = [("ab", root)]
     assert point_root(point, None, longer, KEY) != point_root(point, None, [("a", b"b" + root[:-1])], KEY)
+
+
+def test_a_point_root_covers_the_files_of_the_machine() -> None:
+    point, parent, disks = bytes(range(16)), bytes(range(32)), [("a", b"\1" * 32)]
+    files = [("w.vmx", 300, b"\3" * 16), ("ü", 0, b"\4" * 16)]
+    joined = b"\2\0" + b"\5\0w.vmx" + b"\x2c\1" + bytes(6) + b"\3" * 16 + b"\2\0\xc3\xbc" + bytes(8) + b"\4" * 16
+    joined += b"\1\0a" + b"\1" * 32
+    assert point_root(point, parent, disks, KEY, files) == reader.blake3(KEY, b"HFPOINTF" + point + parent + joined)
+    others = [
+        point_root(point, parent, disks, KEY),
+        point_root(point, parent, disks, KEY, files[::-1]),
+        point_root(point, parent, disks, KEY, files[:1]),
+        point_root(point, parent, disks, KEY, [("w.vmx", 301, b"\3" * 16), files[1]]),
+        point_root(point, parent, disks, KEY, [("w.vmx", 300, b"\5" * 16), files[1]]),
+    ]
+    assert point_root(point, parent, disks, KEY, files) not in others

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future
 
 import msgspec
 import pytest
@@ -13,7 +14,7 @@ from holdfast.formats.digests import piece_digests
 from holdfast.formats.magic import DIGEST_SIZE, PIECE_SIZE
 from holdfast.formats.record import PieceEntry
 from holdfast.model.spans import Span
-from holdfast.pipeline.restore import DiskRestore, HeldRun, compare_target
+from holdfast.pipeline.restore import DiskRestore, HeldRun, checked_unit, compare_target
 from holdfast.pipeline.stages import PipeProgress
 from holdfast.testing.memory import MemoryDisk
 
@@ -36,6 +37,9 @@ class Unit:
         self.reads.append(number)
         digests = piece_digests(self.bodies[number], KEY)
         return [PieceEntry(bytes(8), 0, digest) for digest in digests], self.bodies[number]
+
+    def fetch(self, number: int, pool: Executor, key: bytes) -> "Future[bytes | memoryview]":
+        return pool.submit(checked_unit, self, number, key)
 
     def digests(self, place: int, count: int) -> bytes:
         joined = b"".join(digest for digests in self.tabled for digest in digests)
@@ -66,7 +70,9 @@ class Source:
     def piece_digests(self, start: int, end: int) -> bytearray:
         found = bytearray()
         for run in self.runs(start, end):
-            found += bytes(run.count * DIGEST_SIZE) if run.file is None else run.file.digests(run.place, run.count)
+            file = run.file
+            assert file is None or isinstance(file, Unit)
+            found += bytes(run.count * DIGEST_SIZE) if file is None else file.digests(run.place, run.count)
         return found
 
 

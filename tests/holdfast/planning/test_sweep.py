@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from holdfast.model.ids import MachineId, SessionId, TargetId
+from holdfast.model.machine import AttachedDisk
 from holdfast.model.tags import self_test_tag, session_tag
 from holdfast.planning.sweep import (
     Decision,
@@ -38,6 +39,52 @@ def snapshot_decision(tag: str, minutes: float, owners: dict[SessionId, Owner], 
     [decision] = plan_sweep(SweepFacts(snapshots=(left,), owners=owners), NOW, rules)
     assert (decision.kind, decision.machine_name, decision.tag) == (Kind.SNAPSHOT, "web", tag)
     return decision
+
+
+def attached_decision(
+    owners: dict[SessionId, Owner], rules: SweepRules, minutes: float = 300, *, tag: str = "", is_known: bool = True
+) -> Decision:
+    """Judge an attached disk, of a target unless there is a tag."""
+    left = AttachedDisk(
+        machine_id=MachineId("p1"),
+        machine_name="proxy",
+        file="[a] web.vmdk",
+        since=ago(minutes),
+        tag=tag,
+        target_id=TargetId("") if tag else TARGET,
+    )
+    of = {TARGET: S1} if is_known else {}
+    [decision] = plan_sweep(SweepFacts(attached=(left,), owners=owners, target_owners=of), NOW, rules)
+    assert (decision.kind, decision.machine_name, decision.attached) == (Kind.ATTACHED, "proxy", left)
+    return decision
+
+
+@pytest.mark.parametrize("tag", ["", session_tag(S1)], ids=["of-a-target", "of-a-snapshot"])
+def test_an_attached_disk_goes_when_its_session_is_over(tag: str) -> None:
+    gone = attached_decision(owner(), SweepRules(), tag=tag)
+    assert (gone.is_removed, gone.reason) == (True, "session s1 is over")
+    kept = attached_decision(owner(is_running=True), ALL, tag=tag)
+    assert (kept.is_removed, kept.reason) == (False, "session s1 still runs")
+    assert not attached_decision(owner(), SweepRules(), 5, tag=tag).is_removed
+
+
+def test_an_attached_disk_that_nobody_knows_stays_unless_told_otherwise() -> None:
+    assert not attached_decision({}, SweepRules(), is_known=False).is_removed
+    assert attached_decision({}, ALL, is_known=False).is_removed
+
+
+def test_what_a_self_test_attached_goes_when_it_is_old() -> None:
+    tag = self_test_tag("1234")
+    assert not attached_decision({}, ALL, 5, tag=tag).is_removed
+    assert attached_decision({}, SweepRules(), 90, tag=tag).is_removed
+
+
+def test_attached_disks_come_first() -> None:
+    attached = AttachedDisk(machine_id=MachineId("p1"), machine_name="p", file="f", since=ago(300), target_id=TARGET)
+    snapshot = LeftSnapshot(machine_id=MachineId("m1"), machine_name="web", tag="", created=ago(300))
+    target = LeftTarget(target_id=TARGET, machine_name="web-copy")
+    facts = SweepFacts(snapshots=(snapshot,), targets=(target,), attached=(attached,))
+    assert [one.kind for one in plan_sweep(facts, NOW, ALL)] == [Kind.ATTACHED, Kind.SNAPSHOT, Kind.TARGET]
 
 
 def target_decision(owners: dict[SessionId, Owner], rules: SweepRules, *, is_known: bool = True) -> Decision:

@@ -1,12 +1,14 @@
 """Drives chains through the product's own steps, for tests of whole chains."""
 
 import random
+from collections.abc import Sequence
 
 from holdfast.clock import SystemClock
 from holdfast.formats.keys import PassphraseCost
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.ids import DiskKey, MachineId, SessionId, SnapshotId
 from holdfast.model.machine import Disk, Machine, PowerState, Snapshot, SnapshotDisk
+from holdfast.model.machine_files import MachineFile
 from holdfast.model.points import PointSummary
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.restore import DiskRestore
@@ -14,6 +16,7 @@ from holdfast.planning.read_plan import whole_disk_steps
 from holdfast.storage.chain_writer import ChainWriter
 from holdfast.storage.intake import DiskIntake
 from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
+from holdfast.storage.point_files import put_files
 from holdfast.storage.point_writer import open_disk
 from holdfast.storage.repository import Repository
 from holdfast.testing.memory import MemoryDisk
@@ -45,7 +48,13 @@ def snapshot_of(content: bytes | bytearray, number: int) -> Snapshot:
     )
 
 
-def back_up(repository: Repository, content: bytes, number: int, passphrase: str | None) -> PointSummary:
+def back_up(
+    repository: Repository,
+    content: bytes,
+    number: int,
+    passphrase: str | None,
+    files: Sequence[MachineFile] = (),
+) -> PointSummary:
     snapshot = snapshot_of(content, number)
     options = StoreOptions(unit_size=256 << 10, passphrase=passphrase, passphrase_cost=CHEAP)
     opened = begin_point(repository, SessionId(f"session-{number}"), snapshot, options)
@@ -54,6 +63,7 @@ def back_up(repository: Repository, content: bytes, number: int, passphrase: str
         repository.open_chain(opened.chain, passphrase) as chain,
         ChainWriter.resume(repository.files, folder / opened.file, passphrase) as writer,
     ):
+        put_files(writer, opened.number, files)
         parent = None if opened.parent_number is None else chain.disk(opened.parent_number, KEY)
         reader = MemoryDisk(content)
         copy = DiskCopy(reader, DiskIntake(open_disk(writer, opened.number, KEY, parent), CLOCK), CLOCK)

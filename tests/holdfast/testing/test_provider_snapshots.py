@@ -87,6 +87,12 @@ class LosesSpans(LocalProvider):
         return self.disk(folder / "disk-0.raw")
 
 
+class Wanders(LocalProvider):
+    @override
+    def disk_place(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> str:
+        return f"{machine_id} {super().disk_place(machine_id, snapshot_id, key)}"
+
+
 class ReadsAlignedOnly(LosesSpans):
     disk = ReadsFromTheSectorStart
 
@@ -104,6 +110,7 @@ class ReadsBehindTheEnd(LosesSpans):
         (ListsNewestFirst, SUITE.test_snapshots_are_listed_oldest_first),
         (RemovesOnlyOnce, SUITE.test_removal_is_idempotent_and_leaves_the_others),
         (LosesSpans, SUITE.test_allocated_spans_leave_out_only_zeros),
+        (Wanders, SUITE.test_the_place_of_a_disk_stays_while_it_does),
         (ReadsAlignedOnly, SUITE.test_reads_at_any_offset_give_the_right_bytes),
         (ReadsBehindTheEnd, SUITE.test_reads_behind_the_end_fail),
     ],

@@ -134,6 +134,22 @@ def test_a_transfer_breaks_off_when_told(vc: Client) -> None:
     vc.remove(taken)
 
 
+def test_a_machine_is_exported_once_at_a_time_and_loses_no_snapshot_meanwhile(vc: Client) -> None:
+    vm = vc.machine("DC0_H0_VM0")
+    taken = vc.snapshot(vm)
+    lease = ready(taken.ExportSnapshot())
+    assert [one["lease"] for one in vc.control("GET", "/leases")] == [lease._moId]
+    with pytest.raises(vim.fault.TaskInProgress):
+        taken.ExportSnapshot()
+    with pytest.raises(vim.fault.TaskInProgress):
+        vc.remove(taken)
+    assert vc.control("DELETE", "/leases") == {"ended": 1}
+    assert lease.state == "error"
+    ready(taken.ExportSnapshot()).HttpNfcLeaseComplete()
+    assert vc.control("GET", "/leases") == []
+    vc.remove(taken)
+
+
 def importing(vc: Client, name: str) -> Any:
     """Begin the import of a machine with one disk of 64 MiB and return the lease."""
     disk = vim.vm.device.VirtualDisk(

@@ -17,38 +17,24 @@ from temporalio.service import RPCError
 from activities.boundary import error_from_failure
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
-from holdfast.model.ids import CredentialName, DiskKey, JobName, ProviderName, RepositoryName, SessionId
+from holdfast.model.ids import DiskKey, JobName, ProviderName, SessionId
 from holdfast.model.machine import Machine
-from holdfast.model.plan import TransportMode
 from holdfast.model.session import Outcome
 from holdfast.pipeline.restore import DiskRestore
 from holdfast.providers.raw_disks import TargetDisk
 from holdfast.storage.atomic import HostFiles
+from holdfast.storage.point_files import read_files
 from holdfast.storage.repository import Repository
-from tests.holdfast.providers.vsphere.bench import PLUGIN, VSphereBench, settings_of
+from tests.holdfast.providers.vsphere.bench import VSphereBench, settings_of
 from tests.lab.vcenter.client import MIB, Client, vim
 from tests.scenarios.gates import standing_at
+from tests.scenarios.vsphere.installation import ANY, PROXY, VAULT, settings_for
 from workers.cli.starts import Start, backup_start, restore_start, verify_start
-from workers.config import ProxySettings, RepositorySettings, Settings
 from workers.demo.disks import sha256_of
-from workers.provider_settings import VSphereProviderSettings
 from workers.vcenter_lab import VCenterAddress, VCenterLab, control
 from workflows.messages import BackupOptions, BackupRequest, RestoreRequest, SessionResult, VerifyRequest
 from workflows.queues import machine_backup_id
 
-VAULT, PROXY = RepositoryName("vault"), "proxy-a"
-ANY, DIRECT, NETWORK, HTTPS = (ProviderName(name) for name in ("any", "direct", "network", "https"))
-LIMITED, STRANGER = ProviderName("limited"), ProviderName("stranger")
-"""The same vCenter: every way to read is allowed, or one alone; as an account that may little, or that is refused."""
-LIMITED_USER, LIMITED_PASSWORD = "backup@vsphere.local", "little"
-_WAYS = {
-    ANY: tuple(TransportMode),
-    DIRECT: (TransportMode.DIRECT,),
-    NETWORK: (TransportMode.NETWORK,),
-    HTTPS: (TransportMode.HTTPS,),
-    LIMITED: tuple(TransportMode),
-    STRANGER: tuple(TransportMode),
-}
 _OURS = "Made by Holdfast"
 _STAGING = "holdfast-restore-"
 _CERTIFICATE = ("vcenter.crt", "vcenter.key")
@@ -103,6 +89,12 @@ class Stage:
     def vm(self, machine: Machine) -> Any:
         return self.bench.vm(machine.machine_id)
 
+    def nvram(self, machine: Machine) -> Path:
+        """Return the file with the nvram of a machine, as the lab vCenter keeps it."""
+        [listed] = [str(file.name) for file in self.vm(machine).layoutEx.file if file.type == "nvram"]
+        store, _, inside = listed[1:].partition("] ")
+        return self.lab.data / "datastores" / store / inside
+
     def switch_off(self, machine: Machine) -> None:
         self.vc.wait(self.vm(machine).PowerOffVM_Task())
 
@@ -132,9 +124,22 @@ class Stage:
     def control(self, method: str, path: str, body: object = None) -> Any:
         return control(self.address, method, path, body)
 
+    def leases(self) -> int:
+        """Return how many leases are open."""
+        return len(self.control("GET", "/leases"))
+
+    def time_leases_out(self) -> None:
+        self.control("DELETE", "/leases")
+
     def heal(self) -> None:
-        """Take back every fault."""
+        """Take back every fault, and make the datastores fast."""
         self.control("DELETE", "/faults")
+        self.control("DELETE", "/latency")
+
+    def answer_in(self, machine: Machine, latency_ms: int) -> None:
+        """Let hosts measure a latency of the datastore of a machine from now on."""
+        [store] = self.vm(machine).datastore
+        self.control("POST", "/latency", {"datastore": store.name, "read_ms": latency_ms, "write_ms": 1})
 
     def expire_sessions(self) -> None:
         self.control("POST", "/sessions/expire")
@@ -316,6 +321,13 @@ class Stage:
                     content[disk.key] = sha256_of(Path(file.name))
         return content
 
+    def kept_files(self, machine: Machine, point: str = "latest") -> dict[str, bytes]:
+        """Return the machine files that a point keeps."""
+        repository = Repository.open(self.root / "vault", HostFiles())
+        found = repository.find_point(point, machine=machine.machine_id)
+        with repository.open_chain(found.chain, None) as chain:
+            return {file.name: file.content for file in read_files(chain, found.point.number).files}
+
     def points(self, machine: Machine) -> int:
         """Return how many points of a machine there are, complete or not."""
         repository = Repository.open(self.root / "vault", HostFiles())
@@ -335,51 +347,6 @@ class Stage:
         assert report.is_good
         self.expect_nothing_left(self.files() if files is None else files)
         return result
-
-
-def mount_stores(lab: VCenterLab, root: Path) -> dict[str, Path]:
-    """Mount the datastores on the proxy, which shares this host with the lab; return where."""
-    mounts = {folder.name: root / "mounts" / folder.name for folder in sorted((lab.data / "datastores").iterdir())}
-    (root / "mounts").mkdir()
-    for name, mount in mounts.items():
-        mount.symlink_to(lab.data / "datastores" / name)
-    return mounts
-
-
-def settings_for(address: VCenterAddress, lab: VCenterLab, root: Path) -> Settings:
-    """Return the configuration of the installation, and write its passwords."""
-    mounts = mount_stores(lab, root)
-    settings = Settings(
-        home=root / "home",
-        providers=tuple(_provider(name, address, mounts) for name in _WAYS),
-        repositories=(RepositorySettings(name=VAULT, path=root / "vault"),),
-        proxies=(ProxySettings(name=PROXY),),
-    )
-    settings.credentials.folder.mkdir(parents=True)
-    passwords = {ANY: address.password, LIMITED: LIMITED_PASSWORD, STRANGER: "not the password"}
-    for name, password in passwords.items():
-        secret = settings.credentials.folder / name
-        secret.touch(mode=0o600)
-        secret.write_text(f"{password}\n")
-    Repository.create(root / "vault", HostFiles(), "ab" * 16, SystemClock().now())
-    return settings
-
-
-def _provider(name: ProviderName, address: VCenterAddress, mounts: dict[str, Path]) -> VSphereProviderSettings:
-    endpoint = settings_of(address).endpoint
-    return VSphereProviderSettings(
-        name=name,
-        host=endpoint.host,
-        port=endpoint.port,
-        user=LIMITED_USER if name == LIMITED else endpoint.user,
-        credential=CredentialName(name if name in {LIMITED, STRANGER} else ANY),
-        thumbprint=endpoint.thumbprint,
-        transports=_WAYS[name],
-        mounts=mounts,
-        nbdkit_plugin=PLUGIN,
-        # The lab's datastores are on the disk of this host, however full that is.
-        free_space_min_percent=0,
-    )
 
 
 def _ignored(_: object) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from holdfast.errors import AccessDenied
 from tests.lab.vcenter.client import vim
-from tests.scenarios.vsphere.stage import LIMITED, LIMITED_PASSWORD, LIMITED_USER, STRANGER, Stage
+from tests.scenarios.vsphere.installation import LIMITED, LIMITED_PASSWORD, LIMITED_USER, STRANGER
+from tests.scenarios.vsphere.stage import Stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.vsphere]
 

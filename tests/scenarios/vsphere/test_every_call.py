@@ -3,7 +3,8 @@
 import pytest
 
 from holdfast.model.session import Outcome
-from tests.scenarios.vsphere.stage import HTTPS, Stage
+from tests.scenarios.vsphere.installation import HTTPS
+from tests.scenarios.vsphere.stage import Stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.vsphere]
 

@@ -8,7 +8,8 @@ from holdfast.model.ids import ProviderName
 from holdfast.model.session import Outcome
 from holdfast.providers.vsphere import snapshots
 from tests.lab.vcenter.client import MIB
-from tests.scenarios.vsphere.stage import ANY, DIRECT, HTTPS, Stage
+from tests.scenarios.vsphere.installation import ANY, DIRECT, HTTPS
+from tests.scenarios.vsphere.stage import Stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.vsphere]
 

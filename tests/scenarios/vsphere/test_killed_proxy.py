@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.model.ids import ProviderName
 from holdfast.model.session import Outcome
 from tests.lab.vcenter.client import MIB
-from tests.scenarios.vsphere.stage import ANY, VAULT, Stage
+from tests.scenarios.vsphere.installation import ANY, VAULT
+from tests.scenarios.vsphere.stage import Stage
 from tests.scenarios.vsphere.test_replacing import CALLS, changed_machine, expect_sound
 from workers.provider_settings import VSphereProviderSettings
 
@@ -55,19 +57,19 @@ def proxy(installation: Stage, tmp_path: Path) -> Iterator[Proxy]:
     proxy.kill()
 
 
-def configuration(stage: Stage) -> str:
+def configuration(stage: Stage, name: ProviderName = ANY) -> str:
     settings = stage.settings
-    provider = settings.provider(ANY)
+    provider = settings.provider(name)
     assert isinstance(provider, VSphereProviderSettings)
     config = stage.temporal.service_client.config
-    mounts = ", ".join(f"{json.dumps(name)} = {json.dumps(str(path))}" for name, path in provider.mounts.items())
+    mounts = ", ".join(f"{json.dumps(store)} = {json.dumps(str(path))}" for store, path in provider.mounts.items())
     return f"""
 home = {json.dumps(str(settings.home))}
 [temporal]
 address = "{config.target_host}"
 namespace = "{stage.temporal.namespace}"
 [[providers]]
-name = "{ANY}"
+name = "{name}"
 kind = "vsphere"
 host = "{provider.host}"
 port = {provider.port}
@@ -75,6 +77,7 @@ user = "{provider.user}"
 credential = "{provider.credential}"
 thumbprint = "{provider.thumbprint}"
 free_space_min_percent = 0
+transports = {json.dumps(provider.transports)}
 mounts = {{ {mounts} }}
 nbdkit_plugin = {json.dumps(list(provider.nbdkit_plugin))}
 [[repositories]]

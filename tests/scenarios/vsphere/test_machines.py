@@ -1,5 +1,7 @@
 """Sessions of machines that change between runs: every point holds what the machine held, whatever was done to it."""
 
+import random
+
 import pytest
 
 from holdfast.errors import QuiesceFailed
@@ -7,7 +9,8 @@ from holdfast.model.ids import ProviderName
 from holdfast.model.machine import Quiesce
 from holdfast.model.session import Outcome
 from tests.lab.vcenter.client import MIB
-from tests.scenarios.vsphere.stage import DIRECT, HTTPS, NETWORK, Stage
+from tests.scenarios.vsphere.installation import DIRECT, HTTPS, NETWORK
+from tests.scenarios.vsphere.stage import Stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.vsphere]
 
@@ -28,6 +31,47 @@ async def test_a_machine_comes_back_as_it_was_at_each_point(stage: Stage) -> Non
     await stage.run(stage.restore(machine, new_name="web-now"))
     assert list(stage.content(stage.named("web-before")).values()) == list(before.values())
     assert list(stage.content(stage.named("web-now")).values()) == list(stage.content(machine).values())
+    await stage.expect_sound(machine)
+
+
+async def test_a_new_machine_has_the_nvram_that_the_machine_had_at_the_point(stage: Stage) -> None:
+    """Byte by byte, of the point that is restored and not of the machine now; the vmx is the new machine's own."""
+    machine = stage.machine("firmware")
+    nvram, newer = random.Random(11).randbytes(8684), random.Random(12).randbytes(8684)
+    stage.nvram(machine).write_bytes(nvram)
+    first = await stage.run(stage.backup(machine, verify=True))
+    assert first.session.outcome is Outcome.SUCCESS
+    stage.nvram(machine).write_bytes(newer)
+    await stage.run(stage.backup(machine, verify=True))
+    result = await stage.run(stage.restore(machine, point=first.points[0].point_id, new_name="firmware-before"))
+    assert result.session.outcome is Outcome.SUCCESS
+    restored = stage.named("firmware-before")
+    assert stage.nvram(restored).read_bytes() == nvram
+    assert stage.nvram(machine).read_bytes() == newer
+    found = stage.kept_files(machine, first.points[0].point_id)
+    assert {name.rpartition(".")[2]: content for name, content in found.items()}["nvram"] == nvram
+    assert {stage.vm(one).config.uuid for one in (machine, restored)} > {stage.vm(machine).config.uuid}
+    await stage.expect_sound(machine)
+
+
+async def test_files_that_cannot_be_read_or_written_cost_no_disk(stage: Stage) -> None:
+    machine = stage.machine("refused")
+    rule = stage.fault("folder:GET", "drop", times=100)
+    result = await stage.run(stage.backup(machine, DIRECT))
+    assert stage.hits(rule) > 0
+    assert result.session.outcome is Outcome.SUCCESS
+    assert stage.kept_files(machine) == {}
+    stage.heal()
+    await stage.run(stage.backup(machine, DIRECT))
+    rule = stage.fault("folder:PUT", "drop", times=100)
+    stage.nvram(machine).write_bytes(b"variables")
+    await stage.run(stage.backup(machine, DIRECT))
+    result = await stage.run(stage.restore(machine, new_name="refused-copy"))
+    assert stage.hits(rule) > 0
+    assert result.session.outcome is Outcome.WARNING
+    assert any("was not restored" in note for note in result.session.notes)
+    assert list(stage.content(stage.named("refused-copy")).values()) == list(stage.content(machine).values())
+    stage.heal()
     await stage.expect_sound(machine)
 
 

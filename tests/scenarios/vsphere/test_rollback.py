@@ -6,7 +6,8 @@ from holdfast.errors import RequestInvalid, SnapshotRefused
 from holdfast.model.ids import ProviderName
 from holdfast.model.session import Outcome
 from tests.lab.vcenter.client import MIB
-from tests.scenarios.vsphere.stage import ANY, DIRECT, HTTPS, NETWORK, PROXY, Stage
+from tests.scenarios.vsphere.installation import ANY, DIRECT, HTTPS, NETWORK, PROXY
+from tests.scenarios.vsphere.stage import Stage
 from tests.scenarios.vsphere.test_replacing import changed_machine, expect_sound
 from workers.cli.starts import sweep_start
 from workflows.messages import SweepRequest

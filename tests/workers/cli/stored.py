@@ -1,13 +1,18 @@
 """Points in the repository of a place, made by the engine alone."""
 
+from collections.abc import Sequence
+
+from holdfast.model.machine_files import MachineFile
 from holdfast.model.points import PointSummary
 from tests.holdfast.storage import driving
 from tests.workers.cli.place import PASSPHRASE, Place
 
 
-def back_up(place: Place, number: int, content: bytes, *, encrypted: bool = False) -> PointSummary:
+def back_up(
+    place: Place, number: int, content: bytes, *, encrypted: bool = False, files: Sequence[MachineFile] = ()
+) -> PointSummary:
     """Make a point of the machine ``web 01``."""
-    return driving.back_up(place.repository, content, number, PASSPHRASE if encrypted else None)
+    return driving.back_up(place.repository, content, number, PASSPHRASE if encrypted else None, files)
 
 
 def damage(place: Place, point: PointSummary, offset: int) -> None:

@@ -24,7 +24,7 @@ PIECES = st.lists(st.integers(0, PIECES_MAX - 1), min_size=1, max_size=64)
 def test_a_unit_comes_back(pieces: list[int]) -> None:
     digests = [piece.to_bytes(16, "big") for piece in pieces]
     body = memoryview(pack_pieces(pieces, digests) + b"packed")
-    found, named, packed = unpack_unit(Unit(number=1, count=len(pieces), codec=Codec.NONE), body)
+    found, named, packed = unpack_unit(Unit(number=1, count=len(pieces), body_crc=7, codec=Codec.NONE), body)
     assert (found, named, bytes(packed)) == (pieces, digests, b"packed")
     assert packed.obj is body.obj
 
@@ -32,7 +32,7 @@ def test_a_unit_comes_back(pieces: list[int]) -> None:
 def test_a_piece_behind_every_disk_is_refused() -> None:
     body = memoryview(pack_pieces([PIECES_MAX], [bytes(16)]) + b"packed")
     with pytest.raises(ProtocolError, match=f"names piece {PIECES_MAX}"):
-        unpack_unit(Unit(number=1, count=1, codec=Codec.NONE), body)
+        unpack_unit(Unit(number=1, count=1, body_crc=7, codec=Codec.NONE), body)
 
 
 def test_a_stored_unit_comes_back() -> None:

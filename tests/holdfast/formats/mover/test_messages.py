@@ -17,10 +17,10 @@ from holdfast.formats.mover.messages import (
     AnyHead,
     Cancel,
     Digests,
+    DiskOpened,
     Failure,
     Keep,
     Offer,
-    StoredOpened,
     StoredUnit,
     Unit,
     decode_message,
@@ -61,7 +61,7 @@ def test_the_body_is_part_of_the_payload() -> None:
     _, body = decode_message(payload)
     assert body.obj is payload
     packed = b"x" * 100
-    assert encode_message(Unit(number=0, count=1, codec=Codec.NONE), bytes(20), packed)[-1] is packed
+    assert encode_message(Unit(number=0, count=1, body_crc=7, codec=Codec.NONE), bytes(20), packed)[-1] is packed
 
 
 @every_sample
@@ -83,7 +83,8 @@ def test_a_message_with_too_many_bytes_is_refused(head: AnyHead, body: bytes) ->
 
 
 def test_the_largest_messages_fit_into_a_frame() -> None:
-    for head in (Unit(number=0, count=64, codec=Codec.NONE), StoredUnit(file=0, number=0, count=64, codec=Codec.NONE)):
+    unit = Unit(number=0, count=64, body_crc=7, codec=Codec.NONE)
+    for head in (unit, StoredUnit(file=0, number=0, count=64, codec=Codec.NONE)):
         _, most = BODY_SIZE[type(head)](head)
         assert 4 + HEAD_SIZE_MAX + most <= PAYLOAD_MAX
     digests = Digests(first=0, count=64 << 10)
@@ -105,15 +106,18 @@ def test_the_largest_messages_fit_into_a_frame() -> None:
         [3, 0, 0],
         [3, 0, 1025],
         [2, 0, (64 << 10) + 1],
-        [1, "", "f", 1, "d", 1],
-        [1, "c" * 1025, "f", 1, "d", 1],
-        [1, "c", "f", 0, "d", 1],
-        [6, 1, 1, 3],
-        [6, 1, 65, 1],
+        [1, ""],
+        [1, "g" * 8193],
+        [1, "{}", 5],
+        [5, 7],
+        [6, 1, 1, 3, 0],
+        [6, 1, 65, 1, 0],
+        [6, 1, 1, 1, 1 << 32],
         [38, "Not A Code", "m", "h"],
-        [97, 513, 1 << 20, bytes(32)],
-        [97, 512, 1 << 20, bytes(31)],
-        [97, 512, 1000, bytes(32)],
+        [97, "web", 513, None, [], [16], bytes(32)],
+        [97, "web", 512, None, [], [16], bytes(31)],
+        [97, "web", 512, None, [], [65], bytes(32)],
+        [36, 0, 0, 0, 0, 0, 0, -1.0, 0.0, 0.0],
         {"until": 3},
         7,
     ],
@@ -132,8 +136,17 @@ def test_members_with_a_default_may_be_absent() -> None:
 
 
 def test_a_unit_size_that_no_file_has_is_not_sent() -> None:
+    opened = DiskOpened(
+        machine="web",
+        size_bytes=512,
+        change_id=None,
+        unit_size=5,
+        digest_key=bytes(32),
+        parent_size_bytes=None,
+        parent_change_id=None,
+    )
     with pytest.raises(ProtocolError, match="unit size 5"):
-        encode_message(StoredOpened(size_bytes=512, unit_size=5, digest_key=bytes(32)))
+        encode_message(opened)
 
 
 def test_a_head_that_is_too_long_is_refused_before_it_is_decoded() -> None:

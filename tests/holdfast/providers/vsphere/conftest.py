@@ -1,12 +1,16 @@
 """A lab vCenter for the tests of a module, and the bench on it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from typing_extensions import override
 
 from holdfast.clock import SystemClock
+from holdfast.providers.vsphere import hot_add
+from holdfast.providers.vsphere.provider import VSphereProvider
 from tests.holdfast.providers.vsphere.bench import VSphereBench, settings_of
+from tests.holdfast.providers.vsphere.proxy import Proxy, Restore
 from tests.lab.vcenter.client import Client
 from tests.lab.vcenter.running import lab_in, session_of
 from workers.vcenter_lab import VCenterAddress, VCenterLab, VCenterSettings
@@ -54,3 +58,22 @@ def bench(lab: VCenterLab, address: VCenterAddress, vc: Client, seed: int) -> It
         yield bench
     finally:
         bench.close()
+
+
+@pytest.fixture
+def proxy(bench: VSphereBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Proxy:
+    devices = tmp_path / "by-id"
+    devices.mkdir()
+    monkeypatch.setattr(hot_add, "DEVICES", devices)
+    return Proxy(bench, devices)
+
+
+@pytest.fixture
+def provider(proxy: Proxy) -> Iterator[VSphereProvider]:
+    with VSphereProvider(proxy.settings, SystemClock()) as provider:
+        yield provider
+
+
+@pytest.fixture
+def restore(bench: VSphereBench, provider: VSphereProvider) -> Restore:
+    return Restore(bench, provider)

@@ -10,11 +10,12 @@ from pyVmomi import vim
 from holdfast.errors import AccessDenied, ChangeTrackingLost, HoldfastError, ProviderUnavailable, SnapshotNotFound
 from holdfast.model.ids import ChangeId, DiskKey
 from holdfast.model.machine import PowerState, Snapshot
-from holdfast.model.spans import Span
+from holdfast.model.spans import Span, coalesce, subtract
 from holdfast.providers.vsphere.changes import ALLOCATED, FrozenDiskInVSphere, changed_areas
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.devices import disks_of
 from holdfast.providers.vsphere.disk_rules import DiskFacts
+from holdfast.providers.vsphere.reading import allocated_areas
 from holdfast.testing.provider_bench import MIB, Subject
 from tests.holdfast.providers.vsphere.bench import GRAIN, VSphereBench
 
@@ -143,14 +144,18 @@ class Talker:
         return SimpleNamespace(startOffset=start, length=length, changedArea=told)
 
 
-def told(connection: Connection, *windows: tuple[int, int, list[tuple[int, int]] | None]) -> list[Span]:
-    disk = FrozenDiskInVSphere(
+def talked(connection: Connection, *windows: tuple[int, int, list[tuple[int, int]] | None]) -> FrozenDiskInVSphere:
+    facts = DiskFacts(key=DiskKey("2000"), label="Hard disk 1", size_bytes=1000, file="[ds] a/a.vmdk", change_id="id/2")
+    return FrozenDiskInVSphere(
         connection=connection,
         machine=Talker(*windows),
         snapshot=SimpleNamespace(_moId="snapshot-1"),
-        facts=DiskFacts(key=DiskKey("2000"), label="Hard disk 1", size_bytes=1000, file="[ds] a/a.vmdk"),
+        facts=facts,
     )
-    return list(changed_areas(disk, "id/1"))
+
+
+def told(connection: Connection, *windows: tuple[int, int, list[tuple[int, int]] | None]) -> list[Span]:
+    return list(changed_areas(talked(connection, *windows), "id/1"))
 
 
 def test_areas_are_sorted_and_windows_follow_each_other(connection: Connection) -> None:
@@ -209,3 +214,40 @@ def test_trouble_with_the_vcenter_says_nothing_about_tracking(
     with pytest.raises(HoldfastError) as caught:
         list(changed_areas(disk, ALLOCATED))
     assert type(caught.value) is kind
+
+
+WINDOWS = [(0, 300, [(20, 10), (100, 50)]), (300, 200, [(310, 10)]), (500, 100, None), (600, 400, [(900, 100)])]
+
+
+@pytest.mark.parametrize("good", range(len(WINDOWS) + 1))
+def test_behind_a_window_that_fails_everything_counts_as_written(connection: Connection, good: int) -> None:
+    nonsense = (0, 0, None)
+    remarks: list[str] = []
+    disk = talked(connection, *WINDOWS[:good], nonsense)
+    spans = list(coalesce(allocated_areas(disk, remarks.append)))
+    wanted: dict[int, list[Span]] = {
+        0: [Span(0, 1000)],
+        1: [Span(20, 10), Span(30, 970)],
+        2: [Span(20, 10), Span(100, 50), Span(150, 850)],
+        3: [Span(20, 10), Span(100, 50), Span(150, 850)],
+        4: [Span(20, 10), Span(100, 50), Span(310, 10), Span(900, 100)],
+    }
+    assert spans == list(coalesce(wanted[good]))
+    if good in {0, len(WINDOWS)}:
+        assert remarks == []
+    else:
+        [remark] = remarks
+        assert remark.startswith(f"everything from offset {wanted[good][-1].start} on counts as written: asking for")
+
+
+@pytest.mark.parametrize("at", [2, 3])
+def test_a_later_question_that_fails_leaves_nothing_out(bench: VSphereBench, connection: Connection, at: int) -> None:
+    subject = Subject(bench, "scattered", 2 * AREAS * GRAIN)
+    written = scatter(bench, subject, 0, AREAS)
+    disk = frozen(bench, connection, subject.snapshot("1"))
+    rule = {"method": "QueryChangedDiskAreas", "action": "fail", "fault": "FileFault", "at": at}
+    bench.client.control("POST", "/faults", rule)
+    spans = list(allocated_areas(disk))
+    assert not list(subtract(written, coalesce(spans)))
+    assert spans[: (at - 1) * WINDOW - 1] == written[: (at - 1) * WINDOW - 1]
+    assert spans[-1].end == subject.content.size_bytes

@@ -1,11 +1,27 @@
-"""The vSphere provider keeps the contract of all providers."""
+"""The vSphere provider keeps the contract of all providers, over the best way and over the last."""
 
+from collections.abc import Iterator
+
+import msgspec
 import pytest
 
+from holdfast.model.plan import TransportMode
 from holdfast.testing.providers import ProviderConformance
+from tests.holdfast.providers.vsphere.bench import VSphereBench
 
 pytestmark = [pytest.mark.vsphere, pytest.mark.tools("nbdkit")]
 
 
 class TestVSphereProvider(ProviderConformance):
     pass
+
+
+class TestVSphereProviderOverLeases(ProviderConformance):
+    @pytest.fixture
+    def bench(self, bench: VSphereBench) -> Iterator[VSphereBench]:
+        """Read over leases; what is restored goes to mounted datastores."""
+        ways = (TransportMode.LEASE, TransportMode.DIRECT)
+        leased = VSphereBench(bench.client, msgspec.structs.replace(bench.settings, transports=ways), bench.seed)
+        yield leased
+        leased.close()
+        assert leased.client.control("GET", "/leases") == []

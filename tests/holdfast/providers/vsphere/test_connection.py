@@ -1,5 +1,6 @@
 """A session outlives its expiry, and is opened only to the right server with the right password."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,27 @@ def test_messages_name_the_port_only_where_it_is_unusual(address: VCenterAddress
 def test_the_certificate_is_known_as_the_disk_library_wants_it(address: VCenterAddress) -> None:
     with Connection(endpoint_of(address)) as connection:
         assert connection.thumbprint_sha1 == address.thumbprint.replace(":", "").lower()
+
+
+def test_another_host_is_trusted_by_the_word_of_the_server(address: VCenterAddress) -> None:
+    port = endpoint_of(address).port
+    with Connection(endpoint_of(address)) as connection:
+        assert connection.tls_to("127.0.0.1", port, "") is connection.tls
+        # The lab under another name stands for a host; both kinds of thumbprints are told by vCenters.
+        for thumbprint in (address.thumbprint, address.thumbprint_sha256.upper()):
+            told = connection.tls_to("localhost", port, thumbprint)
+            with (
+                socket.create_connection(("localhost", port), timeout=10) as plain,
+                told.wrap_socket(plain, server_hostname="localhost") as encrypted,
+            ):
+                assert encrypted.getpeercert(binary_form=True)
+        with pytest.raises(AccessDenied, match="pinned is"):
+            connection.tls_to("localhost", port, "00" * 20)
+        with pytest.raises(AccessDenied, match="sends to localhost and does not tell its certificate") as caught:
+            connection.tls_to("localhost", port, "")
+        assert "ca_file" in caught.value.hint
+
+
+def test_another_host_is_checked_by_the_chain_where_the_server_is(address: VCenterAddress) -> None:
+    with Connection(endpoint(address, thumbprint=None, ca_file=Path(address.certificate))) as connection:
+        assert connection.tls_to("esx1.example.org", 443, "") is connection.tls

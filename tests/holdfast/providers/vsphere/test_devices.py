@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pyVmomi import vim
 
-from holdfast.providers.vsphere.devices import disk_key, disks_of
+from holdfast.providers.vsphere.devices import disk_key, disks_of, places_of
 from holdfast.providers.vsphere.disk_rules import Mapping, reason_to_skip
 
 DEVICE = vim.vm.device
@@ -80,3 +80,10 @@ def test_a_child_and_its_change_id_are_seen() -> None:
 def test_sizes_are_plain_numbers_that_can_be_written_down() -> None:
     [facts] = disks_of([disk(FLAT(**PLAIN))])
     assert type(facts.size_bytes) is int
+
+
+def test_the_place_of_a_disk_is_its_controller_and_its_number_there() -> None:
+    second = DEVICE.VirtualLsiLogicController(key=1001, busNumber=1, sharedBus="noSharing")
+    lost = disk(FLAT(**PLAIN), 2100, 1002)
+    devices = [controller("noSharing"), second, disk(FLAT(**PLAIN)), disk(FLAT(**PLAIN), 2019, 1001, 3), lost]
+    assert places_of(devices) == {"2000": "ParaVirtualSCSIController0:0", "2019": "VirtualLsiLogicController1:3"}

@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import HoldfastError, SnapshotFailed, SnapshotRefused
-from holdfast.providers.vsphere.guards import DatastoreFacts, GuardRules, check_snapshot
+from holdfast.model.latency import DatastoreLatency, LatencyLimits
+from holdfast.providers.vsphere.guards import (
+    DatastoreFacts,
+    GuardRules,
+    check_latency,
+    check_snapshot,
+    latency_notes,
+)
 
 RULES = GuardRules(free_space_min_percent=10, snapshots_per_datastore_max=4)
 
@@ -54,3 +61,22 @@ def passes(foreign: list[str], stores: list[DatastoreFacts], rules: GuardRules) 
     except HoldfastError:
         return False
     return True
+
+
+def latency(latency_ms: float | None, name: str = "ds1") -> DatastoreLatency:
+    limits = LatencyLimits(start_max_ms=20, slow_from_ms=30)
+    return DatastoreLatency(datastore=name, limits=limits, sample=1, latency_ms=latency_ms, why_unknown="no host")
+
+
+def test_a_slow_datastore_holds_a_machine_back_until_it_is_tried_again() -> None:
+    check_latency("web", [latency(19), latency(None)])
+    with pytest.raises(SnapshotFailed, match=r"'web' is not frozen: .* ds2 is 20 ms, .* from 20 ms on") as caught:
+        check_latency("web", [latency(5), latency(20, "ds2")])
+    assert caught.value.retryable
+    assert "latency_start_max_ms" in caught.value.hint
+
+
+def test_what_could_not_be_judged_is_said() -> None:
+    assert latency_notes([latency(5), latency(None, "ds2")]) == (
+        "the latency of datastore ds2 is not watched: no host",
+    )

@@ -1,101 +1,23 @@
 """Disks are attached to the proxy, read there, and detached whatever happens."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
-from urllib.parse import quote
-
 import msgspec
 import pytest
 
 from holdfast.clock import SystemClock
 from holdfast.errors import DiskReadFailed
-from holdfast.model.machine import Machine, PowerState
 from holdfast.model.plan import TransportMode
 from holdfast.model.spans import Span
 from holdfast.providers.vsphere import hot_add
+from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.hot_add import readings
 from holdfast.providers.vsphere.provider import VSphereProvider
-from holdfast.providers.vsphere.settings import VSphereSettings
-from holdfast.testing.provider_bench import MIB, Subject, assert_same, read_all
+from holdfast.providers.vsphere.self_test_ways import try_ways
+from holdfast.testing.provider_bench import MIB, assert_same, read_all
 from tests.holdfast.providers.vsphere.bench import VSphereBench
-from tests.lab.vcenter.client import Client, disks
+from tests.holdfast.providers.vsphere.proxy import Proxy, frozen
+from tests.lab.vcenter.client import Client
 
 pytestmark = pytest.mark.vsphere
-
-BORROWED = "independent_nonpersistent"
-
-
-class Proxy:
-    """A machine of the lab that plays the host of the tests, with a kernel that shows attached disks."""
-
-    def __init__(self, bench: VSphereBench, devices: Path) -> None:
-        self.bench = bench
-        self.devices = devices
-        self.machine: Machine = bench.make_machine("proxy", [MIB])
-        bench.provider.set_power(self.machine.machine_id, PowerState.ON)
-        self.vm: Any = bench.vm(self.machine.machine_id)
-
-    @property
-    def settings(self) -> VSphereSettings:
-        return msgspec.structs.replace(
-            self.bench.settings,
-            transports=(TransportMode.HOT_ADD,),
-            proxy_uuid=self.vm.config.uuid,
-        )
-
-    def attached(self) -> list[Any]:
-        return [disk for disk in disks(self.vm.config) if disk.backing.diskMode == BORROWED]
-
-    @contextmanager
-    def kernel(self, client: Client) -> Iterator[None]:
-        """Show each attached disk by its worldwide name, as the kernel of a guest does."""
-        stopped = threading.Event()
-
-        def show() -> None:
-            while not stopped.wait(0.01):
-                entries = client.control("GET", f"/disks?machine={quote(self.vm._moId)}")
-                paths = {entry["key"]: Path(entry["path"]) for entry in entries}
-                shown = {self.name(disk): paths[disk.key] for disk in self.attached() if disk.key in paths}
-                for link in self.devices.iterdir():
-                    if link.name not in shown:
-                        link.unlink()
-                for name, path in shown.items():
-                    if not (self.devices / name).is_symlink():
-                        (self.devices / name).symlink_to(path)
-
-        thread = threading.Thread(target=show)
-        thread.start()
-        try:
-            yield
-        finally:
-            stopped.set()
-            thread.join()
-
-    def name(self, disk: Any) -> str:
-        return f"wwn-0x{disk.backing.uuid.replace('-', '').lower()}"
-
-
-@pytest.fixture
-def proxy(bench: VSphereBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Proxy:
-    devices = tmp_path / "by-id"
-    devices.mkdir()
-    monkeypatch.setattr(hot_add, "DEVICES", devices)
-    return Proxy(bench, devices)
-
-
-@pytest.fixture
-def provider(proxy: Proxy) -> Iterator[VSphereProvider]:
-    with VSphereProvider(proxy.settings, SystemClock()) as provider:
-        yield provider
-
-
-def frozen(bench: VSphereBench) -> Subject:
-    subject = Subject(bench, "web", 4 * MIB, 2 * MIB)
-    subject.write(Span(MIB, MIB))
-    return subject
 
 
 def test_a_frozen_disk_is_read_at_the_proxy_and_detached_when_closed(
@@ -192,6 +114,12 @@ def test_a_host_outside_says_so(bench: VSphereBench) -> None:
         pytest.raises(DiskReadFailed, match="not hot-add: the proxy is no machine of this vCenter"),
     ):
         outside.open_disk(subject.machine_id, snapshot.snapshot_id, subject.key)
+
+
+def test_the_self_test_says_how_many_disks_the_proxy_can_take(proxy: Proxy) -> None:
+    with Connection(proxy.settings.endpoint) as connection:
+        found = {one.check: one for one in try_ways(connection, proxy.settings, [], {})}
+    assert found["transport hot-add"].text == "this host is a machine of the vCenter with 14 free places for disks"
 
 
 def test_a_uuid_is_read_both_ways_round() -> None:

@@ -16,7 +16,7 @@ from tests.holdfast.providers.vsphere.bench import GRAIN, VSphereBench
 pytestmark = [pytest.mark.vsphere, pytest.mark.tools("nbdkit")]
 
 MIB = 1 << 20
-ALL = (TransportMode.DIRECT, TransportMode.NETWORK, TransportMode.HTTPS)
+ALL = (TransportMode.DIRECT, TransportMode.NETWORK, TransportMode.HTTPS, TransportMode.LEASE)
 
 
 @pytest.fixture
@@ -58,18 +58,26 @@ def test_what_failed_before_is_told(bench: VSphereBench, machine: Machine, tmp_p
 
 
 def test_when_no_way_works_every_reason_is_told(bench: VSphereBench, machine: Machine, tmp_path: Path) -> None:
-    bench.client.control("POST", "/faults", {"method": "folder:GET", "action": "fail", "fault": "SystemError"})
+    for method in ("folder:GET", "ExportSnapshot"):
+        bench.client.control("POST", "/faults", {"method": method, "action": "fail", "fault": "SystemError"})
     with pytest.raises(DiskReadFailed) as caught:
         opened(bench, machine, mounts={bench.store: tmp_path}, nbdkit_plugin=("no-such-plugin",))
     for mode in ALL:
         assert f"{mode}: " in caught.value.message
 
 
-def test_a_disk_above_a_snapshot_of_others_is_read_over_the_network_only(bench: VSphereBench, machine: Machine) -> None:
+def test_a_disk_above_a_snapshot_of_others_is_read_over_the_network_or_a_lease(
+    bench: VSphereBench, machine: Machine
+) -> None:
     bench.client.snapshot(bench.vm(machine.machine_id), "by hand")
     with opened(bench, machine) as disk:
         assert disk.transport.mode is TransportMode.NETWORK
         assert "had snapshots before ours" in disk.transport.reason
+        assert read(disk) == b"x" * 512
+    with opened(bench, machine, nbdkit_plugin=("no-such-plugin",)) as disk:
+        assert disk.transport.mode is TransportMode.LEASE
+        assert disk.transport.reason.endswith("not https: the machine had snapshots before ours")
+        assert disk.transport.failed[0].startswith("network: ")
         assert read(disk) == b"x" * 512
     with pytest.raises(DiskReadFailed, match="not https: the machine had snapshots before ours"):
         opened(bench, machine, transports=(TransportMode.DIRECT, TransportMode.HTTPS))

@@ -25,6 +25,11 @@ def test_a_disk_is_read_over_the_network_almost_as_fast_as_by_nbdcopy(bench: VSp
     assert median_ratio(bench, TransportMode.NETWORK, "nbdcopy") >= RATIO_MIN
 
 
+@pytest.mark.tools("curl")
+def test_a_lease_is_read_almost_as_fast_as_by_curl_that_unpacks_nothing(bench: VSphereBench) -> None:
+    assert median_ratio(bench, TransportMode.LEASE, "curl") >= RATIO_MIN
+
+
 def median_ratio(bench: VSphereBench, mode: TransportMode, program: str) -> float:
     rounds = list(reading_rounds(bench, mode, program, ROUNDS))
     ours = statistics.median(mine for mine, _ in rounds)

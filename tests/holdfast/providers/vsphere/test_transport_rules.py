@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from holdfast.model.plan import TransportMode
 from holdfast.providers.vsphere.transport_rules import DiskPlace, candidates
 
-D, N, H = TransportMode.DIRECT, TransportMode.NETWORK, TransportMode.HTTPS
-MODES = st.lists(st.sampled_from([D, N, H]), unique=True)
+D, N, H, L = TransportMode.DIRECT, TransportMode.NETWORK, TransportMode.HTTPS, TransportMode.LEASE
+MODES = st.lists(st.sampled_from([D, N, H, L]), unique=True)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,8 @@ MODES = st.lists(st.sampled_from([D, N, H]), unique=True)
         (False, False, [D, N, H], [N, H]),
         (True, True, [D, N, H], [N]),
         (True, True, [D, H], []),
+        (True, True, [D, H, L], [L]),
+        (False, False, [D, H, L], [H, L]),
         (True, False, [H, D], [H, D]),
         (False, True, [N], [N]),
         (True, False, [], []),
@@ -43,3 +45,15 @@ def test_every_allowed_way_is_a_candidate_or_has_a_reason(
 def test_a_way_says_why_better_ones_were_none() -> None:
     found = candidates(DiskPlace(datastore="ds7", is_mounted=False, is_child=False), [D, N])
     assert found.ways[0].reason == "not direct: the proxy does not see datastore ds7"
+
+
+def test_a_lease_comes_last_and_says_so() -> None:
+    assert tuple(TransportMode)[-1] is L
+    found = candidates(DiskPlace(datastore="ds7", is_mounted=True, is_child=True), [D, H, L])
+    reason = "the machine had snapshots before ours"
+    assert [way.reason for way in found.ways] == [f"not direct: {reason}; not https: {reason}"]
+
+
+def test_an_encrypted_machine_is_not_exported() -> None:
+    found = candidates(DiskPlace(datastore="ds7", is_mounted=False, is_child=False, is_encrypted=True), [L])
+    assert (found.ways, found.left_out) == ((), ("not lease: encrypted machines are not exported",))

@@ -107,13 +107,20 @@ def test_a_network_without_its_plugin_is_no_obstacle_while_the_mount_is_there(
         assert isinstance(disk, TargetDisk)
 
 
-@pytest.mark.parametrize("modes", [(HTTPS,), (HOT_ADD,), (HOT_ADD, HTTPS)])
-def test_what_only_reads_is_no_way_to_write(
-    bench: VSphereBench, machine: Machine, modes: tuple[TransportMode, ...]
+@pytest.mark.parametrize(
+    "modes, reason",
+    [
+        ((HTTPS,), "not https: the file server does not write at an offset"),
+        ((HOT_ADD,), "not hot-add: the proxy is no machine of this vCenter"),
+        ((HOT_ADD, HTTPS), "not hot-add: the proxy is no machine of this vCenter; not https: the file server"),
+    ],
+)
+def test_what_is_no_way_to_write_is_told_with_the_reason(
+    bench: VSphereBench, machine: Machine, modes: tuple[TransportMode, ...], reason: str
 ) -> None:
-    with pytest.raises(DiskWriteFailed, match="cannot be written: no way is allowed") as caught:
+    with pytest.raises(DiskWriteFailed, match=f"cannot be written: {reason}") as caught:
         opened(bench, machine, transports=modes)
-    assert caught.value.hint == "Restores need `direct` or `network` in `transports` of the provider."
+    assert caught.value.hint == "Restores need `direct`, `hot-add` or `network` in `transports` of the provider."
 
 
 def test_when_no_way_works_every_reason_is_told(bench: VSphereBench, machine: Machine, tmp_path: Path) -> None:

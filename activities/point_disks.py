@@ -1,0 +1,89 @@
+"""Disks of restore points, opened for transfers: files of this host, or what the repository's data mover gives."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TypeAlias
+
+from temporalio import activity
+
+from activities.contracts.rollback import RollBackDisk
+from activities.contracts.transfer import CopyDisk, RestoreDisk
+from activities.openers import PassphraseLookup, RepositoryOpener
+from holdfast.clock import Clock
+from holdfast.errors import LinkRefused
+from holdfast.model.ids import DiskKey
+from holdfast.model.points import DiskAccess, MoverAccess
+from holdfast.mover.line import Line
+from holdfast.mover.remote_sink import RemoteSink
+from holdfast.mover.remote_source import RemoteSource
+from holdfast.pipeline.restore import StoredSource
+from holdfast.pipeline.sink import WritableDisk
+from holdfast.pipeline.stages import PipeOptions
+from holdfast.storage.opening import DiskOpener, DiskPlace
+
+MoverDialler: TypeAlias = Callable[[MoverAccess, DiskAccess, int], Line]
+"""Returns a line to a repository's mover for one disk and attempt. Raises `LinkError` and `ConfigurationInvalid`."""
+
+_EPOCH_S = 1735689600
+_PER_SECOND = 10
+
+
+class PointDisks:
+    """Opens disks of restore points; what is opened is closed with the stack that it is given."""
+
+    def __init__(
+        self,
+        repositories: RepositoryOpener,
+        passphrases: PassphraseLookup,
+        dial: MoverDialler,
+        clock: Clock,
+        options: PipeOptions,
+    ) -> None:
+        self._repositories = repositories
+        self._passphrases = passphrases
+        self._dial = dial
+        self._clock = clock
+        self._options = options
+
+    def open_for_writing(self, request: CopyDisk, lies_at: str, stack: ExitStack) -> WritableDisk:
+        """Return a disk of a point that is being written."""
+        point = request.point
+        if point.mover is not None:
+            line, access = self._line(point.mover, request.disk)
+            opened = RemoteSink.open(line, access.grant, lies_at)
+            stack.callback(opened.sink.close)
+            return opened
+        repository = self._repositories(request.repository)
+        opener = DiskOpener(repository, self._passphrases(request.credential), self._clock, self._options)
+        place = DiskPlace(
+            chain=point.chain,
+            file=point.file,
+            number=point.number,
+            parent_number=point.parent_number,
+            disk=request.disk,
+            lies_at=lies_at,
+        )
+        return opener.open(place, stack)
+
+    def open_for_reading(self, where: RestoreDisk | RollBackDisk, stack: ExitStack) -> StoredSource:
+        """Return a disk of a finished point."""
+        if where.mover is not None:
+            line, access = self._line(where.mover, where.disk)
+            source = RemoteSource.open(line, access.grant)
+            stack.callback(source.close)
+            return source
+        repository = self._repositories(where.repository)
+        chain = stack.enter_context(repository.open_chain(where.chain, self._passphrases(where.credential)))
+        return chain.disk(where.number, where.disk)
+
+    def _line(self, mover: MoverAccess, disk: DiskKey) -> tuple[Line, DiskAccess]:
+        access = mover.disk(disk)
+        if access is None:
+            raise LinkRefused(f"the repository's worker gave no access to disk {disk}")
+        return self._dial(mover, access, attempt_number()), access
+
+
+def attempt_number() -> int:
+    """Return the number of the present attempt, higher than those of all earlier ones, whatever activity's they are."""
+    started = activity.info().started_time
+    return int((started.timestamp() - _EPOCH_S) * _PER_SECOND)

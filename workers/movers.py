@@ -1,0 +1,148 @@
+"""The data movers of a worker process: those it serves for its repositories, and how it reaches those of others."""
+
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+
+from activities.openers import PassphraseLookup, RepositoryOpener
+from holdfast.clock import Clock
+from holdfast.model.ids import CredentialName, DiskKey, RepositoryName
+from holdfast.model.points import MoverAccess, OpenPoint
+from holdfast.mover.client import MoverClient
+from holdfast.mover.grants import Grant, Issuer, load_secret, new_salt
+from holdfast.mover.reading import PackedFile
+from holdfast.mover.server import MoverServer, ServerOptions
+from holdfast.mover.service import Service
+from holdfast.mover.sockets import Address, Identity
+from holdfast.pipeline.restore import StoredSource
+from holdfast.pipeline.sink import WritableDisk
+from holdfast.pipeline.stages import PipeOptions
+from holdfast.storage.opening import DiskOpener, DiskPlace
+from workers.config import Settings
+
+_KEY_FILE = "mover.key"
+GRANTED = timedelta(days=14)
+"""How long a session may begin with a grant; longer than any backup or restore takes."""
+
+
+class Movers:
+    """Serves data movers and issues access to them. `access` may be called from several threads."""
+
+    def __init__(
+        self, settings: Settings, repositories: RepositoryOpener, passphrases: PassphraseLookup, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._repositories = repositories
+        self._passphrases = passphrases
+        self._clock = clock
+        self._issuer: Issuer | None = None
+        self._addresses: dict[RepositoryName, Address] = {}
+
+    @contextmanager
+    def serving(self, names: Sequence[RepositoryName]) -> Iterator[None]:
+        """Serve the movers of repositories, as far as they are to have one. Raises `ConfigurationInvalid`."""
+        with ExitStack() as stack:
+            for name in names:
+                address = self._settings.repository(name).mover
+                if address:
+                    self._serve(name, Address.parse(address), stack)
+            yield
+
+    def _serve(self, name: RepositoryName, address: Address, stack: ExitStack) -> None:
+        self._issuer = self._issuer or Issuer(load_secret(self._settings.home / _KEY_FILE))
+        service = Service(self._issuer, self._open_for_writing, self._open_for_reading, self._clock)
+        tls = None if address.is_loopback else server_context(self._settings)
+        options = ServerOptions(address=address)
+        stack.enter_context(MoverServer(options, tls, self._issuer.token, service.serve, self._clock))
+        self._addresses[name] = address
+        stack.callback(self._addresses.pop, name)
+
+    def to_write(
+        self, name: RepositoryName, point: OpenPoint, disks: Sequence[DiskKey], credential: CredentialName | None
+    ) -> MoverAccess | None:
+        """Return access to write disks of a point that was begun; None when the repository has no mover."""
+        return self._access(
+            name,
+            [
+                Grant(
+                    repository=name,
+                    chain=point.chain,
+                    number=point.number,
+                    disk=disk,
+                    credential=credential,
+                    writes_file=point.file,
+                    parent_number=point.parent_number,
+                    expires_s=self._expiry_s(),
+                    salt=new_salt(),
+                )
+                for disk in disks
+            ],
+        )
+
+    def to_read(
+        self, name: RepositoryName, chain: str, number: int, disks: Sequence[DiskKey], credential: CredentialName | None
+    ) -> MoverAccess | None:
+        """Return access to read disks of a finished point; None when the repository has no mover."""
+        return self._access(
+            name,
+            [
+                Grant(
+                    repository=name,
+                    chain=chain,
+                    number=number,
+                    disk=disk,
+                    credential=credential,
+                    expires_s=self._expiry_s(),
+                    salt=new_salt(),
+                )
+                for disk in disks
+            ],
+        )
+
+    def _access(self, name: RepositoryName, grants: Sequence[Grant]) -> MoverAccess | None:
+        address, issuer = self._addresses.get(name), self._issuer
+        if address is None or issuer is None:
+            return None
+        accesses = tuple(issuer.issue(grant) for grant in grants)
+        return MoverAccess(address=str(address), has_tls=not address.is_loopback, disks=accesses)
+
+    def _expiry_s(self) -> int:
+        return int((self._clock.now() + GRANTED).timestamp())
+
+    def _open_for_writing(self, grant: Grant, lies_at: str, stack: ExitStack) -> WritableDisk:
+        assert grant.writes_file is not None, "asked by the service"
+        repository = self._repositories(grant.repository)
+        opener = DiskOpener(repository, self._passphrases(grant.credential), self._clock, PipeOptions())
+        place = DiskPlace(
+            chain=grant.chain,
+            file=grant.writes_file,
+            number=grant.number,
+            parent_number=grant.parent_number,
+            disk=grant.disk,
+            lies_at=lies_at,
+        )
+        return opener.open(place, stack)
+
+    def _open_for_reading(self, grant: Grant, stack: ExitStack) -> tuple[StoredSource, Sequence[PackedFile]]:
+        repository = self._repositories(grant.repository)
+        chain = stack.enter_context(repository.open_chain(grant.chain, self._passphrases(grant.credential)))
+        return chain.disk(grant.number, grant.disk), chain.files
+
+
+def mover_client(settings: Settings, clock: Clock) -> MoverClient:
+    """Return what dials the movers of repositories. Raises `ConfigurationInvalid` for unusable certificates."""
+    identity = _identity(settings)
+    tls = None if identity is None else identity.context(ssl.PROTOCOL_TLS_CLIENT)
+    return MoverClient(tls, clock)
+
+
+def server_context(settings: Settings) -> ssl.SSLContext | None:
+    """Return the TLS context of movers that are reached from other hosts."""
+    identity = _identity(settings)
+    return None if identity is None else identity.context(ssl.PROTOCOL_TLS_SERVER)
+
+
+def _identity(settings: Settings) -> Identity | None:
+    told = settings.mover
+    return None if told is None else Identity(ca_file=told.ca_file, certificate=told.certificate, key=told.key)
