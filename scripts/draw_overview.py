@@ -129,14 +129,14 @@ def _proxy(theme: Theme) -> Iterator[str]:
     yield _box(theme, (314, 24, 364, 168))
     yield _text(theme, (330, 50), f"proxy {PROXY}", font="title")
     yield _text(theme, (330, 70), "one data pipe per disk, bounded, resumable")
-    waits = {"commit_wait_s", "throttled_s"}
+    waits = {"answer_wait_s", "commit_wait_s", "throttled_s"}
     stages = [field.removesuffix("_s") for field in StageTimes.__struct_fields__ if field not in waits]
     for index, stage in enumerate(stages):
-        left = 330 + index * 86
-        yield _box(theme, (left, 92, 74, 30), fill=theme.work)
-        yield _text(theme, (left + 37, 111), stage, font="mono", anchor="middle")
+        left = 328 + index * 69
+        yield _box(theme, (left, 92, 60, 30), fill=theme.work)
+        yield _text(theme, (left + 30, 111), stage, font="mono", anchor="middle")
         if index:
-            yield _arrow(theme, left - 12, left - 1, 107)
+            yield _arrow(theme, left - 9, left - 1, 107)
     yield _text(theme, (330, 148), "an increment reads and stores only what changed;")
     yield _text(theme, (330, 166), "each unit is decoded again before it is written")
 
