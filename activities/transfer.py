@@ -200,7 +200,7 @@ def _check_unmoved(provider: Provider, request: CopyDisk, reader: SourceDisk, si
         raise SnapshotNotFound(
             f"snapshot {request.snapshot_id} has gone while disk {request.disk} was read: {error.message}",
             hint="Somebody removed the snapshot, or the machine; run the job again.",
-        ) from error
+        ) from None
     if place != reader.place:
         moves = 0 if sink.source is msgspec.UNSET else sink.source.moves
         raise _moved(request, reader.place, place, moves)
