@@ -157,7 +157,7 @@ def _check_unmoved(provider: Provider, request: CopyDisk, reader: SourceDisk, mo
         raise SnapshotNotFound(
             f"snapshot {request.snapshot_id} has gone while disk {request.disk} was read: {error.message}",
             hint="Somebody removed the snapshot, or the machine; run the job again.",
-        ) from error
+        ) from None
     if place != reader.place:
         raise moved(f"disk {request.disk} of machine {request.machine_id}", reader.place, place, moves)
 

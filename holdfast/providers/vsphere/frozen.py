@@ -12,7 +12,6 @@ from typing import Any, Final
 import msgspec
 from pyVmomi import vim
 
-from holdfast.clock import Clock
 from holdfast.errors import MachineNotFound, SnapshotNotFound
 from holdfast.model.ids import ChangeId, MachineId, SnapshotId
 from holdfast.model.machine import Disk, Machine, SkippedDisk, Snapshot, SnapshotDisk
@@ -27,8 +26,6 @@ from holdfast.providers.vsphere.networks import portgroup_names
 from holdfast.providers.vsphere.properties import Question, Step, Values, ask, read
 from holdfast.providers.vsphere.snapshot_tree import TREE, ours
 
-LATELY_S: Final = 10.0
-"""How long the names of files are good without another look; whoever reads them looks again at the end."""
 RESTLESS: Final = "the guest did not come to rest, probably because its tools do not run"
 REMEMBERED_MAX: Final = 1024
 """Snapshots of which the configuration is remembered, about 10 KiB each."""
@@ -40,8 +37,6 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
     machine: Any
     snapshot: Any
     tag: str
-    seen_s: float
-    """When, by the monotonic clock."""
     name: str
     disks: tuple[DiskFacts, ...]
     configuration: dict[str, str]
@@ -50,10 +45,9 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
 class FrozenStates:
     """Reads configurations of snapshots, and remembers the latest."""
 
-    def __init__(self, connection: Connection, inventory: VSphereInventory, clock: Clock) -> None:
+    def __init__(self, connection: Connection, inventory: VSphereInventory) -> None:
         self._connection = connection
         self._inventory = inventory
-        self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[tuple[MachineId, str], Frozen] = {}
 
@@ -61,12 +55,6 @@ class FrozenStates:
         """Return a snapshot of ours that was seen and not forgotten; it may be gone."""
         with self._lock:
             return self._known.get((machine_id, snapshot_id))
-
-    def seen_lately(self, machine_id: MachineId, snapshot_id: SnapshotId) -> Frozen | None:
-        """Return a snapshot of ours that was seen a moment ago."""
-        known = self.remembered(machine_id, snapshot_id)
-        is_fresh = known is not None and self._clock.monotonic_s() - known.seen_s <= LATELY_S
-        return known if is_fresh else None
 
     def forget(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
         """Forget a snapshot."""
@@ -127,7 +115,6 @@ class FrozenStates:
         found = Frozen(
             machine=vm,
             snapshot=snapshot,
-            seen_s=self._clock.monotonic_s(),
             tag=tag,
             name=plain_name(values["config.name"]),
             disks=tuple(disks_of(devices)),

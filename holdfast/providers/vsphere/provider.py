@@ -61,6 +61,8 @@ from holdfast.providers.vsphere.tracking_rules import reason_to_distrust
 from holdfast.providers.vsphere.writing import DiskWriters
 
 _POWER_PATIENCE_S = 300.0
+_LATELY_S = 2.0
+"""How long the names of a snapshot's files are good without another look; who reads them looks again at the end."""
 _STATES = {
     PowerState.ON: vim.VirtualMachine.PowerState.poweredOn,
     PowerState.OFF: vim.VirtualMachine.PowerState.poweredOff,
@@ -160,16 +162,19 @@ class VSphereProvider:
     def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
         """Open a frozen disk over the best way that works."""
         parts = self._open
-        lately = parts.keeper.seen_lately(machine_id, snapshot_id)
+        lately = parts.checked_lately(snapshot_id)
         if lately is not None:
-            # The disks of a machine are opened one behind the other. One that has moved meanwhile is looked up anew.
+            # The next disk of the machine. One that has moved meanwhile is looked up anew.
             with suppress(DiskReadFailed):
                 return parts.opener.open(_disk_of(parts, lately, key))
         return parts.opener.open(self._frozen(parts, machine_id, snapshot_id, key, with_files=True))
 
     def disk_place(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> str:
         """Return the frozen file: another name or datastore after a move, or after a snapshot below was removed."""
-        return self._frozen(self._open, machine_id, snapshot_id, key, with_files=True).facts.file
+        parts = self._open
+        state = parts.keeper.frozen(machine_id, snapshot_id, with_files=True)
+        parts.checked = (state, self._clock.monotonic_s())
+        return _disk_of(parts, state, key).facts.file
 
     def changed_spans(
         self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey, since: ChangeId
@@ -286,6 +291,8 @@ class _Parts:
     """What works once there is a session."""
 
     def __init__(self, settings: VSphereSettings, clock: Clock) -> None:
+        self._clock = clock
+        self.checked: tuple[Frozen, float] | None = None
         self.connection = Connection(settings.endpoint)
         self.inventory = VSphereInventory(self.connection)
         guards = GuardRules(
@@ -306,6 +313,14 @@ class _Parts:
         self.datacenters = Datacenters(self.connection)
         self.nvram = NvramPlacer(self.connection, self.datacenters, clock)
         self.opener = DiskOpener(settings, self.datacenters, network, self.hot_add, leased)
+
+    def checked_lately(self, snapshot_id: SnapshotId) -> Frozen | None:
+        """Return what a snapshot froze when it was looked at a moment ago, at the end of the copy of a disk."""
+        if self.checked is None:
+            return None
+        state, looked_s = self.checked
+        is_it = state.snapshot._moId == snapshot_id and self._clock.monotonic_s() - looked_s <= _LATELY_S
+        return state if is_it else None
 
     def store_of(self, target_id: TargetId) -> TargetStore | InPlaceTargets:
         """Return whose target it is."""

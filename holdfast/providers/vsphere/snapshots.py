@@ -56,7 +56,7 @@ class SnapshotKeeper:
         self._clock = clock
         self._rules = rules
         self._viewer = MachineViewer(connection, inventory, clock)
-        self._states = FrozenStates(connection, inventory, clock)
+        self._states = FrozenStates(connection, inventory)
 
     def create(self, machine_id: MachineId, tag: str, options: SnapshotOptions) -> Snapshot:
         """Freeze a machine, or return the snapshot that carries the tag already."""
@@ -137,10 +137,6 @@ class SnapshotKeeper:
         if snapshot is not None:
             self._removed(snapshot, f"removing what machine {machine_id} held before")
         self._consolidate(machine_id)
-
-    def seen_lately(self, machine_id: MachineId, snapshot_id: SnapshotId) -> Frozen | None:
-        """Return what a snapshot of ours froze when that was seen a moment ago, its files included."""
-        return self._states.seen_lately(machine_id, snapshot_id)
 
     def frozen(self, machine_id: MachineId, snapshot_id: SnapshotId, *, with_files: bool) -> Frozen:
         """Return what a snapshot of ours froze; without the need for its files, as it was seen before.

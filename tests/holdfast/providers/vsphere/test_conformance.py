@@ -19,8 +19,8 @@ class TestVSphereProvider(ProviderConformance):
 class TestVSphereProviderOverLeases(ProviderConformance):
     @pytest.fixture
     def bench(self, bench: VSphereBench) -> Iterator[VSphereBench]:
-        """Read over leases; what is restored goes to mounted datastores."""
-        ways = (TransportMode.LEASE, TransportMode.DIRECT)
+        """Read over leases; restores go to mounted datastores, and over the network into disks with a snapshot."""
+        ways = (TransportMode.LEASE, TransportMode.DIRECT, TransportMode.NETWORK)
         leased = VSphereBench(bench.client, msgspec.structs.replace(bench.settings, transports=ways), bench.seed)
         yield leased
         leased.close()

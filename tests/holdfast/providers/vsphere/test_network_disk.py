@@ -55,7 +55,7 @@ def subject(bench: VSphereBench) -> Subject:
 @pytest.fixture
 def frozen(connection: Connection, subject: Subject) -> FrozenDiskInVSphere:
     taken = subject.snapshot("tag")
-    states = FrozenStates(connection, VSphereInventory(connection), SystemClock())
+    states = FrozenStates(connection, VSphereInventory(connection))
     state = states.look(subject.machine_id, taken.snapshot_id)
     return FrozenDiskInVSphere(
         connection=connection, machine=state.machine, snapshot=state.snapshot, facts=state.disks[0]
