@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import msgspec
 
 from activities.contracts.transfer import CopyDisk
+from activities.left_out import LeftOut
 from holdfast.errors import ChangeTrackingLost
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.ids import ChangeId
@@ -13,6 +14,7 @@ from holdfast.model.plan import PlanStep, ReadDecision, ReadMode
 from holdfast.model.spans import Span, align, subtract
 from holdfast.pipeline.restore import first_difference
 from holdfast.planning.change_trust import lie_reason, sampled_spans
+from holdfast.planning.guest_exclusion import Unneeded, kinds_left_out
 from holdfast.planning.read_plan import changed_steps, decide_mode, whole_disk_steps
 from holdfast.providers.ports import Provider, SourceDisk
 from holdfast.storage.chain import StoredDisk
@@ -40,19 +42,34 @@ class ReadPlan:
         self.reader = reader
         self.note = ""
         before = None if earlier is None else earlier.disk.disk.change_id
+        self._lacked = frozenset[Unneeded]() if earlier is None else kinds_left_out(earlier.disk.disk.detail)
+        unwanted = _unwanted(request)
         self.decision = decide_mode(
             has_parent=earlier is not None,
             parent_change_id=None if before is None else ChangeId(before),
             change_id=None if change_id is None else ChangeId(change_id),
             distrust=request.distrust_changes,
+            lacking=" and ".join(sorted(self._lacked - unwanted)),
         )
+        steps = self._steps(provider, earlier, before, change_id)
+        inherited = self._lacked if self.decision.mode is ReadMode.CHANGED else ()
+        self.left_out = LeftOut(reader, unwanted, inherited)
+        self.steps = self.left_out.without(steps)
+
+    @property
+    def detail(self) -> str:
+        """Return how the disk is read and why, and what is left out, as the point keeps it."""
+        return "; ".join(filter(None, (f"{self.decision.mode}: {self.decision.reason}", self.left_out.words)))
+
+    def _steps(
+        self, provider: Provider, earlier: EarlierDisk | None, before: str | None, change_id: str | None
+    ) -> Iterator[PlanStep]:
         if self.decision.mode is ReadMode.CHANGED and earlier is not None and before is not None:
-            self.steps = self._changed(provider, earlier, ChangeId(before))
-            return
-        is_degraded = self.decision.mode is ReadMode.COMPARED and not request.distrust_changes
-        if is_degraded and (before, change_id) != (None, None):
+            return self._changed(provider, earlier, ChangeId(before))
+        is_tracking_new_or_gone = (before is None) != (change_id is None)
+        if self.decision.mode is ReadMode.COMPARED and is_tracking_new_or_gone and not self.request.distrust_changes:
             self._compare_because(self.decision.reason)
-        self.steps = self._every_byte() if request.distrust_changes else self._whole()
+        return self._every_byte() if self.request.distrust_changes else self._whole()
 
     def _changed(self, provider: Provider, earlier: EarlierDisk, since: ChangeId) -> Iterator[PlanStep]:
         request = self.request
@@ -78,11 +95,20 @@ class ReadPlan:
         samples = sampled_spans(shared, request.point.number, request.sample_bytes)
         changed = provider.changed_spans(request.machine_id, request.snapshot_id, request.disk, since)
         for span in subtract(samples, align(changed, PIECE_SIZE, shared)):
-            pieces = range(span.start // PIECE_SIZE, span.end // PIECE_SIZE)
-            found = first_difference(self.reader, earlier.disk, earlier.digest_key, pieces)
-            if found is not None:
-                return found * PIECE_SIZE
+            for pieces in self._comparable(earlier.disk, span.start // PIECE_SIZE, span.end // PIECE_SIZE):
+                found = first_difference(self.reader, earlier.disk, earlier.digest_key, pieces)
+                if found is not None:
+                    return found * PIECE_SIZE
         return None
+
+    def _comparable(self, disk: StoredDisk, start: int, end: int) -> Iterator[range]:
+        """Yield the pieces that tell whether tracking lies: zeros at the parent point may be what it left out."""
+        if not self._lacked:
+            yield range(start, end)
+            return
+        for run in disk.runs(start, end):
+            if run.file is not None:
+                yield range(run.piece, run.piece + run.count)
 
     def _whole(self) -> Iterator[PlanStep]:
         return whole_disk_steps(self.reader.allocated_spans(), self.reader.size_bytes, PIECE_SIZE)
@@ -95,3 +121,8 @@ class ReadPlan:
     def _compare_because(self, reason: str) -> None:
         self.decision = ReadDecision(mode=ReadMode.COMPARED, reason=reason)
         self.note = f"read in full and compared instead of only what changed: {reason}"
+
+
+def _unwanted(request: CopyDisk) -> frozenset[Unneeded]:
+    asked = ((Unneeded.SWAP, request.exclude_swap), (Unneeded.DELETED, request.exclude_deleted))
+    return frozenset(kind for kind, is_asked in asked if is_asked)

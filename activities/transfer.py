@@ -5,6 +5,7 @@ the last position its target confirmed as flushed. Both are safe to run twice, a
 admits one writer, and a writer that lost it without noticing is fenced at its next commit.
 """
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import msgspec
@@ -21,7 +22,7 @@ from holdfast.clock import Clock
 from holdfast.errors import DiskChanged, DiskNotFound, PointNotFound, SnapshotNotFound
 from holdfast.formats.contents import PointDisk
 from holdfast.formats.magic import PIECE_SIZE
-from holdfast.model.plan import Transport
+from holdfast.model.plan import PlanStep, Transport
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.disks import DiskReader
 from holdfast.pipeline.restore import DiskRestore, compare_target
@@ -75,9 +76,8 @@ class TransferActivities:
 
     def _run_copy(self, plan: ReadPlan, sink: DiskPointWriter, tally: Tally, pulse: Pulse) -> DiskCopied:
         options = msgspec.structs.replace(self._options, compression=plan.request.compression)
-        sink.detail = f"{plan.decision.mode}: {plan.decision.reason}"
         copy = DiskCopy(plan.reader, sink, sink.writer, self._clock, options)
-        figures = copy.run(plan.steps, lambda progress: pulse.beat(tally.cursor(progress)))
+        figures = copy.run(_told(plan, sink), lambda progress: pulse.beat(tally.cursor(progress)))
         return DiskCopied(
             disk=plan.request.disk,
             decision=plan.decision,
@@ -85,6 +85,7 @@ class TransferActivities:
             busy=tally.busy(copy.progress().stages),
             transport=plan.reader.transport,
             note="; ".join(filter(None, (plan.note, _passed_over(plan.reader.transport)))),
+            left_out=plan.left_out.explanation,
         )
 
     def _open_point(self, request: CopyDisk, stack: ExitStack) -> tuple[ChainWriter, StoredDisk | None]:
@@ -145,6 +146,13 @@ class TransferActivities:
                 compared=request.compare,
                 busy=tally.busy(restore.progress().stages),
             )
+
+
+def _told(plan: ReadPlan, sink: DiskPointWriter) -> Iterator[PlanStep]:
+    """Yield the steps, and let the point say how its disk is read; what was left out is known behind the last one."""
+    sink.detail = plan.detail
+    yield from plan.steps
+    sink.detail = plan.detail
 
 
 def _passed_over(transport: Transport) -> str:

@@ -160,6 +160,8 @@ class MachineBackup:
                 credential=request.options.credential,
                 distrust_changes=request.options.distrust_changes,
                 sample_bytes=request.options.sample_mib << 20,
+                exclude_swap=request.options.exclude_swap,
+                exclude_deleted=request.options.exclude_deleted,
             ),
             options.transfer(queues.transfer_queue(request.proxy), summary(what), disk.size_bytes),
         )
@@ -175,6 +177,8 @@ class MachineBackup:
             # Reasons may be long and are cut where there is little room; both words shall be read in any case.
             mode = f"{copied.decision.mode} over {copied.transport.mode}"
             detail = f"{mode}: {copied.decision.reason}; {copied.transport.reason}"
+        if copied.left_out:
+            detail = f"{detail}; {copied.left_out}"
         self._book.put(msgspec.structs.replace(task, detail=detail, figures=copied.figures), "copied")
 
     async def _complete(self, opened: OpenPoint) -> PointSummary:
