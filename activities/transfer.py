@@ -16,12 +16,13 @@ from activities.contracts import transfer
 from activities.contracts.transfer import CopyDisk, DiskCopied, DiskRestored, RestoreDisk, TransferCursor
 from activities.openers import PassphraseLookup, ProviderOpener, RepositoryOpener
 from activities.pulse import STALL_S, Pulse
-from activities.read_plan import EarlierDisk, ReadPlan
+from activities.read_plan import EarlierDisk, FrozenDisk, ReadPlan
 from activities.tally import Tally
 from holdfast.clock import Clock
 from holdfast.errors import DiskChanged, DiskNotFound, PointNotFound, SnapshotNotFound
-from holdfast.formats.contents import PointDisk
+from holdfast.formats.contents import Point, PointDisk
 from holdfast.formats.magic import PIECE_SIZE
+from holdfast.model.machine import PowerState
 from holdfast.model.plan import PlanStep, Transport
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.disks import DiskReader
@@ -59,10 +60,11 @@ class TransferActivities:
             provider = self._providers(request.provider)
             reader = stack.enter_context(provider.open_disk(request.machine_id, request.snapshot_id, request.disk))
             writer, parent = self._open_point(request, stack)
-            frozen = _frozen_disk(writer, request, reader)
+            point, frozen = _frozen_disk(writer, request, reader)
+            known = FrozenDisk(change_id=frozen.change_id, at_rest=point.machine.power is PowerState.OFF)
             sink = open_disk(writer, request.point.number, request.disk, parent)
             earlier = None if parent is None else EarlierDisk(disk=parent, digest_key=writer.keys.digest_key)
-            plan = ReadPlan(provider, request, reader, earlier, frozen.change_id)
+            plan = ReadPlan(provider, request, reader, earlier, known)
             tally = Tally(
                 self._clock,
                 _subject(writer, request),
@@ -85,7 +87,7 @@ class TransferActivities:
             busy=tally.busy(copy.progress().stages),
             transport=plan.reader.transport,
             note="; ".join(filter(None, (plan.note, _passed_over(plan.reader.transport)))),
-            left_out=plan.left_out.explanation,
+            left_out=plan.exclusion.words,
         )
 
     def _open_point(self, request: CopyDisk, stack: ExitStack) -> tuple[ChainWriter, StoredDisk | None]:
@@ -149,10 +151,11 @@ class TransferActivities:
 
 
 def _told(plan: ReadPlan, sink: DiskPointWriter) -> Iterator[PlanStep]:
-    """Yield the steps, and let the point say how its disk is read; what was left out is known behind the last one."""
-    sink.detail = plan.detail
+    """Yield the steps, and let the point say how its disk is read; what it lacks is known at the end."""
+    sink.detail = f"{plan.decision.mode}: {plan.decision.reason}"
     yield from plan.steps
-    sink.detail = plan.detail
+    left_out = plan.exclusion.left_out
+    sink.left_out = msgspec.UNSET if left_out is None else left_out
 
 
 def _passed_over(transport: Transport) -> str:
@@ -172,18 +175,18 @@ def _check_still_frozen(provider: Provider, request: CopyDisk) -> None:
     )
 
 
-def _frozen_disk(writer: ChainWriter, request: CopyDisk, reader: DiskReader) -> PointDisk:
-    """Return the disk as the point was begun with. Raises `DiskChanged` when the snapshot's is another."""
+def _frozen_disk(writer: ChainWriter, request: CopyDisk, reader: DiskReader) -> tuple[Point, PointDisk]:
+    """Return the point and its disk as it was begun with. Raises `DiskChanged` when the snapshot's is another."""
     point = writer.contents.point(request.point.number)
     disk = None if point is None else point.disk(request.disk)
-    if disk is None:
+    if point is None or disk is None:
         raise DiskNotFound(f"point {request.point.number} of chain {request.point.chain} has no disk {request.disk}")
     if disk.size != reader.size_bytes:
         raise DiskChanged(
             f"disk {request.disk} of snapshot {request.snapshot_id} has {reader.size_bytes} bytes, "
             f"the point was begun with {disk.size}"
         )
-    return disk
+    return point, disk
 
 
 def _subject(writer: ChainWriter, request: CopyDisk) -> TransferCursor:

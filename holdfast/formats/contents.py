@@ -19,6 +19,8 @@ _Length: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
 _Depth: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=8)]
 _Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=NEVER_WRITTEN)]
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=PLACES_MAX)]
+_Edge: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=DISK_SIZE_MAX, multiple_of=SECTOR_SIZE)]
+_SwapSpans: TypeAlias = Annotated[tuple[tuple[_Edge, _Edge], ...], msgspec.Meta(max_length=1024)]
 _DiskSize: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=DISK_SIZE_MAX, multiple_of=SECTOR_SIZE)]
 
 
@@ -86,6 +88,13 @@ class PointMachine(msgspec.Struct, frozen=True, kw_only=True):
     configuration: dict[str, str] = {}
 
 
+class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
+    """What a point lacks of a disk because the guest did not need it; those pieces are zeros in the point."""
+
+    deleted: bool = False
+    swap: _SwapSpans = ()
+
+
 class PointDisk(msgspec.Struct, frozen=True, kw_only=True):
     """A disk at a point. ``done`` counts the pieces that have been dealt with, from the first."""
 
@@ -101,6 +110,7 @@ class PointDisk(msgspec.Struct, frozen=True, kw_only=True):
     transferred: _Count = 0
     resent: _Count = 0
     begun_at: _Count = 0
+    left_out: LeftOut | msgspec.UnsetType = msgspec.UNSET
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):

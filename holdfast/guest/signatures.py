@@ -34,12 +34,22 @@ _OTHERS = (
 )
 _ARRAY_MAGIC = b"\xfc\x4e\x2b\xa9"
 _KIB_64 = 64 << 10
+_UBERBLOCKS_AT = 128 << 10
+_UBERBLOCK = 1 << 10
+_UBERBLOCK_MAGIC = (0x00BAB10C).to_bytes(8, "little")
 
 
 def marks(volume: Window) -> tuple[str, ...]:
     """Return the kinds that a volume bears the marks of, each once."""
     found = {name for at, magic, name in _OTHERS if volume.peek(at, len(magic)) == magic}
-    tests = ((EXT, _has_ext), (XFS, _has_xfs), (NTFS, _has_ntfs), (LVM, _has_lvm), ("array", _ends_in_array))
+    tests = (
+        (EXT, _has_ext),
+        (XFS, _has_xfs),
+        (NTFS, _has_ntfs),
+        (LVM, _has_lvm),
+        ("array", _ends_in_array),
+        ("ZFS", _has_zfs),
+    )
     found.update(name for name, has in tests if has(volume))
     if swap.signature(volume) is not None:
         found.add(SWAP)
@@ -60,6 +70,13 @@ def _has_ntfs(volume: Window) -> bool:
 
 def _has_lvm(volume: Window) -> bool:
     return any(volume.peek(sector * SECTOR, 8) == b"LABELONE" for sector in range(4))
+
+
+def _has_zfs(volume: Window) -> bool:
+    """Return whether the first label has an uberblock. The first 8 KiB may still bear the mark of an earlier use."""
+    blocks = volume.peek(_UBERBLOCKS_AT, _UBERBLOCKS_AT)
+    magics = {blocks[at : at + 8] for at in range(0, len(blocks), _UBERBLOCK)}
+    return not magics.isdisjoint((_UBERBLOCK_MAGIC, _UBERBLOCK_MAGIC[::-1]))
 
 
 def _ends_in_array(volume: Window) -> bool:

@@ -22,6 +22,9 @@ from holdfast.guest.window import DAMAGED, Disk, Implausible, Read, Window, reas
 from holdfast.guest.xfs import Xfs
 from holdfast.model.spans import Span, coalesce
 
+_SILENT_IN_USE = (signatures.XFS, signatures.NTFS)
+_IN_USE = "the machine is on, and this kind of volume does not say that it is in use"
+
 
 class FileSystem(Protocol):
     """What the survey asks of a file system."""
@@ -64,8 +67,12 @@ class GuestUse:
         self.volumes.append(msgspec.structs.replace(volume, **sums))
 
 
-def survey(read: Read, size_bytes: int, least: int) -> GuestUse:
+def survey(read: Read, size_bytes: int, least: int, *, at_rest: bool) -> GuestUse:
     """Look over a disk. Free runs of less than ``least`` bytes are of no use to the caller and left out.
+
+    ``at_rest`` says that the machine was off. While it runs, data may stand on the disk whose block is given to a file
+    in memory only; no later change would tell of it. Only ext marks itself on the disk before anything of that kind
+    can happen, so only ext is believed then.
 
     Raises only what ``read`` raises: whatever is not understood counts as used, and says why.
     """
@@ -78,6 +85,9 @@ def survey(read: Read, size_bytes: int, least: int) -> GuestUse:
         try:
             if not part.obstacle:
                 volume = _look_into(Window(disk, part.spans), volume, swaps, deleted)
+                if volume.state is VolumeState.CLEAN and volume.kind in _SILENT_IN_USE and not at_rest:
+                    volume = msgspec.structs.replace(volume, state=VolumeState.UNCLEAN, reason=_IN_USE)
+                    deleted = FreeList(least)
         except DAMAGED as error:
             volume = msgspec.structs.replace(volume, reason=reason_of(error))
             swaps, deleted = [], FreeList(least)

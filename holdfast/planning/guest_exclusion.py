@@ -1,23 +1,24 @@
-"""Leaving out what a guest does not need: plan steps and spans in, plan steps out; and the words that a point keeps.
+"""Leaving out what a guest does not need: plan steps and spans in, plan steps out; and the words for people.
 
-What is left out counts as zeros in the point. Change tracking will not report it later, so a point says that it was
-made so, and the first run that wants everything again compares in full.
+What is left out counts as zeros in the point. Change tracking does not report it when it is needed again without
+having been written, so a point remembers what it lacks: spans of swap, which are few, so that the next run reads those
+that are needed by then; and that deleted blocks are missing, so that the first run that wants them compares in full.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 
 from holdfast.model.plan import Action, PlanStep
-from holdfast.model.spans import Span, align_inward, clip, subtract
+from holdfast.model.spans import Span, align_inward, clip
 
-_PHRASE = "left out: "
-_PART = r"(?:swap|deleted) \d+ bytes"
-_FOUND = re.compile(rf"{_PHRASE}({_PART}(?:, {_PART})*)")
+REMEMBERED_MAX = 1024
+"""Most spans of swap that a point remembers, and so leaves out, per disk."""
+
+_VOLUMES_TOLD = 4
 
 
 class Unneeded(StrEnum):
-    """What can be left out. A point keeps these words; they are never changed."""
+    """What can be left out."""
 
     SWAP = "swap"
     """Swap space and page files."""
@@ -38,28 +39,33 @@ def without_unneeded(
         if step.action is not Action.READ:
             yield step, False
             continue
-        inside: list[Span] = []
+        start = step.span.start
         while hole is not None and hole.start < step.span.end:
-            inside += clip((hole,), step.span.start, step.span.end)
+            for inside in clip((hole,), start, step.span.end):
+                yield from _read_up_to(start, inside.start)
+                yield PlanStep(inside, Action.ZERO), True
+                start = inside.end
             if hole.end > step.span.end:
                 break
             hole = next(holes, None)
-        yield from _cut(step.span, inside)
+        yield from _read_up_to(start, step.span.end)
 
 
-def _cut(span: Span, holes: list[Span]) -> Iterator[tuple[PlanStep, bool]]:
-    parts = [(hole, True) for hole in holes] + [(rest, False) for rest in subtract((span,), holes)]
-    for part, is_hole in sorted(parts, key=lambda part: part[0].start):
-        yield PlanStep(part, Action.ZERO if is_hole else Action.READ), is_hole
+def _read_up_to(start: int, end: int) -> Iterator[tuple[PlanStep, bool]]:
+    if start < end:
+        yield PlanStep(Span(start, end - start), Action.READ), False
 
 
-def left_out_words(left_out: Mapping[Unneeded, int]) -> str:
-    """Return what a point keeps about what it lacks; empty when it lacks nothing. `kinds_left_out` reads it."""
-    parts = [f"{kind} {left_out[kind]} bytes" for kind in Unneeded if kind in left_out]
-    return _PHRASE + ", ".join(parts) if parts else ""
+def remembered_spans(spans: Iterable[Span], size: int, piece: int) -> tuple[Span, ...]:
+    """Return, sorted, the whole pieces of sorted spans, of as many spans as a point remembers; the longest are kept."""
+    longest = sorted(align_inward(spans, piece, size), key=lambda span: (-span.length, span.start))
+    return tuple(sorted(longest[:REMEMBERED_MAX], key=lambda span: span.start))
 
 
-def kinds_left_out(detail: str) -> frozenset[Unneeded]:
-    """Return what a point lacks, from the words that it keeps about a disk."""
-    found = _FOUND.search(detail)
-    return frozenset(Unneeded(part.split(" ")[0]) for part in found[1].split(", ")) if found else frozenset()
+def explanation(left_out: Mapping[Unneeded, int], kept: Sequence[tuple[str, str]]) -> str:
+    """Return in words how much was left out, and where deleted blocks were kept (place, reason); empty if neither."""
+    parts = [f"{left_out[kind]} bytes of {kind}" for kind in Unneeded if left_out.get(kind)]
+    told = [f"{place}: {reason}" for place, reason in kept[:_VOLUMES_TOLD]]
+    more = [f"and {len(kept) - _VOLUMES_TOLD} more volumes"] if len(kept) > _VOLUMES_TOLD else []
+    words = [f"left out {' and '.join(parts)}"] if parts else []
+    return "; ".join(words + told + more)

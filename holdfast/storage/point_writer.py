@@ -53,6 +53,8 @@ class DiskPointWriter:
         """Written again because an earlier attempt died after its last commit."""
         self.detail = disk.detail
         """In words, how the disk is read and why."""
+        self.left_out = disk.left_out
+        """What the point lacks because the guest did not need it."""
         self.begun_at = disk.begun_at or writer.end
         """End of the file when the disk was begun."""
         self.resent_bytes += abandoned_bytes(writer.handle, writer.committed.end)
@@ -282,6 +284,7 @@ class DiskPointWriter:
             resent=self.resent_bytes,
             begun_at=self.begun_at,
             detail=self.detail,
+            left_out=self.left_out,
         )
         self.writer.contents = with_disk(self.writer.contents, self.point_number, self._disk)
 
