@@ -54,11 +54,14 @@ def tool_view(path: Path) -> tuple[int, set[int]]:
     text = run("dumpe2fs", path)
     size = re.search(r"Block size:\s+(\d+)", text)
     assert size is not None
+    cluster = re.search(r"Cluster size:\s+(\d+)", text)
+    # The tool names the first block of the last cluster of a run.
+    more = 0 if cluster is None else int(cluster[1]) // int(size[1]) - 1
     free: set[int] = set()
     for line in re.findall(r"^  Free blocks: (.*)$", text, re.MULTILINE):
         for part in filter(None, line.split(", ")):
             first, _, last = part.partition("-")
-            free.update(range(int(first), int(last or first) + 1))
+            free.update(range(int(first), int(last or first) + more + 1))
     return int(size[1]), free
 
 
