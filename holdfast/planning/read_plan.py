@@ -32,7 +32,7 @@ def decide_mode(
     if change_id is None:
         return ReadDecision(mode=ReadMode.COMPARED, reason="the provider does not track changes of this disk")
     if lacking:
-        return ReadDecision(mode=ReadMode.COMPARED, reason=f"the earlier point left out {lacking}, which is now wanted")
+        return ReadDecision(mode=ReadMode.COMPARED, reason=f"the earlier point left out {lacking} that are now wanted")
     return ReadDecision(mode=ReadMode.CHANGED, reason="the provider tracks changes")
 
 
