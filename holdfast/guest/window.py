@@ -5,8 +5,10 @@ size, and whatever does not look as it should ends in `Implausible`, which the s
 """
 
 import struct
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import TypeAlias
 
 from holdfast.model.spans import Span
@@ -21,7 +23,7 @@ _CHUNKS_KEPT = 32
 _BYTES_FREE = 16 << 20
 _CALLS_FREE = 20_000
 _SIZE_PER_BYTE = 1 << 10
-_SIZE_PER_CALL = 1 << 20
+_SIZE_PER_CALL = 2 << 20
 
 
 class Implausible(Exception):
@@ -74,6 +76,7 @@ class Window:
         self.size = sum(span.length for span in spans)
         self._disk = disk
         self._spans = spans
+        self._bases = [0, *accumulate(span.length for span in spans)]
         self._bytes_left = _BYTES_FREE + self.size // _SIZE_PER_BYTE
         self._calls_left = _CALLS_FREE + self.size // _SIZE_PER_CALL
 
@@ -97,9 +100,10 @@ class Window:
         """Yield where on the disk a span of the volume lies. Raises `Implausible` when it reaches outside."""
         if wanted.start < 0 or wanted.end > self.size:
             raise Implausible(f"it speaks of byte {wanted.end} of {self.size}")
-        base = 0
-        for span in self._spans:
-            low, high = max(wanted.start, base), min(wanted.end, base + span.length)
-            if low < high:
-                yield Span(span.start + low - base, high - low)
-            base += span.length
+        at = wanted.start
+        index = bisect_right(self._bases, at) - 1
+        while at < wanted.end:
+            high = min(wanted.end, self._bases[index + 1])
+            yield Span(self._spans[index].start + at - self._bases[index], high - at)
+            at = high
+            index += 1
