@@ -162,10 +162,11 @@ class Ntfs:
         for number, sequence, name in self._entries_of_root():
             if name.lower() not in _PAGE_FILES:
                 continue
-            record = self._record(number)
-            names = [file_name(found.value) for found in record.find(FILE_NAME) if found.value is not None]
             # A block of the index that is no longer used may speak of files that are gone.
-            if record.sequence != sequence or (_ROOT, name) not in names:
+            if self._record(number).sequence != sequence:
+                continue
+            names = [file_name(found.value) for found in self._parts(number, FILE_NAME) if found.value is not None]
+            if (_ROOT, name) not in names:
                 continue
             parts = self._whole(number, DATA)
             if all(part.value is None and part.is_plain for part in parts):
