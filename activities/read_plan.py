@@ -1,17 +1,21 @@
 """What is read of a disk: the provider's word about changes, and how far it is believed."""
 
+import heapq
 import itertools
 from collections.abc import Iterator
 
 from activities.contracts.transfer import CopyDisk
+from activities.guest_exclusion import GuestExclusion
 from holdfast.errors import ChangeTrackingLost
-from holdfast.formats.magic import PIECE_SIZE
+from holdfast.formats.contents import LeftOut
+from holdfast.formats.magic import DIGEST_SIZE, PIECE_SIZE, ZERO_DIGEST
 from holdfast.model.ids import ChangeId
 from holdfast.model.plan import PlanStep, ReadDecision, ReadMode
-from holdfast.model.spans import Span, align, subtract
+from holdfast.model.spans import Span, align, clip, coalesce, subtract
 from holdfast.pipeline.restore import first_difference
 from holdfast.pipeline.sink import EarlierDisk, WritableDisk
 from holdfast.planning.change_trust import lie_reason, sampled_spans
+from holdfast.planning.guest_exclusion import Unneeded
 from holdfast.planning.lost_tracking import told_or_rest, with_rest
 from holdfast.planning.read_plan import changed_steps, decide_mode, whole_disk_steps
 from holdfast.providers.ports import Provider, SourceDisk
@@ -34,24 +38,30 @@ class ReadPlan:
         self._lost_at: int | None = None
         earlier, change_id = disk.earlier, disk.change_id
         before = None if earlier is None else earlier.change_id
+        self._lacked = (earlier.left_out if earlier is not None else None) or LeftOut()
+        unwanted = _unwanted(request)
+        self.exclusion = GuestExclusion(reader, unwanted, at_rest=disk.at_rest)
         self.decision = decide_mode(
             has_parent=earlier is not None,
             parent_change_id=None if before is None else ChangeId(before),
             change_id=None if change_id is None else ChangeId(change_id),
             distrust=request.distrust_changes,
+            lacking="deleted blocks" if self._lacked.deleted and Unneeded.DELETED not in unwanted else "",
         )
+        steps = self._steps(provider, disk, before)
+        self.exclusion.keeps_lacking_deleted = self._lacked.deleted and self.decision.mode is ReadMode.CHANGED
+        self.steps = self.exclusion.without(steps)
+
+    def _steps(self, provider: Provider, disk: WritableDisk, before: str | None) -> Iterator[PlanStep]:
         if disk.moves:
             self._copy_again(disk.moves)
-        elif self.decision.mode is ReadMode.CHANGED and earlier is not None and before is not None:
-            self.steps = self._changed(provider, earlier, ChangeId(before))
-            return
-        elif (
-            self.decision.mode is ReadMode.COMPARED
-            and not request.distrust_changes
-            and (before, change_id) != (None, None)
-        ):
+            return self._every_byte() if self.request.distrust_changes else self._whole()
+        if self.decision.mode is ReadMode.CHANGED and disk.earlier is not None and before is not None:
+            return self._changed(provider, disk.earlier, ChangeId(before))
+        is_tracking_new_or_gone = (before is None) != (disk.change_id is None)
+        if self.decision.mode is ReadMode.COMPARED and is_tracking_new_or_gone and not self.request.distrust_changes:
             self._compare_because(self.decision.reason)
-        self.steps = self._every_byte() if request.distrust_changes else self._whole()
+        return self._every_byte() if self.request.distrust_changes else self._whole()
 
     def _changed(self, provider: Provider, earlier: EarlierDisk, since: ChangeId) -> Iterator[PlanStep]:
         request = self.request
@@ -70,7 +80,18 @@ class ReadPlan:
         told = told_or_rest(itertools.chain(first, spans), sizes[1], self._compare_rest)
         if self._lost_at is not None:
             told = with_rest(told, self._lost_at, sizes[1])
-        return changed_steps(told, self.reader.allocated_spans(), sizes, PIECE_SIZE)
+        return changed_steps(self._with_needed_again(told), self.reader.allocated_spans(), sizes, PIECE_SIZE)
+
+    def _with_needed_again(self, changed: Iterator[Span]) -> Iterator[Span]:
+        """Add what the parent point left out as swap and this one will not, which tracking may be silent about."""
+        before = self._swap_lacked()
+        if not before:
+            return changed
+        again = clip(subtract(before, self.exclusion.swap), 0, self.reader.size_bytes)
+        return coalesce(heapq.merge(changed, again, key=lambda span: span.start))
+
+    def _swap_lacked(self) -> list[Span]:
+        return [Span(start, length) for start, length in self._lacked.swap]
 
     def _lie(self, provider: Provider, earlier: EarlierDisk, since: ChangeId) -> int | None:
         """Return the offset of a change that was not told, looked for in a part of what is said to be unchanged."""
@@ -79,12 +100,24 @@ class ReadPlan:
         samples = sampled_spans(shared, request.point.number, request.sample_bytes)
         changed = provider.changed_spans(request.machine_id, request.snapshot_id, request.disk, since)
         told = told_or_rest(changed, sizes[1], self._compare_rest)
+        samples = subtract(samples, align(self._swap_lacked(), PIECE_SIZE, shared))
         for span in subtract(samples, align(told, PIECE_SIZE, shared)):
-            pieces = range(span.start // PIECE_SIZE, span.end // PIECE_SIZE)
-            found = first_difference(self.reader, earlier, self._digest_key, pieces)
-            if found is not None:
-                return found * PIECE_SIZE
+            for pieces in self._comparable(earlier, span.start // PIECE_SIZE, span.end // PIECE_SIZE):
+                found = first_difference(self.reader, earlier, self._digest_key, pieces)
+                if found is not None:
+                    return found * PIECE_SIZE
         return None
+
+    def _comparable(self, disk: EarlierDisk, start: int, end: int) -> Iterator[range]:
+        """Yield the pieces that tell whether tracking lies: zeros at the parent point may be what it left out."""
+        if not self._lacked.deleted:
+            yield range(start, end)
+            return
+        digests = disk.piece_digests(start, end)
+        for piece in range(start, end):
+            at = (piece - start) * DIGEST_SIZE
+            if digests[at : at + DIGEST_SIZE] != ZERO_DIGEST:
+                yield range(piece, piece + 1)
 
     def _whole(self) -> Iterator[PlanStep]:
         return whole_disk_steps(self.reader.allocated_spans(), self.reader.size_bytes, PIECE_SIZE)
@@ -114,3 +147,8 @@ class ReadPlan:
     def _compare_because(self, reason: str) -> None:
         self.decision = ReadDecision(mode=ReadMode.COMPARED, reason=reason)
         self.note = f"read in full and compared instead of only what changed: {reason}"
+
+
+def _unwanted(request: CopyDisk) -> frozenset[Unneeded]:
+    asked = ((Unneeded.SWAP, request.exclude_swap), (Unneeded.DELETED, request.exclude_deleted))
+    return frozenset(kind for kind, is_asked in asked if is_asked)

@@ -83,6 +83,7 @@ class TransferActivities:
             transport=plan.reader.transport,
             note="; ".join(dict.fromkeys(filter(None, _notes(plan, brake)))),
             slowed=brake.words,
+            left_out=plan.exclusion.words,
         )
 
     @implements(transfer.restore_disk)
@@ -124,7 +125,7 @@ class TransferActivities:
 
 
 def _told(plan: ReadPlan, sink: DiskSink) -> Iterator[PlanStep]:
-    """Yield the steps, and let the point say how its disk is read, which may be another way since the last step."""
+    """Yield the steps, and let the point say how its disk is read; what it lacks is known at the end."""
     said = ""
     for step in plan.steps:
         detail = f"{plan.decision.mode}: {plan.decision.reason}"
@@ -133,6 +134,7 @@ def _told(plan: ReadPlan, sink: DiskSink) -> Iterator[PlanStep]:
             sink.describe(detail)
         yield step
     sink.describe(f"{plan.decision.mode}: {plan.decision.reason}")
+    sink.lack(plan.exclusion.left_out)
 
 
 def _notes(plan: ReadPlan, brake: Brake) -> tuple[str, ...]:

@@ -180,6 +180,8 @@ def allowed(kind: inspect.Type) -> str:
             return f"a number from {kind.ge} on"
         case inspect.UnionType():
             return " or ".join("nil" if isinstance(part, inspect.NoneType) else allowed(part) for part in kind.types)
+        case inspect.StructType():
+            return "an object, `left_out` of the [chain file](chain-file.md)"
         case inspect.VarTupleType():
             return f"a list of at most {kind.max_length}: {allowed(kind.item_type)}"
         case inspect.EnumType():

@@ -190,6 +190,8 @@ class MachineBackup:
                 credential=request.options.credential,
                 distrust_changes=request.options.distrust_changes,
                 sample_bytes=request.options.sample_mib << 20,
+                exclude_swap=request.options.exclude_swap,
+                exclude_deleted=request.options.exclude_deleted,
             ),
             options.transfer(queues.transfer_queue(request.proxy), summary(what), disk.size_bytes),
         )
@@ -207,6 +209,8 @@ class MachineBackup:
             detail = f"{mode}: {copied.decision.reason}; {copied.transport.reason}"
         if copied.slowed:
             detail = f"{detail}; {copied.slowed}"
+        if copied.left_out:
+            detail = f"{detail}; {copied.left_out}"
         self._book.put(msgspec.structs.replace(task, detail=detail, figures=copied.figures), "copied")
 
     async def _complete(self, opened: OpenPoint) -> PointSummary:

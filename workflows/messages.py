@@ -23,6 +23,10 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Read everything and compare by digest."""
     sample_mib: int = 64
     """MiB of each disk that are compared with the earlier point although tracking says that nothing changed there."""
+    exclude_swap: bool = True
+    """Leave out swap space and page files of guests."""
+    exclude_deleted: bool = True
+    """Leave out blocks that no file of a guest has, of volumes that were left in order."""
     verify: bool = False
     """Read every new point back through the restore path before the session ends."""
     quiesce: Quiesce = Quiesce.NEVER

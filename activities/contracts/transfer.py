@@ -45,6 +45,10 @@ class CopyDisk(msgspec.Struct, frozen=True, kw_only=True):
     """Read everything and compare by digest, whatever the provider says changed."""
     sample_bytes: int = 64 << 20
     """How much of what is said to be unchanged is compared all the same; 0 believes it."""
+    exclude_swap: bool = False
+    """Leave out swap space and page files of the guest; False, as earlier versions ask for it, reads them."""
+    exclude_deleted: bool = False
+    """Leave out blocks that no file of the guest has, of volumes that were left in order."""
 
 
 class DiskCopied(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +64,8 @@ class DiskCopied(msgspec.Struct, frozen=True, kw_only=True):
     """A degraded choice the operator should see, in words; empty when there was none."""
     slowed: str = ""
     """When, why and how much the copy was slowed down to spare its datastore; empty when it was not."""
+    left_out: str = ""
+    """What of the guest was not read, and of which volumes everything was and why, in words; empty without any."""
 
 
 class RestoreDisk(msgspec.Struct, frozen=True, kw_only=True):

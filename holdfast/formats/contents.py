@@ -29,6 +29,8 @@ _Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=NEVER_WRITTEN)]
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=PLACES_MAX)]
 _FileName: TypeAlias = Annotated[str, msgspec.Meta(pattern=FILE_NAME_PATTERN)]
 _FileSize: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=FILE_SIZE_MAX)]
+_Edge: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=DISK_SIZE_MAX, multiple_of=SECTOR_SIZE)]
+_SwapSpans: TypeAlias = Annotated[tuple[tuple[_Edge, _Edge], ...], msgspec.Meta(max_length=1024)]
 _DiskSize: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=DISK_SIZE_MAX, multiple_of=SECTOR_SIZE)]
 
 
@@ -107,6 +109,13 @@ class DiskSource(msgspec.Struct, frozen=True, kw_only=True):
     """Records of generations up to this one say nothing of the disk any more."""
 
 
+class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
+    """What a point lacks of a disk because the guest did not need it; those pieces are zeros in the point."""
+
+    deleted: bool = False
+    swap: _SwapSpans = ()
+
+
 class PointDisk(msgspec.Struct, frozen=True, kw_only=True):
     """A disk at a point. ``done`` counts the pieces that have been dealt with, from the first."""
 
@@ -124,6 +133,7 @@ class PointDisk(msgspec.Struct, frozen=True, kw_only=True):
     begun_at: _Count = 0
     source: DiskSource | msgspec.UnsetType = msgspec.UNSET
     """Unset where disks never move."""
+    left_out: LeftOut | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def moves(self) -> int:

@@ -51,6 +51,15 @@ def align(spans: Iterable[Span], granularity: int, size: int) -> Iterator[Span]:
     return coalesce(widened())
 
 
+def align_inward(spans: Iterable[Span], granularity: int, size: int) -> Iterator[Span]:
+    """Narrow each span to multiples of ``granularity``; ``size``, where everything ends, counts as one."""
+    for span in coalesce(spans):
+        start = -(-span.start // granularity) * granularity
+        end = size if span.end >= size else span.end // granularity * granularity
+        if start < end:
+            yield Span(start, end - start)
+
+
 def clip(spans: Iterable[Span], start: int, end: int) -> Iterator[Span]:
     """Keep the parts inside ``[start, end)``; reads no further than needed."""
     for span in spans:

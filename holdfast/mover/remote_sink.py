@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 from holdfast.errors import HoldfastError, LinkLost, ProtocolError
+from holdfast.formats.contents import LeftOut
 from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import pack_pieces
 from holdfast.mover.line import Line
@@ -19,10 +20,11 @@ _FAREWELL_S = 10.0
 class RemoteDisk:
     """The disk at the parent point, at the other mover."""
 
-    def __init__(self, sink: "RemoteSink", size_bytes: int, change_id: str | None) -> None:
+    def __init__(self, sink: "RemoteSink", opened: m.DiskOpened, size_bytes: int) -> None:
         self._sink = sink
         self.size_bytes = size_bytes
-        self.change_id = change_id
+        self.change_id = opened.parent_change_id
+        self.left_out = opened.parent_left_out
 
     def piece_digests(self, start: int, end: int) -> bytes:
         """Return the joined digests of the pieces ``[start, end)``."""
@@ -46,6 +48,7 @@ class RemoteSink:
         self._standing = _standing(standing)
         self._answers: deque[tuple[int, Future[Wanted]]] = deque()
         self._digests: deque[Future[bytes]] = deque()
+        self._detail = ""
         self._error: HoldfastError | None = None
         self._is_finished = self._is_closed = False
         self._thread = threading.Thread(target=self._listen, name="mover-answers", daemon=True)
@@ -63,9 +66,14 @@ class RemoteSink:
             raise
         earlier = None
         if opened.parent_size_bytes is not None:
-            earlier = RemoteDisk(sink, opened.parent_size_bytes, opened.parent_change_id)
+            earlier = RemoteDisk(sink, opened, opened.parent_size_bytes)
         return WritableDisk(
-            machine=opened.machine, change_id=opened.change_id, moves=opened.moves, sink=sink, earlier=earlier
+            machine=opened.machine,
+            change_id=opened.change_id,
+            at_rest=opened.at_rest,
+            moves=opened.moves,
+            sink=sink,
+            earlier=earlier,
         )
 
     @property
@@ -75,7 +83,12 @@ class RemoteSink:
 
     def describe(self, detail: str) -> None:
         """Say in words how the disk is read and why."""
-        self._send(m.Describe(detail=detail[: m.TEXT_MAX]))
+        self._detail = detail[: m.TEXT_MAX]
+        self._send(m.Describe(detail=self._detail))
+
+    def lack(self, left_out: LeftOut | None) -> None:
+        """Say what the point lacks because the guest did not need it."""
+        self._send(m.Describe(detail=self._detail, left_out=LeftOut() if left_out is None else left_out))
 
     def offer(self, first: int, digests: Sequence[bytes]) -> Future[Wanted]:
         """Offer pieces; the answer comes when it comes."""

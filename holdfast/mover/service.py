@@ -101,6 +101,8 @@ class Writing:
                 digest_key=sink.digest_key,
                 parent_size_bytes=None if earlier is None else earlier.size_bytes,
                 parent_change_id=None if earlier is None else earlier.change_id,
+                at_rest=disk.at_rest,
+                parent_left_out=None if earlier is None else earlier.left_out,
                 moves=disk.moves,
             )
         )
@@ -131,6 +133,8 @@ class Writing:
                 sink.zero(head.first, head.until)
             case m.Describe():
                 sink.describe(head.detail)
+                if head.left_out is not None:
+                    sink.lack(head.left_out)
             case m.DigestsOf():
                 self._answer_digests(head)
             case m.Finish():

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import Codec
 from holdfast.formats.record import Buffer
 from holdfast.pipeline.stages import StageTimes
@@ -117,6 +118,10 @@ class DiskSink(Protocol):
         """Say in words how the disk is read and why; it goes into the restore point."""
         ...
 
+    def lack(self, left_out: LeftOut | None) -> None:
+        """Say what the point lacks because the guest did not need it; None when it lacks nothing."""
+        ...
+
     def offer(self, first: int, digests: Sequence[bytes]) -> Answer:
         """Offer the pieces from ``first`` on, all of one unit of the disk, by their digests.
 
@@ -162,6 +167,11 @@ class EarlierDisk(Protocol):
         """Return the id of its state then, None when changes were not tracked."""
         ...
 
+    @property
+    def left_out(self) -> LeftOut | None:
+        """Return what the point lacks because the guest did not need it."""
+        ...
+
     def piece_digests(self, start: int, end: int) -> bytes | bytearray:
         """Return the joined digests of the pieces ``[start, end)``."""
         ...
@@ -174,6 +184,8 @@ class WritableDisk(msgspec.Struct, frozen=True, kw_only=True):
     """Name of its machine."""
     change_id: str | None
     """Of the state that the point was begun for."""
+    at_rest: bool = False
+    """Whether the machine was switched off when its disks were frozen."""
     moves: int = 0
     """How often it was begun again because the disk had moved while it was read."""
     sink: DiskSink

@@ -17,7 +17,7 @@ from holdfast.errors import (
     FormatUnknown,
     PointNotFound,
 )
-from holdfast.formats.contents import Point, PointDisk
+from holdfast.formats.contents import LeftOut, Point, PointDisk
 from holdfast.formats.magic import (
     DIGEST_SIZE,
     NEVER_WRITTEN,
@@ -195,6 +195,11 @@ class StoredDisk:
         later = [point for _, point in self._chain.points() if point.number > self.point.number]
         disks = [point.disk(self.disk.key) for point in later]
         return [disk.detail for disk in disks if disk is not None]
+
+    @property
+    def left_out(self) -> LeftOut | None:
+        """Return what the point lacks because the guest did not need it."""
+        return None if self.disk.left_out is msgspec.UNSET else self.disk.left_out
 
     @property
     def change_id(self) -> str | None:

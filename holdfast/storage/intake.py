@@ -19,6 +19,7 @@ from isal.isal_zlib import crc32
 from holdfast.clock import Clock
 from holdfast.errors import DataDamaged, EncodingFailed, RequestInvalid
 from holdfast.faults import reach
+from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.formats.record import Buffer, PieceEntry, Stamp
 from holdfast.pipeline.sink import Answered, PackedUnit, Standing, Wanted
@@ -109,6 +110,10 @@ class DiskIntake:
     def describe(self, detail: str) -> None:
         """Say in words how the disk is read and why; it goes into the restore point."""
         self._disk.detail = detail
+
+    def lack(self, left_out: LeftOut | None) -> None:
+        """Say what the point lacks because the guest did not need it."""
+        self._disk.left_out = msgspec.UNSET if left_out is None or left_out == LeftOut() else left_out
 
     # -- what is offered -----------------------------------------------------------------------------------------
 

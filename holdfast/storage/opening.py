@@ -8,6 +8,7 @@ import msgspec
 from holdfast.clock import Clock
 from holdfast.errors import DiskMoved, DiskNotFound, PointNotFound
 from holdfast.formats.contents import DiskSource, Point, PointDisk
+from holdfast.model.machine import PowerState
 from holdfast.pipeline.sink import WritableDisk
 from holdfast.pipeline.stages import PipeOptions
 from holdfast.storage.beginning_again import begin_again
@@ -59,7 +60,12 @@ class DiskOpener:
         stack.callback(sink.close)
         moves = 0 if opened.source is msgspec.UNSET else opened.source.moves
         return WritableDisk(
-            machine=point.machine.name, change_id=disk.change_id, moves=moves, sink=sink, earlier=earlier
+            machine=point.machine.name,
+            change_id=disk.change_id,
+            at_rest=point.machine.power is PowerState.OFF,
+            moves=moves,
+            sink=sink,
+            earlier=earlier,
         )
 
     def _open_point(self, place: DiskPlace, stack: ExitStack) -> tuple[ChainWriter, StoredDisk | None]:

@@ -59,6 +59,8 @@ class DiskPointWriter:
         """In words, how the disk is read and why."""
         self.source = disk.source
         """Where the disk is read from."""
+        self.left_out = disk.left_out
+        """What the point lacks because the guest did not need it."""
         self.begun_at = disk.begun_at or writer.end
         """End of the file when the disk was begun."""
         self.resent_bytes += abandoned_bytes(writer.handle, writer.committed.end)
@@ -276,6 +278,7 @@ class DiskPointWriter:
             begun_at=self.begun_at,
             detail=self.detail,
             source=self.source,
+            left_out=self.left_out,
         )
         self.writer.contents = with_disk(self.writer.contents, self.point_number, self._disk)
 

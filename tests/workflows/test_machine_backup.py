@@ -346,6 +346,23 @@ async def test_a_disk_that_the_job_leaves_out_is_neither_in_the_point_nor_copied
     assert [copied.disk for copied in world.requests("transfer.copy_disk")] == ["disk0", "disk2"]
 
 
+@pytest.mark.parametrize("is_wanted", [True, False])
+async def test_the_job_says_what_is_left_out_of_guests(stage: Stage, is_wanted: bool) -> None:
+    world = World()
+    await succeed(stage, world, exclude_swap=is_wanted, exclude_deleted=not is_wanted)
+    (asked,) = world.requests("transfer.copy_disk")
+    assert (asked.exclude_swap, asked.exclude_deleted) == (is_wanted, not is_wanted)
+
+
+async def test_what_was_left_out_stands_behind_the_task(stage: Stage) -> None:
+    world = World()
+    usual = world.answers["transfer.copy_disk"]
+    told = "left out 5 bytes of swap"
+    world.answers["transfer.copy_disk"] = lambda request: msgspec.structs.replace(usual(request), left_out=told)
+    (task,) = (await succeed(stage, world)).tasks
+    assert task.detail == f"full: no earlier point of this disk; {told}"
+
+
 async def test_the_point_and_the_disks_can_be_read_in_the_details(stage: Stage) -> None:
     world = World()
     async with stage.playing(world):

@@ -99,6 +99,9 @@ def write_configuration(place: DemoPlace, grpc: str, namespace: str, provider: s
                 f'proxy = "{PROXY}"',
                 f'credential = "{_CREDENTIAL}"',
                 'machines = ["web01", "db01"]',
+                "# Every byte is kept, so that restored disks can be compared with their originals as a whole.",
+                "exclude_swap = false",
+                "exclude_deleted = false",
                 "",
             )
         ),

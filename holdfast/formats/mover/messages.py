@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from holdfast.errors import HoldfastError, ProtocolError, error_class
+from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import (
     DIGEST_SIZE,
     PIECE_SIZE,
@@ -114,9 +115,11 @@ class Unit(Head, frozen=True, kw_only=True, tag=6):
 
 
 class Describe(Head, frozen=True, kw_only=True, tag=7):
-    """Say in words how the disk is read and why."""
+    """Say in words how the disk is read and why, and at its end what the point lacks of it."""
 
     detail: _Text
+    left_out: LeftOut | None = None
+    """As the chain file has it; nil leaves it as it was said last."""
 
 
 class Finish(Head, frozen=True, kw_only=True, tag=8):
@@ -145,6 +148,10 @@ class DiskOpened(Head, frozen=True, kw_only=True, tag=33):
     parent_size_bytes: _Size | None
     """Of the disk at the parent point; None when there is none."""
     parent_change_id: _Text | None
+    at_rest: bool
+    """Whether the machine was switched off."""
+    parent_left_out: LeftOut | None
+    """What the parent point lacks of the disk."""
     moves: Annotated[int, Meta(ge=0, lt=1 << 16)] = 0
     """How often it was begun again because its source had moved."""
 

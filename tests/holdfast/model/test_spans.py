@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.model.spans import Span, align, clip, coalesce, intersect, subtract, total_length
+from holdfast.model.spans import Span, align, align_inward, clip, coalesce, intersect, subtract, total_length
 
 WIDTH = 6
 
@@ -142,3 +142,15 @@ def test_sizes_beyond_any_disk_are_exact() -> None:
     huge: Sequence[Span] = [Span((64 << 40) - 1, 1), Span(64 << 40, 1)]
     assert list(coalesce(huge)) == [Span((64 << 40) - 1, 2)]
     assert list(align(huge, 1 << 20, 64 << 40)) == [Span((64 << 40) - (1 << 20), 1 << 20)]
+
+
+@pytest.mark.parametrize("size", [5, 6, 7])
+@pytest.mark.parametrize("granularity", [1, 2, 3])
+def test_inward_alignment_keeps_whole_units_of_every_small_stream(granularity: int, size: int) -> None:
+    units = [range(start, min(start + granularity, size)) for start in range(0, size, granularity)]
+    for spans in EVERY_STREAM:
+        held = bytes_of(clip(spans, 0, size))
+        wanted = {byte for unit in units if held.issuperset(unit) for byte in unit}
+        found = list(align_inward(clip(spans, 0, size), granularity, size))
+        assert bytes_of(found) == wanted
+        assert found == list(coalesce(found))

@@ -8,6 +8,7 @@ from isal.isal_zlib import crc32
 
 from holdfast.clock import SystemClock
 from holdfast.formats.codec import decompress
+from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.compression import Compression
 from holdfast.pipeline.buffers import Buffers
@@ -39,6 +40,8 @@ class Shelf:
         self.units: list[PackedUnit] = []
 
     def describe(self, detail: str) -> None: ...
+
+    def lack(self, left_out: LeftOut | None) -> None: ...
 
     def offer(self, first: int, digests: Sequence[bytes]) -> Answered:
         return Answered(Wanted((), first + len(digests)))

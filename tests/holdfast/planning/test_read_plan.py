@@ -179,8 +179,17 @@ def test_every_decision_states_its_own_reason() -> None:
         decide_mode(has_parent=True, parent_change_id=None, change_id=known),
         decide_mode(has_parent=True, parent_change_id=known, change_id=None),
         decide_mode(has_parent=True, parent_change_id=known, change_id=known),
+        decide_mode(has_parent=True, parent_change_id=known, change_id=known, lacking="deleted blocks"),
     ]
-    assert len({decision.reason for decision in decisions}) == 5
+    assert len({decision.reason for decision in decisions}) == 6
+
+
+def test_what_the_earlier_point_lacks_is_found_by_comparison() -> None:
+    known = ChangeId("17")
+    decision = decide_mode(has_parent=True, parent_change_id=known, change_id=known, lacking="deleted blocks")
+    assert decision.mode is ReadMode.COMPARED
+    assert decision.reason == "the earlier point left out deleted blocks that are now wanted"
+    assert decide_mode(has_parent=False, parent_change_id=None, change_id=None, lacking="x").mode is ReadMode.FULL
 
 
 def test_trust_is_the_default() -> None:

@@ -1,5 +1,6 @@
 """One message of every kind, with a body."""
 
+from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import Codec
 from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import Run, pack_pieces, pack_runs
@@ -19,7 +20,7 @@ SAMPLES: list[tuple[m.AnyHead, bytes]] = [
         m.Unit(number=7, count=3, codec=Codec.ZSTD, body_crc=0x89ABCDEF),
         pack_pieces([16, 17, 18], DIGESTS) + b"packed",
     ),
-    (m.Describe(detail="changed: the provider tracks changes"), b""),
+    (m.Describe(detail="changed: the provider tracks changes", left_out=LeftOut(deleted=True)), b""),
     (m.Finish(), b""),
     (m.Cancel(reason="stopped"), b""),
     (
@@ -31,6 +32,8 @@ SAMPLES: list[tuple[m.AnyHead, bytes]] = [
             digest_key=KEY,
             parent_size_bytes=8 << 30,
             parent_change_id=None,
+            at_rest=True,
+            parent_left_out=LeftOut(deleted=True, swap=((0, 4096),)),
             moves=1,
         ),
         b"",

@@ -144,6 +144,8 @@ def test_a_unit_size_that_no_file_has_is_not_sent() -> None:
         digest_key=bytes(32),
         parent_size_bytes=None,
         parent_change_id=None,
+        at_rest=False,
+        parent_left_out=None,
     )
     with pytest.raises(ProtocolError, match="unit size 5"):
         encode_message(opened)

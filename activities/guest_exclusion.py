@@ -1,0 +1,88 @@
+"""What of a disk is not read because its guest does not need it, counted and told."""
+
+import itertools
+from collections.abc import Collection, Iterator
+from functools import cached_property
+
+from holdfast.formats.contents import LeftOut
+from holdfast.formats.magic import PIECE_SIZE
+from holdfast.guest.survey import GuestUse, survey
+from holdfast.guest.volume import VolumeState
+from holdfast.model.plan import Action, PlanStep
+from holdfast.model.spans import Span
+from holdfast.pipeline.disks import DiskReader
+from holdfast.planning.guest_exclusion import (
+    Unneeded,
+    explanation,
+    remembered_spans,
+    without_unneeded,
+)
+
+
+class GuestExclusion:
+    """Keeps the steps of one disk from reading what is ``unwanted``; its figures are complete behind the last step.
+
+    ``at_rest`` says that the machine was switched off when its disks were frozen.
+    """
+
+    def __init__(self, reader: DiskReader, unwanted: Collection[Unneeded], *, at_rest: bool) -> None:
+        self._reader = reader
+        self._unwanted = unwanted
+        self._at_rest = at_rest
+        self._bytes: dict[Unneeded, int] = {}
+        self._has_looked = False
+        self.keeps_lacking_deleted = False
+        """Whether pieces stay that the parent point left out as deleted."""
+
+    @cached_property
+    def _use(self) -> GuestUse:
+        self._has_looked = True
+        return survey(self._read, self._reader.size_bytes, PIECE_SIZE, at_rest=self._at_rest)
+
+    @cached_property
+    def swap(self) -> tuple[Span, ...]:
+        """Return what is left out as swap; looks the disk over."""
+        if Unneeded.SWAP not in self._unwanted:
+            return ()
+        return remembered_spans(self._use.swap_spans(), self._reader.size_bytes, PIECE_SIZE)
+
+    def without(self, steps: Iterator[PlanStep]) -> Iterator[PlanStep]:
+        """Yield the steps, with zeros in the place of what is left out. The disk is looked over at the first read."""
+        for step in steps:
+            if step.action is Action.READ and self._unwanted:
+                yield from self._filtered(itertools.chain((step,), steps))
+                return
+            yield step
+
+    def _filtered(self, steps: Iterator[PlanStep]) -> Iterator[PlanStep]:
+        size = self._reader.size_bytes
+        steps = self._counted(Unneeded.SWAP, without_unneeded(steps, self.swap, size, PIECE_SIZE))
+        if Unneeded.DELETED in self._unwanted:
+            unneeded = without_unneeded(steps, self._use.deleted_spans(), size, PIECE_SIZE)
+            steps = self._counted(Unneeded.DELETED, unneeded)
+        yield from steps
+
+    def _counted(self, kind: Unneeded, steps: Iterator[tuple[PlanStep, bool]]) -> Iterator[PlanStep]:
+        for step, is_left_out in steps:
+            if is_left_out:
+                self._bytes[kind] = self._bytes.get(kind, 0) + step.span.length
+            yield step
+
+    def _read(self, offset: int, length: int) -> bytes:
+        buffer = bytearray(length)
+        self._reader.read_into(offset, memoryview(buffer))
+        return bytes(buffer)
+
+    @property
+    def left_out(self) -> LeftOut | None:
+        """Return what the point has to remember; None when it lacks nothing."""
+        deleted = self.keeps_lacking_deleted or Unneeded.DELETED in self._bytes
+        spans = tuple((span.start, span.length) for span in self.swap) if self._has_looked else ()
+        return LeftOut(deleted=deleted, swap=spans) if deleted or spans else None
+
+    @property
+    def words(self) -> str:
+        """Return what was left out, and of which volumes nothing was and why; empty without either."""
+        volumes = self._use.volumes if self._has_looked else ()
+        kept = [(volume.place, volume.reason) for volume in volumes if volume.state is not VolumeState.CLEAN]
+        return explanation(self._bytes, kept)

@@ -1,0 +1,170 @@
+"""What a guest does not need is left out of points, remembered, and read again once it is needed."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from activities.contracts.transfer import CopyDisk, DiskCopied
+from holdfast.formats.contents import LeftOut
+from holdfast.model.ids import DiskKey
+from holdfast.model.machine import Machine, PowerState
+from holdfast.model.plan import ReadMode
+from holdfast.model.points import PointSummary
+from holdfast.testing.images import MIB, FileSystem, check_image, make_image, read_file, write_files
+from tests.activities.lab import PIECE, Lab, run
+from tests.holdfast.guest.drives import garble, look, mbr, patch, place_volume, sparse
+from tests.holdfast.guest.drives import run as tool
+
+SECTOR = 512
+EXT_AT, EXT_SIZE = MIB, 16 * MIB
+SWAP_AT, SWAP_SIZE = 20 * MIB, 4 * MIB
+SIZE = 24 * MIB
+TREE = {f"d/f{number}": b"%d" % number * 9000 for number in range(8)}
+
+pytestmark = pytest.mark.tools("mke2fs", "debugfs", "e2fsck", "mkswap")
+
+
+@pytest.fixture
+def machine(lab: Lab, tmp_path: Path) -> Machine:
+    """Return a machine whose swap space and free blocks are full of old bytes."""
+    path, part = sparse(tmp_path / "guest.raw", SIZE), tmp_path / "part.raw"
+    patch(path, 0, mbr((0x83, EXT_AT // SECTOR, EXT_SIZE // SECTOR), (0x82, SWAP_AT // SECTOR, SWAP_SIZE // SECTOR)))
+    make_image(part, FileSystem.EXT4, EXT_SIZE, TREE)
+    place_volume(path, part, EXT_AT)
+    make_image(part, FileSystem.SWAP, SWAP_SIZE)
+    place_volume(path, part, SWAP_AT)
+    garble(path, look(path).deleted_spans())
+    garble(path, look(path).swap_spans())
+    return lab.provider.add_machine("guest", {DiskKey("disk0"): path})
+
+
+def back_up(
+    lab: Lab, machine: Machine, tag: str, *, swap: bool = True, deleted: bool = True, sample: int = 64 << 20
+) -> tuple[DiskCopied, PointSummary, LeftOut | None]:
+    request: CopyDisk = msgspec.structs.replace(
+        lab.begun(machine, tag), exclude_swap=swap, exclude_deleted=deleted, sample_bytes=sample
+    )
+    copied = run(lab.transfers.copy_disk, request)
+    assert run(lab.transfers.copy_disk, request).disk == copied.disk, "a second attempt finds everything done"
+    point = lab.finish(request.point)
+    with lab.repository.open_chain(point.chain, None) as chain:
+        kept = chain.disk(point.number, request.disk).disk.left_out
+    return copied, point, None if isinstance(kept, msgspec.UnsetType) else kept
+
+
+def expected(lab: Lab, machine: Machine) -> bytes:
+    """Return the disk with zeros in every piece that is wholly unneeded."""
+    data = bytearray(lab.content(machine))
+    use = look(lab.disk_path(machine), least=PIECE)
+    for span in [*use.swap_spans(), *use.deleted_spans()]:
+        start, end = -(-span.start // PIECE) * PIECE, span.end // PIECE * PIECE
+        if start < end:
+            data[start:end] = bytes(end - start)
+    return bytes(data)
+
+
+def test_a_full_has_zeros_where_the_guest_needs_nothing(lab: Lab, machine: Machine, tmp_path: Path) -> None:
+    copied, point, kept = back_up(lab, machine, "s1")
+    restored = lab.restored(machine, point)
+    assert restored == expected(lab, machine) != lab.content(machine)
+    assert copied.figures.read_bytes < SIZE - SWAP_SIZE
+    assert copied.left_out.startswith(f"left out {SWAP_SIZE - PIECE} bytes of swap and ")
+    assert kept == LeftOut(deleted=True, swap=((SWAP_AT + PIECE, SWAP_SIZE - PIECE),))
+    part = tmp_path / "restored.raw"
+    part.write_bytes(restored[EXT_AT : EXT_AT + EXT_SIZE])
+    assert check_image(part, FileSystem.EXT4).is_clean
+    assert {name: read_file(part, FileSystem.EXT4, name) for name in TREE} == TREE
+
+
+def test_without_exclusion_every_byte_is_kept(lab: Lab, machine: Machine) -> None:
+    copied, point, kept = back_up(lab, machine, "s1", swap=False, deleted=False)
+    assert (copied.left_out, kept) == ("", None)
+    assert lab.restored(machine, point) == lab.content(machine)
+
+
+def test_an_increment_leaves_out_changed_swap(lab: Lab, machine: Machine) -> None:
+    back_up(lab, machine, "s1")
+    lab.overwrite(machine, SWAP_AT + MIB, MIB)
+    copied, point, kept = back_up(lab, machine, "s2")
+    assert (copied.decision.mode, copied.note) == (ReadMode.CHANGED, "")
+    assert copied.figures.read_bytes == 0
+    assert kept == LeftOut(deleted=True, swap=((SWAP_AT + PIECE, SWAP_SIZE - PIECE),))
+    assert lab.restored(machine, point) == expected(lab, machine)
+
+
+def test_swap_that_is_wanted_again_is_read_although_nothing_changed(lab: Lab, machine: Machine) -> None:
+    back_up(lab, machine, "s1", deleted=False)
+    copied, point, kept = back_up(lab, machine, "s2", swap=False, deleted=False)
+    assert copied.decision.mode is ReadMode.CHANGED
+    assert copied.figures.read_bytes == SWAP_SIZE - PIECE
+    assert kept is None
+    assert lab.restored(machine, point) == lab.content(machine)
+
+
+def test_a_machine_that_fell_asleep_gets_its_memory_back(lab: Lab, machine: Machine) -> None:
+    back_up(lab, machine, "s1", deleted=False)
+    patch(lab.disk_path(machine), SWAP_AT + 4086, b"S1SUSPEND\0")
+    copied, point, kept = back_up(lab, machine, "s2", deleted=False)
+    assert copied.decision.mode is ReadMode.CHANGED
+    assert kept is None
+    assert "sleeps" in copied.left_out
+    assert lab.restored(machine, point) == lab.content(machine)
+
+
+def test_deleted_blocks_that_are_wanted_again_are_compared_once(lab: Lab, machine: Machine) -> None:
+    back_up(lab, machine, "s1", swap=False)
+    copied, point, kept = back_up(lab, machine, "s2", swap=False, deleted=False)
+    assert copied.decision.mode is ReadMode.COMPARED
+    assert "left out deleted blocks" in copied.decision.reason
+    assert (copied.note, kept) == ("", None)
+    assert lab.restored(machine, point) == lab.content(machine)
+    copied, point, _ = back_up(lab, machine, "s3", swap=False, deleted=False)
+    assert copied.decision.mode is ReadMode.CHANGED
+
+
+def test_what_was_left_out_is_no_lie_of_the_tracking(lab: Lab, machine: Machine) -> None:
+    back_up(lab, machine, "s1")
+    path, part = lab.disk_path(machine), lab.root / "part.raw"
+    before = lab.content(machine)[EXT_AT : EXT_AT + EXT_SIZE]
+    part.write_bytes(before)
+    tool("debugfs", "-w", "-R", "feature needs_recovery", part)
+    patch(path, EXT_AT, part.read_bytes()[: 1 << 16])
+    copied, _, kept = back_up(lab, machine, "s2", sample=1 << 30)
+    assert (copied.decision.mode, copied.note) == (ReadMode.CHANGED, "")
+    assert "journal has to be replayed" in copied.left_out
+    assert kept is not None
+    assert kept.deleted, "pieces of the earlier point are missing still"
+    copied, point, kept = back_up(lab, machine, "s3", swap=False, deleted=False)
+    assert (copied.decision.mode, kept) == (ReadMode.COMPARED, None)
+    assert lab.restored(machine, point) == lab.content(machine)
+
+
+def test_files_that_take_deleted_blocks_are_in_the_next_point(lab: Lab, machine: Machine) -> None:
+    back_up(lab, machine, "s1")
+    path, part = lab.disk_path(machine), lab.root / "part.raw"
+    part.write_bytes(lab.content(machine)[EXT_AT : EXT_AT + EXT_SIZE])
+    new = {f"new{number}": b"%d," % number * 40_000 for number in range(20)}
+    write_files(part, FileSystem.EXT4, new)
+    place_volume(path, part, EXT_AT)
+    copied, point, _ = back_up(lab, machine, "s2")
+    assert copied.decision.mode is ReadMode.CHANGED
+    part.write_bytes(lab.restored(machine, point)[EXT_AT : EXT_AT + EXT_SIZE])
+    assert check_image(part, FileSystem.EXT4).is_clean
+    assert {name: read_file(part, FileSystem.EXT4, name) for name in TREE | new} == TREE | new
+
+
+@pytest.mark.tools("mkntfs", "ntfscp")
+def test_a_running_machine_keeps_what_only_looks_clean(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "windows.raw"
+    make_image(path, FileSystem.NTFS, 16 * MIB, {"pagefile.sys": b"p" * MIB})
+    garble(path, look(path).deleted_spans())
+    machine = lab.provider.add_machine("windows", {DiskKey("disk0"): path})
+    lab.provider.set_power(machine.machine_id, PowerState.ON)
+    copied, _, kept = back_up(lab, machine, "s1")
+    assert "bytes of swap; the whole disk: the machine is on" in copied.left_out
+    assert kept is not None
+    assert not kept.deleted
+    lab.provider.set_power(machine.machine_id, PowerState.OFF)
+    copied, _, _ = back_up(lab, machine, "s2")
+    assert copied.decision.mode is ReadMode.CHANGED

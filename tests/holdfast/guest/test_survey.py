@@ -1,0 +1,158 @@
+"""A survey says of each volume what is not needed; damage of any kind ends in less left out, never in an error."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from holdfast.guest.survey import survey
+from holdfast.guest.volume import VolumeState
+from holdfast.model.spans import Span
+from holdfast.testing.images import FileSystem, check_image, make_image, read_file
+from tests.holdfast.guest.drives import (
+    LINUX,
+    MIB,
+    SECTOR,
+    garble,
+    linear,
+    look,
+    lvm_text,
+    lvm_volume,
+    patch,
+    physical_volume,
+    place_volume,
+    reader,
+    sparse,
+    write_gpt,
+)
+
+TREE = {f"d{folder}/f{number}": b"%d" % number * 9000 for folder in range(3) for number in range(5)}
+ROUNDS = 150
+LEAST = 65536
+
+pytestmark = pytest.mark.tools("mke2fs", "debugfs", "mkntfs", "ntfscp", "mkswap", "mkfs.xfs")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Path:
+    """Return a disk with a partition of ext4, one of swap, and a group of two plain volumes."""
+    path = sparse(tmp_path / "server.raw", 120 * MIB)
+    write_gpt(path, [(LINUX, 2048, 34_815), (LINUX, 34_816, 51_199), (LINUX, 51_200, 51_200 + 64 * 2048 - 1)])
+    inner = tmp_path / "inner.raw"
+    make_image(inner, FileSystem.EXT4, 16 * MIB, TREE)
+    place_volume(path, inner, 2048 * SECTOR)
+    make_image(inner, FileSystem.SWAP, 8 * MIB)
+    place_volume(path, inner, 34_816 * SECTOR)
+    volumes = lvm_volume("root", linear(0, 8, 40), linear(8, 12, 10)) + lvm_volume("swap", linear(0, 4, 30))
+    patch(path, 25 * MIB, physical_volume(lvm_text(volumes)))
+    make_image(inner, FileSystem.EXT4, 20 * MIB, TREE)
+    head = inner.read_bytes()
+    patch(path, (26 + 40) * MIB, head[: 8 * MIB])
+    patch(path, (26 + 10) * MIB, head[8 * MIB :])
+    make_image(inner, FileSystem.SWAP, 4 * MIB)
+    place_volume(path, inner, (26 + 30) * MIB)
+    return path
+
+
+def test_every_volume_of_a_disk_is_looked_into(server: Path) -> None:
+    use = look(server, least=LEAST)
+    assert [(volume.place, volume.kind, volume.state) for volume in use.volumes] == [
+        ("partition 1", "ext", VolumeState.CLEAN),
+        ("partition 2", "swap", VolumeState.CLEAN),
+        ("partition 3, volume vg0/root", "ext", VolumeState.CLEAN),
+        ("partition 3, volume vg0/swap", "swap", VolumeState.CLEAN),
+    ]
+    assert list(use.swap_spans()) == [
+        Span(34_816 * SECTOR + 4096, 8 * MIB - 4096),
+        Span((26 + 30) * MIB + 4096, 4 * MIB - 4096),
+    ]
+    spans = list(use.deleted_spans())
+    assert spans == sorted(spans, key=lambda span: span.start)
+    assert sum(span.length for span in spans) == sum(volume.deleted_bytes for volume in use.volumes) > 20 * MIB
+
+
+def test_what_is_needed_of_every_volume_stays(server: Path, tmp_path: Path) -> None:
+    use = look(server, least=LEAST)
+    garble(server, use.swap_spans())
+    garble(server, use.deleted_spans())
+    data = server.read_bytes()
+    first, second = tmp_path / "1.raw", tmp_path / "2.raw"
+    first.write_bytes(data[MIB : 17 * MIB])
+    second.write_bytes(data[66 * MIB : 74 * MIB] + data[36 * MIB : 48 * MIB])
+    for path in (first, second):
+        checked = check_image(path, FileSystem.EXT4)
+        assert checked.is_clean, checked.report
+        assert {name: read_file(path, FileSystem.EXT4, name) for name in TREE} == TREE
+    assert look(server, least=LEAST).volumes == use.volumes
+
+
+def test_an_unknown_volume_keeps_everything(tmp_path: Path) -> None:
+    use = look(sparse(tmp_path / "empty.raw", MIB))
+    assert [(volume.kind, volume.state) for volume in use.volumes] == [("", VolumeState.UNKNOWN)]
+    assert use.volumes[0].reason == "it bears the marks of nothing known"
+    assert (list(use.swap_spans()), list(use.deleted_spans())) == ([], [])
+
+
+def test_a_disk_error_is_not_taken_for_damage() -> None:
+    def read(offset: int, length: int) -> bytes:
+        raise OSError(f"{offset} {length}")
+
+    with pytest.raises(OSError, match="0 65536"):
+        survey(read, MIB, LEAST, at_rest=True)
+
+
+@pytest.mark.parametrize("kind", ["server", *FileSystem])
+def test_damage_ends_in_less_left_out_and_never_in_an_error(kind: str, server: Path, tmp_path: Path, seed: int) -> None:
+    path = server
+    if kind != "server":
+        path = tmp_path / "image.raw"
+        size = 300 * MIB if kind == "xfs" else 24 * MIB
+        tree = {"pagefile.sys": b"p" * MIB} if kind == "ntfs" else None
+        make_image(path, FileSystem(kind), size, tree)
+    asked: dict[int, bytes] = {}
+    read, size = reader(path), path.stat().st_size
+
+    def noted(offset: int, length: int) -> bytes:
+        asked[offset] = read(offset, length)
+        return asked[offset]
+
+    intact = survey(noted, size, LEAST, at_rest=True)
+    assert all(volume.state is VolumeState.CLEAN for volume in intact.volumes)
+    chance = random.Random(seed)
+    for _ in range(ROUNDS):
+        damaged = dict(asked)
+        for _ in range(chance.choice((1, 1, 4))):
+            _damage(damaged, chance)
+        reads = 0
+
+        def served(offset: int, length: int, chunks: dict[int, bytes] = damaged) -> bytes:
+            nonlocal reads
+            reads += 1
+            return chunks[offset] if offset in chunks else read(offset, length)
+
+        use = survey(served, size, LEAST, at_rest=True)
+        assert reads < 20_000
+        spans = [*use.swap_spans(), *use.deleted_spans()]
+        assert all(0 <= span.start < span.end <= size and span.start % SECTOR == 0 for span in spans)
+        if kind in (
+            "server",
+            "ext4",
+            "xfs",
+        ):  # these have checksums: a damaged volume keeps all, another one all of its
+            known = {(volume.place, volume.deleted_bytes) for volume in intact.volumes}
+            assert all((v.place, v.deleted_bytes) in known or not v.deleted_bytes for v in use.volumes)
+
+
+def _damage(chunks: dict[int, bytes], chance: random.Random) -> None:
+    at = chance.choice(sorted(chunks))
+    data = bytearray(chunks[at])
+    places = [place for place in (chance.randrange(len(data)) for _ in range(30)) if data[place]]
+    place = places[0] if places else chance.randrange(len(data))
+    match chance.randrange(3):
+        case 0:
+            data[place] ^= 1 << chance.randrange(8)
+        case 1:
+            data[place : place + 4] = b"\xff" * 4
+        case _:
+            data[place : place + 8] = chance.randbytes(8)
+    chunks[at] = bytes(data[: len(chunks[at])])
