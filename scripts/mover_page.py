@@ -176,16 +176,25 @@ def allowed(kind: inspect.Type) -> str:
             return f"text of {kind.min_length or 0} to {kind.max_length} characters{shape}"
         case inspect.BytesType():
             return f"{kind.max_length} bytes"
+        case inspect.EnumType():
+            return ", ".join(enumerated(kind))
         case inspect.FloatType():
             return f"a number from {kind.ge} on"
+        case _:
+            return composed(kind)
+
+
+def composed(kind: inspect.Type) -> str:
+    """Return in words what a member of several parts may be."""
+    match kind:
+        case inspect.BoolType():
+            return "true or false"
         case inspect.UnionType():
             return " or ".join("nil" if isinstance(part, inspect.NoneType) else allowed(part) for part in kind.types)
         case inspect.StructType():
             return "an object, `left_out` of the [chain file](chain-file.md)"
         case inspect.VarTupleType():
             return f"a list of at most {kind.max_length}: {allowed(kind.item_type)}"
-        case inspect.EnumType():
-            return ", ".join(enumerated(kind))
         case _:
             raise AssertionError(kind)
 
