@@ -1,16 +1,18 @@
 """The data movers of a worker process: those it serves for its repositories, and how it reaches those of others."""
 
 import ssl
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from pathlib import PurePosixPath
 
 from activities.openers import PassphraseLookup, RepositoryOpener
 from holdfast.clock import Clock
 from holdfast.model.ids import CredentialName, DiskKey, RepositoryName
 from holdfast.model.points import MoverAccess, OpenPoint
 from holdfast.mover.client import MoverClient
-from holdfast.mover.grants import Grant, Issuer, load_secret, new_salt
+from holdfast.mover.grants import Grant, Issuer, load_secret, new_salt, session_of
 from holdfast.mover.reading import PackedFile
 from holdfast.mover.server import MoverServer, ServerOptions
 from holdfast.mover.service import Service
@@ -38,6 +40,9 @@ class Movers:
         self._clock = clock
         self._issuer: Issuer | None = None
         self._addresses: dict[RepositoryName, Address] = {}
+        self._servers: list[MoverServer] = []
+        self._lock = threading.Lock()
+        self._written: dict[bytes, Grant] = {}
 
     @contextmanager
     def serving(self, names: Sequence[RepositoryName]) -> Iterator[None]:
@@ -54,7 +59,9 @@ class Movers:
         service = Service(self._issuer, self._open_for_writing, self._open_for_reading, self._clock)
         tls = None if address.is_loopback else server_context(self._settings)
         options = ServerOptions(address=address)
-        stack.enter_context(MoverServer(options, tls, self._issuer.token, service.serve, self._clock))
+        server = stack.enter_context(MoverServer(options, tls, self._issuer.token, service.serve, self._clock))
+        self._servers.append(server)
+        stack.callback(self._servers.remove, server)
         self._addresses[name] = address
         stack.callback(self._addresses.pop, name)
 
@@ -100,6 +107,21 @@ class Movers:
             ],
         )
 
+    def end_writing(self, name: RepositoryName, folder: str) -> None:
+        """End the sessions that write below a folder of a repository; return when they have let go of its files.
+
+        A mover waits long for a proxy to come back, and holds the chain as long; one that is dead never does.
+        """
+        with self._lock:
+            found = [
+                session
+                for session, grant in self._written.items()
+                if grant.repository == name and PurePosixPath(grant.chain).is_relative_to(folder)
+            ]
+        for session in found:
+            for server in list(self._servers):
+                server.end(session, f"the repository's worker ended what was written to {folder}")
+
     def _access(self, name: RepositoryName, grants: Sequence[Grant]) -> MoverAccess | None:
         address, issuer = self._addresses.get(name), self._issuer
         if address is None or issuer is None:
@@ -112,6 +134,7 @@ class Movers:
 
     def _open_for_writing(self, grant: Grant, lies_at: str, stack: ExitStack) -> WritableDisk:
         assert grant.writes_file is not None, "asked by the service"
+        self._note_writing(grant, stack)
         repository = self._repositories(grant.repository)
         opener = DiskOpener(repository, self._passphrases(grant.credential), self._clock, PipeOptions())
         place = DiskPlace(
@@ -123,6 +146,18 @@ class Movers:
             lies_at=lies_at,
         )
         return opener.open(place, stack)
+
+    def _note_writing(self, grant: Grant, stack: ExitStack) -> None:
+        """Know a session that writes, from before its files are opened until they are closed."""
+        assert self._issuer is not None, "a session is served"
+        session = session_of(self._issuer.issue(grant))
+        with self._lock:
+            self._written[session] = grant
+        stack.callback(self._forget_writing, session)
+
+    def _forget_writing(self, session: bytes) -> None:
+        with self._lock:
+            del self._written[session]
 
     def _open_for_reading(self, grant: Grant, stack: ExitStack) -> tuple[StoredSource, Sequence[PackedFile]]:
         repository = self._repositories(grant.repository)
