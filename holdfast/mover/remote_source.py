@@ -22,7 +22,7 @@ from holdfast.mover.opening import expect
 _DIGESTS_PAGE = 4096
 """Digests asked for at once; those of 256 MiB."""
 _PAGES_KEPT = 4
-_FAREWELL_S = 10.0
+_FAREWELL_S = 5.0
 
 T = TypeVar("T")
 Body: TypeAlias = bytes | memoryview
@@ -74,6 +74,7 @@ class RemoteSource:
         self._units: dict[tuple[int, int], _Wish] = {}
         self._runs: deque[Future[tuple[m.Runs, bytes]]] = deque()
         self._digests: deque[Future[bytes]] = deque()
+        self._is_told = False
         self._pages: dict[int, Future[bytes]] = {}
         self._error: HoldfastError | None = None
         self._is_closed = False
@@ -160,13 +161,13 @@ class RemoteSource:
             if self._is_closed:
                 return
             self._is_closed = True
-            is_broken = self._error is not None
-        if not is_broken:
-            try:
-                self._line.send(m.encode_message(m.Finish()))
-                self._line.wait_until_over(_FAREWELL_S)
-            except HoldfastError:
-                pass  # the line is gone, and with it the session
+            is_told = self._is_told
+        try:
+            if not is_told:
+                self._line.send(m.encode_message(m.Finish()), _FAREWELL_S)
+        except HoldfastError:
+            pass  # the line is gone, and with it the session
+        self._line.wait_until_over(_FAREWELL_S)
         self._line.close()
         self._thread.join()
 
@@ -183,19 +184,18 @@ class RemoteSource:
     # -- what comes back -----------------------------------------------------------------------------------------
 
     def _listen(self) -> None:
+        error: HoldfastError = LinkLost("the repository's mover ended the session")
         try:
-            while True:
-                message = self._line.receive()
-                if message is None:
-                    break
+            while (message := self._line.receive()) is not None:
                 head, body = m.decode_message(message.payload)
                 if isinstance(head, m.StoredUnit):
                     self._take_unit(head, bytes(body))
                 else:
                     self._take(head, body)
                 self._line.release(message)
-            self._end(LinkLost("the repository's mover ended the session"))
-        except HoldfastError as error:
+        except HoldfastError as found:
+            error = found
+        finally:
             self._end(error)
 
     def _take(self, head: m.AnyHead, body: memoryview) -> None:
@@ -206,6 +206,7 @@ class RemoteSource:
                 case m.Digests() if self._digests:
                     self._digests.popleft().set_result(bytes(body))
                 case m.Failure():
+                    self._is_told = True
                     raise m.failed(head)
                 case _:
                     raise ProtocolError(f"{type(head).__name__} came while a disk was read")
@@ -234,7 +235,7 @@ def _decoded(head: m.StoredUnit, body: bytes, key: bytes) -> Body:
     digests, packed = unpack_stored_unit(head, memoryview(body))
     decoded = decompress(head.codec, packed, head.count * PIECE_SIZE)
     if piece_digests(decoded, key) != digests:
-        raise DataDamaged(f"unit {head.number}: its pieces do not match their digests")
+        raise DataDamaged(f"unit {head.number} of file {head.file}: its pieces do not match their digests")
     return decoded
 
 

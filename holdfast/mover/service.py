@@ -22,6 +22,8 @@ OpenForReading = Callable[[Grant, ExitStack], tuple[StoredSource, Sequence[Packe
 
 _FIRST_MESSAGE_S = 30.0
 _TOLD_EVERY_S = 1.0
+_FAILURE_TOLD_S = 60.0
+"""How long a peer that is away may take to come back and hear why its session failed."""
 
 
 class Service:
@@ -36,15 +38,15 @@ class Service:
         self._clock = clock
 
     def serve(self, session: bytes, line: Line) -> None:
-        """Serve one session until it ends."""
-        try:
-            with ExitStack() as stack:
-                self._serve(session, line, stack)
-        except HoldfastError as error:
-            # Told to the peer when it is still there; the files are closed by now.
-            with suppress(HoldfastError):
-                line.send(m.encode_message(m.failure(error)))
+        """Serve one session until it ends. Its files are closed before the peer has heard the last word."""
+        with suppress(HoldfastError):  # the line's own end; the peer knows as much
+            try:
+                with ExitStack() as stack:
+                    self._serve(session, line, stack)
                 line.finish()
+            except HoldfastError as error:
+                line.send(m.encode_message(m.failure(error)), _FAILURE_TOLD_S)
+                line.finish(_FAILURE_TOLD_S)
 
     def _serve(self, session: bytes, line: Line, stack: ExitStack) -> None:
         first = line.receive(_FIRST_MESSAGE_S)
@@ -59,7 +61,6 @@ class Service:
             Reading(line, *self._open_for_reading(grant, stack)).run()
         else:
             Writing(line, self._open_for_writing(grant, stack), self._clock).run()
-        line.finish()
 
 
 class Writing:
