@@ -73,7 +73,7 @@ class RemoteSource:
         self._lock = threading.Lock()
         self._units: dict[tuple[int, int], _Wish] = {}
         self._runs: deque[Future[tuple[m.Runs, bytes]]] = deque()
-        self._digests: deque[Future[bytes]] = deque()
+        self._digests: deque[tuple[m.DigestsOf, Future[bytes]]] = deque()
         self._is_told = False
         self._pages: dict[int, Future[bytes]] = {}
         self._error: HoldfastError | None = None
@@ -141,7 +141,8 @@ class RemoteSource:
                 if old < index:
                     del self._pages[old]
         count = min(_DIGESTS_PAGE, self.pieces - first)
-        self._ask(m.DigestsOf(first=first, count=count), self._digests, page)
+        head = m.DigestsOf(first=first, count=count)
+        self._ask(head, self._digests, (head, page))
         return page
 
     def fetch(self, file: int, number: int, pool: Executor, key: bytes) -> "Future[Body]":
@@ -171,7 +172,7 @@ class RemoteSource:
         self._line.close()
         self._thread.join()
 
-    def _ask(self, head: m.AnyHead, queue: "deque[Future[T]]", answer: "Future[T]") -> None:
+    def _ask(self, head: m.AnyHead, queue: deque[T], answer: T) -> None:
         with self._lock:  # answers come in the order of the questions
             self._raise()
             queue.append(answer)
@@ -203,13 +204,18 @@ class RemoteSource:
             match head:
                 case m.Runs() if self._runs:
                     self._runs.popleft().set_result((head, bytes(body)))
-                case m.Digests() if self._digests:
-                    self._digests.popleft().set_result(bytes(body))
+                case m.Digests():
+                    self._take_digests(head, body)
                 case m.Failure():
                     self._is_told = True
                     raise m.failed(head)
                 case _:
                     raise ProtocolError(f"{type(head).__name__} came while a disk was read")
+
+    def _take_digests(self, head: m.Digests, body: memoryview) -> None:
+        if not self._digests or self._digests[0][0] != m.DigestsOf(first=head.first, count=head.count):
+            raise ProtocolError(f"{head.count} digests from piece {head.first} came and were not asked for")
+        self._digests.popleft()[1].set_result(bytes(body))
 
     def _take_unit(self, head: m.StoredUnit, body: bytes) -> None:
         with self._lock:
@@ -225,7 +231,7 @@ class RemoteSource:
             wishes, self._units = list(self._units.values()), {}
         for runs in self._runs:
             runs.set_exception(error)
-        for digests in self._digests:
+        for _, digests in self._digests:
             digests.set_exception(error)
         for wish in wishes:
             wish.body.set_exception(error)

@@ -144,7 +144,11 @@ def unit(number: int) -> PackedUnit:
 
 def test_closing_is_prompt_when_the_other_side_reads_nothing(site: Site) -> None:
     go_on = threading.Event()
-    with Far(site, lambda _: None if go_on.wait(60) else None) as writable:
+
+    def wait(_: Line) -> None:
+        assert go_on.wait(60)
+
+    with Far(site, wait) as writable:
         number = 0
         while vars(writable.sink)["_line"]._link.room > 70 << 10:
             writable.sink.put(unit(number))
@@ -172,7 +176,7 @@ def test_a_peer_that_says_nothing_is_given_up(site: Site) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = type(site.setting.options.address)("127.0.0.1", server.getsockname()[1])
         line = site.line(address, site.access(site.begin()))
-        with pytest.raises(LinkLost, match="no connection for 0.5 s"):
+        with pytest.raises(LinkLost, match=r"no connection for 0.5 s"):
             RemoteSink.open(line, "")
     until(lambda: not any(t.name == "mover-dial" for t in threading.enumerate()), "dialling ends")
 

@@ -96,7 +96,7 @@ def test_the_end_of_a_server_ends_its_sessions_and_what_was_committed_stays(site
         writable.sink.zero(0, 24)
         writable.sink.tend()
         until(lambda: writable.sink.standing.taken == 24, "the disk is written")
-    with pytest.raises(LinkLost, match="no connection for 1 s; the last try: .*refused"):
+    with pytest.raises(LinkLost, match=r"no connection for 1 s; the last try: .*refused"):
         writable.sink.finish()
     writable.sink.close()
     assert site.is_free(opened)
