@@ -42,6 +42,8 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     memory_max: int = 512 << 20
     """Bytes of messages on their way, of all sessions together; when it is used up, further ones get 9 MiB each."""
     window_max: int = 32 << 20
+    link: LinkOptions = LinkOptions()
+    """Of all sessions; the windows are given out as they come."""
 
 
 class _Session:
@@ -211,7 +213,8 @@ class MoverServer:
             return None
         left = self._options.memory_max - sum(session.window for session in self._sessions.values())
         window = max(_WINDOW_MIN, min(self._options.window_max, left // _SHARE))
-        line = Line(LinkOptions(receive_window=window, send_window=window), self._clock)
+        options = msgspec.structs.replace(self._options.link, receive_window=window, send_window=window)
+        line = Line(options, self._clock)
         session = _Session(hello.attempt, window, line)
         session.thread = threading.Thread(
             target=self._run, args=(hello.session, session), name="mover-session", daemon=True

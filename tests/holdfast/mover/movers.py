@@ -1,10 +1,9 @@
 """Two movers with a repository behind one of them, in one process."""
 
-import datetime
+import datetime as dt
 import ipaddress
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -49,7 +48,7 @@ CLOCK = SystemClock()
 HERE = Address("127.0.0.1", 0)
 MIB = 1 << 20
 PIECE = 64 << 10
-SWIFT = LinkOptions(streams=2, redial_s=0.2, silence_s=2.0, heartbeat_s=0.5, give_up_s=20.0)
+SWIFT = LinkOptions(streams=2, redial_s=0.2, silence_s=2.0, heartbeat_s=0.4, give_up_s=20.0)
 """A link of a proxy in a hurry."""
 PLAIN_PIPE = PipeOptions(compression=Compression.NONE, commit_interval_s=1e9)
 
@@ -107,7 +106,7 @@ class Authority:
         )
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int) -> x509.CertificateBuilder:
-        day = datetime.timedelta(days=1)
+        day = dt.timedelta(days=1)
         today = CLOCK.now()
         return (
             x509.CertificateBuilder()
@@ -128,7 +127,7 @@ class Setting(msgspec.Struct, kw_only=True):
 
     server_tls: ssl.SSLContext | None = None
     client_tls: ssl.SSLContext | None = None
-    options: ServerOptions = ServerOptions(address=HERE)
+    options: ServerOptions = ServerOptions(address=HERE, link=SWIFT)
     link: LinkOptions = SWIFT
     pipe: PipeOptions = PLAIN_PIPE
 
@@ -163,7 +162,7 @@ class Site:
                 "disk": disk,
                 "writes_file": opened.file,
                 "parent_number": opened.parent_number,
-                "expires_s": int(time.time()) + valid_s,
+                "expires_s": int(CLOCK.now().timestamp()) + valid_s,
                 "salt": new_salt(),
             },
             Grant,
@@ -176,7 +175,7 @@ class Site:
     def reading(self, chain: str, number: int, disk: str = "a") -> DiskAccess:
         """Return a grant to read, with its token."""
         names = {"repository": "r", "chain": chain, "number": number, "disk": disk}
-        grant = {**names, "expires_s": int(time.time()) + 1000, "salt": new_salt()}
+        grant = {**names, "expires_s": int(CLOCK.now().timestamp()) + 1000, "salt": new_salt()}
         return self.issuer.issue(msgspec.convert(grant, Grant))
 
     def server(self, open_for_writing: Callable[[Grant, ExitStack], WritableDisk] | None = None) -> MoverServer:

@@ -126,9 +126,13 @@ def test_a_failure_is_told_even_while_the_line_is_full(site: Site) -> None:
         line.finish()
 
     with Far(site, fail) as writable, pytest.raises(HoldfastError, match="no space is left") as caught:
-        for number in range(200):
-            writable.sink.put(unit(number))
+        fill(writable)
     assert caught.value.code == "repository-full"
+
+
+def fill(writable: WritableDisk) -> None:
+    for number in range(2000):
+        writable.sink.put(unit(number))
 
 
 def unit(number: int) -> PackedUnit:
