@@ -22,8 +22,7 @@ GREETING_S = 15.0
 _BACKLOG = 512
 _LINGER_S = 2.0
 _TLS_HINT = "See whether both movers are set up for TLS, and what the other one says."
-_CERTIFICATE_HINT = "Both movers need valid certificates of one authority for the names they are called by; "
-    "`holdfast certs` makes them."
+_CERTIFICATE_HINT = "Both movers need valid certificates of one authority; `holdfast certs` makes them."
 
 
 class Address(msgspec.Struct, frozen=True):

@@ -242,3 +242,8 @@ class Site:
         """Finish the point and compare every byte."""
         self.machine.finish(opened)
         assert self.machine.differences() == []
+
+
+def numbered(pieces: int) -> MemoryDisk:
+    """Return a disk whose pieces all differ."""
+    return MemoryDisk(b"".join((number + 1).to_bytes(8, "big") * (PIECE // 8) for number in range(pieces)))
