@@ -49,8 +49,8 @@ class Harm(msgspec.Struct):
 
     flipped_frames: int = 0
     flipped_bytes: int = 0
-    cuts: int = 0
-    twice: int = 0
+    broken: int = 0
+    """Connections that were cut, that fell silent, or that became unreadable."""
     connections: int = 0
 
 
@@ -134,10 +134,11 @@ class Weather:
             fault = self._script.get(Spot(number, side, frame))
             frame += 1
             if fault is Fault.CUT:
-                self.harm.cuts += 1
+                self.harm.broken += 1
                 yield whole[: len(whole) // 2]
                 return
             if fault is Fault.STALL:
+                self.harm.broken += 1
                 self._over.wait()
                 return
             if fault is Fault.SWAP and header[0].kind in {FrameKind.DATA, FrameKind.ACK} and not held:
@@ -150,9 +151,9 @@ class Weather:
         if fault is Fault.LATE:
             self._over.wait(0.3)
         if fault is Fault.TWICE and header.kind == FrameKind.DATA:
-            self.harm.twice += 1
             return whole + whole
         if fault is Fault.FLIP_HEADER:
+            self.harm.broken += 1
             return flipped(whole, 9)
         if fault is Fault.FLIP and header.kind == FrameKind.DATA:
             self.harm.flipped_frames += 1
