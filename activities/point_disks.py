@@ -6,20 +6,26 @@ from typing import TypeAlias
 
 from temporalio import activity
 
+from activities.contracts.machine_files import CopyMachineFiles, PlaceMachineFiles
 from activities.contracts.rollback import RollBackDisk
 from activities.contracts.transfer import CopyDisk, RestoreDisk
-from activities.openers import PassphraseLookup, RepositoryOpener
+from activities.openers import PassphraseLookup, RepositoryOpener, open_point_file
 from holdfast.clock import Clock
 from holdfast.errors import LinkRefused
 from holdfast.model.ids import DiskKey
+from holdfast.model.machine_files import MachineFiles
 from holdfast.model.points import DiskAccess, MoverAccess
+from holdfast.mover.file_transfer import put_remote_files, read_remote_files
+from holdfast.mover.grants import FILES
 from holdfast.mover.line import Line
 from holdfast.mover.remote_sink import RemoteSink
 from holdfast.mover.remote_source import RemoteSource
 from holdfast.pipeline.restore import StoredSource
 from holdfast.pipeline.sink import WritableDisk
 from holdfast.pipeline.stages import PipeOptions
+from holdfast.storage.chain_writer import ChainWriter
 from holdfast.storage.opening import DiskOpener, DiskPlace
+from holdfast.storage.point_files import put_files, read_files
 
 MoverDialler: TypeAlias = Callable[[MoverAccess, DiskAccess, int], Line]
 """Returns a line to a repository's mover for one disk and attempt. Raises `LinkError` and `ConfigurationInvalid`."""
@@ -75,6 +81,26 @@ class PointDisks:
         repository = self._repositories(where.repository)
         chain = stack.enter_context(repository.open_chain(where.chain, self._passphrases(where.credential)))
         return chain.disk(where.number, where.disk)
+
+    def put_files(self, request: CopyMachineFiles, files: MachineFiles) -> None:
+        """Make these the machine files of a point that is being written."""
+        point = request.point
+        if point.mover is not None:
+            line, access = self._line(point.mover, FILES)
+            put_remote_files(line, access.grant, files)
+            return
+        repository, path = open_point_file(self._repositories, request.repository, point)
+        with ChainWriter.resume(repository.files, path, self._passphrases(request.credential)) as writer:
+            put_files(writer, point.number, files.files)
+
+    def read_files(self, request: PlaceMachineFiles) -> MachineFiles:
+        """Return the machine files of a finished point; those that are damaged are left out with the reason."""
+        if request.mover is not None:
+            line, access = self._line(request.mover, FILES)
+            return read_remote_files(line, access.grant)
+        repository = self._repositories(request.repository)
+        with repository.open_chain(request.chain, self._passphrases(request.credential)) as chain:
+            return read_files(chain, request.number)
 
     def _line(self, mover: MoverAccess, disk: DiskKey) -> tuple[Line, DiskAccess]:
         access = mover.disk(disk)

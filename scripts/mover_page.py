@@ -15,12 +15,13 @@ from msgspec import inspect
 from holdfast.formats.magic import Codec
 from holdfast.formats.mover.bodies import pack_pieces
 from holdfast.formats.mover.events import LinkOptions
-from holdfast.formats.mover.greeting import Dialler, Hello, Listener
+from holdfast.formats.mover.greeting import Dialler, Hello, Listener, Refusal
 from holdfast.formats.mover.link import Link
 from holdfast.formats.mover.messages import (
     AnyHead,
     Digests,
     Head,
+    KeptFile,
     Offer,
     OpenDisk,
     Runs,
@@ -42,6 +43,7 @@ LINE = 16
 BODIES: dict[type[Head], str] = {
     Offer: "`count` x 16: the digests",
     Digests: "`count` x 16: the digests",
+    KeptFile: "0 to 1048576: the bytes of the file",
     Wanted: "one bit for each of `count` pieces, lowest bit of the first byte first, the last byte filled with zeros",
     Unit: "`count` x 4: the piece numbers; `count` x 16: their digests; the packed bytes, 1 to `count` x 65536",
     Runs: "`count` x 12: the runs",
@@ -218,7 +220,7 @@ def enumerated(kind: inspect.EnumType) -> list[str]:
 def example() -> dict[str, object]:
     """Return what is shown in the worked example."""
     dialler = Dialler(Hello(session=SESSION, attempt=1, connection=0, connections=1, nonce=DIALLER_NONCE), TOKEN)
-    listener = Listener(LISTENER_NONCE, {SESSION: TOKEN}.get, lambda _: True)
+    listener = Listener(LISTENER_NONCE, {SESSION: TOKEN}.get, lambda _: Refusal.NONE)
     welcome = listener.receive(dialler.hello)
     proof = dialler.receive(welcome)
     shown = {"hello": dialler.hello, "welcome": welcome, "proof": proof, "verdict": listener.receive(proof)}

@@ -10,9 +10,10 @@ from pathlib import PurePosixPath
 from activities.openers import PassphraseLookup, RepositoryOpener
 from holdfast.clock import Clock
 from holdfast.model.ids import CredentialName, DiskKey, RepositoryName
+from holdfast.model.machine_files import MachineFile, MachineFiles
 from holdfast.model.points import MoverAccess, OpenPoint
 from holdfast.mover.client import MoverClient
-from holdfast.mover.grants import Grant, Issuer, load_secret, new_salt, session_of
+from holdfast.mover.grants import FILES, Grant, Issuer, load_secret, new_salt, session_of
 from holdfast.mover.reading import PackedFile
 from holdfast.mover.server import MoverServer, ServerOptions
 from holdfast.mover.service import Service
@@ -20,7 +21,9 @@ from holdfast.mover.sockets import Address, Identity
 from holdfast.pipeline.restore import StoredSource
 from holdfast.pipeline.sink import WritableDisk
 from holdfast.pipeline.stages import PipeOptions
+from holdfast.storage.chain_writer import ChainWriter
 from holdfast.storage.opening import DiskOpener, DiskPlace
+from holdfast.storage.point_files import put_files, read_files
 from workers.config import Settings
 
 _KEY_FILE = "mover.key"
@@ -56,7 +59,7 @@ class Movers:
 
     def _serve(self, name: RepositoryName, address: Address, stack: ExitStack) -> None:
         self._issuer = self._issuer or Issuer(load_secret(self._settings.home / _KEY_FILE))
-        service = Service(self._issuer, self._open_for_writing, self._open_for_reading, self._clock)
+        service = Service(self._issuer, self, self._clock)
         tls = None if address.is_loopback else server_context(self._settings)
         options = ServerOptions(address=address)
         server = stack.enter_context(MoverServer(options, tls, self._issuer.token, service.serve, self._clock))
@@ -83,7 +86,7 @@ class Movers:
                     expires_s=self._expiry_s(),
                     salt=new_salt(),
                 )
-                for disk in disks
+                for disk in (*disks, FILES)
             ],
         )
 
@@ -103,7 +106,7 @@ class Movers:
                     expires_s=self._expiry_s(),
                     salt=new_salt(),
                 )
-                for disk in disks
+                for disk in (*disks, FILES)
             ],
         )
 
@@ -132,7 +135,8 @@ class Movers:
     def _expiry_s(self) -> int:
         return int((self._clock.now() + GRANTED).timestamp())
 
-    def _open_for_writing(self, grant: Grant, lies_at: str, stack: ExitStack) -> WritableDisk:
+    def open_for_writing(self, grant: Grant, lies_at: str, stack: ExitStack) -> WritableDisk:
+        """Open a disk of an unfinished point."""
         assert grant.writes_file is not None, "asked by the service"
         self._note_writing(grant, stack)
         repository = self._repositories(grant.repository)
@@ -150,7 +154,7 @@ class Movers:
     def _note_writing(self, grant: Grant, stack: ExitStack) -> None:
         """Know a session that writes, from before its files are opened until they are closed."""
         assert self._issuer is not None, "a session is served"
-        session = session_of(self._issuer.issue(grant))
+        session = session_of(self._issuer.issue(grant))  # as it was written, which is how it is written again
         with self._lock:
             self._written[session] = grant
         stack.callback(self._forget_writing, session)
@@ -159,10 +163,25 @@ class Movers:
         with self._lock:
             del self._written[session]
 
-    def _open_for_reading(self, grant: Grant, stack: ExitStack) -> tuple[StoredSource, Sequence[PackedFile]]:
+    def open_for_reading(self, grant: Grant, stack: ExitStack) -> tuple[StoredSource, Sequence[PackedFile]]:
+        """Open a disk of a finished point."""
         repository = self._repositories(grant.repository)
         chain = stack.enter_context(repository.open_chain(grant.chain, self._passphrases(grant.credential)))
         return chain.disk(grant.number, grant.disk), chain.files
+
+    def put_files(self, grant: Grant, files: Sequence[MachineFile]) -> None:
+        """Make these the machine files of an unfinished point."""
+        assert grant.writes_file is not None, "asked by the service"
+        repository = self._repositories(grant.repository)
+        path = repository.chain_file(grant.chain, grant.writes_file)
+        with ChainWriter.resume(repository.files, path, self._passphrases(grant.credential)) as writer:
+            put_files(writer, grant.number, files)
+
+    def read_files(self, grant: Grant) -> MachineFiles:
+        """Return the machine files of a finished point."""
+        repository = self._repositories(grant.repository)
+        with repository.open_chain(grant.chain, self._passphrases(grant.credential)) as chain:
+            return read_files(chain, grant.number)
 
 
 def mover_client(settings: Settings, clock: Clock) -> MoverClient:

@@ -185,7 +185,7 @@ def _leftovers(tools: Tools) -> object:
 
 
 def _machine_files(tools: Tools) -> object:
-    return MachineFileActivities(tools.providers, tools.repositories, tools.passphrases, tools.clock)
+    return MachineFileActivities(tools.providers, tools.points, tools.clock)
 
 
 def _owners(tools: Tools) -> object:

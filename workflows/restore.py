@@ -151,6 +151,7 @@ class RestoreMachine:
                 chain=point.chain,
                 number=point.number,
                 credential=request.credential,
+                mover=point.mover,
             ),
             options.change(self._proxy, summary(machine.name)),
         )

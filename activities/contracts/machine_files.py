@@ -8,7 +8,7 @@ from temporalio import activity
 
 from holdfast.model.ids import CredentialName, MachineId, ProviderName, RepositoryName, SnapshotId, TargetId
 from holdfast.model.machine_files import FileLeftOut, PlacedFiles
-from holdfast.model.points import OpenPoint
+from holdfast.model.points import MoverAccess, OpenPoint
 
 
 class CopyMachineFiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +45,8 @@ class PlaceMachineFiles(msgspec.Struct, frozen=True, kw_only=True):
     chain: str
     number: int
     credential: CredentialName | None = None
+    mover: MoverAccess | None = None
+    """Where the files are read; None when the proxy reads the chain itself."""
 
 
 @activity.defn(name="files.copy")

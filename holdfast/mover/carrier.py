@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
-_RECEIVED_AT_ONCE = 256 << 10
+_RECEIVED_AT_ONCE = 1 << 20
 """A frame that arrives slowly is told of in steps of this size, so that a slow line does not look dead."""
 _BUFFERS_AT_ONCE = 64
 

@@ -20,6 +20,8 @@ from holdfast.model.ids import CredentialName, DiskKey, RepositoryName
 from holdfast.model.points import DiskAccess
 
 SECRET_SIZE = 32
+FILES = DiskKey("")
+"""In place of a disk: the machine files of the point."""
 _LABEL = b"holdfast mover token\0"
 
 

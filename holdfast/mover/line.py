@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from holdfast.clock import Clock
-from holdfast.errors import HoldfastError, LinkLost, OperationCancelled, WriterFenced
+from holdfast.errors import HoldfastError, LinkLost, LinkRefused, OperationCancelled, ProtocolError
 from holdfast.formats.mover.events import Counters, Dial, Dropped, Ended, Event, Failed, LinkOptions
 from holdfast.formats.mover.inbox import Message
 from holdfast.formats.mover.link import Link
+from holdfast.formats.mover.states import LinkState
 from holdfast.mover.carrier import Carrier
 
 Dialler = Callable[[int], socket.socket]
@@ -25,7 +26,7 @@ _LAST_WORDS_S = 5.0
 
 
 class Line:
-    """One side of a link, carried by threads. Use `send` from one thread and `receive` from one thread."""
+    """One side of a link, carried by threads. `send` may be used from any thread, `receive` from one at a time."""
 
     def __init__(self, options: LinkOptions, clock: Clock, dial: Dialler | None = None) -> None:
         self._clock = clock
@@ -39,7 +40,10 @@ class Line:
         self._threads: set[threading.Thread] = set()
         self._is_over = False
         self._is_closed = False
-        self._closed_s = 0.0
+        self._is_finishing = False
+        self._over_s = 0.0
+        self._trouble = ""
+        self._message_max = options.message_max
         self._link = Link(options, clock.monotonic_s(), is_dialler=dial is not None)
         self._keeper = threading.Thread(target=self._keep_time, name="mover-time", daemon=True)
         self._keeper.start()
@@ -50,29 +54,43 @@ class Line:
         with self._lock:
             return self._link.counters
 
+    @property
+    def trouble(self) -> str:
+        """Return in words why no connection came about so far; empty as soon as one did, or when none was tried."""
+        with self._lock:
+            return "" if self._link.counters.connections_made else self._trouble
+
     def adopt(self, number: int, connection: socket.socket) -> bool:
-        """Carry a connection that was greeted; False, and it is closed, when the link has no use for it."""
+        """Carry a connection that was greeted; False, and it is closed, when the link has no use for it.
+
+        Raises `OSError`, and the connection is the caller's, when this host has no room for it.
+        """
         carrier = Carrier(number, connection)
         with self._lock:
             is_wanted = not self._is_closed and self._link.connection_made(number, self._clock.monotonic_s())
             if is_wanted:
+                thread = threading.Thread(target=self._carry, args=(carrier,), name="mover-carry", daemon=True)
+                thread.start()
                 self._carriers[number] = carrier
-                self._start(self._carry, carrier)
+                self._threads.add(thread)
+                self._trouble = ""
         if not is_wanted:
             carrier.close()
         return is_wanted
 
-    def send(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
+    def send(self, parts: Sequence[bytes | bytearray | memoryview], timeout_s: float | None = None) -> None:
         """Send a message; wait until there is room for it. Its parts must not change until it has arrived.
 
-        Raises the link's error when it has failed.
+        Raises the link's error when it has failed, and `LinkLost` when there was no room in time.
         """
         size = sum(map(len, parts))
+        if size > self._message_max:
+            raise ProtocolError(f"a message of {size} bytes is to be sent, {self._message_max} are allowed")
         with self._lock:
-            while self._link.room < size:
-                self._check()
-                self._room.wait(_IDLE_S)
+            has_room = self._room.wait_for(lambda: self._is_stopped or self._link.room >= size, timeout_s)
             self._check()
+            if not has_room:
+                raise LinkLost(f"the peer took nothing for {timeout_s:g} s")
             self._link.send(parts)
             self._after()
 
@@ -83,9 +101,10 @@ class Line:
         """
         with self._lock:
             while not self._messages:
-                if self._link.error is not None:
-                    raise self._link.error
-                if self._is_over or self._is_closed:
+                error = self._error()
+                if error is not None:
+                    raise error
+                if self._is_stopped:
                     return None
                 if not self._arrived.wait(timeout_s) and timeout_s is not None:
                     return None
@@ -95,7 +114,7 @@ class Line:
     def is_over(self) -> bool:
         """Return whether nothing more can arrive."""
         with self._lock:
-            return (self._is_over or self._is_closed) and not self._messages
+            return self._is_stopped and not self._messages
 
     def release(self, message: Message) -> None:
         """Let the peer use the room of a message, which must not be used any more."""
@@ -104,22 +123,22 @@ class Line:
             self._after()
 
     def wait_until_over(self, timeout_s: float) -> None:
-        """Return once the link has ended, or the time is over."""
-        deadline_s = self._clock.monotonic_s() + timeout_s
+        """Return once the link has ended, no connection is left to say so, or the time is over."""
         with self._lock:
-            while not self._is_over and self._clock.monotonic_s() < deadline_s:
-                self._room.wait(max(0.0, deadline_s - self._clock.monotonic_s()))
+            self._room.wait_for(lambda: self._is_over or not self._carriers, timeout_s)
 
-    def finish(self) -> None:
-        """Send what is left and end the link; return when it has ended. Raises the link's error."""
+    def finish(self, timeout_s: float | None = None) -> None:
+        """Send what is left and end the link; return when it has ended. Raises the link's error, or `LinkLost`."""
         with self._lock:
             self._check()
-            if not self._is_over:
-                self._link.finish()
-                self._after()
-            while not self._is_over:
-                self._check()
-                self._room.wait(_IDLE_S)
+            self._is_finishing = True
+            self._link.finish()
+            self._after()
+            if not self._room.wait_for(lambda: self._is_over, timeout_s):
+                raise LinkLost(f"the peer did not take the last words within {timeout_s:g} s")
+            error = self._error()
+            if error is not None:
+                raise error
 
     def fail(self, error: HoldfastError) -> None:
         """Give the link up: whoever waits for it gets the error."""
@@ -128,40 +147,41 @@ class Line:
             self._after()
 
     def close(self) -> None:
-        """Close all connections and wait for the threads; a link that has ended well says so before. Idempotent."""
+        """Close all connections and wait for their threads; a link that has ended well says so before. Idempotent.
+
+        A connection that is being dialled is closed as soon as it is there.
+        """
         with self._lock:
             if not self._is_over:
                 self._link.fail(OperationCancelled("the link was closed"))
             self._is_closed = True
-            self._closed_s = self._clock.monotonic_s()
             self._after()
-            carriers, threads = list(self._carriers.values()), [*self._threads, self._keeper]
-            self._time.notify()
-        for carrier in carriers:
-            carrier.wake()
+            threads = [*self._threads, self._keeper]
+            self._time.notify_all()
+            for carrier in self._carriers.values():
+                carrier.wake()
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join()
 
+    @property
+    def _is_stopped(self) -> bool:
+        return self._is_over or self._is_closed
+
+    def _error(self) -> HoldfastError | None:
+        error = self._link.error
+        if isinstance(error, LinkLost) and self._trouble:
+            return LinkLost(f"{error.message}; the last try: {self._trouble}", hint=error.hint)
+        return error
+
     def _check(self) -> None:
-        if self._link.error is not None:
-            raise self._link.error
-        if self._is_closed or self._is_over:
+        error = self._error()
+        if error is not None:
+            raise error
+        if self._is_stopped:
             raise LinkLost("the link has ended")
 
     # -- threads -------------------------------------------------------------------------------------------------
-
-    def _start(self, work: Callable[[Carrier], None] | Callable[[int], None], what: Carrier | int) -> None:
-        thread = threading.Thread(target=self._run, args=(work, what), name="mover", daemon=True)
-        self._threads.add(thread)
-        thread.start()
-
-    def _run(self, work: Callable[[object], None], what: object) -> None:
-        try:
-            work(what)
-        finally:
-            with self._lock:
-                self._threads.discard(threading.current_thread())
 
     def _after(self) -> None:
         """Pass on what the link tells after a call; the lock is held."""
@@ -181,12 +201,13 @@ class Line:
                 self._messages.append(event)
                 self._arrived.notify()
             case Dial(connection):
-                self._start(self._dial_one, connection)
+                threading.Thread(target=self._dial_one, args=(connection,), name="mover-dial", daemon=True).start()
             case Dropped(connection, _):
                 if connection in self._carriers:
                     self._carriers[connection].is_dropped = True
                     self._carriers[connection].wake()
             case Ended() | Failed():
+                self._over_s = self._over_s if self._is_over else self._clock.monotonic_s()
                 self._is_over = True
                 self._arrived.notify_all()
 
@@ -206,23 +227,32 @@ class Line:
         assert self._dial is not None
         try:
             connection = self._dial(number)
-        except OSError:
-            self._lost(number)
-        except WriterFenced as error:
-            self.fail(error)
+        except OSError as error:
+            self._not_dialled(number, f"the other mover cannot be reached: {error.strerror or error}")
         except HoldfastError as error:
             if error.retryable:
-                self._lost(number)
+                self._not_dialled(number, error.message)
             else:
-                self.fail(error)
+                self._refused(error)
         else:
-            self.adopt(number, connection)
+            try:
+                self.adopt(number, connection)
+            except OSError as error:
+                connection.close()
+                self._not_dialled(number, str(error))
 
-    def _lost(self, number: int) -> None:
+    def _not_dialled(self, number: int, reason: str) -> None:
         with self._lock:
-            self._carriers.pop(number, None)
+            self._trouble = reason
             self._link.connection_lost(number, self._clock.monotonic_s())
             self._after()
+            self._time.notify_all()
+
+    def _refused(self, error: HoldfastError) -> None:
+        """Give up. A mover that knew the session and does so no more was started anew; another attempt goes on."""
+        if isinstance(error, LinkRefused) and self.counters.connections_made:
+            error = LinkLost(f"the other mover does not know the session any more: {error.message}")
+        self.fail(error)
 
     def _carry(self, carrier: Carrier) -> None:
         """Carry the bytes of one connection until it ends."""
@@ -246,12 +276,18 @@ class Line:
         finally:
             with self._lock:
                 self._carriers.pop(number, None)
+                self._threads.discard(threading.current_thread())
                 carrier.close()
                 self._link.connection_lost(number, now())
                 self._after()
+                self._room.notify_all()
+                self._time.notify_all()
 
     def _is_done(self, carrier: Carrier) -> bool:
-        if carrier.is_dropped:
+        if carrier.is_dropped or not self._is_over:
+            return carrier.is_dropped
+        if self._clock.monotonic_s() - self._over_s > _LAST_WORDS_S:
             return True
-        is_late = self._is_closed and self._clock.monotonic_s() - self._closed_s > _LAST_WORDS_S
-        return self._is_over and (is_late or not carrier.has_output)
+        # Who says the end waits for the peer to close: closing before it has read everything would take the end away.
+        is_said = self._is_finishing and self._link.state is LinkState.ENDED
+        return not carrier.has_output and not is_said

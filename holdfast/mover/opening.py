@@ -4,19 +4,20 @@ from typing import TypeVar
 
 from holdfast.errors import LinkLost, ProtocolError
 from holdfast.formats.mover import messages as m
+from holdfast.formats.mover.inbox import Message
 from holdfast.mover.line import Line
 
 T = TypeVar("T")
 
-_OPENING_S = 600.0
+_OPENING_S = 600
 """Opening may take the other side long: it looks at what an earlier attempt left."""
+_FIRST_S = 60
+"""How long a mover may be out of reach before an attempt ends; later, in the middle of the work, it waits longer."""
 
 
 def expect(line: Line, kind: type[T]) -> T:
-    """Return the next message, which is to be of a kind. Raises what the other side failed with."""
-    message = line.receive(_OPENING_S)
-    if message is None:
-        raise LinkLost("the repository's mover did not answer")
+    """Return the next message, which is to be of a kind. Raises what the other side failed with, and `LinkLost`."""
+    message = _first(line)
     head, _ = m.decode_message(message.payload)
     line.release(message)
     if isinstance(head, m.Failure):
@@ -24,3 +25,15 @@ def expect(line: Line, kind: type[T]) -> T:
     if not isinstance(head, kind):
         raise ProtocolError(f"{type(head).__name__} came instead of {kind.__name__}")
     return head
+
+
+def _first(line: Line) -> Message:
+    for second in range(_OPENING_S):
+        message = line.receive(1.0)
+        if message is not None:
+            return message
+        if line.is_over:
+            break
+        if second >= _FIRST_S and line.trouble:
+            raise LinkLost(f"no connection to the repository's mover: {line.trouble}")
+    raise LinkLost("the repository's mover did not answer")

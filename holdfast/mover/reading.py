@@ -3,8 +3,8 @@
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from itertools import islice
+from queue import SimpleQueue
 from typing import Protocol
 
 from holdfast.errors import HoldfastError, LinkLost, ProtocolError
@@ -18,6 +18,7 @@ _UNITS_MAX = 256
 """Units that a peer may have asked for and not got yet."""
 _THREADS = 2
 _RUNS_AT_ONCE = 4096
+_LOOK_S = 0.5
 
 
 class PackedFile(Protocol):
@@ -39,6 +40,7 @@ class Reading:
         self._files = files
         self._indexes = {id(file): index for index, file in enumerate(files)}
         self._slots = threading.Semaphore(_UNITS_MAX)
+        self._errors: SimpleQueue[HoldfastError] = SimpleQueue()
 
     def run(self) -> None:
         """Return when the peer has what it wanted. Raises what fails."""
@@ -66,9 +68,13 @@ class Reading:
 
     def _answer(self, pool: ThreadPoolExecutor) -> bool:
         """Answer one message; return whether more is wanted."""
-        message = self._line.receive()
+        message = self._line.receive(_LOOK_S)
+        if not self._errors.empty():
+            raise self._errors.get()
         if message is None:
-            raise LinkLost("the peer ended the session in the middle of a restore")
+            if self._line.is_over:
+                raise LinkLost("the peer ended the session in the middle of a restore")
+            return True
         head, _ = m.decode_message(message.payload)
         self._line.release(message)
         match head:
@@ -110,8 +116,7 @@ class Reading:
             self._slots.release()
             self._say(m.StoredUnit(file=head.file, number=head.number, count=count, codec=codec), digests, packed)
         except HoldfastError as error:
-            with suppress(HoldfastError):  # the peer is gone, and with it the session
-                self._say(m.failure(error))
+            self._errors.put(error)
 
     def _say(self, head: m.AnyHead, *body: bytes | bytearray | memoryview) -> None:
         self._line.send(m.encode_message(head, *body))

@@ -14,7 +14,7 @@ from holdfast.mover.opening import expect
 from holdfast.pipeline.sink import PackedUnit, Standing, Wanted, WritableDisk
 from holdfast.pipeline.stages import StageTimes
 
-_FAREWELL_S = 10.0
+_FAREWELL_S = 5.0
 
 
 class RemoteDisk:
@@ -46,11 +46,11 @@ class RemoteSink:
         self.unit_size = opened.unit_size
         self._lock = threading.Condition()
         self._standing = _standing(standing)
-        self._answers: deque[tuple[int, Future[Wanted]]] = deque()
-        self._digests: deque[Future[bytes]] = deque()
+        self._answers: deque[tuple[m.Offer, Future[Wanted]]] = deque()
+        self._digests: deque[tuple[m.DigestsOf, Future[bytes]]] = deque()
         self._detail = ""
         self._error: HoldfastError | None = None
-        self._is_finished = self._is_closed = False
+        self._is_finished = self._is_closed = self._is_told = False
         self._thread = threading.Thread(target=self._listen, name="mover-answers", daemon=True)
         self._thread.start()
 
@@ -93,10 +93,11 @@ class RemoteSink:
     def offer(self, first: int, digests: Sequence[bytes]) -> Future[Wanted]:
         """Offer pieces; the answer comes when it comes."""
         answer: Future[Wanted] = Future()
+        head = m.Offer(first=first, count=len(digests))
         with self._lock:
             self._raise()
-            self._answers.append((first, answer))
-        self._send(m.Offer(first=first, count=len(digests)), b"".join(digests))
+            self._answers.append((head, answer))
+        self._send(head, b"".join(digests))
         return answer
 
     def keep_until(self, piece: int) -> None:
@@ -128,10 +129,11 @@ class RemoteSink:
     def parent_digests(self, first: int, count: int) -> bytes:
         """Return digests of the parent point."""
         answer: Future[bytes] = Future()
+        head = m.DigestsOf(first=first, count=count)
         with self._lock:
             self._raise()
-            self._digests.append(answer)
-        self._send(m.DigestsOf(first=first, count=count))
+            self._digests.append((head, answer))
+        self._send(head)
         return answer.result()
 
     def close(self) -> None:
@@ -140,14 +142,13 @@ class RemoteSink:
             if self._is_closed:
                 return
             self._is_closed = True
-            is_broken = self._error is not None
-            is_finished = self._is_finished
+            is_known = self._is_finished or self._is_told
         try:
-            if not is_broken and not is_finished:
-                self._line.send(m.encode_message(m.Cancel(reason="the transfer was stopped")))
+            if not is_known:
+                self._line.send(m.encode_message(m.Cancel(reason="the transfer was stopped")), _FAREWELL_S)
         except HoldfastError:
             pass  # the line is gone, and with it the session
-        self._line.wait_until_over(0.0 if is_broken else _FAREWELL_S)
+        self._line.wait_until_over(_FAREWELL_S)
         self._line.close()
         self._thread.join()
 
@@ -155,6 +156,7 @@ class RemoteSink:
         try:
             self._line.send(m.encode_message(head, *body))
         except HoldfastError:
+            self._thread.join()  # it hears the same, after everything that came before
             with self._lock:
                 self._raise()  # what the other side said of it says more
             raise
@@ -166,17 +168,16 @@ class RemoteSink:
     # -- what comes back -----------------------------------------------------------------------------------------
 
     def _listen(self) -> None:
+        error: HoldfastError = LinkLost("the repository's mover ended the session before the disk was finished")
         try:
-            while True:
-                message = self._line.receive()
-                if message is None:
-                    break
+            while (message := self._line.receive()) is not None:
                 head, body = m.decode_message(message.payload)
                 with self._lock:
                     self._take(head, body)
                 self._line.release(message)
-            self._end(LinkLost("the repository's mover ended the session before the disk was finished"))
-        except HoldfastError as error:
+        except HoldfastError as found:
+            error = found
+        finally:
             self._end(error)
 
     def _take(self, head: m.AnyHead, body: memoryview) -> None:
@@ -185,20 +186,26 @@ class RemoteSink:
                 self._answered(head, body)
             case m.Standing():
                 self._standing = _standing(head)
-            case m.Digests() if self._digests:
-                self._digests.popleft().set_result(bytes(body))
+            case m.Digests():
+                self._take_digests(head, body)
             case m.Finished():
                 self._is_finished = True
                 self._lock.notify_all()
             case m.Failure():
+                self._is_told = True
                 raise m.failed(head)
             case _:
                 raise ProtocolError(f"{type(head).__name__} came while a disk was written")
 
     def _answered(self, head: m.Wanted, body: memoryview) -> None:
-        if not self._answers or self._answers[0][0] != head.first:
-            raise ProtocolError(f"an answer for piece {head.first}, which was not offered")
+        if not self._answers or self._answers[0][0] != m.Offer(first=head.first, count=head.count):
+            raise ProtocolError(f"an answer for {head.count} pieces from {head.first}, which were not offered")
         self._answers.popleft()[1].set_result(Wanted(m.unpack_bitmap(body, head.count), head.place))
+
+    def _take_digests(self, head: m.Digests, body: memoryview) -> None:
+        if not self._digests or self._digests[0][0] != m.DigestsOf(first=head.first, count=head.count):
+            raise ProtocolError(f"{head.count} digests from piece {head.first} came and were not asked for")
+        self._digests.popleft()[1].set_result(bytes(body))
 
     def _end(self, error: HoldfastError) -> None:
         """Give everybody who waits an error, unless the disk is finished."""
@@ -208,7 +215,7 @@ class RemoteSink:
             self._error = error
             for _, answer in self._answers:
                 answer.set_exception(error)
-            for digests in self._digests:
+            for _, digests in self._digests:
                 digests.set_exception(error)
             self._lock.notify_all()
 

@@ -22,7 +22,7 @@ from holdfast.mover.opening import expect
 _DIGESTS_PAGE = 4096
 """Digests asked for at once; those of 256 MiB."""
 _PAGES_KEPT = 4
-_FAREWELL_S = 10.0
+_FAREWELL_S = 5.0
 
 T = TypeVar("T")
 Body: TypeAlias = bytes | memoryview
@@ -73,7 +73,8 @@ class RemoteSource:
         self._lock = threading.Lock()
         self._units: dict[tuple[int, int], _Wish] = {}
         self._runs: deque[Future[tuple[m.Runs, bytes]]] = deque()
-        self._digests: deque[Future[bytes]] = deque()
+        self._digests: deque[tuple[m.DigestsOf, Future[bytes]]] = deque()
+        self._is_told = False
         self._pages: dict[int, Future[bytes]] = {}
         self._error: HoldfastError | None = None
         self._is_closed = False
@@ -140,7 +141,8 @@ class RemoteSource:
                 if old < index:
                     del self._pages[old]
         count = min(_DIGESTS_PAGE, self.pieces - first)
-        self._ask(m.DigestsOf(first=first, count=count), self._digests, page)
+        head = m.DigestsOf(first=first, count=count)
+        self._ask(head, self._digests, (head, page))
         return page
 
     def fetch(self, file: int, number: int, pool: Executor, key: bytes) -> "Future[Body]":
@@ -160,17 +162,17 @@ class RemoteSource:
             if self._is_closed:
                 return
             self._is_closed = True
-            is_broken = self._error is not None
-        if not is_broken:
-            try:
-                self._line.send(m.encode_message(m.Finish()))
-                self._line.wait_until_over(_FAREWELL_S)
-            except HoldfastError:
-                pass  # the line is gone, and with it the session
+            is_told = self._is_told
+        try:
+            if not is_told:
+                self._line.send(m.encode_message(m.Finish()), _FAREWELL_S)
+        except HoldfastError:
+            pass  # the line is gone, and with it the session
+        self._line.wait_until_over(_FAREWELL_S)
         self._line.close()
         self._thread.join()
 
-    def _ask(self, head: m.AnyHead, queue: "deque[Future[T]]", answer: "Future[T]") -> None:
+    def _ask(self, head: m.AnyHead, queue: deque[T], answer: T) -> None:
         with self._lock:  # answers come in the order of the questions
             self._raise()
             queue.append(answer)
@@ -183,19 +185,18 @@ class RemoteSource:
     # -- what comes back -----------------------------------------------------------------------------------------
 
     def _listen(self) -> None:
+        error: HoldfastError = LinkLost("the repository's mover ended the session")
         try:
-            while True:
-                message = self._line.receive()
-                if message is None:
-                    break
+            while (message := self._line.receive()) is not None:
                 head, body = m.decode_message(message.payload)
                 if isinstance(head, m.StoredUnit):
                     self._take_unit(head, bytes(body))
                 else:
                     self._take(head, body)
                 self._line.release(message)
-            self._end(LinkLost("the repository's mover ended the session"))
-        except HoldfastError as error:
+        except HoldfastError as found:
+            error = found
+        finally:
             self._end(error)
 
     def _take(self, head: m.AnyHead, body: memoryview) -> None:
@@ -203,12 +204,18 @@ class RemoteSource:
             match head:
                 case m.Runs() if self._runs:
                     self._runs.popleft().set_result((head, bytes(body)))
-                case m.Digests() if self._digests:
-                    self._digests.popleft().set_result(bytes(body))
+                case m.Digests():
+                    self._take_digests(head, body)
                 case m.Failure():
+                    self._is_told = True
                     raise m.failed(head)
                 case _:
                     raise ProtocolError(f"{type(head).__name__} came while a disk was read")
+
+    def _take_digests(self, head: m.Digests, body: memoryview) -> None:
+        if not self._digests or self._digests[0][0] != m.DigestsOf(first=head.first, count=head.count):
+            raise ProtocolError(f"{head.count} digests from piece {head.first} came and were not asked for")
+        self._digests.popleft()[1].set_result(bytes(body))
 
     def _take_unit(self, head: m.StoredUnit, body: bytes) -> None:
         with self._lock:
@@ -224,7 +231,7 @@ class RemoteSource:
             wishes, self._units = list(self._units.values()), {}
         for runs in self._runs:
             runs.set_exception(error)
-        for digests in self._digests:
+        for _, digests in self._digests:
             digests.set_exception(error)
         for wish in wishes:
             wish.body.set_exception(error)
@@ -234,7 +241,7 @@ def _decoded(head: m.StoredUnit, body: bytes, key: bytes) -> Body:
     digests, packed = unpack_stored_unit(head, memoryview(body))
     decoded = decompress(head.codec, packed, head.count * PIECE_SIZE)
     if piece_digests(decoded, key) != digests:
-        raise DataDamaged(f"unit {head.number}: its pieces do not match their digests")
+        raise DataDamaged(f"unit {head.number} of file {head.file}: its pieces do not match their digests")
     return decoded
 
 

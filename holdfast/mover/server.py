@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Self
 
 import msgspec
@@ -16,10 +17,11 @@ import msgspec
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError, WriterFenced
 from holdfast.formats.mover.events import LinkOptions
-from holdfast.formats.mover.greeting import Hello, Listener
+from holdfast.formats.mover.greeting import Hello, Listener, Refusal
 from holdfast.formats.mover.states import Greeting
+from holdfast.formats.mover.wire import PAYLOAD_MAX, window_min
 from holdfast.mover.line import Line
-from holdfast.mover.sockets import Address, greet, listen, new_nonce
+from holdfast.mover.sockets import GREETING_S, Address, greet, listen, new_nonce
 
 Serve = Callable[[bytes, Line], None]
 """Serves one session over its line until that ends; raises nothing."""
@@ -27,6 +29,10 @@ Serve = Callable[[bytes, Line], None]
 GREETINGS_MAX = 256
 """Connections being greeted at once; more are closed, and dialled again by who needs them."""
 _ATTEMPTS_KEPT = 4096
+_PAUSE_S = 0.1
+_WINDOW_MIN = window_min(PAYLOAD_MAX)
+_SHARE = 8
+"""A session gets this part of the memory that is left; so the first ones leave some for those that follow."""
 
 
 class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,19 +40,40 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     address: Address
     memory_max: int = 512 << 20
-    """Bytes of messages on their way, of all sessions together."""
-    window_min: int = 8 << 20
-    window_max: int = 32 << 20
-    streams_max: int = 100
+    """Bytes of messages on their way, of all sessions together; when it is used up, further ones get 9 MiB each."""
+    window_max: int = 64 << 20
+    """Three times what is on its way at 1 Gbit/s and 150 ms: frames wait for those before them."""
+    link: LinkOptions = LinkOptions()
+    """Of all sessions; the windows are given out as they come."""
 
 
 class _Session:
     """One attempt of a session being served."""
 
-    def __init__(self, hello: Hello, line: Line) -> None:
-        self.attempt = hello.attempt
+    def __init__(self, attempt: int, window: int, line: Line) -> None:
+        self.attempt = attempt
+        self.window = window
         self.line = line
         self.thread: threading.Thread | None = None
+
+
+class _Attempt(msgspec.Struct, frozen=True):
+    """The highest attempt of a session that proved itself."""
+
+    number: int
+    is_over: bool = False
+
+
+class _Guest(msgspec.Struct, frozen=True):
+    """A connection that is being greeted, by a handle that TLS does not take over."""
+
+    handle: socket.socket
+    came_s: float
+
+    def send_off(self) -> None:
+        """Make the greeting fail."""
+        with suppress(OSError):
+            self.handle.shutdown(socket.SHUT_RDWR)
 
 
 class MoverServer:
@@ -67,9 +94,9 @@ class MoverServer:
         self._clock = clock
         self._lock = threading.Lock()
         self._sessions: dict[bytes, _Session] = {}
-        self._attempts: OrderedDict[bytes, int] = OrderedDict()
-        self._greetings: set[threading.Thread] = set()
-        self._is_closing = False
+        self._attempts: OrderedDict[bytes, _Attempt] = OrderedDict()
+        self._greetings: dict[threading.Thread, _Guest] = {}
+        self._closing = threading.Event()
         self._socket: socket.socket | None = None
         self._thread = threading.Thread(target=self._accept, name="mover-accept", daemon=True)
 
@@ -89,9 +116,11 @@ class MoverServer:
         """End all sessions; what they committed stays."""
         assert self._socket is not None
         with self._lock:
-            self._is_closing = True
+            self._closing.set()
             sessions = list(self._sessions.values())
             greetings = list(self._greetings)
+            for guest in self._greetings.values():
+                guest.send_off()
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         self._thread.join()
@@ -118,17 +147,28 @@ class MoverServer:
             try:
                 connection, _ = self._socket.accept()
             except OSError:
-                if self._is_closing:
+                if self._closing.wait(_PAUSE_S):
                     return
                 continue  # the peer was gone already, or there are no descriptors left for a moment
-            thread = threading.Thread(target=self._greet, args=(connection,), name="mover-greet", daemon=True)
-            with self._lock:
-                is_full = len(self._greetings) >= GREETINGS_MAX or self._is_closing
-                if not is_full:
-                    self._greetings.add(thread)
-                    thread.start()
-            if is_full:
-                connection.close()
+            try:
+                self._receive_guest(connection)
+            except OSError:
+                connection.close()  # no descriptors are left
+
+    def _receive_guest(self, connection: socket.socket) -> None:
+        """Begin to greet a connection. Raises `OSError`."""
+        thread = threading.Thread(target=self._greet, args=(connection,), name="mover-greet", daemon=True)
+        now_s = self._clock.monotonic_s()
+        with self._lock:
+            is_full = len(self._greetings) >= GREETINGS_MAX or self._closing.is_set()
+            if not is_full:
+                self._greetings[thread] = _Guest(connection.dup(), now_s)
+                thread.start()
+            for guest in self._greetings.values():
+                if now_s - guest.came_s > GREETING_S:
+                    guest.send_off()  # it says a byte now and then
+        if is_full:
+            connection.close()
 
     def _greet(self, connection: socket.socket) -> None:
         try:
@@ -142,16 +182,19 @@ class MoverServer:
             connection.close()  # whoever it was; a mover dials again
         finally:
             with self._lock:
-                self._greetings.discard(threading.current_thread())
+                self._greetings.pop(threading.current_thread()).handle.close()
 
-    def _admit(self, hello: Hello) -> bool:
+    def _admit(self, hello: Hello) -> Refusal:
         with self._lock:
-            if hello.attempt < self._attempts.get(hello.session, 0):
-                return False
-            self._remember(hello.session, hello.attempt)
-            return True
+            highest = self._attempts.get(hello.session, _Attempt(0))
+            if hello.attempt < highest.number:
+                return Refusal.FENCED
+            if hello.attempt == highest.number and highest.is_over:
+                return Refusal.SESSION
+            self._remember(hello.session, _Attempt(hello.attempt))
+            return Refusal.NONE
 
-    def _remember(self, session: bytes, attempt: int) -> None:
+    def _remember(self, session: bytes, attempt: _Attempt) -> None:
         """Refuse attempts below this one from now on; the chain's lock fences those of sessions long forgotten."""
         self._attempts[session] = attempt
         self._attempts.move_to_end(session)
@@ -177,12 +220,14 @@ class MoverServer:
         found = self._sessions.get(hello.session)
         if found is not None and found.attempt == hello.attempt:
             return found
-        if self._is_closing or self._attempts.get(hello.session) != hello.attempt or found is not None:
+        is_open = self._attempts.get(hello.session) == _Attempt(hello.attempt)  # nobody overtook it since
+        if self._closing.is_set() or not is_open or found is not None:
             return None
-        share = self._options.memory_max // (len(self._sessions) + 1)
-        window = max(self._options.window_min, min(self._options.window_max, share))
-        line = Line(LinkOptions(receive_window=window, send_window=window), self._clock)
-        session = _Session(hello, line)
+        left = self._options.memory_max - sum(session.window for session in self._sessions.values())
+        window = max(_WINDOW_MIN, min(self._options.window_max, left // _SHARE))
+        options = msgspec.structs.replace(self._options.link, receive_window=window, send_window=window)
+        line = Line(options, self._clock)
+        session = _Session(hello.attempt, window, line)
         session.thread = threading.Thread(
             target=self._run, args=(hello.session, session), name="mover-session", daemon=True
         )
@@ -196,6 +241,6 @@ class MoverServer:
         finally:
             session.line.close()
             with self._lock:
-                if self._sessions.get(name) is session:
-                    del self._sessions[name]
-                    self._remember(name, max(self._attempts.get(name, 0), session.attempt + 1))
+                del self._sessions[name]
+                if self._attempts.get(name, _Attempt(0)).number <= session.attempt:
+                    self._remember(name, _Attempt(session.attempt, is_over=True))

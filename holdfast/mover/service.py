@@ -1,50 +1,68 @@
 """What a listening mover does for one session: takes a disk into a point that is being written, or reads one out."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from typing import Protocol
 
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError, LinkLost, OperationCancelled, ProtocolError
 from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import unpack_digests, unpack_unit
 from holdfast.formats.mover.inbox import Message
-from holdfast.mover.grants import Grant, Issuer
+from holdfast.model.machine_files import MachineFile, MachineFiles, within_limits
+from holdfast.mover.file_transfer import receive_files, send_files
+from holdfast.mover.grants import FILES, Grant, Issuer
 from holdfast.mover.line import Line
 from holdfast.mover.reading import PackedFile, Reading
 from holdfast.pipeline.restore import StoredSource
 from holdfast.pipeline.sink import DiskSink, PackedUnit, WritableDisk
 
-OpenForWriting = Callable[[Grant, str, ExitStack], WritableDisk]
-"""Opens what a grant allows to write; the text says where the source lies. Raises errors of the tree."""
-OpenForReading = Callable[[Grant, ExitStack], tuple[StoredSource, Sequence[PackedFile]]]
-"""Opens what a grant allows to read: the disk, and the files that hold its pieces. Raises errors of the tree."""
+
+class PointStore(Protocol):
+    """What a mover serves: restore points, as far as grants allow. Methods raise errors of the tree."""
+
+    def open_for_writing(self, grant: Grant, lies_at: str, stack: ExitStack) -> WritableDisk:
+        """Open a disk of an unfinished point; ``lies_at`` says where its source lies now."""
+        ...
+
+    def open_for_reading(self, grant: Grant, stack: ExitStack) -> tuple[StoredSource, Sequence[PackedFile]]:
+        """Open a disk of a finished point; return it, and the files that hold its pieces."""
+        ...
+
+    def put_files(self, grant: Grant, files: Sequence[MachineFile]) -> None:
+        """Make these the machine files of an unfinished point."""
+        ...
+
+    def read_files(self, grant: Grant) -> MachineFiles:
+        """Return the machine files of a finished point."""
+        ...
+
 
 _FIRST_MESSAGE_S = 30.0
 _TOLD_EVERY_S = 1.0
+_FAILURE_TOLD_S = 60.0
+"""How long a peer that is away may take to come back and hear why its session failed."""
 
 
 class Service:
     """Serves sessions; one call of `serve` for each, in a thread of its own."""
 
-    def __init__(
-        self, issuer: Issuer, open_for_writing: OpenForWriting, open_for_reading: OpenForReading, clock: Clock
-    ) -> None:
+    def __init__(self, issuer: Issuer, store: PointStore, clock: Clock) -> None:
         self._issuer = issuer
-        self._open_for_writing = open_for_writing
-        self._open_for_reading = open_for_reading
+        self._store = store
         self._clock = clock
 
     def serve(self, session: bytes, line: Line) -> None:
-        """Serve one session until it ends."""
-        try:
-            with ExitStack() as stack:
-                self._serve(session, line, stack)
-        except HoldfastError as error:
-            # Told to the peer when it is still there; the files are closed by now.
-            with suppress(HoldfastError):
-                line.send(m.encode_message(m.failure(error)))
+        """Serve one session until it ends. Its files are closed before the peer has heard the last word."""
+        with suppress(HoldfastError):  # the line's own end; the peer knows as much
+            try:
+                with ExitStack() as stack:
+                    self._serve(session, line, stack)
                 line.finish()
+            except HoldfastError as error:
+                line.send(m.encode_message(m.failure(error)), _FAILURE_TOLD_S)
+                line.finish(_FAILURE_TOLD_S)
 
     def _serve(self, session: bytes, line: Line, stack: ExitStack) -> None:
         first = line.receive(_FIRST_MESSAGE_S)
@@ -55,11 +73,19 @@ class Service:
         if not isinstance(head, m.OpenDisk):
             raise ProtocolError(f"a session begins with {type(head).__name__}")
         grant = self._issuer.open(session, head.grant, self._clock.now().timestamp())
-        if grant.writes_file is None:
-            Reading(line, *self._open_for_reading(grant, stack)).run()
+        if grant.disk == FILES:
+            self._serve_files(grant, line)
+        elif grant.writes_file is None:
+            Reading(line, *self._store.open_for_reading(grant, stack)).run()
         else:
-            Writing(line, self._open_for_writing(grant, head.lies_at, stack), self._clock).run()
-        line.finish()
+            Writing(line, self._store.open_for_writing(grant, head.lies_at, stack), self._clock).run()
+
+    def _serve_files(self, grant: Grant, line: Line) -> None:
+        if grant.writes_file is not None:
+            self._store.put_files(grant, within_limits(receive_files(line, m.Finish)).files)
+        else:
+            send_files(line, self._store.read_files(grant))
+        line.send(m.encode_message(m.Finished()))
 
 
 class Writing:

@@ -182,7 +182,7 @@ class Lab:
         self.upkeep = UpkeepActivities(self.open_repository, passphrases, self.clock)
         points = PointDisks(self.open_repository, passphrases, MoverClient(None, self.clock).line, self.clock, EAGER)
         self.rollbacks = RollbackActivities(self.open_provider, points, self.clock)
-        self.machine_files = MachineFileActivities(self.open_provider, self.open_repository, passphrases, self.clock)
+        self.machine_files = MachineFileActivities(self.open_provider, points, self.clock)
         self.transfers = TransferActivities(self.open_provider, points, self.clock, EAGER)
 
     def open_provider(self, name: ProviderName) -> LocalProvider:

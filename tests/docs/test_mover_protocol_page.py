@@ -35,7 +35,7 @@ PROSE = MOVER_PAGE.read_text()
 def greeting() -> tuple[bytes, bytes, bytes, bytes]:
     """Return the four messages of a greeting."""
     dialler = Dialler(HELLO, TOKEN)
-    listener = Listener(LISTENER_NONCE, {SESSION: TOKEN}.get, lambda _: True)
+    listener = Listener(LISTENER_NONCE, {SESSION: TOKEN}.get, lambda _: Refusal.NONE)
     welcome = listener.receive(dialler.hello)
     proof = dialler.receive(welcome)
     return dialler.hello, welcome, proof, listener.receive(proof)
@@ -249,7 +249,9 @@ def test_the_greeting_of_the_example_is_accepted() -> None:
     assert dialler.hello == HELLO_SHOWN
     assert dialler.receive(WELCOME) == PROOF
     assert dialler.receive(VERDICT) == b""
-    listener = Listener(WELCOME[16:48], {session: token}.get, lambda found: found == hello)
+    listener = Listener(
+        WELCOME[16:48], {session: token}.get, lambda found: Refusal.NONE if found == hello else Refusal.FENCED
+    )
     assert listener.receive(HELLO_SHOWN) == WELCOME
     assert listener.receive(PROOF) == VERDICT
 

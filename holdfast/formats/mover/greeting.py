@@ -100,8 +100,8 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
 
 Find = Callable[[bytes], bytes | None]
 """Returns the token of a session, or None."""
-Admit = Callable[[Hello], bool]
-"""Decides on an attempt whose dialler has proved itself; False when a higher one was admitted."""
+Admit = Callable[[Hello], Refusal]
+"""Decides on an attempt whose dialler has proved itself: FENCED after a higher one, SESSION when it is over."""
 
 
 class Dialler:
@@ -219,11 +219,8 @@ class Listener:
     def _proved(self, message: bytes) -> tuple[Refusal, bytes]:
         _, proof = _PROOF.unpack(_unsealed(message))
         assert self.hello is not None
-        refusal = Refusal.NONE
-        if not hmac.compare_digest(proof, _proof(self._token, _DIALLER, self._said)):
-            refusal = Refusal.TOKEN
-        elif not self._admit(self.hello):  # only who has proved itself may fence another
-            refusal = Refusal.FENCED
+        is_proved = hmac.compare_digest(proof, _proof(self._token, _DIALLER, self._said))
+        refusal = self._admit(self.hello) if is_proved else Refusal.TOKEN  # who has not proved itself fences nobody
         return refusal, _sealed(_VERDICT.pack(MAGIC, refusal, 0))
 
 
@@ -253,11 +250,11 @@ class Sessions:
         """Return the highest attempt that was admitted; a link of a lower one is to be failed. 0: none yet."""
         return self._attempts.get(session, 0)
 
-    def _admit(self, hello: Hello) -> bool:
+    def _admit(self, hello: Hello) -> Refusal:
         if hello.session not in self._tokens or hello.attempt < self.attempt(hello.session):
-            return False
+            return Refusal.FENCED
         self._attempts[hello.session] = hello.attempt
-        return True
+        return Refusal.NONE
 
 
 def unpack_hello(message: bytes) -> Hello:

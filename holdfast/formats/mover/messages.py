@@ -25,6 +25,7 @@ from holdfast.formats.magic import (
     Codec,
 )
 from holdfast.model.machine import DISK_SIZE_MAX
+from holdfast.model.machine_files import FILE_NAME_BYTES_MAX, FILE_NAME_PATTERN, FILE_SIZE_MAX
 
 HEAD_SIZE_MAX = 16 << 10
 _LENGTH_SIZE = 4
@@ -124,6 +125,19 @@ class Describe(Head, frozen=True, kw_only=True, tag=7):
 
 class Finish(Head, frozen=True, kw_only=True, tag=8):
     """Make the finished disk durable; `Standing` and `Finished` follow."""
+
+
+class KeptFile(Head, frozen=True, kw_only=True, tag=10):
+    """A machine file of the point, to be kept or as it is kept. Body: its bytes."""
+
+    name: Annotated[str, Meta(pattern=FILE_NAME_PATTERN, max_length=FILE_NAME_BYTES_MAX)]
+
+
+class LostFile(Head, frozen=True, kw_only=True, tag=11):
+    """A machine file of the point that cannot be read, and why."""
+
+    name: Annotated[str, Meta(pattern=FILE_NAME_PATTERN, max_length=FILE_NAME_BYTES_MAX)]
+    reason: _Text
 
 
 class Cancel(Head, frozen=True, kw_only=True, tag=9):
@@ -247,7 +261,7 @@ class StoredUnit(Head, frozen=True, kw_only=True, tag=99):
 
 
 AnyHead: TypeAlias = (
-    OpenDisk | DigestsOf | Offer | Keep | Zero | Unit | Describe | Finish | Cancel
+    OpenDisk | DigestsOf | Offer | Keep | Zero | Unit | Describe | Finish | Cancel | KeptFile | LostFile
     | DiskOpened | Digests | Wanted | Standing | Finished | Failure
     | RunsOf | GetUnit | StoredOpened | Runs | StoredUnit
 )  # fmt: skip
@@ -257,6 +271,7 @@ PIECE_NUMBER_SIZE = 4
 BODY_SIZE: dict[type[Head], Callable[..., tuple[int, int]]] = {
     Offer: lambda head: _exactly(head.count * DIGEST_SIZE),
     Digests: lambda head: _exactly(head.count * DIGEST_SIZE),
+    KeptFile: lambda head: (0, FILE_SIZE_MAX),
     Wanted: lambda head: _exactly(-(-head.count // 8)),
     Runs: lambda head: _exactly(head.count * RUN_SIZE),
     Unit: lambda head: _packed(head.count, PIECE_NUMBER_SIZE + DIGEST_SIZE),

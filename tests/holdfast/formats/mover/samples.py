@@ -23,6 +23,8 @@ SAMPLES: list[tuple[m.AnyHead, bytes]] = [
     (m.Describe(detail="changed: the provider tracks changes", left_out=LeftOut(deleted=True)), b""),
     (m.Finish(), b""),
     (m.Cancel(reason="stopped"), b""),
+    (m.KeptFile(name="web.nvram"), b"variables"),
+    (m.LostFile(name="web.vmx", reason="damaged"), b""),
     (
         m.DiskOpened(
             machine="web",
