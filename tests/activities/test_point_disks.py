@@ -68,6 +68,11 @@ class Site:
         finish = points.FinishPoint(repository=STORE, point=request.point, credential=request.credential)
         return run(self.points.finish_point, finish)
 
+    def back_up(self, machine: Machine, tag: str, credential: CredentialName | None = None) -> PointSummary:
+        request = self.begin(machine, tag, credential)
+        self.run(self.transfers.copy_disk, request)
+        return self.finish(request)
+
     def find(self, point: PointSummary, credential: CredentialName | None = None) -> FoundPoint:
         find = FindPoint(repository=STORE, reference=point.point_id, machine=None, credential=credential)
         return run(self.points.find_point, find)
@@ -110,12 +115,11 @@ def site(lab: Lab, tmp_path: Path) -> Iterator[Site]:
 def test_points_are_written_and_read_through_the_mover(site: Site, credential: CredentialName | None) -> None:
     lab = site.lab
     machine = lab.add_machine()
-    for tag in ("s1", "s2"):
-        request = site.begin(machine, tag, credential)
-        site.run(site.transfers.copy_disk, request)
-        point = site.finish(request)
-        content = lab.content(machine)
-        lab.overwrite(machine, 3 * PIECE, PIECE)
+    site.back_up(machine, "s1", credential)
+    lab.overwrite(machine, 3 * PIECE, PIECE)
+    content = lab.content(machine)
+    point = site.back_up(machine, "s2", credential)
+    lab.overwrite(machine, 3 * PIECE, PIECE)
     assert point.kind == "increment"
     target = lab.prepare(machine)
     found = site.find(point, credential)
