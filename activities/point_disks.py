@@ -11,7 +11,7 @@ from activities.contracts.rollback import RollBackDisk
 from activities.contracts.transfer import CopyDisk, RestoreDisk
 from activities.openers import PassphraseLookup, RepositoryOpener, open_point_file
 from holdfast.clock import Clock
-from holdfast.errors import LinkRefused
+from holdfast.errors import DiskMoved, LinkRefused
 from holdfast.model.ids import DiskKey
 from holdfast.model.machine_files import MachineFiles
 from holdfast.model.points import DiskAccess, MoverAccess
@@ -56,7 +56,7 @@ class PointDisks:
         point = request.point
         if point.mover is not None:
             line, access = self._line(point.mover, request.disk)
-            opened = RemoteSink.open(line, access.grant, lies_at)
+            opened = _opened(line, access, lies_at)
             stack.callback(opened.sink.close)
             return opened
         repository = self._repositories(request.repository)
@@ -107,6 +107,15 @@ class PointDisks:
         if access is None:
             raise LinkRefused(f"the repository's worker gave no access to disk {disk}")
         return self._dial(mover, access, attempt_number()), access
+
+
+def _opened(line: Line, access: DiskAccess, lies_at: str) -> WritableDisk:
+    try:
+        return RemoteSink.open(line, access.grant, lies_at)
+    except DiskMoved as error:
+        # A disk that moved is begun again when it is opened, unless it did so too often; the line tells no more than
+        # code and words of an error.
+        raise DiskMoved(error.message, hint=error.hint, is_last=True) from error
 
 
 def attempt_number() -> int:

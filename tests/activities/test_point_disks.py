@@ -18,7 +18,15 @@ from activities.point_disks import PointDisks, attempt_number
 from activities.repository import RepositoryActivities
 from activities.transfer import TransferActivities
 from holdfast.clock import SystemClock
-from holdfast.errors import ChainBusy, LinkLost, LinkRefused, PointNotFound, RepositoryNotFound, RequestInvalid
+from holdfast.errors import (
+    ChainBusy,
+    DiskMoved,
+    LinkLost,
+    LinkRefused,
+    PointNotFound,
+    RepositoryNotFound,
+    RequestInvalid,
+)
 from holdfast.formats.mover.events import LinkOptions
 from holdfast.model.ids import CredentialName, DiskKey, RepositoryName, SessionId
 from holdfast.model.machine import Machine
@@ -158,6 +166,22 @@ def test_access_to_write_reads_nothing(site: Site) -> None:
     )
     failed = failure(RequestInvalid, site.transfers.restore_disk, restore, site.attempt())
     assert failed.message == f"point 1 of {point.file} is complete"
+
+
+def test_a_disk_that_goes_on_moving_is_left_to_another_session(site: Site) -> None:
+    request = site.begin(site.lab.add_machine(), "s1")
+
+    def opened_at(place: str) -> int:
+        with ExitStack() as stack:
+            disk = site.run(lambda wanted: site.disks.open_for_writing(wanted, place, stack), request)
+            disk.sink.zero(0, -(-disk.sink.size_bytes // PIECE))
+            disk.sink.finish()
+            return disk.moves
+
+    assert [opened_at(f"[{place}]") for place in "abc"] == [0, 1, 2]
+    with pytest.raises(DiskMoved, match="for the third time") as caught:
+        opened_at("[d]")
+    assert caught.value.is_last
 
 
 def test_what_a_dead_proxy_holds_is_let_go_when_its_point_is_abandoned(site: Site) -> None:
