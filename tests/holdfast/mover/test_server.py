@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from holdfast.errors import LinkLost, LinkRefused, WriterFenced
-from holdfast.mover.grants import Issuer
+from holdfast.mover.grants import Issuer, session_of
 from holdfast.mover.server import MoverServer
 from holdfast.mover.sockets import Address
 from holdfast.storage.chain_file import ChainFile
@@ -156,3 +156,18 @@ def test_windows_are_shared_and_never_too_small_for_a_message(site: Site) -> Non
             line.close()
     assert min(windows) > 2 * 4 * MIB
     assert max(windows) < 100 * MIB / 8 + 1
+
+
+def test_a_session_is_ended_by_its_name_and_has_let_go_of_its_file_then(site: Site) -> None:
+    opened = site.begin()
+    access = site.access(opened)
+    with site.server() as server:
+        server.end(session_of(access), "nobody writes")
+        earlier = site.sink(server.address, access, 1)
+        server.end(session_of(access), "it is abandoned")
+        assert site.is_free(opened)
+        with pytest.raises(LinkLost, match="does not know the session any more"):
+            earlier.sink.finish()
+        earlier.sink.close()
+        site.transfer(server.address, access, 2)
+    site.finish(opened)
