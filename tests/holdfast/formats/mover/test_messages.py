@@ -64,10 +64,15 @@ def test_the_body_is_part_of_the_payload() -> None:
     assert encode_message(Unit(number=0, count=1, body_crc=7, codec=Codec.NONE), bytes(20), packed)[-1] is packed
 
 
+def sizes_of(head: AnyHead, otherwise: int) -> tuple[int, int]:
+    sizes = BODY_SIZE.get(type(head))
+    return (otherwise, otherwise) if sizes is None else sizes(head)
+
+
 @every_sample
 def test_a_message_cut_short_is_refused_at_every_length(head: AnyHead, body: bytes) -> None:
     payload = joined(head, body)
-    tail = len(body) - BODY_SIZE.get(type(head), lambda _: (len(body), 0))(head)[0]  # what may have any length
+    tail = len(body) - sizes_of(head, len(body))[0]  # what may have any length
     for length in range(len(payload) - tail):
         with pytest.raises(ProtocolError):
             decode_message(payload[:length])
@@ -75,7 +80,7 @@ def test_a_message_cut_short_is_refused_at_every_length(head: AnyHead, body: byt
 
 @every_sample
 def test_a_message_with_too_many_bytes_is_refused(head: AnyHead, body: bytes) -> None:
-    extra = BODY_SIZE.get(type(head), lambda _: (0, 0))(head)[1] - len(body) + 1
+    extra = sizes_of(head, 0)[1] - len(body) + 1
     with pytest.raises(ProtocolError, match="has a body of"):
         decode_message(joined(head, body) + bytes(extra))
     with pytest.raises(ProtocolError, match="has a body of"):
