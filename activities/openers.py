@@ -36,6 +36,10 @@ class MoverIssuer(Protocol):
         """Return access to read disks of a finished point; None when the repository has no mover."""
         ...
 
+    def end_writing(self, name: RepositoryName, folder: str) -> None:
+        """End the sessions that write below a folder of a repository; return when they have let go of its files."""
+        ...
+
 
 def open_point_file(
     open_repository: RepositoryOpener, name: RepositoryName, point: OpenPoint

@@ -112,4 +112,4 @@ class PointDisks:
 def attempt_number() -> int:
     """Return the number of the present attempt, higher than those of all earlier ones, whatever activity's they are."""
     started = activity.info().started_time
-    return int((started.timestamp() - _EPOCH_S) * _PER_SECOND)
+    return max(1, int((started.timestamp() - _EPOCH_S) * _PER_SECOND))

@@ -11,9 +11,11 @@ from activities.openers import MoverIssuer, PassphraseLookup, RepositoryOpener
 from activities.pulse import STALL_S, Pulse
 from activities.verification import ChainCheck, chains_to_verify, joined
 from holdfast.clock import Clock
-from holdfast.model.ids import PointId
+from holdfast.model.ids import PointId, RepositoryName
+from holdfast.model.machine import Snapshot
 from holdfast.model.points import FoundPoint, OpenPoint, PointSummary, VerifyReport
 from holdfast.storage.lifecycle import StoreOptions, abandon_session, begin_point, finish_point
+from holdfast.storage.repository import Repository
 
 
 class RepositoryActivities:
@@ -39,6 +41,7 @@ class RepositoryActivities:
             options = StoreOptions(
                 unit_size=request.unit_size, passphrase=self._passphrases(request.credential), full=request.full
             )
+            self._end_writing(request.repository, repository, request.snapshot)
             begun = begin_point(repository, request.session_id, request.snapshot, options)
             if self._movers is None:
                 return begun
@@ -51,6 +54,8 @@ class RepositoryActivities:
         """Complete a point and read it back."""
         with Pulse(self._clock):
             repository = self._repositories(request.repository)
+            if self._movers is not None:
+                self._movers.end_writing(request.repository, request.point.chain)
             return finish_point(repository, request.point, self._passphrases(request.credential))
 
     @implements(contract.abandon_point)
@@ -60,6 +65,7 @@ class RepositoryActivities:
             repository = self._repositories(request.repository)
             machine = request.snapshot.machine
             options = StoreOptions(unit_size=1 << 20, passphrase=self._passphrases(request.credential))
+            self._end_writing(request.repository, repository, request.snapshot)
             removed = abandon_session(repository, request.session_id, machine.machine_id, machine.name, options)
             return contract.PointAbandoned(removed=removed)
 
@@ -85,6 +91,12 @@ class RepositoryActivities:
                 mover=mover,
                 files=tuple(file.name for file in found.point.machine_files),
             )
+
+    def _end_writing(self, name: RepositoryName, repository: Repository, snapshot: Snapshot) -> None:
+        """End what movers write for a machine: nothing of it is wanted, and a dead proxy's session holds its chain."""
+        if self._movers is not None:
+            folder = repository.machine_folder(snapshot.machine_id, snapshot.machine.name)
+            self._movers.end_writing(name, repository.relative(folder))
 
 
 class UpkeepActivities:

@@ -1,9 +1,11 @@
 """The data movers of a worker process: those it serves for its repositories, and how it reaches those of others."""
 
 import ssl
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from pathlib import PurePosixPath
 
 from activities.openers import PassphraseLookup, RepositoryOpener
 from holdfast.clock import Clock
@@ -11,7 +13,7 @@ from holdfast.model.ids import CredentialName, DiskKey, RepositoryName
 from holdfast.model.machine_files import MachineFile, MachineFiles
 from holdfast.model.points import MoverAccess, OpenPoint
 from holdfast.mover.client import MoverClient
-from holdfast.mover.grants import FILES, Grant, Issuer, load_secret, new_salt
+from holdfast.mover.grants import FILES, Grant, Issuer, load_secret, new_salt, session_of
 from holdfast.mover.reading import PackedFile
 from holdfast.mover.server import MoverServer, ServerOptions
 from holdfast.mover.service import Service
@@ -41,6 +43,9 @@ class Movers:
         self._clock = clock
         self._issuer: Issuer | None = None
         self._addresses: dict[RepositoryName, Address] = {}
+        self._servers: list[MoverServer] = []
+        self._lock = threading.Lock()
+        self._written: dict[bytes, Grant] = {}
 
     @contextmanager
     def serving(self, names: Sequence[RepositoryName]) -> Iterator[None]:
@@ -57,7 +62,9 @@ class Movers:
         service = Service(self._issuer, self, self._clock)
         tls = None if address.is_loopback else server_context(self._settings)
         options = ServerOptions(address=address)
-        stack.enter_context(MoverServer(options, tls, self._issuer.token, service.serve, self._clock))
+        server = stack.enter_context(MoverServer(options, tls, self._issuer.token, service.serve, self._clock))
+        self._servers.append(server)
+        stack.callback(self._servers.remove, server)
         self._addresses[name] = address
         stack.callback(self._addresses.pop, name)
 
@@ -103,6 +110,21 @@ class Movers:
             ],
         )
 
+    def end_writing(self, name: RepositoryName, folder: str) -> None:
+        """End the sessions that write below a folder of a repository; return when they have let go of its files.
+
+        A mover waits long for a proxy to come back, and holds the chain as long; one that is dead never does.
+        """
+        with self._lock:
+            found = [
+                session
+                for session, grant in self._written.items()
+                if grant.repository == name and PurePosixPath(grant.chain).is_relative_to(folder)
+            ]
+        for session in found:
+            for server in list(self._servers):
+                server.end(session, f"the repository's worker ended what was written to {folder}")
+
     def _access(self, name: RepositoryName, grants: Sequence[Grant]) -> MoverAccess | None:
         address, issuer = self._addresses.get(name), self._issuer
         if address is None or issuer is None:
@@ -116,6 +138,7 @@ class Movers:
     def open_for_writing(self, grant: Grant, lies_at: str, stack: ExitStack) -> WritableDisk:
         """Open a disk of an unfinished point."""
         assert grant.writes_file is not None, "asked by the service"
+        self._note_writing(grant, stack)
         repository = self._repositories(grant.repository)
         opener = DiskOpener(repository, self._passphrases(grant.credential), self._clock, PipeOptions())
         place = DiskPlace(
@@ -127,6 +150,18 @@ class Movers:
             lies_at=lies_at,
         )
         return opener.open(place, stack)
+
+    def _note_writing(self, grant: Grant, stack: ExitStack) -> None:
+        """Know a session that writes, from before its files are opened until they are closed."""
+        assert self._issuer is not None, "a session is served"
+        session = session_of(self._issuer.issue(grant))  # as it was written, which is how it is written again
+        with self._lock:
+            self._written[session] = grant
+        stack.callback(self._forget_writing, session)
+
+    def _forget_writing(self, session: bytes) -> None:
+        with self._lock:
+            del self._written[session]
 
     def open_for_reading(self, grant: Grant, stack: ExitStack) -> tuple[StoredSource, Sequence[PackedFile]]:
         """Open a disk of a finished point."""

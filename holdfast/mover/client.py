@@ -1,12 +1,13 @@
 """The dialling mover: lines to the movers of repositories."""
 
+import secrets
 import socket
 import ssl
 
 from holdfast.clock import Clock
-from holdfast.errors import ConfigurationInvalid
+from holdfast.errors import ConfigurationInvalid, LinkRefused
 from holdfast.formats.mover.events import LinkOptions
-from holdfast.formats.mover.greeting import Hello
+from holdfast.formats.mover.greeting import SESSION_SIZE, TOKEN_SIZE_MIN, Hello
 from holdfast.model.points import DiskAccess, MoverAccess
 from holdfast.mover.grants import session_of
 from holdfast.mover.line import Line
@@ -24,12 +25,7 @@ class MoverClient:
     def line(self, mover: MoverAccess, access: DiskAccess, attempt: int) -> Line:
         """Return a line for one disk, which dials by itself until it is closed. Raises `ConfigurationInvalid`."""
         address = Address.parse(mover.address)
-        if mover.has_tls and self._tls is None:
-            raise ConfigurationInvalid(
-                f"the mover at {address} wants a certificate, and this worker has none",
-                hint="Make one with `holdfast certs` and name it in the table `mover` of the configuration.",
-            )
-        tls = self._tls if mover.has_tls else None
+        tls = self._tls_for(address, has_tls=mover.has_tls)
         session, token = session_of(access), bytes.fromhex(access.token)
 
         def connect(number: int) -> socket.socket:
@@ -43,3 +39,26 @@ class MoverClient:
             return dial(address, tls, hello, token)
 
         return Line(self._options, self._clock, connect)
+
+    def probe(self, address: Address, *, has_tls: bool) -> None:
+        """Return when a mover answers there that this process may greet.
+
+        Raises `OSError`, `LinkError` and `ConfigurationInvalid`.
+        """
+        tls = self._tls_for(address, has_tls=has_tls)
+        session, token = secrets.token_bytes(SESSION_SIZE), secrets.token_bytes(TOKEN_SIZE_MIN)
+        hello = Hello(session=session, attempt=1, connection=0, connections=1, nonce=new_nonce())
+        try:
+            dial(address, tls, hello, token).close()
+        except LinkRefused as error:
+            if isinstance(error.__cause__, ssl.SSLError):
+                raise
+            # A mover that answers and does not know a token that was never issued is what was to be found.
+
+    def _tls_for(self, address: Address, *, has_tls: bool) -> ssl.SSLContext | None:
+        if has_tls and self._tls is None:
+            raise ConfigurationInvalid(
+                f"the mover at {address} wants a certificate, and this worker has none",
+                hint="Make one with `holdfast certs` and name it in the table `mover` of the configuration.",
+            )
+        return self._tls if has_tls else None

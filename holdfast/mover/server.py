@@ -130,6 +130,17 @@ class MoverServer:
             if thread is not None:
                 thread.join()
 
+    def end(self, session: bytes, reason: str) -> None:
+        """End a session, should it be served; return when whoever served it has let go of its files."""
+        with self._lock:
+            found = self._sessions.get(session)
+        if found is None:
+            return
+        found.line.fail(WriterFenced(reason))
+        found.line.close()
+        if found.thread is not None:
+            found.thread.join()
+
     def _accept(self) -> None:
         assert self._socket is not None
         while True:

@@ -14,6 +14,7 @@ from holdfast.errors import (
     RepositoryUnavailable,
 )
 from holdfast.model.selection import SelectorKind, parse_selector
+from holdfast.mover.sockets import Address, listen
 from holdfast.planning.extent_selection import RESERVE_BYTES
 from holdfast.providers.ports import Provider
 from workers.cli import wording
@@ -135,6 +136,8 @@ def _repository(run: Invocation, settings: RepositorySettings) -> Finding:
         free = run.files.free_bytes(settings.path)
         chains = len(opened.chain_folders())
     except RepositoryUnavailable as error:
+        if _is_elsewhere(settings):
+            return ok(check, f"on another host, behind its mover at {settings.mover}")
         hint = f"Mount it again; `holdfast repository create {settings.name}` makes a new one."
         return fail(check, error, hint)
     except HoldfastError as error:
@@ -143,6 +146,17 @@ def _repository(run: Invocation, settings: RepositorySettings) -> Finding:
     if free < _LOW_BYTES:
         return warn(check, text, "Free space soon; a full repository stops sessions, and keeps what is committed.")
     return ok(check, text)
+
+
+def _is_elsewhere(settings: RepositorySettings) -> bool:
+    """Return whether a repository is on another host: its mover has an address that this one has not."""
+    if not settings.mover:
+        return False
+    try:
+        listen(Address(Address.parse(settings.mover).host, 0)).close()
+    except ConfigurationInvalid:
+        return True
+    return False
 
 
 def check_providers(run: Invocation) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import closing
 
+import msgspec
 import pytest
 from typing_extensions import override
 
@@ -90,6 +91,17 @@ def test_a_repository_that_is_gone_fails_with_what_to_do(place: Place) -> None:
     (finding,) = checks.check_repositories(run_of(place))
     assert (finding.level, finding.code) == (Level.FAIL, "repository-unavailable")
     assert "holdfast repository create main" in finding.hint
+
+
+def test_a_repository_behind_the_mover_of_another_host_need_not_be_here(place: Place) -> None:
+    settings = place.settings.repository("main")
+    shutil.rmtree(settings.path)
+    run = run_of(place)
+    levels_by_mover = {
+        mover: checks._repository(run, msgspec.structs.replace(settings, mover=mover)).level
+        for mover in ("", "127.0.0.1:9440", "192.0.2.1:9440")
+    }
+    assert list(levels_by_mover.values()) == [Level.FAIL, Level.FAIL, Level.OK]
 
 
 def test_a_job_without_its_machine_fails(place: Place) -> None:

@@ -1,123 +1,88 @@
-"""The doctor looks at the certificate of data movers as another mover would, and ahead of it."""
+"""The movers of repositories answer, could listen here, or are out of reach."""
 
-from datetime import datetime, timedelta
-
-import pytest
+import socket
+import threading
+from pathlib import Path
 
 from holdfast.clock import SystemClock
-from holdfast.errors import ConfigurationInvalid
-from holdfast.mover.certificates import CERTIFICATE_LASTS, Authority, Pair
+from holdfast.model.ids import RepositoryName
+from holdfast.mover.sockets import Address
+from holdfast.storage.atomic import HostFiles
+from holdfast.storage.repository import Repository
 from tests.workers.cli.place import Place
 from workers.cli.checks import Finding, Level
 from workers.cli.invocation import Flags, Invocation
-from workers.cli.mover_checks import ENDS_SOON, check_mover
+from workers.cli.mover_checks import _silent, check_movers
+from workers.config import RepositorySettings
+from workers.loopback import LOOPBACK, free_ports
+from workers.movers import Movers
 
-NOW = SystemClock().now()
-HOST = "10.0.0.5"
-TABLE = '[mover]\nca_file = "ca.pem"\ncertificate = "repo-a.pem"\nkey = "repo-a.key"\n'
-
-
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority.new(NOW - timedelta(days=1000))
+NOBODY = "192.0.2.1"
+"""An address that belongs to nobody (RFC 5737)."""
 
 
-def stored(place: Place, authority: Authority, pair: Pair, mover: str = f"{HOST}:9000") -> None:
-    """Give the place a certificate, and its repository a mover."""
-    (place.root / "ca.pem").write_bytes(authority.pair.certificate)
-    (place.root / "repo-a.pem").write_bytes(pair.certificate)
-    key = place.root / "repo-a.key"
-    key.touch(0o600)
-    key.write_bytes(pair.key)
-    text = place.config.read_text().replace("[[providers]]", f"{TABLE}[[providers]]", 1)
-    place.config.write_text(text.replace('path = "repository"', f'path = "repository"\nmover = "{mover}"'))
+def with_mover(place: Place, address: str, more: str = "") -> None:
+    text = place.config.read_text()
+    text = text.replace('path = "repository"\n', f'path = "repository"\nmover = "{address}"\n')
+    place.config.write_text(text + more)
 
 
-def found(place: Place) -> list[Finding]:
-    return list(check_mover(Invocation(Flags(config=place.config))))
+def findings(place: Place) -> list[Finding]:
+    return list(check_movers(Invocation(Flags(config=place.config))))
 
 
-def made_at(days_ago: float) -> datetime:
-    return NOW - timedelta(days=days_ago)
+def close_the_next(listener: socket.socket) -> None:
+    connection, _ = listener.accept()
+    connection.close()
 
 
-def test_without_certificates_there_is_nothing_to_say(place: Place) -> None:
-    assert found(place) == []
+def test_a_repository_without_a_mover_is_passed_over(place: Place) -> None:
+    assert findings(place) == []
 
 
-def test_a_good_certificate_is_well(place: Place, authority: Authority) -> None:
-    stored(place, authority, authority.issue("repo-a", [HOST], NOW))
-    (finding,) = found(place)
-    assert (finding.check, finding.level) == ("mover", Level.OK)
-    assert finding.text == f"{place.root}/repo-a.pem, until {NOW + CERTIFICATE_LASTS:%Y-%m-%d}"
+def test_a_mover_that_serves_answers(place: Place) -> None:
+    [port] = free_ports(1)
+    with_mover(place, f"{LOOPBACK}:{port}")
+    settings = place.settings
+
+    def opened(name: RepositoryName) -> Repository:
+        return Repository.open(settings.repository(name).path, HostFiles())
+
+    movers = Movers(settings, opened, settings.credentials.passphrase, SystemClock())
+    with movers.serving([RepositoryName("main")]):
+        (finding,) = findings(place)
+    assert (finding.check, finding.level, finding.text) == ("mover main", Level.OK, f"answers at {LOOPBACK}:{port}")
 
 
-def test_the_doctor_tells_of_it(place: Place, authority: Authority) -> None:
-    stored(place, authority, authority.issue("repo-a", [HOST], NOW))
-    assert "ok    mover" in place.run("doctor").stdout
+def test_a_mover_that_is_not_started_is_a_warning(place: Place) -> None:
+    [port] = free_ports(1)
+    with_mover(place, f"{LOOPBACK}:{port}")
+    (finding,) = findings(place)
+    assert finding.level is Level.WARN
+    assert finding.hint == "Start `holdfast worker repository --name main`."
 
 
-def test_a_certificate_that_ends_soon_is_a_warning(place: Place, authority: Authority) -> None:
-    made = NOW - CERTIFICATE_LASTS + ENDS_SOON - timedelta(days=1)
-    stored(place, authority, authority.issue("repo-a", [HOST], made))
-    (finding,) = found(place)
-    assert (finding.level, "repo-a.pem ends on" in finding.text) == (Level.WARN, True)
-    assert "holdfast certs repo-a --renew" in finding.hint
+def test_somebody_else_at_the_address_fails(place: Place) -> None:
+    with socket.create_server((LOOPBACK, 0)) as stranger:
+        with_mover(place, f"{LOOPBACK}:{stranger.getsockname()[1]}")
+        closer = threading.Thread(target=close_the_next, args=(stranger,))
+        closer.start()
+        (finding,) = findings(place)
+        closer.join()
+    assert (finding.level, finding.code) == (Level.FAIL, "link-failed")
 
 
-@pytest.mark.parametrize("made, told", [(made_at(900), "ended on"), (made_at(-2), "is good from")])
-def test_a_certificate_out_of_its_time_fails(place: Place, authority: Authority, made: datetime, told: str) -> None:
-    stored(place, authority, authority.issue("repo-a", [HOST], made))
-    (finding,) = found(place)
-    assert (finding.level, told in finding.text) == (Level.FAIL, True)
+def test_an_address_of_another_host_where_nobody_answers_fails() -> None:
+    error = ConnectionRefusedError(111, "connection refused")
+    settings = RepositorySettings(name=RepositoryName("main"), path=Path("main"), mover=f"{NOBODY}:9440")
+    finding = _silent("mover main", settings, Address(NOBODY, 9440), error)
+    assert (finding.level, finding.code) == (Level.FAIL, "link-failed")
+    assert finding.text == f"no mover answers at {NOBODY}:9440: connection refused"
+    assert "on the host of the repository" in finding.hint
 
 
-def test_the_key_of_another_certificate_fails(place: Place, authority: Authority) -> None:
-    pair = Pair(certificate=authority.issue("a", [HOST], NOW).certificate, key=authority.issue("a", [HOST], NOW).key)
-    stored(place, authority, pair)
-    (finding,) = found(place)
-    assert (finding.level, finding.code) == (Level.FAIL, ConfigurationInvalid.code)
-    assert finding.text == f"{place.root}/repo-a.key is not the key of {place.root}/repo-a.pem"
-
-
-def test_a_certificate_of_another_authority_fails(place: Place, authority: Authority) -> None:
-    stored(place, authority, Authority.new(NOW).issue("repo-a", [HOST], NOW))
-    (finding,) = found(place)
-    assert (finding.level, finding.code) == (Level.FAIL, ConfigurationInvalid.code)
-    assert f"is not accepted by the authority in {place.root}/ca.pem" in finding.text
-
-
-@pytest.mark.parametrize("name", ["ca.pem", "repo-a.pem", "repo-a.key"])
-def test_a_file_that_is_not_there_or_is_no_certificate_fails(place: Place, authority: Authority, name: str) -> None:
-    stored(place, authority, authority.issue("repo-a", [HOST], NOW))
-    (place.root / name).write_bytes(b"nothing")
-    (finding,) = found(place)
-    assert (finding.level, "cannot be used" in finding.text) == (Level.FAIL, True)
-    (place.root / name).unlink()
-    (finding,) = found(place)
-    assert (finding.level, "cannot be used" in finding.text) == (Level.FAIL, True)
-
-
-def test_a_key_that_others_can_read_is_a_warning(place: Place, authority: Authority) -> None:
-    stored(place, authority, authority.issue("repo-a", [HOST], NOW))
-    (place.root / "repo-a.key").chmod(0o640)
-    good, finding = found(place)
-    assert (good.level, finding.level) == (Level.OK, Level.WARN)
-    assert "may be read by others" in finding.text
-
-
-def test_an_address_that_the_certificate_does_not_name_is_a_warning(place: Place, authority: Authority) -> None:
-    stored(place, authority, authority.issue("repo-a", ["repo-a.example"], NOW))
-    good, finding = found(place)
-    assert (good.level, finding.level, finding.check) == (Level.OK, Level.WARN, "repository main")
-    assert f"does not name {HOST}" in finding.text
-    assert f"holdfast certs repo-a --renew --address repo-a.example --address {HOST}" in finding.hint
-
-
-def test_movers_of_other_hosts_and_of_loopback_need_no_name(place: Place, authority: Authority) -> None:
-    pair = authority.issue("proxy-a", ["proxy-a"], NOW)
-    stored(place, authority, pair, mover="127.0.0.1:9000")
-    assert [finding.level for finding in found(place)] == [Level.OK]
-    text = place.config.read_text().replace("127.0.0.1:9000", f"{HOST}:9000")
-    place.config.write_text(text.replace('path = "repository"', 'path = "elsewhere"'))
-    assert [finding.level for finding in found(place)] == [Level.OK]
+def test_certificates_that_cannot_be_used_fail_at_once(place: Place) -> None:
+    certificates = '[mover]\nca_file = "ca.pem"\ncertificate = "c.pem"\nkey = "c.key"\n'
+    with_mover(place, f"{NOBODY}:9440", certificates)
+    (finding,) = findings(place)
+    assert (finding.check, finding.level, finding.code) == ("mover certificate", Level.FAIL, "configuration-invalid")

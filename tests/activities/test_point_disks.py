@@ -1,0 +1,200 @@
+"""Disks of points come through the repository's mover: the proxy opens no repository and knows no passphrase."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import pytest
+from temporalio.testing import ActivityEnvironment
+
+from activities.contracts import repository as points
+from activities.contracts.repository import AbandonPoint, FindPoint
+from activities.contracts.transfer import CopyDisk, RestoreDisk
+from activities.point_disks import PointDisks, attempt_number
+from activities.repository import RepositoryActivities
+from activities.transfer import TransferActivities
+from holdfast.clock import SystemClock
+from holdfast.errors import ChainBusy, LinkLost, LinkRefused, PointNotFound, RepositoryNotFound, RequestInvalid
+from holdfast.formats.mover.events import LinkOptions
+from holdfast.model.ids import CredentialName, DiskKey, RepositoryName, SessionId
+from holdfast.model.machine import Machine
+from holdfast.model.points import FoundPoint, PointSummary
+from holdfast.mover.client import MoverClient
+from holdfast.pipeline.sink import WritableDisk
+from holdfast.storage.chain_lock import acquire_chain_lock
+from holdfast.storage.repository import Repository
+from tests.activities.lab import CREDENTIAL, EAGER, KEY, PIECE, PROVIDER, STORE, Attempt, Lab, failure, run
+from workers.config import RepositorySettings, Settings
+from workers.loopback import LOOPBACK, free_ports
+from workers.movers import Movers
+
+_Request = TypeVar("_Request")
+_Reply = TypeVar("_Reply")
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def no_repository(name: RepositoryName) -> Repository:
+    raise RepositoryNotFound(f"the proxy has no repository {name}")
+
+
+def no_passphrase(name: CredentialName | None) -> str | None:
+    raise AssertionError(f"the proxy looked for passphrase {name}")
+
+
+class Site:
+    """The repository's worker with a mover, and a proxy that has the mover alone."""
+
+    def __init__(self, lab: Lab, movers: Movers) -> None:
+        self.lab = lab
+        clock = SystemClock()
+        self.points = RepositoryActivities(lab.open_repository, lab.credentials.passphrase, clock, movers)
+        self.disks = PointDisks(
+            no_repository, no_passphrase, MoverClient(None, clock, LinkOptions(redial_s=0.1)).line, clock, EAGER
+        )
+        self.transfers = TransferActivities(lab.open_provider, self.disks, clock, EAGER)
+        self._attempts = 0
+
+    def begin(self, machine: Machine, tag: str, credential: CredentialName | None = None) -> CopyDisk:
+        """Return the request for the disk of a point that was begun."""
+        snapshot = self.lab.freeze(machine, tag)
+        opened = run(self.points.begin_point, self.lab.begin_request(snapshot, credential))
+        return msgspec.structs.replace(self.lab.copy_request(snapshot, opened), credential=credential)
+
+    def finish(self, request: CopyDisk) -> PointSummary:
+        finish = points.FinishPoint(repository=STORE, point=request.point, credential=request.credential)
+        return run(self.points.finish_point, finish)
+
+    def back_up(self, machine: Machine, tag: str, credential: CredentialName | None = None) -> PointSummary:
+        request = self.begin(machine, tag, credential)
+        self.run(self.transfers.copy_disk, request)
+        return self.finish(request)
+
+    def find(self, point: PointSummary, credential: CredentialName | None = None) -> FoundPoint:
+        find = FindPoint(repository=STORE, reference=point.point_id, machine=None, credential=credential)
+        return run(self.points.find_point, find)
+
+    def run(self, serve: Callable[[_Request], _Reply], request: _Request) -> _Reply:
+        """Return the reply of one attempt; each begins a minute after the one before."""
+        return self.attempt().run(serve, request)
+
+    def attempt(self) -> Attempt:
+        self._attempts += 1
+        attempt = Attempt()
+        started = START + timedelta(minutes=self._attempts)
+        attempt.environment.info = dataclasses.replace(attempt.environment.info, started_time=started)
+        return attempt
+
+    def write(self, request: CopyDisk, stack: ExitStack) -> WritableDisk:
+        """Open the disk of a point as an activity does."""
+        return self.run(lambda wanted: self.disks.open_for_writing(wanted, "", stack), request)
+
+    def is_locked(self, request: CopyDisk) -> bool:
+        repository = self.lab.repository
+        try:
+            acquire_chain_lock(repository.files, repository.chain_folder(request.point.chain)).close()
+        except ChainBusy:
+            return True
+        return False
+
+
+@pytest.fixture
+def site(lab: Lab, tmp_path: Path) -> Iterator[Site]:
+    [port] = free_ports(1)
+    store = RepositorySettings(name=STORE, path=tmp_path / "repository", mover=f"{LOOPBACK}:{port}")
+    settings = Settings(home=tmp_path / "home", repositories=(store,))
+    movers = Movers(settings, lab.open_repository, lab.credentials.passphrase, SystemClock())
+    with movers.serving([STORE]):
+        yield Site(lab, movers)
+
+
+@pytest.mark.parametrize("credential", [None, CREDENTIAL])
+def test_points_are_written_and_read_through_the_mover(site: Site, credential: CredentialName | None) -> None:
+    lab = site.lab
+    machine = lab.add_machine()
+    site.back_up(machine, "s1", credential)
+    lab.overwrite(machine, 3 * PIECE, PIECE)
+    content = lab.content(machine)
+    point = site.back_up(machine, "s2", credential)
+    lab.overwrite(machine, 3 * PIECE, PIECE)
+    assert point.kind == "increment"
+    target = lab.prepare(machine)
+    found = site.find(point, credential)
+    restore = msgspec.structs.replace(lab.restore_request(target, point), credential=credential, mover=found.mover)
+    site.run(site.transfers.restore_disk, restore)
+    assert lab.content(lab.commit(target)) == content
+
+
+def test_without_a_mover_the_repository_is_opened(site: Site) -> None:
+    machine = site.lab.add_machine()
+    request = site.lab.begun(machine)
+    assert request.point.mover is None
+    failure(RepositoryNotFound, site.transfers.copy_disk, request, site.attempt())
+
+
+def test_a_disk_without_access_is_refused(site: Site) -> None:
+    request = site.begin(site.lab.add_machine(), "s1")
+    strange = msgspec.structs.replace(request, disk=DiskKey("disk9"))
+    with ExitStack() as stack, pytest.raises(LinkRefused, match="gave no access to disk disk9"):
+        site.write(strange, stack)
+    assert not site.is_locked(request)
+
+
+def test_access_to_write_reads_nothing(site: Site) -> None:
+    request = site.begin(site.lab.add_machine(), "s1")
+    site.run(site.transfers.copy_disk, request)
+    point = site.finish(request)
+    restore = RestoreDisk(
+        provider=PROVIDER,
+        target_id=site.lab.prepare(site.lab.provider.machine("web 01")).target_id,
+        disk=KEY,
+        repository=STORE,
+        chain=point.chain,
+        number=point.number,
+        mover=request.point.mover,
+    )
+    failed = failure(RequestInvalid, site.transfers.restore_disk, restore, site.attempt())
+    assert failed.message == f"point 1 of {point.file} is complete"
+
+
+def test_what_a_dead_proxy_holds_is_let_go_when_its_point_is_abandoned(site: Site) -> None:
+    machine = site.lab.add_machine()
+    request = site.begin(machine, "s1")
+    with ExitStack() as stack:
+        disk = site.write(request, stack)
+        assert site.is_locked(request)
+        snapshot = site.lab.freeze(machine)
+        abandon = AbandonPoint(repository=STORE, session_id=SessionId(snapshot.tag), snapshot=snapshot)
+        removed = run(site.points.abandon_point, abandon).removed
+        assert removed == (request.point.file,)
+        assert not site.is_locked(request)
+        with pytest.raises(LinkLost, match="does not know the session any more"):
+            disk.sink.finish()
+    with ExitStack() as stack, pytest.raises(PointNotFound):
+        site.write(request, stack)
+
+
+def test_the_next_session_of_a_machine_does_not_wait_for_a_dead_proxy(site: Site) -> None:
+    machine = site.lab.add_machine()
+    request = site.begin(machine, "s1")
+    with ExitStack() as stack:
+        site.write(request, stack)
+        second = site.begin(machine, "s2")
+        assert second.point.removed == (request.point.file,)
+        site.run(site.transfers.copy_disk, second)
+    assert site.lab.restored(machine, site.finish(second)) == site.lab.content(machine)
+
+
+def test_a_later_attempt_has_a_higher_number() -> None:
+    def number_at(started: datetime) -> int:
+        environment = ActivityEnvironment()
+        environment.info = dataclasses.replace(environment.info, started_time=started)
+        return environment.run(attempt_number)
+
+    assert number_at(datetime(2000, 1, 1, tzinfo=UTC)) == 1
+    numbers = [number_at(START + timedelta(seconds=seconds)) for seconds in (0, 1, 60, 1e9)]
+    assert sorted(set(numbers)) == numbers
+    assert numbers[-1] < 1 << 63
