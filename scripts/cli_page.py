@@ -85,8 +85,13 @@ def option_row(option: Any) -> str:  # noqa: ANN401 - as above
     names = ", ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
     value = "" if option.is_flag else f" {option.metavar or ' or '.join(values_of(option)) or 'VALUE'}"
     default = option.default
-    shown = "" if default in (None, False, (), []) or callable(default) else f" Default: {default:g}."
+    shown = "" if default in (None, False, (), []) or callable(default) else f" Default: {default_word(default)}."
     return f"| {names}{value} | {option.help or ''}{shown} |\n"
+
+
+def default_word(default: object) -> str:
+    """Return a number as people write it, anything else as it is typed."""
+    return f"{default:g}" if isinstance(default, int | float) else f"`{default}`"
 
 
 def values_of(option: Any) -> list[str]:  # noqa: ANN401 - as above

@@ -53,14 +53,14 @@ class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
 
 class MoverSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The ``[mover]`` table: the certificate by which this worker's data mover is known to others."""
+    """The ``[mover]`` table: the certificate by which this worker's data mover is known; see `holdfast certs`."""
 
     ca_file: Path
-    """Certificate of the authority that all movers trust."""
+    """Certificate of the authority that all movers trust; several may stand in the file."""
     certificate: Path
     """This worker's certificate, for the names and addresses under which it is reached."""
     key: Path
-    """The private key of the certificate."""
+    """The private key of the certificate, without a passphrase."""
 
 
 class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

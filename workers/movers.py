@@ -186,17 +186,18 @@ class Movers:
 
 def mover_client(settings: Settings, clock: Clock) -> MoverClient:
     """Return what dials the movers of repositories. Raises `ConfigurationInvalid` for unusable certificates."""
-    identity = _identity(settings)
+    identity = mover_identity(settings)
     tls = None if identity is None else identity.context(ssl.PROTOCOL_TLS_CLIENT)
     return MoverClient(tls, clock)
 
 
 def server_context(settings: Settings) -> ssl.SSLContext | None:
     """Return the TLS context of movers that are reached from other hosts."""
-    identity = _identity(settings)
+    identity = mover_identity(settings)
     return None if identity is None else identity.context(ssl.PROTOCOL_TLS_SERVER)
 
 
-def _identity(settings: Settings) -> Identity | None:
+def mover_identity(settings: Settings) -> Identity | None:
+    """Return the certificates of this worker's movers, None when the configuration names none."""
     told = settings.mover
     return None if told is None else Identity(ca_file=told.ca_file, certificate=told.certificate, key=told.key)

@@ -340,6 +340,8 @@ class StreamDecoder:
             self._compare_table(sector, content)
         elif kind is MarkerKind.DIRECTORY:
             listed = {place for place in _numbers(content, 0, header.tables) if place}
+            if self._places:
+                raise FileDamaged(f"the directory comes before a table of {len(self._places)} grains")
             if listed != set(self._tables):
                 raise FileDamaged(f"the directory lists {len(listed)} tables, {len(self._tables)} came")
         elif MarkerKind.DIRECTORY not in self._seen:
@@ -351,10 +353,8 @@ class StreamDecoder:
         self._tables.append(sector & 0xFFFFFFFF)
         if len(self._tables) > self._known().tables:
             raise FileDamaged(f"the stream has more than the {self._known().tables} tables of its disk")
-        if not self._places:
-            return
         entries = self._known().table_entries
-        first = next(iter(self._places)) // entries * entries
+        first = next(iter(self._places), 0) // entries * entries
         listed = {first + at: place for at, place in enumerate(_numbers(content, 0, entries)) if place}
         if listed != self._places:
             raise FileDamaged(f"the table at sector {sector} lists {len(listed)} grains, {len(self._places)} came")

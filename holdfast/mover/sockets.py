@@ -70,7 +70,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         found.verify_mode = ssl.CERT_REQUIRED
         try:
             found.load_verify_locations(self.ca_file)
-            found.load_cert_chain(self.certificate, self.key)
+            # An empty passphrase: a key that needs one is an error, and nobody is asked on a terminal.
+            found.load_cert_chain(self.certificate, self.key, password="")
         except (OSError, ssl.SSLError) as error:
             raise ConfigurationInvalid(
                 f"the mover's certificate {self.certificate}, its key or {self.ca_file} cannot be used: {error}",

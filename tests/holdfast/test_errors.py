@@ -7,6 +7,7 @@ import pytest
 from holdfast import errors
 from holdfast.errors import (
     DataError,
+    DiskMoved,
     EncodingFailed,
     HoldfastError,
     RepositoryFull,
@@ -131,6 +132,12 @@ def test_an_error_carries_message_and_hint() -> None:
 
 def test_a_hint_of_its_own_replaces_the_default() -> None:
     assert WriterFenced("chain c is taken", hint="Wait.").hint == "Wait."
+
+
+def test_a_move_is_not_the_last_unless_stated() -> None:
+    assert not DiskMoved("disk d0 moved").is_last
+    last = DiskMoved("disk d0 moved", hint="Wait.", is_last=True)
+    assert (last.is_last, last.message, last.hint) == (True, "disk d0 moved", "Wait.")
 
 
 def test_whether_a_retry_can_help_follows_the_family_unless_stated() -> None:

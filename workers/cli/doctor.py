@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import typer
 
 from workers.cli import doctor_vsphere
+from workers.cli.certificate_checks import check_certificate
 from workers.cli.checks import (
     Finding,
     check_configuration,
@@ -50,6 +51,7 @@ def _findings(run: Invocation) -> Iterable[Finding]:
     yield from configuration
     if not is_usable(configuration):
         return
-    for check in (check_tools, check_home, check_repositories, check_movers, check_providers):
+    checks = (check_tools, check_home, check_repositories, check_certificate, check_movers, check_providers)
+    for check in checks:
         yield from check(run)
     yield from asyncio.run(check_temporal(run.settings, run.clock))

@@ -21,6 +21,7 @@ from holdfast import __version__
 from holdfast.errors import HoldfastError, OperationCancelled, RequestInvalid
 from workers.cli import (
     backup,
+    certs,
     demo,
     dev,
     doctor,
@@ -108,6 +109,7 @@ for family in (
     worker,
     schedule,
     repository,
+    certs,
 ):
     family.register(app)
 

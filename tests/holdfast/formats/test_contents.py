@@ -15,7 +15,9 @@ from holdfast.formats.contents import (
     ParentPoint,
     Point,
     PointDisk,
+    PointFile,
     PointMachine,
+    RefText,
     Table,
     Units,
     decode_contents,
@@ -266,6 +268,12 @@ def test_machine_files_are_read_as_they_were_written() -> None:
     ]
     assert decode_contents(encode_contents(contents)) == contents
     assert contents.points[0].file_facts[0] == ("web.vmx", 300, b"\xab" * 16)
+
+
+@pytest.mark.parametrize("size, length, is_lost", [(300, 300, False), (0, 20, False), (300, 0, True)])
+def test_a_machine_file_is_lost_when_its_page_has_no_bytes(size: int, length: int, is_lost: bool) -> None:
+    file = PointFile(name="web.vmx", size=size, ref=RefText(8192, length, "ab" * 16))
+    assert file.is_lost is is_lost
 
 
 @pytest.mark.parametrize(

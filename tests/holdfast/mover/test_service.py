@@ -126,7 +126,7 @@ def test_a_chain_that_somebody_holds_is_busy_and_a_file_that_is_gone_is_not_foun
     path = site.repository.chain_file(opened.chain, opened.file)
     with site.server() as server:
         with ExitStack() as stack:
-            site.open_for_writing(site.grant(opened), stack)
+            site.open_for_writing(site.grant(opened), "", stack)
             with pytest.raises(ChainBusy):
                 site.sink(server.address, site.access(opened))
         kept = path.read_bytes()
