@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import typer
 
 from workers.cli import doctor_vsphere
+from workers.cli.certificate_checks import check_certificate
 from workers.cli.checks import (
     Finding,
     check_configuration,
@@ -18,7 +19,6 @@ from workers.cli.checks import (
 from workers.cli.commands import LOOK, alone, family
 from workers.cli.diagnosis import conclude
 from workers.cli.invocation import Invocation
-from workers.cli.mover_checks import check_mover
 from workers.cli.temporal_checks import check_temporal
 
 
@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(run: Invocation) -> None:
-    """Check the installation: configuration, catalog, repositories, certificates, providers, Temporal, its workers.
+    """Check the installation: configuration, catalog, repositories, providers, Temporal and its workers.
 
     Every line says ok, warn or fail, and what to do. The exit status is 0 unless something fails; then it is that of
     the first failure.
@@ -50,6 +50,7 @@ def _findings(run: Invocation) -> Iterable[Finding]:
     yield from configuration
     if not is_usable(configuration):
         return
-    for check in (check_tools, check_home, check_repositories, check_mover, check_providers):
+    for check in (check_tools, check_home, check_repositories, check_providers):
         yield from check(run)
+    yield from check_certificate(run)
     yield from asyncio.run(check_temporal(run.settings, run.clock))

@@ -14,6 +14,7 @@ from workers.cli.invocation import Invocation
 from workers.config import RepositorySettings
 from workers.movers import mover_identity
 
+CHECK = "mover certificate"
 ENDS_SOON = timedelta(days=30)
 """A certificate that ends earlier than this is worth a warning."""
 
@@ -22,7 +23,7 @@ _MISMATCH = "KEY_VALUES_MISMATCH"
 """How OpenSSL says that a key is not that of a certificate."""
 
 
-def check_mover(run: Invocation) -> Iterator[Finding]:
+def check_certificate(run: Invocation) -> Iterator[Finding]:
     """Check that the certificate in the table ``mover`` is one that other movers accept, and goes on to be."""
     identity = mover_identity(run.settings)
     if identity is None:
@@ -31,19 +32,19 @@ def check_mover(run: Invocation) -> Iterator[Finding]:
         refused = _refused(identity)
         facts = facts_of(identity.certificate.read_bytes())
     except ConfigurationInvalid as error:
-        yield fail("mover", error)
+        yield fail(CHECK, error)
         return
     now = run.clock.now()
     if not facts.begins_at <= now < facts.ends_at:
-        yield fail("mover", _out_of_date(identity, facts, is_over=now >= facts.ends_at))
+        yield fail(CHECK, _out_of_date(identity, facts, is_over=now >= facts.ends_at))
     elif refused is not None:
         hint = "Make it with `holdfast certs` of the authority whose certificate `ca_file` is."
         message = f"{identity.certificate} is not accepted by the authority in {identity.ca_file}: {refused}"
-        yield fail("mover", ConfigurationInvalid(message), hint)
+        yield fail(CHECK, ConfigurationInvalid(message), hint)
     elif facts.ends_at - now < ENDS_SOON:
-        yield warn("mover", f"{identity.certificate} ends on {facts.ends_at:%Y-%m-%d}", _renew(facts))
+        yield warn(CHECK, f"{identity.certificate} ends on {facts.ends_at:%Y-%m-%d}", _renew(facts))
     else:
-        yield ok("mover", f"{identity.certificate}, until {facts.ends_at:%Y-%m-%d}")
+        yield ok(CHECK, f"{identity.certificate}, until {facts.ends_at:%Y-%m-%d}")
     yield from _key(identity.key)
     if refused is None:
         yield from _names(identity, facts, _served_here(run.settings.repositories))
@@ -73,7 +74,7 @@ def _renew(facts: CertificateFacts) -> str:
 
 def _key(key: Path) -> Iterator[Finding]:
     if stat.S_IMODE(key.stat().st_mode) & 0o077:
-        yield warn("mover", f"{key} may be read by others", f"Run `chmod 600 {key}`, and renew the certificate.")
+        yield warn(CHECK, f"{key} may be read by others", f"Run `chmod 600 {key}`, and renew the certificate.")
 
 
 def _served_here(repositories: Sequence[RepositorySettings]) -> Iterator[tuple[RepositorySettings, Address]]:

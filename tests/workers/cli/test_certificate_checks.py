@@ -10,7 +10,7 @@ from holdfast.mover.certificates import CERTIFICATE_LASTS, Authority, Pair
 from tests.workers.cli.place import Place
 from workers.cli.checks import Finding, Level
 from workers.cli.invocation import Flags, Invocation
-from workers.cli.mover_checks import ENDS_SOON, check_mover
+from workers.cli.certificate_checks import CHECK, ENDS_SOON, check_certificate
 
 NOW = SystemClock().now()
 HOST = "10.0.0.5"
@@ -34,7 +34,7 @@ def stored(place: Place, authority: Authority, pair: Pair, mover: str = f"{HOST}
 
 
 def found(place: Place) -> list[Finding]:
-    return list(check_mover(Invocation(Flags(config=place.config))))
+    return list(check_certificate(Invocation(Flags(config=place.config))))
 
 
 def made_at(days_ago: float) -> datetime:
@@ -48,13 +48,13 @@ def test_without_certificates_there_is_nothing_to_say(place: Place) -> None:
 def test_a_good_certificate_is_well(place: Place, authority: Authority) -> None:
     stored(place, authority, authority.issue("repo-a", [HOST], NOW))
     (finding,) = found(place)
-    assert (finding.check, finding.level) == ("mover", Level.OK)
+    assert (finding.check, finding.level) == (CHECK, Level.OK)
     assert finding.text == f"{place.root}/repo-a.pem, until {NOW + CERTIFICATE_LASTS:%Y-%m-%d}"
 
 
 def test_the_doctor_tells_of_it(place: Place, authority: Authority) -> None:
     stored(place, authority, authority.issue("repo-a", [HOST], NOW))
-    assert "ok    mover" in place.run("doctor").stdout
+    assert f"ok    {CHECK}" in place.run("doctor").stdout
 
 
 def test_a_certificate_that_ends_soon_is_a_warning(place: Place, authority: Authority) -> None:
