@@ -8,9 +8,9 @@ from holdfast.clock import SystemClock
 from holdfast.errors import ConfigurationInvalid
 from holdfast.mover.certificates import CERTIFICATE_LASTS, Authority, Pair
 from tests.workers.cli.place import Place
+from workers.cli.certificate_checks import CHECK, ENDS_SOON, check_certificate
 from workers.cli.checks import Finding, Level
 from workers.cli.invocation import Flags, Invocation
-from workers.cli.certificate_checks import CHECK, ENDS_SOON, check_certificate
 
 NOW = SystemClock().now()
 HOST = "10.0.0.5"
