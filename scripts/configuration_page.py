@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from workers.config import JobSettings, ProxySettings, RepositorySettings, Settings
+from workers.config import JobSettings, MoverSettings, ProxySettings, RepositorySettings, Settings
 from workers.provider_settings import KIND_DEFAULT, KINDS, DatastoreLatencySettings
 from workers.telemetry import TelemetrySettings
 from workers.temporal import PayloadKeyFile, TemporalSettings, TlsFiles
@@ -29,6 +29,7 @@ TABLES: dict[type[msgspec.Struct], str] = {
     **{struct: f"`[[providers]]` of kind `{kind}`" for kind, struct in KINDS.items()},
     DatastoreLatencySettings: "`[providers.latency_by_datastore.NAME]` of kind `vsphere`",
     RepositorySettings: "`[[repositories]]`",
+    MoverSettings: "`[mover]`",
     ProxySettings: "`[[proxies]]`",
     JobSettings: "`[[jobs]]`",
 }
@@ -80,7 +81,9 @@ def section(struct: type[msgspec.Struct], title: str) -> str:
     """Return the section of one table."""
     about = inspect.getdoc(struct) or ""
     # The title says which table it is.
-    sentence = re.sub(r"^One ``.*?``\s*table( of kind ``\w+``)?: |^The ``.*`` table of the configuration\.$", "", about)
+    sentence = re.sub(
+        r"^(?:One|The) ``.*?``\s*table( of kind ``\w+``)?: |^The ``.*`` table of the configuration\.$", "", about
+    )
     intro = f"{sentence[:1].upper()}{sentence[1:]}\n\n" if sentence and struct is not Settings else ""
     told = field_docs(struct)
     rows = kind_row(struct) + "".join(
