@@ -11,7 +11,6 @@ from temporalio.exceptions import CancelledError
 
 from activities.boundary import error_from_failure
 from activities.contracts import snapshot
-from activities.contracts.machine_files import KeptFile, MachineFilesCopied
 from holdfast.errors import (
     CatalogUnavailable,
     DataDamaged,
@@ -22,7 +21,6 @@ from holdfast.errors import (
 )
 from holdfast.model.ids import DiskKey
 from holdfast.model.machine import Quiesce, SkippedDisk
-from holdfast.model.machine_files import FileLeftOut
 from holdfast.model.plan import ReadDecision, ReadMode, Transport, TransportMode
 from holdfast.model.points import Damage, VerifyReport
 from holdfast.model.session import Outcome
@@ -372,34 +370,3 @@ async def test_the_point_and_the_disks_can_be_read_in_the_details(stage: Stage) 
     assert "| web | disk0 | 1 GiB | 1 GiB |" in " ".join(text.split())
     assert "no chain of this machine yet" in text
     assert "open for" in text
-
-
-async def test_files_of_the_machine_are_kept_right_after_the_point_was_begun(stage: Stage) -> None:
-    """A file that could not be read is told of and makes no warning."""
-    world = World([a_machine("web", disks=2)])
-    usual = world.answers["repository.begin_point"]
-    world.answers["repository.begin_point"] = lambda request: msgspec.structs.replace(usual(request), takes_files=True)
-    world.answers["files.copy"] = lambda _: MachineFilesCopied(
-        kept=(KeptFile(name="web.vmx", size_bytes=3000),),
-        left_out=(FileLeftOut(name="web.nvram", reason="it is locked"),),
-    )
-    async with stage.playing(world):
-        handle = await stage.start(MachineBackup.run, request_for(stage, world))
-        result = await handle.result()
-        text = await details(handle)
-    assert world.names()[:4] == [
-        "snapshot.create",
-        "repository.begin_point",
-        "files.copy",
-        "transfer.copy_disk",
-    ]
-    [request] = world.requests("files.copy")
-    assert (request.snapshot_id, request.point.number) == ("snapshot-web", 1)
-    assert result.outcome is Outcome.SUCCESS
-    assert "web.vmx (2.9 KiB), web.nvram left out: it is locked" in text
-
-
-async def test_a_point_that_an_earlier_version_began_gets_no_files(stage: Stage) -> None:
-    world = World()
-    await succeed(stage, world)
-    assert world.count("files.copy") == 0
