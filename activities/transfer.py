@@ -121,6 +121,8 @@ class TransferActivities:
                 figures=tally.figures(figures),
                 compared=request.compare,
                 busy=tally.busy(restore.progress().stages),
+                transport=target.transport,
+                note="" if target.transport is None else _passed_over(target.transport, "written"),
             )
 
 
@@ -138,14 +140,14 @@ def _told(plan: ReadPlan, sink: DiskSink) -> Iterator[PlanStep]:
 
 
 def _notes(plan: ReadPlan, brake: Brake) -> tuple[str, ...]:
-    return plan.note, *plan.reader.remarks, _passed_over(plan.reader.transport), brake.note
+    return plan.note, *plan.reader.remarks, _passed_over(plan.reader.transport, "read"), brake.note
 
 
-def _passed_over(transport: Transport) -> str:
+def _passed_over(transport: Transport, done: str) -> str:
     """Return what the operator should know about modes that did not work; never silent, never without the reason."""
     if not transport.failed:
         return ""
-    return f"read over {transport.mode} because better ways failed: {'; '.join(transport.failed)}"
+    return f"{done} over {transport.mode} because better ways failed: {'; '.join(transport.failed)}"
 
 
 def _check_unmoved(provider: Provider, request: CopyDisk, reader: SourceDisk, moves: int) -> None:

@@ -212,7 +212,10 @@ class RestoreMachine:
             ),
             options.transfer(queues.transfer_queue(request.proxy), summary(what), disk.size_bytes),
         )
-        detail = "written and compared" if written.compared else "written"
+        if written.note:
+            self._book.note([f"{machine.name}/{disk.key}: {written.note}"])
+        way = "" if written.transport is None else f" over {written.transport.mode}: {written.transport.reason}"
+        detail = f"{'written and compared' if written.compared else 'written'}{way}"
         self._book.put(msgspec.structs.replace(task, detail=detail, figures=written.figures), "restored")
 
     async def _commit(self, place: RestoreTarget, machine: Machine) -> None:

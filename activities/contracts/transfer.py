@@ -93,6 +93,10 @@ class DiskRestored(msgspec.Struct, frozen=True, kw_only=True):
     figures: Figures
     compared: bool
     busy: dict[str, float] = {}
+    transport: Transport | None = None
+    """How it was written; None where there is one way only, and from a worker of an earlier version."""
+    note: str = ""
+    """A degraded choice the operator should see, in words; empty when there was none."""
 
 
 @activity.defn(name="transfer.copy_disk")

@@ -61,6 +61,13 @@ class StreamedDisk(Protocol):
         ...
 
 
+class OpenedTarget(DiskWriter, Protocol):
+    """An open disk of a restore target."""
+
+    transport: Transport | None
+    """How it is written, and why so; None where there is one way only."""
+
+
 class Inventory(Protocol):
     """Which machines there are."""
 
@@ -204,7 +211,7 @@ class RestoreTargets(Protocol):
         """
         ...
 
-    def open_target(self, target_id: TargetId, key: DiskKey) -> DiskWriter:
+    def open_target(self, target_id: TargetId, key: DiskKey) -> OpenedTarget:
         """Open a disk of a prepared target for writing.
 
         Raises `RequestInvalid` when there is no such target or it was committed, `DiskNotFound` for a key it

@@ -178,6 +178,7 @@ class TargetDisk(_RawDisk):
             super().__init__(path, os.O_RDWR | flags)
         except OSError as error:
             raise DiskWriteFailed(f"opening {path}: {describe(error)}") from error
+        self.transport: Transport | None = None
         self._lost: OSError | None = None
 
     def write(self, offset: int, data: memoryview) -> None:

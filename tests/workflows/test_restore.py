@@ -20,6 +20,7 @@ from holdfast.errors import (
 from holdfast.model.ids import DiskKey
 from holdfast.model.machine import Disk, Placement, PowerState
 from holdfast.model.machine_files import FileLeftOut, PlacedFiles
+from holdfast.model.plan import Transport, TransportMode
 from holdfast.model.session import Outcome
 from tests.workflows.conftest import Stage
 from tests.workflows.stubs import GIB, World, a_machine, then, until_cancelled
@@ -171,6 +172,23 @@ async def test_a_cancelled_restore_leaves_nothing(stage: Stage) -> None:
     assert world.count("target.commit") == 0
     assert {session.outcome for session in world.sessions.values()} == {Outcome.CANCELLED}
     assert {task.outcome for task in world.tasks.values()} == {Outcome.CANCELLED}
+
+
+async def test_a_disk_that_is_written_over_a_worse_way_says_so(stage: Stage) -> None:
+    world = World()
+    usual = world.answers["transfer.restore_disk"]
+    world.answers["transfer.restore_disk"] = lambda request: msgspec.structs.replace(
+        usual(request),
+        transport=Transport(mode=TransportMode.NETWORK, reason="not direct", failed=("hot-add: no place is free",)),
+        note="written over network because better ways failed: hot-add: no place is free",
+    )
+    async with stage.playing(world):
+        result = await stage.run(RestoreMachine.run, stage.restore())
+    assert result.session.outcome is Outcome.WARNING
+    assert result.session.notes == (
+        "web/disk0: written over network because better ways failed: hot-add: no place is free",
+    )
+    assert {task.detail for task in result.tasks} == {"written and compared over network: not direct"}
 
 
 async def test_a_quick_rollback_writes_what_differs_in_place(stage: Stage) -> None:

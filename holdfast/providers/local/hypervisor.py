@@ -27,7 +27,6 @@ from holdfast.model.machine import (
 from holdfast.model.machine_files import MachineFile, MachineFiles, PlacedFiles
 from holdfast.model.selection import Selector
 from holdfast.model.spans import Span
-from holdfast.pipeline.disks import DiskWriter
 from holdfast.providers.local.locks import INVENTORY, WAIT_S, Locks
 from holdfast.providers.local.machines import Machines, Registered
 from holdfast.providers.local.registration import NewMachine, register
@@ -36,7 +35,7 @@ from holdfast.providers.local.root import Root
 from holdfast.providers.local.snapshots import SnapshotStore
 from holdfast.providers.local.sweeping import Sweeper
 from holdfast.providers.local.targets import TargetFile, TargetStore
-from holdfast.providers.ports import SourceDisk
+from holdfast.providers.ports import OpenedTarget, SourceDisk
 from holdfast.providers.raw_disks import FrozenDisk
 
 
@@ -237,7 +236,7 @@ class LocalProvider:
         with self._machine_lock(machine_id), FrozenDisk(path) as disk:
             return self._snapshots.changes_of(machine_id, key, disk, since)
 
-    def open_target(self, target_id: TargetId, key: DiskKey) -> DiskWriter:
+    def open_target(self, target_id: TargetId, key: DiskKey) -> OpenedTarget:
         """Open a disk of a target for writing."""
         self._root.check()
         return self._targets.open(target_id, key)

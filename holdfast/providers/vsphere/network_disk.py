@@ -9,10 +9,10 @@ from holdfast.clock import Clock
 from holdfast.errors import DiskReadFailed
 from holdfast.model.plan import Transport
 from holdfast.model.spans import Span
-from holdfast.pipeline.disks import DiskWriter
 from holdfast.providers.nbd.served import ServedDisk
 from holdfast.providers.nbd.server import ServerPlan
 from holdfast.providers.nbd.vddk import VddkDisk, vddk_parameters
+from holdfast.providers.ports import OpenedTarget
 from holdfast.providers.vsphere.changes import FrozenDiskInVSphere
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.disk_rules import DiskFacts
@@ -33,9 +33,9 @@ class NetworkDisks:
         plan = self._plan(disk.connection, disk.machine, disk.snapshot, disk.facts)
         return NetworkDisk(plan, self._clock, transport, allocated)
 
-    def open_target(self, connection: Connection, machine: Any, facts: DiskFacts) -> DiskWriter:
+    def open_target(self, connection: Connection, machine: Any, facts: DiskFacts) -> OpenedTarget:
         """Open a disk of a machine that is off for writing."""
-        return ServedDisk(self._plan(connection, machine, None, facts), clock=self._clock)
+        return _NetworkTarget(self._plan(connection, machine, None, facts), clock=self._clock)
 
     def _plan(self, connection: Connection, machine: Any, snapshot: Any, facts: DiskFacts) -> ServerPlan:
         endpoint, library = connection.endpoint, self._settings.vddk_library
@@ -80,3 +80,9 @@ class NetworkDisk(ServedDisk):
         elif first is not None:
             yield first
             yield from told
+
+
+class _NetworkTarget(ServedDisk):
+    """A disk that nbdkit writes; see `OpenedTarget`."""
+
+    transport: Transport | None = None

@@ -33,8 +33,7 @@ from holdfast.model.machine import (
 from holdfast.model.machine_files import MachineFile, MachineFiles, PlacedFiles
 from holdfast.model.selection import Selector
 from holdfast.model.spans import Span
-from holdfast.pipeline.disks import DiskWriter
-from holdfast.providers.ports import SourceDisk
+from holdfast.providers.ports import OpenedTarget, SourceDisk
 from holdfast.providers.vsphere.changes import FrozenDiskInVSphere, changed_areas
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.datacenters import Datacenters
@@ -229,7 +228,7 @@ class VSphereProvider:
             raise RequestInvalid(f"target {target_id} began empty, so nothing is known of its changes")
         return self._open.in_place.changes(target_id, key, since)
 
-    def open_target(self, target_id: TargetId, key: DiskKey) -> DiskWriter:
+    def open_target(self, target_id: TargetId, key: DiskKey) -> OpenedTarget:
         """Open a disk of a target for writing."""
         parts = self._open
         if in_place_machine(target_id) is not None:

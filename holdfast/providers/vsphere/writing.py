@@ -3,8 +3,8 @@
 from typing import Any
 
 from holdfast.errors import DiskWriteFailed, HoldfastError, RequestInvalid
-from holdfast.model.plan import TransportMode
-from holdfast.pipeline.disks import DiskWriter
+from holdfast.model.plan import Transport, TransportMode
+from holdfast.providers.ports import OpenedTarget
 from holdfast.providers.raw_disks import TargetDisk
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.disk_rules import DiskFacts
@@ -34,37 +34,45 @@ class DiskWriters:
                 hint="Allow `network` in `transports` of the provider, or restore in full, without `--quick`.",
             )
 
-    def open_in_place(self, vm: Any, facts: DiskFacts) -> DiskWriter:
+    def open_in_place(self, vm: Any, facts: DiskFacts) -> OpenedTarget:
         """Return a disk of a machine that is off and has a snapshot. Raises `RequestInvalid` where that cannot be."""
         self.check_in_place()
         return self._network.open_target(self._connection, vm, facts)
 
-    def open(self, target: OpenTarget) -> DiskWriter:
+    def open(self, target: OpenTarget) -> OpenedTarget:
         """Return a disk of a machine that is off. Raises `DiskWriteFailed` with every reason when no way works."""
         facts = target.facts
+        left_out: list[str] = []
         failed: list[str] = []
         for mode in self._settings.transports:
             reason = self._why_not(mode, target)
             if reason:
-                failed.append(f"not {mode}: {reason}")
+                left_out.append(f"not {mode}: {reason}")
                 continue
             try:
-                return self._open(mode, target)
+                opened = self._open(mode, target)
             except HoldfastError as error:
                 failed.append(f"{mode}: {error.message}")
+            else:
+                why = "; ".join(left_out) or "first in the settings"
+                opened.transport = Transport(mode=mode, reason=why, failed=tuple(failed))
+                return opened
+        reasons = "; ".join((*left_out, *failed)) or "no way is allowed"
         raise DiskWriteFailed(
-            f"disk {facts.key} ({facts.file}) cannot be written: {'; '.join(failed) or 'no way is allowed'}",
+            f"disk {facts.key} ({facts.file}) cannot be written: {reasons}",
             hint="Restores need `direct`, `hot-add` or `network` in `transports` of the provider.",
         )
 
     def _why_not(self, mode: TransportMode, target: OpenTarget) -> str:
+        if mode is TransportMode.DIRECT and target.facts.datastore not in self._settings.mounts:
+            return f"the proxy does not see datastore {target.facts.datastore}"
         if mode is TransportMode.HTTPS:
             return "the file server does not write at an offset"
         if mode is TransportMode.LEASE:
             return "leases of imports are not built"
         return self._hot_add.why_not(target.vm) if mode is TransportMode.HOT_ADD else ""
 
-    def _open(self, mode: TransportMode, target: OpenTarget) -> DiskWriter:
+    def _open(self, mode: TransportMode, target: OpenTarget) -> OpenedTarget:
         if mode is TransportMode.DIRECT:
             return TargetDisk(flat_path(self._settings.mounts, target.facts))
         if mode is TransportMode.HOT_ADD:

@@ -10,8 +10,8 @@ from holdfast.errors import ChangeTrackingLost, MachineRunning, TargetExists
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
 from holdfast.model.machine import ANYWHERE, Disk, Machine, Placement, PowerState, RestoreTarget
 from holdfast.model.spans import Span
-from holdfast.pipeline.disks import DiskWriter
 from holdfast.providers.local.hypervisor import LocalProvider
+from holdfast.providers.ports import OpenedTarget
 from holdfast.providers.raw_disks import TargetDisk
 from holdfast.testing.provider_targets import TargetConformance
 from tests.holdfast.testing.mutants import MutantBench, Test, assert_found
@@ -109,7 +109,7 @@ class LeavesData(LocalProvider):
     disk: type[TargetDisk] = ForgetsZeros
 
     @override
-    def open_target(self, target_id: TargetId, key: DiskKey) -> DiskWriter:
+    def open_target(self, target_id: TargetId, key: DiskKey) -> OpenedTarget:
         super().open_target(target_id, key).close()
         return self.disk(self._root.targets / target_id / "machine" / "disk-0.raw")
 
