@@ -186,7 +186,7 @@ async def test_a_disk_that_is_written_over_a_worse_way_says_so(stage: Stage) -> 
         result = await stage.run(RestoreMachine.run, stage.restore())
     assert result.session.outcome is Outcome.WARNING
     assert result.session.notes == (
-        "web/disk0: written over network because better ways failed: hot-add: no place is free",
+        "copy/disk0: written over network because better ways failed: hot-add: no place is free",
     )
     assert {task.detail for task in result.tasks} == {"written and compared over network: not direct"}
 
