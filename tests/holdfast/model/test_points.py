@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from holdfast.model.ids import DiskKey
-from holdfast.model.points import Damage, OpenPoint, VerifyReport
+from holdfast.model.points import Damage, DiskAccess, MoverAccess, OpenPoint, VerifyReport
 
 DAMAGE = Damage(
     chain="000001-aa", point=2, machine="web", disk=DiskKey("d0"), offset=0, length=65536, file="f", reason="flipped"
@@ -37,3 +37,10 @@ def test_a_point_begun_by_an_earlier_version_is_still_read() -> None:
     )
     point = msgspec.json.decode(recorded, type=OpenPoint)
     assert (point.number, point.parent_number, point.removed) == (1, None, ())
+
+
+def test_access_is_given_disk_by_disk() -> None:
+    access = DiskAccess(disk=DiskKey("d0"), grant="{}", token="00")
+    mover = MoverAccess(address="127.0.0.1:7420", has_tls=False, disks=(access,))
+    assert mover.disk(DiskKey("d0")) is access
+    assert mover.disk(DiskKey("d1")) is None
