@@ -87,9 +87,9 @@ def test_a_mount_that_is_gone_is_no_obstacle_while_the_network_works(
     bench: VSphereBench, machine: Machine, tmp_path: Path
 ) -> None:
     with opened(bench, machine, mounts=store_away(bench, tmp_path)) as disk:
-        assert isinstance(disk, ServedDisk)
-        assert disk.transport.mode is NETWORK
         [failed] = disk.transport.failed
+        assert disk.transport.mode is NETWORK
+        assert isinstance(disk, ServedDisk)
         assert failed.startswith("direct: ")
         disk.write(0, memoryview(b"z" * 512))
         disk.flush()
@@ -100,9 +100,9 @@ def test_a_datastore_that_the_proxy_does_not_see_is_written_over_the_network(
     bench: VSphereBench, machine: Machine
 ) -> None:
     with opened(bench, machine, mounts={}) as disk:
-        assert isinstance(disk, ServedDisk)
         assert disk.transport.failed == ()
         assert f"not direct: the proxy does not see datastore {bench.store}" in disk.transport.reason
+        assert isinstance(disk, ServedDisk)
 
 
 def test_a_network_without_its_plugin_is_no_obstacle_while_the_mount_is_there(
