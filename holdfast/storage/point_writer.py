@@ -33,7 +33,7 @@ from holdfast.storage.tables import PageCursor, TableWriter
 
 
 class DiskPointWriter:
-    """Writes one disk of one restore point; the sink of the data pipe. Use from one thread."""
+    """Enters one disk of one restore point in the maps and tables of its file. Use from one thread."""
 
     def __init__(
         self,

@@ -1,8 +1,9 @@
 """A lab vCenter for as long as a block lasts, and a session to it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -10,11 +11,21 @@ from holdfast.errors import ToolMissing
 from tests.lab.vcenter.client import Client
 from workers.vcenter_lab import VCenterAddress, VCenterLab, VCenterSettings, build
 
+T = TypeVar("T")
+
 
 def need_lab() -> None:
-    """Skip the test where no lab can be built; in CI, where one can, that is a failure (tests/conftest.py)."""
+    """End the test where no lab can be built; see `unless_missing`."""
+    unless_missing(build)
+
+
+def unless_missing(make: Callable[[], T]) -> T:
+    """Return what is made by the tools of the lab.
+
+    Where they are missing the test is skipped; in CI, where they are there, that is a failure (tests/conftest.py).
+    """
     try:
-        build()
+        return make()
     except ToolMissing as missing:
         pytest.skip(f"the lab vCenter cannot be built here: {missing.message}. {missing.hint}")
 
