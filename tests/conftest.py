@@ -45,6 +45,12 @@ def pytest_configure_node(node: object) -> None:
     node.workerinput["holdfast_seed"] = node.config.stash[SEED_KEY]  # type: ignore[attr-defined] # untyped plugin
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that no process is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     """Print the seed, so that a failing run can be repeated."""
     return f"seed: {config.stash[SEED_KEY]} (repeat with HOLDFAST_SEED={config.stash[SEED_KEY]})"
