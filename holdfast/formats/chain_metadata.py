@@ -45,6 +45,14 @@ class MetadataPoint(msgspec.Struct, frozen=True, kw_only=True):
     root: str | None
 
 
+class Leaving(msgspec.Struct, frozen=True, kw_only=True):
+    """What is about to be removed on purpose, so that nobody misses it should the removal be interrupted."""
+
+    files: tuple[str, ...] = ()
+    """Ids."""
+    points: tuple[int, ...] = ()
+
+
 class ChainMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """The files and points of a chain. ``sequence`` counts the writings."""
 
@@ -53,6 +61,7 @@ class ChainMetadata(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int
     files: tuple[MetadataFile, ...] = ()
     points: tuple[MetadataPoint, ...] = ()
+    leaving: Leaving | msgspec.UnsetType = msgspec.UNSET
 
 
 def encode_metadata(metadata: ChainMetadata, keys: ChainKeys, key_id: bytes) -> bytes:

@@ -201,6 +201,15 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class Moving(msgspec.Struct, frozen=True, kw_only=True):
+    """Units of another file of the chain that are moving in; they count once their point is in this file."""
+
+    file: _Id
+    """Where they come from."""
+    first: _Count
+    """Number of the first unit that moved in; the others follow it."""
+
+
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a chain file says of itself."""
 
@@ -217,6 +226,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     notes: Notes = Notes()
     disks: tuple[FileDisk, ...] = ()
     points: tuple[Point, ...] = ()
+    moving: Moving | msgspec.UnsetType = msgspec.UNSET
 
     def point(self, number: int) -> Point | None:
         """Return the point with this number, or None."""

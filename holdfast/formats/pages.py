@@ -134,6 +134,10 @@ class PieceRuns:
         if self.starts:
             self.counts[-1] = min(self.counts[-1], piece - self.starts[-1])
 
+    def is_same(self, other: "PieceRuns") -> bool:
+        """Return whether both say the same in the same runs."""
+        return (self.starts, self.counts, self.places) == (other.starts, other.counts, other.places)
+
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         """Yield (piece, count, place) of each run."""
         return zip(self.starts, self.counts, self.places, strict=True)

@@ -39,6 +39,7 @@ from holdfast.formats.record import (
     HEADER_SIZE,
     PIECE_ENTRY_SIZE,
     PieceEntry,
+    RecordHeader,
     RecordOpener,
     codec_of,
     unit_entries,
@@ -166,17 +167,29 @@ class ChainFile:
 
         Raises `DataDamaged` naming file, unit and offset.
         """
+        _, _, digests, header, payload = self._checked(number)
+        return digests, codec_of(header), payload[header.pieces * PIECE_ENTRY_SIZE :]
+
+    def sealed_unit(self, number: int) -> tuple[UnitEntry, bytes, bytes]:
+        """Return a unit authenticated and as it is stored: where it is, the joined digests, the record.
+
+        Raises `DataDamaged` naming file, unit and offset.
+        """
+        entry, record, digests, _, _ = self._checked(number)
+        return entry, digests, record
+
+    def _checked(self, number: int) -> tuple[UnitEntry, bytes, bytes, RecordHeader, memoryview]:
         entry = self._entry(number)
         try:
-            header, payload = self.opener.payload(self.handle.read(entry.offset, entry.length))
+            record = self.handle.read(entry.offset, entry.length)
+            header, payload = self.opener.payload(record)
             digests = b"".join(found.digest for found in unit_entries(header, payload))
-            codec = codec_of(header)
         except (DataDamaged, FormatUnknown) as error:
             message = f"unit {number} of {self.path} at offset {entry.offset}: {error.message}"
             raise DataDamaged(message) from error
         if digests != self.digests(number * self.pieces_per_unit, header.pieces):
             raise DataDamaged(f"unit {number} of {self.path}: its pieces are not those of the digest table")
-        return digests, codec, payload[header.pieces * PIECE_ENTRY_SIZE :]
+        return entry, record, digests, header, payload
 
     def map_table(self, point_number: int, key: str) -> TableReader[MapRuns]:
         """Return the map of a disk at a point of this file."""

@@ -87,7 +87,7 @@ class ChainWriter:
     # -- opening -------------------------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, files: Files, path: Path, spec: FileSpec, keys: ChainKeys) -> "ChainWriter":
+    def create(cls, files: Files, path: Path, spec: FileSpec, keys: ChainKeys) -> Self:
         """Make a new chain file with a first commit. Raises `ChainBusy` when the chain has a writer."""
         handles = open_locked(files, path, files.create)
         empty = Superblock(
@@ -112,9 +112,7 @@ class ChainWriter:
         return writer
 
     @classmethod
-    def resume(
-        cls, files: Files, path: Path, passphrase: str | None = None, keys: ChainKeys | None = None
-    ) -> "ChainWriter":
+    def resume(cls, files: Files, path: Path, passphrase: str | None = None, keys: ChainKeys | None = None) -> Self:
         """Open a chain file at its last commit. Raises `ChainBusy` when the chain has a writer."""
         handles = open_locked(files, path, lambda path: files.open(path, write=True))
         try:

@@ -108,8 +108,8 @@ def finish_point(repository: Repository, opened: OpenPoint, passphrase: str | No
         check_chain(files, chain)
     with ChainWriter.resume(files, path, passphrase) as writer:
         written = complete_point(writer, opened.number)
-    reach("finish.completed")
-    refresh_metadata(files, folder, passphrase)
+        reach("finish.completed")
+        refresh_metadata(files, folder, passphrase)  # still under the lock of the chain, which upkeep takes, too
     with Chain.open(files, folder, passphrase) as chain:
         check_chain(files, chain)
         file, point = chain.point(opened.number)

@@ -3,9 +3,12 @@
 import os
 from pathlib import Path
 
+import msgspec
+
 from holdfast.errors import ChainBroken, FileDamaged, FormatUnknown
 from holdfast.formats.chain_metadata import (
     ChainMetadata,
+    Leaving,
     MetadataFile,
     MetadataPoint,
     decode_metadata,
@@ -36,16 +39,23 @@ def read_metadata(files: Files, folder: Path, keys: ChainKeys) -> ChainMetadata 
         raise FileDamaged(f"{path}: {error.message}", hint=_REBUILD_HINT) from error
 
 
-def write_metadata(files: Files, chain: Chain, sequence: int) -> ChainMetadata:
+def write_metadata(
+    files: Files, chain: Chain, sequence: int, leaving: Leaving | msgspec.UnsetType = msgspec.UNSET
+) -> ChainMetadata:
     """Write the metadata of an open chain as it is now, and return it."""
     keys = chain.files[0].keys
-    metadata = describe(chain, sequence)
+    metadata = msgspec.structs.replace(describe(chain, sequence), leaving=leaving)
     files.replace(chain.folder / METADATA_NAME, encode_metadata(metadata, keys, os.urandom(16)))
     return metadata
 
 
-def refresh_metadata(files: Files, folder: Path, passphrase: str | None) -> ChainMetadata:
-    """Write the metadata anew from the chain files; a damaged one is replaced."""
+def refresh_metadata(
+    files: Files, folder: Path, passphrase: str | None, leaving: Leaving | msgspec.UnsetType = msgspec.UNSET
+) -> ChainMetadata:
+    """Write the metadata anew from the chain files; a damaged one is replaced.
+
+    ``leaving`` is what is going to be removed; the caller has the lock of the chain and refreshes again afterwards.
+    """
     with Chain.open(files, folder, passphrase) as chain:
         if not chain.files:
             raise ChainBroken(f"{folder} holds no chain file")
@@ -53,7 +63,7 @@ def refresh_metadata(files: Files, folder: Path, passphrase: str | None) -> Chai
             known = read_metadata(files, folder, chain.files[0].keys)
         except FileDamaged:
             known = None  # it is about to be replaced by what the chain files say
-        return write_metadata(files, chain, 1 if known is None else known.sequence + 1)
+        return write_metadata(files, chain, 1 if known is None else known.sequence + 1, leaving)
 
 
 def describe(chain: Chain, sequence: int) -> ChainMetadata:
@@ -105,13 +115,16 @@ def check_chain(files: Files, chain: Chain) -> None:
 
 def check_against_metadata(chain: Chain, metadata: ChainMetadata) -> None:
     """Raise `ChainBroken` when something that the metadata calls complete is missing, swapped or older than it was."""
+    leaving = Leaving() if metadata.leaving is msgspec.UNSET else metadata.leaving
     by_id = {file.contents.file: file for file in chain.files}
     for listed in metadata.files:
-        if listed.complete:
+        is_gone = listed.file in leaving.files and listed.file not in by_id
+        if listed.complete and not is_gone:
             _check_file(chain, listed, by_id.get(listed.file))
     roots = _complete_roots(chain)
     for point in metadata.points:
-        if point.complete and roots.get(point.number) != point.root:
+        is_gone = point.number in leaving.points and point.number not in roots
+        if point.complete and not is_gone and roots.get(point.number) != point.root:
             raise ChainBroken(f"point {point.number} of chain {chain.folder.name} is missing or another one")
     check_links(chain)
 

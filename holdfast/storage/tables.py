@@ -6,7 +6,7 @@ written to fresh space, then its directories up to the top.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from holdfast.errors import DataDamaged, FileDamaged, FormatUnknown
@@ -41,6 +41,10 @@ class PageStore:
         if page_digest(body, self._digest_key) != ref.digest:
             raise FileDamaged(f"page in {place} is not the page that belongs there")
         return body
+
+    def record(self, ref: Ref) -> bytes:
+        """Return a record as it is stored, unchecked."""
+        return self._handle.read(ref.offset, ref.length)
 
     def decoded(self, ref: Ref, decode: Callable[[bytes], T]) -> T:
         """Return ``decode(body)``, from the cache when the page was decoded this way lately."""
@@ -85,6 +89,24 @@ class TableReader(Generic[T]):
             directory = self._store.decoded(ref, _directory)
             ref = get_ref(directory, index // DIRECTORY_ENTRIES**depth % DIRECTORY_ENTRIES)
         return ref
+
+
+def table_refs(store: PageStore, table: Table) -> Iterator[tuple[int | None, Ref]]:
+    """Yield the refs of a table: those of pages with their index, those of directories with None."""
+    if table.top is not None:
+        yield from _refs_below(store, table.top.ref, table.depth, 0)
+
+
+def _refs_below(store: PageStore, ref: Ref, depth: int, index: int) -> Iterator[tuple[int | None, Ref]]:
+    if depth == 0:
+        yield index, ref
+        return
+    yield None, ref
+    directory = store.decoded(ref, _directory)
+    for entry in range(DIRECTORY_ENTRIES):
+        child = get_ref(directory, entry)
+        if child is not None:
+            yield from _refs_below(store, child, depth - 1, index * DIRECTORY_ENTRIES + entry)
 
 
 class PageSink(Protocol):

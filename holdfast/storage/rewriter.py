@@ -1,0 +1,157 @@
+"""Changes a complete chain file while it stays complete: every commit leaves a file that reads as before or as after.
+
+Records move in byte by byte. What a commit no longer names becomes free when both superblocks have forgotten it, and is
+found again by an opening that looks at all tables.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from holdfast.formats.contents import Contents, FileDisk, Notes, Table, decode_contents
+from holdfast.formats.magic import ALIGNMENT, UNITS_PER_PAGE, FileState
+from holdfast.formats.pages import PieceRuns, Ref, UnitEntry, get_unit, put_unit, units_page
+from holdfast.storage.chain_file import ChainFile, read_states
+from holdfast.storage.chain_writer import ChainWriter
+from holdfast.storage.tables import PageStore, TableWriter, table_refs
+
+
+class ChainRewriter(ChainWriter):
+    """A complete chain file, open to take in what other files of its chain hold. Use from one thread."""
+
+    def commit_whole(self) -> None:
+        """Make everything so far durable; the file is complete before and after."""
+        self.commit(FileState.COMPLETE)
+
+    def reclaim(self) -> int:
+        """Make the space free that neither superblock names, and return its bytes. To be called before any change.
+
+        Nobody may have the file open who opened it before the last two commits: its records are written over.
+        """
+        refs = []
+        for _, block in read_states(self.handle, None, self.keys):
+            refs += [block.root, *named_refs(self.store, decode_contents(self.store.body(block.root)))]
+        return self._space.reclaim((ref.offset, ref.length) for ref in refs)
+
+    def take_unit(self, point: int, digests: bytes, record: bytes) -> int:
+        """Write a sealed unit of another file, whose pieces have these joined digests; return its number here."""
+        number = self.reserve_unit()
+        ref = self._take(record, b"")
+        page = self._units.at(number // UNITS_PER_PAGE)
+        put_unit(page, number % UNITS_PER_PAGE, UnitEntry(ref.offset, ref.length, point))
+        self._put_digests(number * self.pieces_per_unit, [digests])
+        return number
+
+    def take_table(self, source: PageStore, table: Table) -> Table:
+        """Write the pages of a table of another file, checked, and return the table that they have here."""
+        taken = TableWriter(self.store, self, Table())
+        for index, ref in table_refs(source, table):
+            if index is not None:
+                source.body(ref)
+                taken.put_ref(index, self._take(source.record(ref), ref.digest))
+        return taken.flush()
+
+    def take_notes(self, source: PageStore, notes: Notes) -> None:
+        """Write the notes of another file behind those that are here."""
+        count = self.contents.notes.count
+        for index, ref in table_refs(source, notes.table):
+            if index is not None:
+                self._notes_table.put_ref(count + index, self._take(source.record(ref), ref.digest))
+        notes = Notes(count=count + notes.count, table=self.contents.notes.table)
+        self.contents = msgspec.structs.replace(self.contents, notes=notes)
+
+    def take_record(self, source: PageStore, ref: Ref) -> Ref:
+        """Write a record of another file, and return where it is here."""
+        return self._take(source.record(ref), ref.digest)
+
+    def add_disk(self, machine: str, key: str) -> int:
+        """Return the index of a disk among those of the file, which gets it when it has not had it."""
+        index = self.contents.disk_index(machine, key)
+        if index is None:
+            index = len(self.contents.disks)
+            disk = FileDisk(machine=machine, key=key)
+            self.contents = msgspec.structs.replace(self.contents, disks=(*self.contents.disks, disk))
+            self._pieces.append(self._pieces_cursor(disk))
+        return index
+
+    def put_pieces(self, disk: int, page: int, runs: PieceRuns) -> None:
+        """Replace one page of the piece table of a disk."""
+        self._pieces[disk].table.put(page, runs.encode())
+
+    def pieces_indexes(self, disk: int) -> list[int]:
+        """Return which pages the piece table of a disk has."""
+        refs = table_refs(self.store, self._pieces[disk].flush())
+        return [index for index, _ in refs if index is not None]
+
+    def pieces_page(self, disk: int, page: int) -> PieceRuns | None:
+        """Return one page of the piece table of a disk as it is now, to be looked at only."""
+        return self._pieces[disk].peek(page)
+
+    def needed_units(self) -> bytearray:
+        """Return for each unit whether the piece tables as they are now need it, as one byte."""
+        pages = (
+            page
+            for disk in range(len(self._pieces))
+            for index in self.pieces_indexes(disk)
+            if (page := self.pieces_page(disk, index)) is not None
+        )
+        return needed_units(pages, self.pieces_per_unit, self.next_unit)
+
+    def drop_units(self, is_needed: bytearray) -> int:
+        """Forget the units that are not needed, one byte for each unit; return the bytes that they took."""
+        freed = 0
+        for first in range(0, self.next_unit, UNITS_PER_PAGE):
+            page = self._units.peek(first // UNITS_PER_PAGE)
+            gone = [] if page is None else list(_unneeded(page, is_needed[first : first + UNITS_PER_PAGE]))
+            for index, unit in gone:
+                put_unit(self._units.at(first // UNITS_PER_PAGE), index, None)
+                self._space.release(unit.offset, unit.length)
+                freed += unit.length
+        return freed
+
+    def _take(self, record: bytes, digest: bytes) -> Ref:
+        gap = bytes(-len(record) % ALIGNMENT)
+        offset = self._space.take(len(record) + len(gap))
+        self._write(offset, [record, gap])
+        return Ref(offset, len(record), digest)
+
+
+def _unneeded(page: bytes | bytearray, is_needed: bytearray) -> Iterator[tuple[int, UnitEntry]]:
+    for index, needed in enumerate(is_needed):
+        unit = None if needed else get_unit(page, index)
+        if unit is not None:
+            yield index, unit
+
+
+def named_refs(store: PageStore, contents: Contents) -> Iterator[Ref]:
+    """Yield where every record is that a contents page names, but for itself. Units come without a digest."""
+    tables = [contents.digests, contents.notes.table, *(disk.pieces for disk in contents.disks)]
+    tables += [disk.map for point in contents.points for disk in point.disks]
+    for table in tables:
+        yield from (ref for _, ref in table_refs(store, table))
+    for index, ref in table_refs(store, contents.units.table):
+        yield ref
+        if index is not None:
+            page = store.decoded(ref, units_page)
+            units = (get_unit(page, at) for at in range(UNITS_PER_PAGE))
+            yield from (Ref(unit.offset, unit.length, b"") for unit in units if unit is not None)
+    for point in contents.points:
+        yield from (file.ref.ref for file in point.machine_files if not file.is_lost)
+
+
+def needed_units(pages: Iterator[PieceRuns], pieces_per_unit: int, count: int) -> bytearray:
+    """Return for each unit whether a piece of these pages is in it, as one byte."""
+    needed = bytearray(count)
+    for page in pages:
+        for _, length, place in page:
+            first, last = place // pieces_per_unit, (place + length - 1) // pieces_per_unit
+            needed[first : last + 1] = b"\1" * (last + 1 - first)
+    return needed
+
+
+def pieces_of(file: ChainFile, machine: str, keys: list[str]) -> Iterator[PieceRuns]:
+    """Yield the pages of the piece tables that a file has of disks."""
+    for disk in file.contents.disks:
+        if disk.machine == machine and disk.key in keys:
+            for _, ref in (found for found in table_refs(file.store, disk.pieces) if found[0] is not None):
+                yield file.store.decoded(ref, PieceRuns.decode)

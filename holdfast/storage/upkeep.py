@@ -1,0 +1,191 @@
+"""Carries out what retention has planned for a chain: merges, and removals that can be taken back for a while.
+
+Each step is announced in the metadata before its first file changes, so that a chain whose upkeep was interrupted is
+not taken for a damaged one. Everything may be run again after a crash; what is done already is passed over.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from holdfast.errors import ChainBroken, PointNotFound, RepositoryFull
+from holdfast.faults import reach
+from holdfast.formats.chain_metadata import Leaving
+from holdfast.storage.atomic import Files
+from holdfast.storage.chain import Chain, is_chain_file_name
+from holdfast.storage.chain_file import ChainFile
+from holdfast.storage.chain_lock import acquire_chain_lock
+from holdfast.storage.merging import COMMIT_BYTES, Merger, MergeResult
+from holdfast.storage.metadata import check_chain, refresh_metadata
+from holdfast.storage.rewriter import ChainRewriter
+
+_REMOVED = re.compile(r"(?P<name>.+)\.removed-(?P<at>\d{8}T\d{6}Z)")
+_STAMP = "%Y%m%dT%H%M%SZ"
+_TABLES_SHARE = 16
+"""A merge needs room for its units and, generously, a sixteenth of that for tables."""
+_TABLES_LEAST = 8 << 20
+
+
+class RemovedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A chain file that was removed and can be taken back."""
+
+    name: str
+    """The one it had."""
+    kept_as: str
+    removed: datetime
+
+
+class ChainUpkeep:
+    """The changes of one chain that take points away. Each takes the lock of the chain, and raises `ChainBusy`."""
+
+    def __init__(self, files: Files, folder: Path, passphrase: str | None) -> None:
+        self._files = files
+        self._folder = folder
+        self._passphrase = passphrase
+
+    def merge(
+        self, into: str, merged: str, report: Callable[[int], None] = lambda _: None, commit_bytes: int = COMMIT_BYTES
+    ) -> MergeResult:
+        """Merge a chain file into the one before it, and remove it. ``report`` gets the bytes moved so far.
+
+        A file that is gone already was merged by an earlier attempt. Raises `RepositoryFull` before anything is
+        changed, and what reading damaged files raises.
+        """
+        with self._open() as chain:
+            check_chain(self._files, chain)
+            if not self._files.exists(self._folder / merged):
+                return MergeResult()
+            self._check_room(chain, self._folder / merged)
+        with ChainRewriter.resume(self._files, self._folder / into, self._passphrase) as writer:
+            with ChainFile.open(self._files, self._folder / merged, self._passphrase, writer.keys) as source:
+                merger = Merger(writer, source, commit_bytes)
+                if not merger.is_done:
+                    points = tuple(point.number for point in writer.contents.points)
+                    self._announce(Leaving(files=(source.contents.file,), points=points))
+                    writer.reclaim()
+                result = merger.run(report)
+            self._files.remove(self._folder / merged)
+            reach("upkeep.merged")
+            self._refresh()
+        return result
+
+    def remove(self, names: Sequence[str], now: datetime) -> None:
+        """Take files out of the chain, in this order; they are kept under another name until `purge`.
+
+        A file that is gone already was removed by an earlier attempt. Raises `ChainBroken` when something that stays
+        needs one of them.
+        """
+        with self._locked():
+            with self._open() as chain:
+                check_chain(self._files, chain)
+                going = [file for file in chain.files if file.path.name in names]
+                _check_unneeded(chain, going)
+                leaving = Leaving(
+                    files=tuple(file.contents.file for file in going),
+                    points=tuple(point.number for file in going for point in file.contents.points),
+                )
+                is_whole = len(going) == len(chain.files)
+            if going:
+                self._announce(leaving)
+            for name in names:
+                self._put_away(name, now)
+            if going and not is_whole:
+                self._refresh()
+
+    def removed(self) -> list[RemovedFile]:
+        """Return what was removed and can be taken back, by name."""
+        found = []
+        for name in self._files.names(self._folder):
+            match = _REMOVED.fullmatch(name)
+            if match and is_chain_file_name(match["name"]):
+                at = datetime.strptime(match["at"], _STAMP).replace(tzinfo=UTC)
+                found.append(RemovedFile(name=match["name"], kept_as=name, removed=at))
+        return found
+
+    def take_back(self) -> tuple[str, ...]:
+        """Bring all removed files back, and return their names.
+
+        Raises `PointNotFound` when there are none, and `ChainBroken` when they fit no more.
+        """
+        with self._locked():
+            removed = self.removed()
+            if not removed:
+                raise PointNotFound(f"nothing was removed from chain {self._folder.name} that could be taken back")
+            for file in removed:
+                if self._files.exists(self._folder / file.name):
+                    raise ChainBroken(f"chain {self._folder.name} has another file {file.name} by now")
+            for file in removed:
+                self._files.rename(self._folder / file.kept_as, self._folder / file.name)
+                reach("upkeep.taken-back")
+            self._refresh()
+            with self._open() as chain:
+                check_chain(self._files, chain)
+        return tuple(file.name for file in removed)
+
+    def purge(self, before: datetime) -> tuple[str, ...]:
+        """Delete for good what was removed before a moment; return the names it had."""
+        with self._locked():
+            old = [file for file in self.removed() if file.removed < before]
+            for file in old:
+                self._files.remove(self._folder / file.kept_as)
+        return tuple(file.name for file in old)
+
+    def _open(self) -> Chain:
+        return Chain.open(self._files, self._folder, self._passphrase)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = acquire_chain_lock(self._files, self._folder)
+        try:
+            yield
+        finally:
+            lock.close()
+
+    def _announce(self, leaving: Leaving) -> None:
+        refresh_metadata(self._files, self._folder, self._passphrase, leaving)
+        reach("upkeep.announced")
+
+    def _refresh(self) -> None:
+        refresh_metadata(self._files, self._folder, self._passphrase)
+
+    def _put_away(self, name: str, now: datetime) -> None:
+        path = self._folder / name
+        if self._files.exists(path):
+            self._files.rename(path, path.with_name(f"{name}.removed-{now.astimezone(UTC).strftime(_STAMP)}"))
+            reach("upkeep.removed")
+
+    def _check_room(self, chain: Chain, merged: Path) -> None:
+        size = next((file.superblock.end for file in chain.files if file.path == merged), 0)
+        wanted = size + max(size // _TABLES_SHARE, _TABLES_LEAST)
+        free = self._files.free_bytes(self._folder)
+        if free < wanted:
+            raise RepositoryFull(f"merging {merged} may need {wanted} bytes, {free} are free")
+
+
+def _check_unneeded(chain: Chain, going: Sequence[ChainFile]) -> None:
+    gone = {file.contents.file for file in going}
+    for file in chain.files:
+        needed = needed_files(chain, file) if file.contents.file not in gone else set()
+        if needed & gone:
+            names = sorted(other.path.name for other in going if other.contents.file in needed)
+            raise ChainBroken(
+                f"{file.path.name} of chain {chain.folder.name} needs {names[0]}, which should be removed"
+            )
+
+
+def needed_files(chain: Chain, file: ChainFile) -> set[str]:
+    """Return the ids of the files that the points of a file need: those it continues, back to a full."""
+    holders = {point.number: holder for holder in reversed(chain.files) for point in holder.contents.points}
+    needed: set[str] = set()
+    parent = file.contents.parent
+    while parent is not None:
+        holder = holders.get(parent.point)
+        if holder is None or holder.contents.file in needed:
+            break
+        needed.add(holder.contents.file)
+        parent = holder.contents.parent
+    return needed
