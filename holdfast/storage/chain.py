@@ -57,6 +57,8 @@ class Chain:
         self.files = files
         self.unreadable: list[UnreadableFile] = []
         """Files that cannot be opened; points that do not need them can be read nevertheless."""
+        self.superseded: list[Path] = []
+        """Files that an interrupted merge took over and did not remove; nothing is read from them."""
         self.empty: list[Path] = []
         """Files that a crash left without their first commit; they hold nothing."""
 
@@ -77,7 +79,15 @@ class Chain:
             chain.close()
             raise
         chain.files.sort(key=lambda file: file.contents.holds)
+        chain._pass_over_superseded()
         return chain
+
+    def _pass_over_superseded(self) -> None:
+        for file in list(self.files):
+            if any(_supersedes(other, file) for other in self.files):
+                self.files.remove(file)
+                self.superseded.append(file.path)
+                file.close()
 
     def _add(self, files: Files, path: Path, passphrase: str | None) -> None:
         keys = self.files[0].keys if self.files else None
@@ -274,6 +284,14 @@ class StoredDisk:
             known = holder.contents.disk_index(self.point.machine.machine_id, self.disk.key)
             self._indexes[id(holder)] = known
         return known
+
+
+def _supersedes(file: ChainFile, other: ChainFile) -> bool:
+    """Return whether a file has taken over what another one holds, and its points."""
+    mine, theirs = file.contents, other.contents
+    is_held = mine.holds[0] < theirs.holds[0] and theirs.holds[1] <= mine.holds[1]
+    roots = {(point.number, point.root) for point in mine.points}
+    return is_held and all((point.number, point.root) in roots for point in theirs.points)
 
 
 def chain_file_names(files: Files, folder: Path) -> list[str]:

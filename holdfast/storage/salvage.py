@@ -205,8 +205,16 @@ def _move_units(
 
 
 def _committed(found: _Found, records: list[tuple[int, RecordHeader]]) -> Iterator[tuple[int, RecordHeader]]:
-    last = found.contents_order[0]
-    return (record for record in records if record[1].stamp.generation <= last)
+    """Yield the records that the contents page stands for.
+
+    Those that moved in from other files have their generations. They count once the file has their point.
+    """
+    contents, last = found.contents, found.contents_order[0]
+    assert contents is not None, "looked for first"
+    for offset, header in records:
+        is_own = header.stamp.file_id.hex() == contents.file
+        if header.stamp.point <= contents.holds[1] and (header.stamp.generation <= last or not is_own):
+            yield offset, header
 
 
 def _claim_notes(handle: FileHandle, opener: RecordOpener, found: _Found, claims: Claims) -> None:

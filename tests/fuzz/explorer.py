@@ -77,10 +77,10 @@ class Judge:
         """Return what is wrong with a state, read and resumed."""
         self.states += 1
         files = state.files()
-        signature = _signature(state.told, files)
-        if signature in self._seen:
+        seen = signature(state.told, files)
+        if seen in self._seen:
             return []
-        self._seen.add(signature)
+        self._seen.add(seen)
         try:
             found = list(self._read(files, state.told))
             if not found:
@@ -200,7 +200,8 @@ def tell(words: str) -> None:
     sys.stdout.write(f"{words}\n")
 
 
-def _signature(told: tuple[str, ...], files: CrashFiles) -> bytes:
+def signature(told: tuple[str, ...], files: CrashFiles) -> bytes:
+    """Return a digest of all names and bytes: two states with the same one are the same."""
     hasher = blake3.blake3(repr(told).encode())
     for path in files.paths():
         hasher.update(repr(path).encode() + len(files.content(path)).to_bytes(8, "little"))

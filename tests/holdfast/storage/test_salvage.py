@@ -10,6 +10,7 @@ from holdfast.formats.magic import PIECE_SIZE
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.health import rebuild_file, verify_folder
 from holdfast.storage.repository import Repository
+from holdfast.storage.upkeep import ChainUpkeep
 from tests.holdfast.storage.driving import CLOCK, back_up, make_content, restored
 
 
@@ -64,3 +65,41 @@ def test_a_file_without_any_record_cannot_be_rebuilt(tmp_path: Path) -> None:
     (folder / point.file).write_bytes(bytes(1 << 20))
     with pytest.raises(FileDamaged, match="no readable contents page"):
         rebuild_file(repository.files, folder, point.file, None)
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_a_file_that_took_others_in_is_rebuilt_too(tmp_path: Path, seed: int, is_interrupted: bool) -> None:
+    rng = random.Random(seed)
+    repository = Repository.create(tmp_path / "r", HostFiles(), "id", CLOCK.now())
+    content = make_content(rng, 40)
+    points, contents = [], []
+    for number in range(4):
+        points.append(back_up(repository, bytes(content), number, None))
+        contents.append(bytes(content))
+        for piece in rng.sample(range(40), 9):
+            content[piece * PIECE_SIZE : (piece + 1) * PIECE_SIZE] = make_content(rng, 1)
+        content[piece * PIECE_SIZE : (piece + 1) * PIECE_SIZE] = bytes(PIECE_SIZE)
+    folder = repository.chain_folder(points[0].chain)
+    upkeep = ChainUpkeep(repository.files, folder, None)
+    for number in (1, 2):
+        upkeep.merge(points[0].file, points[number].file)
+    first = 2
+    if is_interrupted:
+        with pytest.raises(Interrupted):
+            upkeep.merge(points[0].file, points[3].file, interrupt, 1)
+    else:
+        upkeep.merge(points[0].file, points[3].file)
+        first = 3
+    lose_structure(folder / points[0].file)
+    assert rebuild_file(repository.files, folder, points[0].file, None).points == (first + 1,)
+    assert verify_folder(repository.files, folder, None, lambda _: None).is_good
+    for point, expected in zip(points[first:], contents[first:], strict=True):
+        assert restored(repository, point, None) == expected
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt(_: int) -> None:
+    raise Interrupted

@@ -60,3 +60,24 @@ def test_no_byte_named_by_either_superblock_is_ever_handed_out(seed: int) -> Non
         space.commit_finished()
         names = [names[1], dict(live)]
     assert space.end < 8192 + 12 * most, "freed space is used"
+
+
+def test_what_no_record_is_in_can_be_taken_again() -> None:
+    space = Space(8192 + 10 * PAGE)
+    assert space.reclaim([(8192 + 7 * PAGE, 100), (8192 + PAGE, PAGE + 1)]) == (1 + 4 + 2) * PAGE
+    assert [space.take(2 * PAGE), space.take(PAGE), space.take(3 * PAGE)] == [
+        8192 + 3 * PAGE,
+        8192,
+        8192 + 10 * PAGE,
+    ]
+
+
+def test_what_was_released_before_is_not_handed_out_twice() -> None:
+    space = Space(8192)
+    offset = space.take(PAGE)
+    space.release(offset, PAGE)
+    space.reclaim([])
+    for _ in range(2):
+        space.commit_started()
+        space.commit_finished()
+    assert [space.take(PAGE), space.take(PAGE)] == [offset, offset + PAGE]

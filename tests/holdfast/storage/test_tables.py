@@ -11,7 +11,7 @@ from holdfast.formats.keys import plain_keys
 from holdfast.formats.magic import DIRECTORY_ENTRIES, Cipher
 from holdfast.formats.pages import Ref
 from holdfast.formats.record import RecordOpener, RecordSealer, Stamp
-from holdfast.storage.tables import PageCursor, PageStore, TableReader, TableWriter
+from holdfast.storage.tables import PageCursor, PageStore, TableReader, TableWriter, table_refs
 from holdfast.testing.crashfs import CrashFiles
 from tests.holdfast.storage.memory_file import new_file
 
@@ -139,3 +139,16 @@ def test_a_flushed_page_stays_open_for_more() -> None:
     cursor.flush()
     cursor.at(0).extend(b" two")
     assert pages.reader(cursor.flush()).page(0) == b"one two"
+
+
+def test_all_pages_and_directories_of_a_table_are_found() -> None:
+    pages = Pages()
+    table = TableWriter(pages.store, pages, Table())
+    wanted = [0, 3, DIRECTORY_ENTRIES - 1, DIRECTORY_ENTRIES + 7]
+    for index in wanted:
+        table.put(index, bytes([index % 251]))
+    found = list(table_refs(pages.store, table.flush()))
+    assert [index for index, _ in found if index is not None] == wanted
+    assert sum(index is None for index, _ in found) == 3  # the top, and one for each half
+    assert [table.ref(index) for index in wanted] == [ref for index, ref in found if index is not None]
+    assert list(table_refs(pages.store, Table())) == []

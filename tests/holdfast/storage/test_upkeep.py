@@ -1,0 +1,136 @@
+"""Upkeep of a chain: what is removed can be taken back, what is needed stays, and nobody takes it for damage."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from holdfast.errors import ChainBroken, ChainBusy, PointNotFound, RepositoryFull
+from holdfast.formats.magic import PIECE_SIZE
+from holdfast.model.spans import Span
+from holdfast.storage.chain import Chain, chain_file_names
+from holdfast.storage.chain_lock import acquire_chain_lock
+from holdfast.storage.metadata import check_chain
+from holdfast.storage.upkeep import ChainUpkeep, RemovedFile
+from holdfast.testing.chains import ProtectedMachine
+from holdfast.testing.crashfs import CrashFiles
+from tests.holdfast.storage.conftest import make_machine
+
+NOW = datetime(2026, 11, 21, 15, tzinfo=UTC)
+FULL, SECOND, THIRD = "00000001-full.hfc", "00000002-increment.hfc", "00000003-increment.hfc"
+
+
+@pytest.fixture
+def machine(files: CrashFiles) -> ProtectedMachine:
+    """A machine with a full and two increments."""
+    machine = make_machine({"a": 9}, files)
+    for turn in range(3):
+        machine.disks["a"].write(Span(turn * PIECE_SIZE, PIECE_SIZE))
+        machine.back_up()
+    return machine
+
+
+def folder_of(machine: ProtectedMachine) -> Path:
+    return machine.repository.chain_folder(machine.kept[0].summary.chain)
+
+
+def upkeep_of(machine: ProtectedMachine) -> ChainUpkeep:
+    return ChainUpkeep(machine.repository.files, folder_of(machine), None)
+
+
+def names(machine: ProtectedMachine) -> list[str]:
+    return chain_file_names(machine.repository.files, folder_of(machine))
+
+
+def check(machine: ProtectedMachine) -> None:
+    files = machine.repository.files
+    with Chain.open(files, folder_of(machine)) as chain:
+        check_chain(files, chain)
+
+
+def test_what_was_removed_can_be_taken_back(machine: ProtectedMachine) -> None:
+    upkeep = upkeep_of(machine)
+    upkeep.remove([THIRD, SECOND], NOW)
+    assert names(machine) == [FULL]
+    check(machine)
+    assert upkeep.removed() == [
+        RemovedFile(name=name, kept_as=f"{name}.removed-20261121T150000Z", removed=NOW) for name in (SECOND, THIRD)
+    ]
+    assert upkeep.take_back() == (SECOND, THIRD)
+    check(machine)
+    assert machine.differences() == []
+
+
+def test_a_removal_run_again_is_no_error(machine: ProtectedMachine) -> None:
+    for _ in range(2):
+        upkeep_of(machine).remove([THIRD], NOW)
+    assert names(machine) == [FULL, SECOND]
+
+
+def test_a_whole_chain_can_go_and_come_back(machine: ProtectedMachine) -> None:
+    upkeep_of(machine).remove([THIRD, SECOND, FULL], NOW)
+    assert names(machine) == []
+    assert list(machine.repository.points()) == []
+    upkeep_of(machine).take_back()
+    assert machine.differences() == []
+
+
+def test_what_another_file_needs_is_not_removed(machine: ProtectedMachine) -> None:
+    with pytest.raises(ChainBroken, match="needs 00000002-increment"):
+        upkeep_of(machine).remove([SECOND], NOW)
+    assert names(machine) == [FULL, SECOND, THIRD]
+    check(machine)
+
+
+def test_nothing_is_taken_back_over_a_file_of_the_same_name(machine: ProtectedMachine) -> None:
+    upkeep_of(machine).remove([THIRD], NOW)
+    machine.rewind(2)
+    machine.back_up()
+    assert names(machine) == [FULL, SECOND, THIRD]
+    with pytest.raises(ChainBroken, match="another file 00000003-increment"):
+        upkeep_of(machine).take_back()
+    assert machine.differences() == []
+
+
+def test_nothing_removed_is_nothing_to_take_back(machine: ProtectedMachine) -> None:
+    with pytest.raises(PointNotFound, match="nothing was removed"):
+        upkeep_of(machine).take_back()
+
+
+def test_only_what_was_removed_long_enough_ago_is_deleted(machine: ProtectedMachine) -> None:
+    upkeep = upkeep_of(machine)
+    upkeep.remove([THIRD], NOW)
+    upkeep.remove([SECOND], NOW + timedelta(days=1))
+    assert upkeep.purge(NOW) == ()
+    assert upkeep.purge(NOW + timedelta(hours=1)) == (THIRD,)
+    assert [file.name for file in upkeep.removed()] == [SECOND]
+
+
+def test_upkeep_waits_for_nobody(machine: ProtectedMachine) -> None:
+    lock = acquire_chain_lock(machine.repository.files, folder_of(machine))
+    upkeep = upkeep_of(machine)
+    try:
+        for step in (
+            lambda: upkeep.remove([THIRD], NOW),
+            lambda: upkeep.merge(FULL, SECOND),
+            upkeep.take_back,
+            lambda: upkeep.purge(NOW),
+        ):
+            with pytest.raises(ChainBusy):
+                step()
+    finally:
+        lock.close()
+
+
+def test_a_merge_without_room_changes_nothing(machine: ProtectedMachine, files: CrashFiles) -> None:
+    before = {path: bytes(files.content(path)) for path in files.paths()}
+    files.quota = sum(map(len, before.values())) + PIECE_SIZE
+    with pytest.raises(RepositoryFull, match=r"merging .* may need"):
+        upkeep_of(machine).merge(FULL, SECOND)
+    assert {path: bytes(files.content(path)) for path in files.paths()} == before
+
+
+def test_a_merge_run_again_is_no_error(machine: ProtectedMachine) -> None:
+    assert upkeep_of(machine).merge(FULL, SECOND).units == 1
+    assert upkeep_of(machine).merge(FULL, SECOND).units == 0
+    check(machine)
