@@ -47,8 +47,11 @@ class FileHandle(Protocol):
         """Return the length of the file in bytes."""
         ...
 
-    def lock(self) -> bool:
-        """Try to become the only holder of the file's lock; the lock ends with the handle or the process."""
+    def lock(self, *, shared: bool = False) -> bool:
+        """Try to become the only holder of the file's lock; it ends with the handle or the process.
+
+        A shared lock has several holders, and is waited for.
+        """
         ...
 
     def close(self) -> None:
@@ -162,11 +165,12 @@ class HostHandle:
         with _translated(self._path):
             return os.fstat(self._descriptor).st_size
 
-    def lock(self) -> bool:
-        """Try to become the only holder of the file's lock."""
+    def lock(self, *, shared: bool = False) -> bool:
+        """Try to become the only holder of the file's lock, or wait to become one of several."""
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB
         with _translated(self._path):
             try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._descriptor, kind)
             except BlockingIOError:
                 return False
             return True

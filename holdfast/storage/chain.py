@@ -27,8 +27,9 @@ from holdfast.formats.magic import (
     SEGMENTS_PER_PAGE,
     ZERO_DIGEST,
 )
-from holdfast.storage.atomic import Files
+from holdfast.storage.atomic import FileHandle, Files
 from holdfast.storage.chain_file import FILE_SUFFIX, ChainFile, is_never_committed
+from holdfast.storage.chain_lock import hold_as_reader
 
 _FILE_NAME = re.compile(r"[0-9]{8}-(full|increment|rollback)\.hfc")
 
@@ -59,6 +60,7 @@ class Chain:
         """Files that cannot be opened; points that do not need them can be read nevertheless."""
         self.superseded: list[Path] = []
         """Files that an interrupted merge took over and did not remove; nothing is read from them."""
+        self._readers_lock: FileHandle | None = None
         self.empty: list[Path] = []
         """Files that a crash left without their first commit; they hold nothing."""
 
@@ -70,6 +72,7 @@ class Chain:
         other: it is listed in ``unreadable``. Raises the error of the first file when none can be opened.
         """
         chain = cls(folder, [])
+        chain._readers_lock = hold_as_reader(files, folder)
         try:
             for name in chain_file_names(files, folder):
                 chain._add(files, folder / name, passphrase)
@@ -162,6 +165,8 @@ class Chain:
         """Close all files. Idempotent."""
         for file in self.files:
             file.close()
+        if self._readers_lock is not None:
+            self._readers_lock.close()
 
     def __enter__(self) -> Self:
         """Enter a block that closes the chain at its end."""

@@ -1,4 +1,8 @@
-"""One writer of a chain at a time."""
+"""One writer of a chain at a time, and who reads it.
+
+Readers hold a shared lock. They never wait for a writer nor a writer for them: who changes complete files writes over
+nothing that was ever named, as long as there are readers.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +11,7 @@ from holdfast.errors import ChainBusy
 from holdfast.storage.atomic import FileHandle, Files
 
 LOCK_NAME = "chain.lock"
+READERS_NAME = "chain.readers"
 
 
 def acquire_chain_lock(files: Files, folder: Path) -> FileHandle:
@@ -50,3 +55,34 @@ def close_both(handles: tuple[FileHandle, FileHandle]) -> None:
         handles[0].close()
     finally:
         handles[1].close()
+
+
+def make_readers_file(files: Files, folder: Path) -> None:
+    """Make the file on which readers of a chain hold their lock."""
+    files.open_lock(folder / READERS_NAME).close()
+
+
+def hold_as_reader(files: Files, folder: Path) -> FileHandle | None:
+    """Let writers know that the chain is read, until the handle is closed. Leaves no trace where nobody could know."""
+    path = folder / READERS_NAME
+    if not files.exists(path):
+        return None
+    handle = files.open(path)
+    try:
+        handle.lock(shared=True)  # waits no longer than a writer looks whether there are readers
+    except BaseException:
+        handle.close()
+        raise
+    return handle
+
+
+def has_readers(files: Files, folder: Path) -> bool:
+    """Return whether somebody has the chain open; also when nobody can know, because the file of readers is new."""
+    if not files.exists(folder / READERS_NAME):
+        make_readers_file(files, folder)
+        return True
+    handle = files.open_lock(folder / READERS_NAME)
+    try:
+        return not handle.lock()
+    finally:
+        handle.close()

@@ -19,6 +19,7 @@ from holdfast.model.machine import DISK_SIZE_MAX, DISKS_PER_MACHINE_MAX, SECTOR_
 from holdfast.model.points import OpenPoint, PointSummary
 from holdfast.storage.chain import Chain, chain_file_name, chain_file_names
 from holdfast.storage.chain_file import ChainFile, is_file_encrypted
+from holdfast.storage.chain_lock import make_readers_file
 from holdfast.storage.chain_writer import ChainWriter, FileSpec
 from holdfast.storage.leftovers import remove_leftovers
 from holdfast.storage.metadata import check_against_metadata, check_chain, check_links, read_metadata, refresh_metadata
@@ -233,6 +234,7 @@ def _begin_full(  # noqa: PLR0913, PLR0917 - the facts of one decision
     chain_id = os.urandom(16)
     folder = repository.new_chain_folder(machine_folder, chain_id)
     repository.files.make_folder(folder)
+    make_readers_file(repository.files, folder)
     if options.passphrase is None:
         keys = plain_keys(chain_id)
     else:

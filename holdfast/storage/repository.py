@@ -3,7 +3,7 @@
 ::
 
     <root>/repository.json                       what makes the folder a repository
-    <root>/machines/<machine folder>/<chain>/    one chain: chain files, chain.hfm, chain.lock
+    <root>/machines/<machine folder>/<chain>/    one chain: chain files, chain.hfm, chain.lock, chain.readers
 
 A folder without its marker is never taken for an empty repository: a mount that is gone must not look like "no points".
 """

@@ -23,10 +23,14 @@ class ChainRewriter(ChainWriter):
         """Make everything so far durable; the file is complete before and after."""
         self.commit(FileState.COMPLETE)
 
+    def spare_readers(self) -> None:
+        """From now on write over nothing that any commit of this opening names. To be called before any change."""
+        self._space.keeps_released = True
+
     def reclaim(self) -> int:
         """Make the space free that neither superblock names, and return its bytes. To be called before any change.
 
-        Nobody may have the file open who opened it before the last two commits: its records are written over.
+        Nobody may have the file open who opened it before its last two commits: those records are written over.
         """
         refs = []
         for _, block in read_states(self.handle, None, self.keys):

@@ -15,6 +15,8 @@ class Space:
     def __init__(self, end: int) -> None:
         self.end = end
         """First byte behind everything handed out so far."""
+        self.keeps_released = False
+        """Whether what is released stays as it is, for somebody may read it, until the file is opened again."""
         self._free: list[tuple[int, int]] = []
         self._released: list[tuple[int, int]] = []
         self._superseded: list[tuple[int, int]] = []
@@ -50,7 +52,8 @@ class Space:
 
     def release(self, offset: int, length: int) -> None:
         """Say that the next commit will not name a record any more."""
-        self._released.append((offset, _aligned(length)))
+        if not self.keeps_released:
+            self._released.append((offset, _aligned(length)))
 
     def commit_started(self) -> None:
         """Say that everything a commit names has been written."""

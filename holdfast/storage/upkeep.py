@@ -18,7 +18,7 @@ from holdfast.formats.chain_metadata import Leaving
 from holdfast.storage.atomic import Files
 from holdfast.storage.chain import Chain, is_chain_file_name
 from holdfast.storage.chain_file import ChainFile
-from holdfast.storage.chain_lock import acquire_chain_lock
+from holdfast.storage.chain_lock import acquire_chain_lock, has_readers
 from holdfast.storage.merging import COMMIT_BYTES, Merger, MergeResult
 from holdfast.storage.metadata import check_chain, refresh_metadata
 from holdfast.storage.rewriter import ChainRewriter
@@ -40,7 +40,10 @@ class RemovedFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChainUpkeep:
-    """The changes of one chain that take points away. Each takes the lock of the chain, and raises `ChainBusy`."""
+    """The changes of one chain that take points away. Each takes the lock of the chain, and raises `ChainBusy`.
+
+    Whoever has the chain open meanwhile reads it as it was; while there are readers a merge takes fresh space.
+    """
 
     def __init__(self, files: Files, folder: Path, passphrase: str | None) -> None:
         self._files = files
@@ -66,7 +69,9 @@ class ChainUpkeep:
                 if not merger.is_done:
                     points = tuple(point.number for point in writer.contents.points)
                     self._announce(Leaving(files=(source.contents.file,), points=points))
-                    writer.reclaim()
+                    writer.spare_readers()
+                    if not has_readers(self._files, self._folder):
+                        writer.reclaim()
                 result = merger.run(report)
             self._files.remove(self._folder / merged)
             reach("upkeep.merged")

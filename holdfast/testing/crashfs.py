@@ -55,7 +55,7 @@ class CrashFiles:
         self.images: dict[int, bytearray] = {}
         """What reads of each file show."""
         self._waiting: dict[int, int] = {}
-        self._locks: dict[int, CrashHandle] = {}
+        self._locks: dict[int, dict[CrashHandle, bool]] = {}
         self._guard = threading.RLock()
 
     # -- the port ------------------------------------------------------------------------------------------------
@@ -216,17 +216,20 @@ class CrashFiles:
         with self._guard:
             return len(self.images[inode])
 
-    def lock_inode(self, inode: int, handle: "CrashHandle") -> bool:
-        """Give a lock to a handle, unless another one has it."""
+    def lock_inode(self, inode: int, handle: "CrashHandle", *, shared: bool = False) -> bool:
+        """Give a lock to a handle, unless another one has it and it cannot be shared."""
         with self._guard:
-            return self._locks.setdefault(inode, handle) is handle
+            others = {held: is_shared for held, is_shared in self._locks.get(inode, {}).items() if held is not handle}
+            if (not shared and others) or not all(others.values()):
+                return False
+            self._locks[inode] = {**others, handle: shared}
+            return True
 
     def close_handle(self, inode: int, handle: "CrashHandle") -> None:
         """Forget a handle and its lock."""
         with self._guard:
             self.open_handles.discard(handle)
-            if self._locks.get(inode) is handle:
-                del self._locks[inode]
+            self._locks.get(inode, {}).pop(handle, None)
 
     # -- inside --------------------------------------------------------------------------------------------------
 
@@ -311,9 +314,9 @@ class CrashHandle:
         """Return the length of the file."""
         return self._files.size_inode(self._inode)
 
-    def lock(self) -> bool:
-        """Try to become the only holder of the file's lock."""
-        return self._files.lock_inode(self._inode, self)
+    def lock(self, *, shared: bool = False) -> bool:
+        """Try to become the only holder of the file's lock, or one of several."""
+        return self._files.lock_inode(self._inode, self, shared=shared)
 
     def close(self) -> None:
         """Close the file. Idempotent."""

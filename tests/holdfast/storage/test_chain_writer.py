@@ -110,8 +110,8 @@ class Lockless(CrashFiles):
     """A network mount that lost its locks: everybody gets them."""
 
     @override
-    def lock_inode(self, inode: int, handle: object) -> bool:
-        del inode, handle
+    def lock_inode(self, inode: int, handle: object, *, shared: bool = False) -> bool:
+        del inode, handle, shared
         return True
 
 

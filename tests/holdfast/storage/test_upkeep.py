@@ -1,19 +1,24 @@
 """Upkeep of a chain: what is removed can be taken back, what is needed stays, and nobody takes it for damage."""
 
+import random
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from holdfast.clock import SystemClock
 from holdfast.errors import ChainBroken, ChainBusy, PointNotFound, RepositoryFull
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.spans import Span
+from holdfast.pipeline.restore import DiskRestore
 from holdfast.storage.chain import Chain, chain_file_names
 from holdfast.storage.chain_lock import acquire_chain_lock
 from holdfast.storage.metadata import check_chain
 from holdfast.storage.upkeep import ChainUpkeep, RemovedFile
 from holdfast.testing.chains import ProtectedMachine
 from holdfast.testing.crashfs import CrashFiles
+from holdfast.testing.memory import MemoryDisk
 from tests.holdfast.storage.conftest import make_machine
 
 NOW = datetime(2026, 11, 21, 15, tzinfo=UTC)
@@ -128,6 +133,39 @@ def test_a_merge_without_room_changes_nothing(machine: ProtectedMachine, files: 
     with pytest.raises(RepositoryFull, match=r"merging .* may need"):
         upkeep_of(machine).merge(FULL, SECOND)
     assert {path: bytes(files.content(path)) for path in files.paths()} == before
+
+
+def test_whoever_reads_a_chain_goes_on_reading_it_as_it_was(machine: ProtectedMachine, seed: int) -> None:
+    rng = random.Random(seed)
+    readers = []
+    for turn in range(8):
+        start = rng.randrange(8)
+        machine.disks["a"].write(Span(start * PIECE_SIZE, rng.randrange(1, 9 - start + 1) * PIECE_SIZE))
+        machine.back_up()
+        chain = Chain.open(machine.repository.files, folder_of(machine))
+        readers.append((chain, [kept for kept in machine.kept if kept.summary.number > turn]))
+        if turn % 3 == 2:  # some go, so that space is used again under the others
+            readers.pop(rng.randrange(len(readers)))[0].close()
+        upkeep_of(machine).merge(FULL, names(machine)[1])
+    for chain, kept_points in readers:
+        for kept in kept_points:
+            disk = chain.disk(kept.summary.number, "a")
+            target = MemoryDisk(bytes(disk.size_bytes))
+            DiskRestore(disk, target, disk.digest_key, SystemClock()).run(0, lambda _: None)
+            assert kept.disks["a"].difference(0, bytes(target.content)) is None
+        chain.close()
+
+
+def test_space_is_used_again_when_nobody_reads(machine: ProtectedMachine) -> None:
+    sizes = []
+    for is_read in [False] * 5 + [True] * 2:
+        machine.disks["a"].write(Span(0, 9 * PIECE_SIZE))
+        machine.back_up()
+        with Chain.open(machine.repository.files, folder_of(machine)) if is_read else nullcontext():
+            upkeep_of(machine).merge(FULL, names(machine)[1])
+        sizes.append(machine.repository.files.open(folder_of(machine) / FULL).size())
+    assert sizes[4] - sizes[3] < PIECE_SIZE
+    assert sizes[6] - sizes[5] > 9 * PIECE_SIZE
 
 
 def test_a_merge_run_again_is_no_error(machine: ProtectedMachine) -> None:
