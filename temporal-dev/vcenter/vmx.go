@@ -140,11 +140,32 @@ func vmxFileName(vmx, file string) string {
 	return path.Join("/vmfs/volumes", p.Datastore, p.Path)
 }
 
+// addressNames are the names that files have for what the API calls the type of a MAC address.
+type addressNames map[string]string
+
+var addressTypes = addressNames{"manual": "static", "assigned": "vpx", "generated": "generated"}
+
+func (n addressNames) inFiles(kind string) string {
+	if name, ok := n[strings.ToLower(kind)]; ok {
+		return name
+	}
+	return n["manual"]
+}
+
+func (n addressNames) inAPI(name string) string {
+	for kind, one := range n {
+		if strings.EqualFold(one, name) {
+			return kind
+		}
+	}
+	return "manual"
+}
+
 func (w *vmxWriter) nic(slot string, device types.BaseVirtualDevice, card *types.VirtualEthernetCard) {
 	w.set(slot+".present", "TRUE")
 	w.set(slot+".virtualDev", strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", device), "*types.Virtual")))
 	w.set(slot+".startConnected", "TRUE")
-	w.set(slot+".addressType", "static")
+	w.set(slot+".addressType", addressTypes.inFiles(card.AddressType))
 	w.set(slot+".address", card.MacAddress)
 	switch b := card.Backing.(type) {
 	case *types.VirtualEthernetCardNetworkBackingInfo:

@@ -13,6 +13,7 @@ from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetI
 from holdfast.model.latency import DatastoreLatency
 from holdfast.model.machine import (
     ANYWHERE,
+    AS_ANOTHER,
     AS_IT_IS,
     AttachedDisk,
     Disk,
@@ -213,6 +214,8 @@ class LocalProvider:
         placement: Placement = ANYWHERE,
     ) -> RestoreTarget:
         """Make empty disks to restore into, or return the target that was made for the token."""
+        if placement.identity != AS_ANOTHER:
+            raise RequestInvalid("machines of the local provider have neither MAC addresses nor a uuid to keep")
         if placement != ANYWHERE:
             raise RequestInvalid("the local provider has one place for machines", hint="Leave the placement out.")
         self._root.check()
