@@ -32,7 +32,7 @@ func vmxOf(vm *simulator.VirtualMachine) string {
 	w.set("uuid.bios", spacedUUID(c.Uuid))
 	w.set("uuid.location", spacedUUID(c.Uuid))
 	w.set("vc.uuid", spacedUUID(c.InstanceUuid))
-	w.set("nvram", strings.TrimSuffix(path.Base(c.Files.VmPathName), ".vmx")+".nvram")
+	w.set("nvram", nvramOf(vm))
 	w.set("memSize", c.Hardware.MemoryMB)
 	w.set("numvcpus", c.Hardware.NumCPU)
 	if cores := c.Hardware.NumCoresPerSocket; cores != nil {
@@ -52,6 +52,30 @@ func vmxOf(vm *simulator.VirtualMachine) string {
 		}
 	}
 	return w.String()
+}
+
+// nvramOf is what a vmx calls the file of the machine's firmware: what its options say, else the file
+// that the machine has, else the one beside the vmx of its name.
+func nvramOf(vm *simulator.VirtualMachine) string {
+	for _, option := range vm.Config.ExtraConfig {
+		o := option.GetOptionValue()
+		if text, ok := o.Value.(string); ok && text != "" && strings.EqualFold(o.Key, "nvram") {
+			return text
+		}
+	}
+	for _, file := range filesOf(vm) {
+		if file.Type == string(types.VirtualMachineFileLayoutExFileTypeNvram) {
+			return vmxFileName(vm.Config.Files.VmPathName, file.Name)
+		}
+	}
+	return strings.TrimSuffix(path.Base(vm.Config.Files.VmPathName), ".vmx") + ".nvram"
+}
+
+func filesOf(vm *simulator.VirtualMachine) []types.VirtualMachineFileLayoutExFileInfo {
+	if vm.LayoutEx == nil {
+		return nil
+	}
+	return vm.LayoutEx.File
 }
 
 // vmxGuest is the name of a guest in files: windows2019srv_64Guest is windows2019srv-64.

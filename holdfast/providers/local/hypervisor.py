@@ -225,9 +225,10 @@ class LocalProvider:
     def prepare_in_place(self, token: str, machine_id: MachineId, disks: Sequence[Disk]) -> RestoreTarget:
         """Copy disks of the machine, sharing blocks where the file system can, or return the token's target."""
         self._root.check()
-        with self._locks.hold(INVENTORY, "the inventory"), self._machine_lock(machine_id):
+        with self._machine_lock(machine_id):
             refuse_unfinished(self._root, machine_id)
-            return self._targets.prepare_in_place(token, machine_id, disks)
+            inventory = self._locks.hold(INVENTORY, "the inventory")
+            return self._targets.prepare_in_place(token, machine_id, disks, inventory)
 
     def target_changes(self, target_id: TargetId, key: DiskKey, since: ChangeId) -> Iterator[Span]:
         """Return what may differ; the whole allocated part of the target's disk is read for that.

@@ -27,7 +27,7 @@ from holdfast.providers.vsphere.identity import changed, check_free, check_known
 from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.labels import is_staging, staging_name
 from holdfast.providers.vsphere.names import escaped_name, plain_name
-from holdfast.providers.vsphere.networks import networks_in
+from holdfast.providers.vsphere.networks import cards_left_out, networks_in
 from holdfast.providers.vsphere.placing import Place, check_name, place_beside, place_for
 from holdfast.providers.vsphere.properties import extra_of, read, walk
 from holdfast.providers.vsphere.swapping import Swapper
@@ -173,11 +173,13 @@ class TargetStore:
         for number, disk in enumerate(target.disks):
             file = f"{place.beside or folder}/{name}-{number}.vmdk"
             changes.append(staging.new_disk(slots[disk.key], disk.size_bytes, file, number=number))
+        notes = []
         if target.replaces is None:
             networks = networks_in(self._connection, place.datacenter)
+            notes += cards_left_out(hardware.networks, networks)
             changes += staging.card_changes(hardware.networks, networks, identity.mac_addresses)
         claim = claim_of(identity, hardware.bios_uuid, [change.device for change in changes])
-        notes = check_free(self._connection, claim)
+        notes += check_free(self._connection, claim)
         spec = _machine_spec(target, hardware, f"{folder}/{name}.vmx")
         if claim.uuid:
             spec.uuid = claim.uuid
