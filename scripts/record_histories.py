@@ -18,7 +18,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
-from unittest.mock import patch
 
 import msgspec
 from temporalio.api.enums.v1 import PendingActivityState
@@ -27,12 +26,13 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from holdfast.clock import SystemClock
 from holdfast.faults import set_hook
 from holdfast.model.ids import CredentialName, DiskKey, JobName, ProviderName, RepositoryName, SessionId
-from holdfast.model.machine import AttachedDisk, Machine, PowerState
+from holdfast.model.machine import PowerState
 from holdfast.model.session import Outcome
 from holdfast.model.tags import session_tag
 from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
+from scripts.attached_disks import attached
 from workers.cli.starts import Start, backup_start, restore_start, sweep_start, verify_start
 from workers.config import ProxySettings, RepositorySettings, Settings
 from workers.devserver import DevServer, DevServerSettings
@@ -313,29 +313,6 @@ async def _record_sweeps(recorder: Recorder, settings: Settings) -> None:
     with attached(web, over):
         await recorder.record("attached-disk", _sweep(recorder, PROVIDER), Outcome.SUCCESS)
     await recorder.record("unknown-provider", _sweep(recorder, ProviderName("nowhere")), Outcome.FAILED)
-
-
-@contextmanager
-def attached(machine: Machine, tag: str) -> Iterator[None]:
-    """Let the local provider, which attaches nothing, tell of disks at a machine that is a proxy.
-
-    One is of the snapshot with the tag, another of a session that nobody knows; each until it is detached.
-    """
-    left = [
-        AttachedDisk(
-            machine_id=machine.machine_id,
-            machine_name=machine.name,
-            file=f"[nfs01] web/{number}.vmdk",
-            since=SystemClock().now(),
-            tag=tag,
-        )
-        for number, tag in enumerate((tag, session_tag(SessionId("of somebody else"))))
-    ]
-    with (
-        patch.object(LocalProvider, "attached_disks", lambda _: list(left)),
-        patch.object(LocalProvider, "detach_disk", lambda _, disk: left.remove(disk)),
-    ):
-        yield
 
 
 def _backup(recorder: Recorder, *machines: str, options: BackupOptions | None = None) -> Start:

@@ -120,20 +120,6 @@ async def test_notes_of_a_machine_name_it_and_warn(stage: Stage) -> None:
     assert result.session.notes == (f"web: {left_out}", f"web: {left_behind}")
 
 
-async def test_notes_of_machines_of_one_name_are_told_apart(stage: Stage) -> None:
-    skipped = (SkippedDisk(label="d2", reason="shared"),)
-    twins = [
-        msgspec.structs.replace(a_machine("web"), machine_id=MachineId(f"machine-{number:08}"), skipped=skipped)
-        for number in (1, 2)
-    ]
-    world = World(twins)
-    async with stage.playing(world):
-        result = await stage.run_backup()
-    assert sorted(result.session.notes) == [
-        f"web (…{number:08}): disk d2 is not protected: shared" for number in (1, 2)
-    ]
-
-
 async def test_a_job_that_protects_nothing_is_not_a_success(stage: Stage) -> None:
     world = World()
     world.answers["snapshot.find_machines"] = lambda _: snapshot.MachinesFound(machines=(), missing=("web: none",))

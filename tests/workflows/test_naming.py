@@ -4,7 +4,9 @@ import msgspec
 import pytest
 
 from holdfast.model.ids import MachineId
-from tests.workflows.stubs import a_machine
+from holdfast.model.machine import SkippedDisk
+from tests.workflows.conftest import Stage
+from tests.workflows.stubs import World, a_machine
 from workflows.naming import labels, with_machine
 
 
@@ -37,3 +39,18 @@ def test_a_note_names_its_machine_once(name: str, note: str, expected: str) -> N
 def test_a_name_that_several_have_is_told_in_full() -> None:
     assert with_machine("web/0: slow", "web", "web (…1)") == "web (…1): 0: slow"
     assert with_machine("machine 'web' is busy", "web", "web (…1)") == "web (…1): machine 'web' is busy"
+
+
+@pytest.mark.temporal
+async def test_notes_of_machines_of_one_name_are_told_apart(stage: Stage) -> None:
+    skipped = (SkippedDisk(label="d2", reason="shared"),)
+    twins = [
+        msgspec.structs.replace(a_machine("web"), machine_id=MachineId(f"machine-{number:08}"), skipped=skipped)
+        for number in (1, 2)
+    ]
+    world = World(twins)
+    async with stage.playing(world):
+        result = await stage.run_backup()
+    assert sorted(result.session.notes) == [
+        f"web (…{number:08}): disk d2 is not protected: shared" for number in (1, 2)
+    ]
