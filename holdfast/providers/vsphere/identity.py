@@ -5,6 +5,7 @@ knows machines by it. So a claim is checked when a target is made and again befo
 uuid is never kept: a vCenter has each of them once, and we know machines by it.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from holdfast.providers.vsphere.properties import Values, walk
 
 FACTS: Final = ("name", "config.uuid", "config.hardware.device")
 """What is read of every machine when a claim is checked."""
+_MAC: Final = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", re.IGNORECASE)
 _ONLY_NEW: Final = "Restore it with a new one."
 _RESERVED: Final = ("00:0c:29:", "00:05:69:")
 """Beginnings of addresses that hosts generate; they refuse them as static ones unless they are told not to look."""
@@ -46,7 +48,7 @@ def check_known(identity: Identity, hardware: Hardware) -> None:
     """Raise `RequestInvalid` when an identifier that shall be kept was not captured."""
     if identity.uuid is Identifier.KEEP and not hardware.bios_uuid:
         raise RequestInvalid("the restore point does not say which uuid the machine had", hint=_ONLY_NEW)
-    if identity.mac_addresses is Identifier.KEEP and not all(card.mac for card in hardware.networks):
+    if identity.mac_addresses is Identifier.KEEP and not all(_MAC.fullmatch(card.mac) for card in hardware.networks):
         raise RequestInvalid("the restore point does not say which MAC addresses the machine had", hint=_ONLY_NEW)
 
 

@@ -35,8 +35,11 @@ class StagedDisk(msgspec.Struct, frozen=True, kw_only=True):
     unit: int
 
 
-class TargetState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A prepared target. Fields are only ever added, with defaults."""
+class TargetState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A prepared target. Fields are only ever added, with defaults.
+
+    Defaults are not written, so earlier versions can read a target that does without the fields they do not know.
+    """
 
     target_id: TargetId
     machine_name: str

@@ -19,7 +19,7 @@ from holdfast.model.machine import (
     PowerState,
     RestoreTarget,
 )
-from holdfast.providers.vsphere.hardware import Hardware, hardware_in
+from holdfast.providers.vsphere.hardware import Hardware, NetworkCard, hardware_in
 from holdfast.providers.vsphere.identity import Claim, changed, check_known, claim_of, is_reserved, network_of
 from tests.holdfast.providers.vsphere.bench import VSphereBench
 
@@ -168,6 +168,13 @@ def test_what_was_not_captured_is_not_kept() -> None:
     with pytest.raises(RequestInvalid, match="which uuid"):
         check_known(UUID.identity, Hardware())
     check_known(ADDRESSES.identity, Hardware())
+
+
+@pytest.mark.parametrize("mac", ["", "00:50:56", "00-1b-21-00-00-01"])
+def test_an_address_that_is_none_is_not_kept(mac: str) -> None:
+    card = NetworkCard(key=4000, kind="", network="prod", mac=mac, is_connected=True)
+    with pytest.raises(RequestInvalid, match="which MAC addresses"):
+        check_known(ADDRESSES.identity, Hardware(networks=(card,)))
 
 
 def test_a_point_of_another_hypervisor_has_no_uuid_to_keep(bench: VSphereBench) -> None:
