@@ -20,6 +20,7 @@ from activities.point_disks import PointDisks
 from activities.pulse import STALL_S, Pulse
 from activities.read_plan import ReadPlan
 from activities.tally import Tally
+from activities.turns import Turns
 from holdfast.clock import Clock
 from holdfast.errors import DiskChanged, SnapshotNotFound
 from holdfast.formats.magic import PIECE_SIZE
@@ -37,12 +38,18 @@ class TransferActivities:
     """Serves `activities.contracts.transfer`."""
 
     def __init__(
-        self, providers: ProviderOpener, points: PointDisks, clock: Clock, options: PipeOptions | None = None
+        self,
+        providers: ProviderOpener,
+        points: PointDisks,
+        clock: Clock,
+        options: PipeOptions | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._providers = providers
         self._points = points
         self._clock = clock
         self._options = options if options is not None else PipeOptions()
+        self._turns = turns if turns is not None else Turns(clock)
 
     @implements(transfer.copy_disk)
     def copy_disk(self, request: CopyDisk) -> DiskCopied:
@@ -52,6 +59,8 @@ class TransferActivities:
             pulse = stack.enter_context(Pulse(self._clock, cursor=previous, stall_s=STALL_S))
             provider = self._providers(request.provider)
             source = (request.machine_id, request.snapshot_id, request.disk)
+            turn = self._turns.taken(request.provider, provider.disk_latency(*source), pulse)
+            waited_s = stack.enter_context(turn)
             opened = stack.enter_context(provider.open_disk(*source))
             pulse.watch(opened)
             brake = Brake(opened, lambda: provider.disk_latency(*source), pulse, self._clock)
@@ -68,7 +77,7 @@ class TransferActivities:
             )
             copied = self._run_copy(plan, disk.sink, tally, brake)
             _check_unmoved(provider, request, reader, disk.moves)
-            return copied
+            return _with_wait(copied, waited_s)
 
     def _run_copy(self, plan: ReadPlan, sink: DiskSink, tally: Tally, brake: Brake) -> DiskCopied:
         options = msgspec.structs.replace(self._options, compression=plan.request.compression)
@@ -124,6 +133,14 @@ class TransferActivities:
                 transport=target.transport,
                 note="" if target.transport is None else _passed_over(target.transport, "written"),
             )
+
+
+def _with_wait(copied: DiskCopied, waited_s: float) -> DiskCopied:
+    """Return what was copied, and say how long it waited because others had just begun."""
+    if not waited_s:
+        return copied
+    waited = f"began {waited_s:.0f} s later, after other copies of its datastore"
+    return msgspec.structs.replace(copied, slowed="; ".join(filter(None, (waited, copied.slowed))))
 
 
 def _told(plan: ReadPlan, sink: DiskSink) -> Iterator[PlanStep]:

@@ -13,6 +13,7 @@
     │   ├── SessionNotFound
     │   ├── CredentialMissing
     │   └── TargetExists
+    │       └── IdentityTaken
     ├── SourceError                 the hypervisor or a source disk
     │   ├── ProviderUnavailable
     │   ├── AccessDenied
@@ -154,6 +155,14 @@ class TargetExists(InputError):
     code = "target-exists"
     exit_status = 19
     default_hint = "Choose another name or restore to the original place."
+
+
+class IdentityTaken(TargetExists):
+    """A MAC address or uuid that a restored machine shall keep belongs to another machine."""
+
+    code = "identity-taken"
+    exit_status = 33
+    default_hint = "Restore with a new one, or take the machine that has it out of the provider's inventory first."
 
 
 class SourceError(HoldfastError):

@@ -32,6 +32,7 @@ from holdfast.model.tags import session_tag
 from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
+from scripts.attached_disks import attached
 from workers.cli.starts import Start, backup_start, restore_start, sweep_start, verify_start
 from workers.config import ProxySettings, RepositorySettings, Settings
 from workers.devserver import DevServer, DevServerSettings
@@ -309,6 +310,8 @@ async def _record_sweeps(recorder: Recorder, settings: Settings) -> None:
     copy = msgspec.structs.replace(web, name="web-of-another")
     provider.prepare_target(session_tag(SessionId("another")), copy, web.disks, None)
     await recorder.record("success", _sweep(recorder, PROVIDER), Outcome.SUCCESS)
+    with attached(web, over):
+        await recorder.record("attached-disk", _sweep(recorder, PROVIDER), Outcome.SUCCESS)
     await recorder.record("unknown-provider", _sweep(recorder, ProviderName("nowhere")), Outcome.FAILED)
 
 

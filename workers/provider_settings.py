@@ -8,7 +8,7 @@ import msgspec
 from holdfast.errors import ConfigurationInvalid
 from holdfast.model.ids import CredentialName, ProviderName
 from holdfast.model.plan import TransportMode
-from holdfast.planning.latency import REMOVAL_WAIT_MAX_MINUTES
+from holdfast.planning.latency import REMOVAL_WAIT_MAX_MINUTES, START_PAUSE_MAX_S
 from workers.credentials import NAME
 from workers.cron import check_cron
 
@@ -96,6 +96,9 @@ class VSphereProviderSettings(
     """Seconds from one measurement to the next, 1 to 600; hosts measure every 20 s, so less gains nothing."""
     latency_removal_wait_minutes: int = 15
     """How long the removal of a snapshot waits for a datastore above ``latency_start_max_ms`` at most, 0 to 60."""
+    latency_start_pause_s: int = 40
+    """Seconds from the start of a copy to that of the next one that reads the same datastore while the first runs, 0 to
+    600; 0 is no pause. Only for datastores with limits, and at each proxy for itself."""
     latency_by_datastore: dict[str, DatastoreLatencySettings] = {}
     """Datastores with limits of their own, by name."""
     sweep: str | None = None
@@ -156,6 +159,7 @@ def _check_latency(settings: VSphereProviderSettings) -> None:
         0,
         REMOVAL_WAIT_MAX_MINUTES,
     )
+    _check_range(f"latency_start_pause_s of provider {name}", settings.latency_start_pause_s, 0, START_PAUSE_MAX_S)
     own = (settings.latency_start_max_ms, settings.latency_slow_from_ms)
     _check_limits(("latency_start_max_ms", "latency_slow_from_ms"), own, f"provider {name}")
     for store, limits in settings.latency_by_datastore.items():

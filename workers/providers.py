@@ -138,6 +138,7 @@ def _latency_rules(settings: VSphereProviderSettings) -> LatencyRules:
             slow_from_ms=slow_from_ms,
             sample_s=settings.latency_sample_s,
             removal_wait_s=settings.latency_removal_wait_minutes * 60.0,
+            start_pause_s=settings.latency_start_pause_s,
         )
 
     stores = settings.latency_by_datastore

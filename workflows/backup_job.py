@@ -27,6 +27,7 @@ from workflows.messages import (
     SessionProgress,
     SessionResult,
 )
+from workflows.naming import labels, with_machine
 from workflows.report import duration_text, size_text, summary
 from workflows.session import SessionRun, outcome_of_failure
 from workflows.steps import in_lanes, step, stop_if_cancelled
@@ -50,6 +51,7 @@ class BackupJob:
         self._book = self._run.book
         self._failures: list[tuple[str, Problem, BaseException]] = []
         self._longest_open_s = 0.0
+        self._labels = labels(())
 
     @workflow.query(name="progress", description="Where the machines and their disks stand")
     def progress(self) -> SessionProgress:
@@ -84,6 +86,7 @@ class BackupJob:
         self._book.note(f"nothing is left out for {note}" for note in found.notes)
         if not found.machines:
             raise MachineNotFound(f"job {request.job} finds no machine at provider {request.provider}")
+        self._labels = labels(found.machines)
         for machine in found.machines:
             self._book.expect(machine, machine.disks)
         return found.machines
@@ -178,14 +181,13 @@ class BackupJob:
 
     def _take(self, result: MachineBackupResult) -> None:
         self._book.replace(result.machine_id, result.tasks)
-        self._book.note(
-            note if result.machine_name in note else f"{result.machine_name}: {note}" for note in result.notes
-        )
+        label = self._labels[result.machine_id]
+        self._book.note(with_machine(note, result.machine_name, label) for note in result.notes)
         if result.point is not None:
             self._run.points.append(result.point)
         if result.snapshot_open_s > self._longest_open_s:
             self._longest_open_s = result.snapshot_open_s
-            longest = f"{duration_text(result.snapshot_open_s)}, of {result.machine_name}"
+            longest = f"{duration_text(result.snapshot_open_s)}, of {label}"
             self._book.tell("Longest open snapshot", longest)
 
     async def _lost(self, machine: Machine, failure: BaseException) -> None:
@@ -196,7 +198,7 @@ class BackupJob:
         for task in self._book.give_up(outcome, problem, machine.machine_id):
             await self._run.recorder.task(task)
         if outcome is Outcome.FAILED:
-            self._failures.append((machine.name, problem, failure))
+            self._failures.append((self._labels[machine.machine_id], problem, failure))
 
     def _raise_failures(self, machines: int) -> None:
         if not self._failures:

@@ -13,7 +13,7 @@ from temporalio import workflow
 from activities.contracts import machine_files, repository, rollback, target, transfer
 from holdfast.errors import DiskNotFound, RequestInvalid
 from holdfast.model.ids import DiskKey
-from holdfast.model.machine import Disk, Machine, RestoreTarget
+from holdfast.model.machine import Disk, Identifier, Identity, Machine, RestoreTarget
 from holdfast.model.points import FoundPoint
 from holdfast.model.session import Outcome, SessionKind, Task
 from holdfast.planning.rollback import unfit_for_rollback
@@ -66,6 +66,8 @@ class RestoreMachine:
         name = self._request.new_name if existing is None else existing.name
         machine = msgspec.structs.replace(point.machine, name=name or point.machine.name)
         self._book.tell("Machine", machine.name if existing is not None else f"{machine.name} (new)")
+        if existing is None and (kept := _kept(self._request.placement.identity)):
+            self._book.tell("Kept", kept)
         self._book.expect(machine, disks)
         place = await self._prepare(machine, disks, existing)
         if existing is None and point.files:
@@ -136,7 +138,9 @@ class RestoreMachine:
         config = options.undo(self._proxy, summary(machine.name))
         abandon = target.AbandonTarget(provider=request.provider, token=prepare.token, prepared=prepare)
         self._run.undo.push(_TARGET, lambda: workflow.execute_activity(target.abandon_target, abandon, **config))
-        return await step(target.prepare_target, prepare, options.change(self._proxy, summary(machine.name)))
+        place = await step(target.prepare_target, prepare, options.change(self._proxy, summary(machine.name)))
+        self._book.note(place.notes)
+        return place
 
     async def _place_files(self, point: FoundPoint, machine: Machine, place: RestoreTarget) -> None:
         """Give a new machine the captured files it can use; disks are worth more, so none that fails ends it."""
@@ -232,6 +236,12 @@ class RestoreMachine:
             done = msgspec.structs.replace(task, outcome=Outcome.SUCCESS)
             self._book.put(done)
             await self._run.recorder.task(done)
+
+
+def _kept(identity: Identity) -> str:
+    """Return what a new machine has of the captured one's identity, in words."""
+    parts = (("MAC addresses", identity.mac_addresses), ("uuid", identity.uuid))
+    return ", ".join(name for name, which in parts if which is Identifier.KEEP)
 
 
 def _check_quick(request: RestoreRequest) -> None:

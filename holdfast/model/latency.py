@@ -17,6 +17,8 @@ class LatencyLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds from one measurement to the next."""
     removal_wait_s: float = 900.0
     """How long the removal of a snapshot waits for the datastore at most."""
+    start_pause_s: float = 40.0
+    """How long after the start of a copy the next one begins that reads the same datastore."""
 
     @property
     def is_off(self) -> bool:

@@ -95,14 +95,40 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         return next((disk for disk in self.disks if disk.key == key), None)
 
 
+class Identifier(StrEnum):
+    """Which identifier a machine that a restore makes gets."""
+
+    NEW = "new"
+    """Another one than the captured machine has: both can run side by side."""
+    KEEP = "keep"
+    """That of the captured machine, which nobody else may have then."""
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who a restored machine is to its networks and its guest.
+
+    To the provider, and so to us, it is another machine in any case.
+    """
+
+    mac_addresses: Identifier = Identifier.NEW
+    """Of its network cards."""
+    uuid: Identifier = Identifier.NEW
+    """That of its firmware, which its guest sees."""
+
+
+AS_ANOTHER = Identity()
+"""Everything is new."""
+
+
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a restored machine shall go. What is empty is chosen by the provider."""
+    """Where a restored machine shall go, and who it is there. What is empty is chosen by the provider."""
 
     folder: str = ""
     pool: str = ""
     datastore: str = ""
     networks: dict[str, str] = {}
     """New networks by the captured ones; what is not named stays."""
+    identity: Identity = AS_ANOTHER
 
 
 ANYWHERE = Placement()
@@ -133,3 +159,5 @@ class RestoreTarget(msgspec.Struct, frozen=True, kw_only=True):
     """The machine whose disks the commit replaces; None when the commit makes a new machine."""
     is_in_place: bool = False
     """Whether its disks began with what that machine has, instead of empty."""
+    notes: tuple[str, ...] = ()
+    """What the machine will have less well than asked, in words; a session shows it."""

@@ -18,6 +18,8 @@ FLOOR_BYTES_S: Final = 10 << 20
 """A copy is never slowed to less: slower ones keep their snapshot open for too long, and run out of time."""
 UNMEASURED_BYTES_S: Final = 40 << 20
 """What is taken for the full speed of a copy that begins on a slow datastore, so that nobody has seen its speed."""
+START_PAUSE_MAX_S: Final = 600
+"""As long as the longest time between two measurements."""
 REMOVAL_WAIT_MAX_MINUTES: Final = 60
 """A snapshot that stays open for longer does more harm than its removal."""
 _CUT_MAX: Final = 0.5
@@ -70,6 +72,19 @@ def reason_to_wait(latency: DatastoreLatency) -> str | None:
 def reasons_to_wait(latencies: Iterable[DatastoreLatency]) -> list[str]:
     """Return the reasons of all datastores, each once."""
     return list(dict.fromkeys(reason for one in latencies if (reason := reason_to_wait(one)) is not None))
+
+
+def seconds_to_start(running_since_s: Iterable[float], now_s: float, limits: LatencyLimits) -> float:
+    """Return how long a copy waits before it begins to read a datastore; 0: it begins now.
+
+    ``running_since_s`` tells when the copies began that read it now. Hosts measure a little later what a copy does to a
+    datastore: of several that begin at once, each would see it calm. A copy alone takes the place of those that ended,
+    and does not wait.
+    """
+    latest_s = max(running_since_s, default=None)
+    if limits.is_off or latest_s is None:
+        return 0.0
+    return max(0.0, latest_s + limits.start_pause_s - now_s)
 
 
 def next_share(share: float, latency_ms: float | None, limits: LatencyLimits) -> float:

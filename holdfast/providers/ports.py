@@ -181,11 +181,12 @@ class RestoreTargets(Protocol):
         the disks in place of those of that machine with the same keys and leaves its others alone; without it the
         commit makes a new machine. A disk whose key the replaced machine does not have is added to it.
 
-        ``placement`` says where a new machine goes; disks that replace others go where their machine is.
+        ``placement`` says where a new machine goes and which identifiers it keeps; disks that replace others go where
+        their machine is.
 
-        Raises `TargetExists` when a new machine's name is taken, `MachineRunning` when the machine to be
-        replaced is on, `RequestInvalid` for impossible disks or when the token stood for another request,
-        and when there is no such place.
+        Raises `TargetExists` when a new machine's name is taken, `IdentityTaken` when an identifier that it shall
+        keep is, `MachineRunning` when the machine to be replaced is on, `RequestInvalid` for impossible disks or
+        when the token stood for another request, and when there is no such place or no such identifier.
         """
         ...
 
@@ -231,8 +232,8 @@ class RestoreTargets(Protocol):
     def commit_target(self, target_id: TargetId) -> Machine:
         """Switch the restored disks in, all or none, and return the machine. Idempotent.
 
-        Raises `TargetExists` or `MachineRunning` when that has come true since the target was prepared; the
-        target then stays. Raises `RequestInvalid` when there is no such target.
+        Raises `TargetExists`, `IdentityTaken` or `MachineRunning` when that has come true since the target was
+        prepared; the target then stays. Raises `RequestInvalid` when there is no such target.
         """
         ...
 

@@ -93,13 +93,17 @@ func (m *machine) RenameTask(ctx *simulator.Context, req *types.Rename_Task) soa
 	return &methods.Rename_TaskBody{Res: &types.Rename_TaskResponse{Returnval: task}}
 }
 
-// PowerOnVMTask refuses a machine whose disk another running machine holds open for writing.
+// PowerOnVMTask refuses a machine whose disk another running machine holds open for writing, and one
+// with a static MAC address that hosts keep for themselves.
 func (m *machine) PowerOnVMTask(ctx *simulator.Context, req *types.PowerOnVM_Task) soap.HasFault {
 	task := m.lab.task(ctx, m.Self, "powerOn", func() (anyType, fault) {
 		for _, disk := range disksOf(m.Config.Hardware.Device) {
 			if f := m.lab.disks.openFault(m.Self, disk.backing.FileName, disk.backing.DiskMode); f != nil {
 				return nil, f
 			}
+		}
+		if f := addressFault(m.VirtualMachine); f != nil {
+			return nil, f
 		}
 		if _, f := m.lab.inner(ctx, m.VirtualMachine.PowerOnVMTask(ctx, req)); f != nil {
 			return nil, f

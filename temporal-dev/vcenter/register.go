@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/vmware/govmomi/object"
@@ -153,7 +154,27 @@ func (l *lab) equip(ctx *simulator.Context, vm *simulator.VirtualMachine, vmx *v
 		return f
 	}
 	l.refreshConsolidation(ctx, vm)
+	listNvram(vm, vmx)
 	return nil
+}
+
+// listNvram lists the file of the firmware that the vmx names, where the simulator takes one of the machine's name.
+func listNvram(vm *simulator.VirtualMachine, vmx *vmxFile) {
+	name := vmx.values["nvram"]
+	if name == "" || vm.LayoutEx == nil {
+		return
+	}
+	isListed := false
+	vm.LayoutEx.File = slices.DeleteFunc(vm.LayoutEx.File, func(file types.VirtualMachineFileLayoutExFileInfo) bool {
+		isNvram := file.Type == string(types.VirtualMachineFileLayoutExFileTypeNvram)
+		defer func() { isListed = isListed || isNvram }()
+		return isNvram && isListed
+	})
+	for i := range vm.LayoutEx.File {
+		if file := &vm.LayoutEx.File[i]; file.Type == string(types.VirtualMachineFileLayoutExFileTypeNvram) {
+			file.Name = vmx.datastorePath(name)
+		}
+	}
 }
 
 // connect moves a card to some network when the one in the file is not there.

@@ -32,7 +32,7 @@ func vmxOf(vm *simulator.VirtualMachine) string {
 	w.set("uuid.bios", spacedUUID(c.Uuid))
 	w.set("uuid.location", spacedUUID(c.Uuid))
 	w.set("vc.uuid", spacedUUID(c.InstanceUuid))
-	w.set("nvram", strings.TrimSuffix(path.Base(c.Files.VmPathName), ".vmx")+".nvram")
+	w.set("nvram", nvramOf(vm))
 	w.set("memSize", c.Hardware.MemoryMB)
 	w.set("numvcpus", c.Hardware.NumCPU)
 	if cores := c.Hardware.NumCoresPerSocket; cores != nil {
@@ -52,6 +52,30 @@ func vmxOf(vm *simulator.VirtualMachine) string {
 		}
 	}
 	return w.String()
+}
+
+// nvramOf is what a vmx calls the file of the machine's firmware: what its options say, else the file
+// that the machine has, else the one beside the vmx of its name.
+func nvramOf(vm *simulator.VirtualMachine) string {
+	for _, option := range vm.Config.ExtraConfig {
+		o := option.GetOptionValue()
+		if text, ok := o.Value.(string); ok && text != "" && strings.EqualFold(o.Key, "nvram") {
+			return text
+		}
+	}
+	for _, file := range filesOf(vm) {
+		if file.Type == string(types.VirtualMachineFileLayoutExFileTypeNvram) {
+			return vmxFileName(vm.Config.Files.VmPathName, file.Name)
+		}
+	}
+	return strings.TrimSuffix(path.Base(vm.Config.Files.VmPathName), ".vmx") + ".nvram"
+}
+
+func filesOf(vm *simulator.VirtualMachine) []types.VirtualMachineFileLayoutExFileInfo {
+	if vm.LayoutEx == nil {
+		return nil
+	}
+	return vm.LayoutEx.File
 }
 
 // vmxGuest is the name of a guest in files: windows2019srv_64Guest is windows2019srv-64.
@@ -140,11 +164,32 @@ func vmxFileName(vmx, file string) string {
 	return path.Join("/vmfs/volumes", p.Datastore, p.Path)
 }
 
+// addressNames are the names that files have for what the API calls the type of a MAC address.
+type addressNames map[string]string
+
+var addressTypes = addressNames{"manual": "static", "assigned": "vpx", "generated": "generated"}
+
+func (n addressNames) inFiles(kind string) string {
+	if name, ok := n[strings.ToLower(kind)]; ok {
+		return name
+	}
+	return n["manual"]
+}
+
+func (n addressNames) inAPI(name string) string {
+	for kind, one := range n {
+		if strings.EqualFold(one, name) {
+			return kind
+		}
+	}
+	return "manual"
+}
+
 func (w *vmxWriter) nic(slot string, device types.BaseVirtualDevice, card *types.VirtualEthernetCard) {
 	w.set(slot+".present", "TRUE")
 	w.set(slot+".virtualDev", strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", device), "*types.Virtual")))
 	w.set(slot+".startConnected", "TRUE")
-	w.set(slot+".addressType", "static")
+	w.set(slot+".addressType", addressTypes.inFiles(card.AddressType))
 	w.set(slot+".address", card.MacAddress)
 	switch b := card.Backing.(type) {
 	case *types.VirtualEthernetCardNetworkBackingInfo:

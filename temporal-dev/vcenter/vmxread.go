@@ -56,6 +56,9 @@ func isOwnKey(key string) bool {
 	if ownKeys[key] {
 		return true
 	}
+	if strings.HasSuffix(key, ".checkmacaddress") {
+		return false
+	}
 	for _, bus := range []string{"scsi", "sata", "nvme", "ide", "ethernet"} {
 		if rest, is := strings.CutPrefix(key, bus); is && rest != "" && rest[0] >= '0' && rest[0] <= '9' {
 			return true
@@ -201,7 +204,7 @@ func (v *vmxFile) nics() []types.BaseVirtualDevice {
 		unit := int32(7 + i)
 		card := types.VirtualEthernetCard{
 			VirtualDevice: types.VirtualDevice{Key: 4000 + int32(i), ControllerKey: 100, UnitNumber: &unit, Backing: v.network(slot)},
-			AddressType:   "manual", MacAddress: v.values[slot+".address"],
+			AddressType:   addressTypes.inAPI(v.values[slot+".addresstype"]), MacAddress: v.values[slot+".address"],
 		}
 		switch v.values[slot+".virtualdev"] {
 		case "e1000":

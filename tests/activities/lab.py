@@ -23,6 +23,7 @@ from activities.rollback import RollbackActivities
 from activities.snapshot import SnapshotActivities
 from activities.target import TargetActivities
 from activities.transfer import TransferActivities
+from activities.turns import Turns
 from holdfast.catalog.database import Catalog
 from holdfast.errors import ConfigurationInvalid, HoldfastError, RepositoryNotFound
 from holdfast.formats.contents import PointDisk
@@ -183,7 +184,8 @@ class Lab:
         points = PointDisks(self.open_repository, passphrases, MoverClient(None, self.clock).line, self.clock, EAGER)
         self.rollbacks = RollbackActivities(self.open_provider, points, self.clock)
         self.machine_files = MachineFileActivities(self.open_provider, points, self.clock)
-        self.transfers = TransferActivities(self.open_provider, points, self.clock, EAGER)
+        self.turns = Turns(self.clock, pause=lambda _: None)  # this clock goes on by being looked at
+        self.transfers = TransferActivities(self.open_provider, points, self.clock, EAGER, self.turns)
 
     def open_provider(self, name: ProviderName) -> LocalProvider:
         if name != PROVIDER:

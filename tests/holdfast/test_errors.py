@@ -44,6 +44,7 @@ PUBLISHED = {
     "target-failed": 30,
     "disk-write-failed": 31,
     "restored-bytes-differ": 32,
+    "identity-taken": 33,
     "repository-failed": 40,
     "repository-unavailable": 41,
     "repository-full": 42,

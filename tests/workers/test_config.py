@@ -175,6 +175,7 @@ def test_the_environment_says_where_temporal_is(tmp_path: Path) -> None:
         (VCENTER + "latency_slow_from_ms = 10001", "latency_slow_from_ms of provider vc is 10001"),
         (VCENTER + "latency_sample_s = 0", "latency_sample_s of provider vc is 0"),
         (VCENTER + "latency_removal_wait_minutes = 61", "latency_removal_wait_minutes of provider vc is 61"),
+        (VCENTER + "latency_start_pause_s = 601", "latency_start_pause_s of provider vc is 601"),
         (
             VCENTER + "latency_start_max_ms = 31\nlatency_slow_from_ms = 30",
             "latency_start_max_ms of provider vc is 31, above latency_slow_from_ms, which is 30",

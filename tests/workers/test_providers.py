@@ -170,6 +170,7 @@ def test_a_vcenter_is_told_what_the_configuration_says(tmp_path: Path) -> None:
         latency_start_max_ms=20,
         latency_sample_s=60,
         latency_removal_wait_minutes=5,
+        latency_start_pause_s=50,
         latency_by_datastore={"ds": DatastoreLatencySettings(start_max_ms=40, slow_from_ms=60)},
     )
     secret = tmp_path / "vc"
@@ -183,8 +184,10 @@ def test_a_vcenter_is_told_what_the_configuration_says(tmp_path: Path) -> None:
     endpoint = msgspec.structs.asdict(heard.pop("endpoint"))
     assert heard.pop("is_foreign_refused")
     assert heard.pop("latency") == LatencyRules(
-        limits=LatencyLimits(start_max_ms=20, sample_s=60, removal_wait_s=300),
-        by_datastore={"ds": LatencyLimits(start_max_ms=40, slow_from_ms=60, sample_s=60, removal_wait_s=300)},
+        limits=LatencyLimits(start_max_ms=20, sample_s=60, removal_wait_s=300, start_pause_s=50),
+        by_datastore={
+            "ds": LatencyLimits(start_max_ms=40, slow_from_ms=60, sample_s=60, removal_wait_s=300, start_pause_s=50)
+        },
     )
     assert {key: said[key] for key in heard} == heard
     assert {key: endpoint[key] for key in ("host", "port", "user", "thumbprint", "ca_file")} == {

@@ -18,11 +18,11 @@ from holdfast.errors import (
     TargetExists,
 )
 from holdfast.model.ids import DiskKey
-from holdfast.model.machine import Disk, Placement, PowerState
+from holdfast.model.machine import Disk, Identifier, Identity, Placement, PowerState
 from holdfast.model.machine_files import FileLeftOut, PlacedFiles
 from holdfast.model.plan import Transport, TransportMode
 from holdfast.model.session import Outcome
-from tests.workflows.conftest import Stage
+from tests.workflows.conftest import Stage, details
 from tests.workflows.stubs import GIB, World, a_machine, then, until_cancelled
 from workflows.restore import RestoreMachine
 
@@ -82,6 +82,26 @@ async def test_a_new_machine_goes_to_the_place_that_was_asked_for(stage: Stage) 
     async with stage.playing(world):
         await stage.run(RestoreMachine.run, stage.restore(placement=placement))
     assert world.requests("target.prepare")[0].placement == placement
+
+
+async def test_what_a_new_machine_keeps_is_asked_of_the_provider_and_shown(stage: Stage) -> None:
+    world = World()
+    identity = Identity(mac_addresses=Identifier.KEEP, uuid=Identifier.KEEP)
+    async with stage.playing(world):
+        handle = await stage.start(RestoreMachine.run, stage.restore(placement=Placement(identity=identity)))
+        await handle.result()
+        assert "MAC addresses, uuid" in await details(handle)
+    assert world.requests("target.prepare")[0].placement.identity == identity
+
+
+async def test_what_a_target_lacks_makes_a_warning(stage: Stage) -> None:
+    world = World()
+    usual = world.answers["target.prepare"]
+    world.answers["target.prepare"] = lambda request: msgspec.structs.replace(usual(request), notes=("a", "b", "a"))
+    async with stage.playing(world):
+        result = await stage.run(RestoreMachine.run, stage.restore())
+    assert result.session.outcome is Outcome.WARNING
+    assert result.session.notes == ("a", "b")
 
 
 async def test_a_disk_that_the_point_has_not_is_refused_before_anything_is_made(stage: Stage) -> None:

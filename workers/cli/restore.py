@@ -6,7 +6,7 @@ import typer
 
 from holdfast.errors import RequestInvalid
 from holdfast.model.ids import DiskKey
-from holdfast.model.machine import ANYWHERE, Placement, PowerState
+from holdfast.model.machine import ANYWHERE, AS_ANOTHER, Identifier, Identity, Placement, PowerState
 from workers.cli.commands import PROTECT, command
 from workers.cli.invocation import Invocation
 from workers.cli.starting import (
@@ -60,6 +60,22 @@ NetworkOption = Annotated[
         rich_help_panel=_TARGET,
     ),
 ]
+MacOption = Annotated[
+    Identifier,
+    typer.Option(
+        "--mac",
+        help="MAC addresses of a new machine. Kept ones are refused while another machine has them in the network.",
+        rich_help_panel=_TARGET,
+    ),
+]
+UuidOption = Annotated[
+    Identifier,
+    typer.Option(
+        "--uuid",
+        help="Firmware uuid of it, which its guest sees. A kept one is refused while another machine has it.",
+        rich_help_panel=_TARGET,
+    ),
+]
 DiskOption = Annotated[list[str] | None, typer.Option("--disk", metavar="KEY", help="Only this disk; may be repeated.")]
 QuickOption = Annotated[
     bool,
@@ -97,6 +113,10 @@ def register(app: typer.Typer) -> None:
             ("restore latest --machine db --original --disk data", "only one disk of db"),
             ("restore latest --machine db --into web --disk data", "a disk of db, beside those of web"),
             ("restore latest --machine web --as web2 --datastore nfs02 --network prod=lab", "to another place"),
+            (
+                "restore latest --machine web --as web --mac keep --uuid keep",
+                "web, which is lost, as its guest knows it",
+            ),
         ),
     )(restore)
 
@@ -115,6 +135,8 @@ def restore(
     pool: PoolOption = None,
     datastore: DatastoreOption = None,
     network: NetworkOption = None,
+    mac: MacOption = Identifier.NEW,
+    uuid: UuidOption = Identifier.NEW,
     on: OnOption = False,
     no_compare: NoCompareOption = False,
     provider: ProviderOption = None,
@@ -129,15 +151,12 @@ def restore(
     Disks are written beside the machine and switched in at the very end, all or none. A quick rollback may write to
     the disks of the machine itself, and keeps what they held until the end.
     """
-    if [new_name is not None, original, into is not None].count(True) != 1:
-        hint = "Give `--as NAME` for a new machine, `--original` to replace the disks of the one the point is of, or "
-        raise RequestInvalid("it is not clear where to restore to", hint=f"{hint}`--into NAME` to add them to another.")
-    _check_quick(quick=quick, original=original)
+    _check_where(new_name, into, original=original, quick=quick)
+    identity = Identity(mac_addresses=mac, uuid=uuid)
     placement = Placement(
-        folder=folder or "", pool=pool or "", datastore=datastore or "", networks=_networks(network or [])
+        folder=folder or "", pool=pool or "", datastore=datastore or "", networks=_networks(network), identity=identity
     )
-    if new_name is None and placement != ANYWHERE:
-        raise RequestInvalid("a machine that exists stays where it is", hint="Give a place with `--as NAME` only.")
+    _check_placement(placement, new_name)
     source = run.repository_settings(repository).name
     session_id = new_session_id(run)
     request = RestoreRequest(
@@ -162,16 +181,29 @@ def restore(
     run_session(run, new, detach=detach, patience_s=patience)
 
 
-def _check_quick(*, quick: bool, original: bool) -> None:
+def _check_where(new_name: str | None, into: str | None, *, original: bool, quick: bool) -> None:
+    if [new_name is not None, original, into is not None].count(True) != 1:
+        hint = "Give `--as NAME` for a new machine, `--original` to replace the disks of the one the point is of, or "
+        raise RequestInvalid("it is not clear where to restore to", hint=f"{hint}`--into NAME` to add them to another.")
     if quick and not original:
         hint = "Give it with `--original`: a new machine and other machines hold nothing of the point."
         raise RequestInvalid("only the original machine can be rolled back", hint=hint)
 
 
-def _networks(given: list[str]) -> dict[str, str]:
+def _check_placement(placement: Placement, new_name: str | None) -> None:
+    if new_name is not None:
+        return
+    if placement.identity != AS_ANOTHER:
+        hint = "Give `--mac` and `--uuid` with `--as NAME` only."
+        raise RequestInvalid("a machine that exists keeps the identity it has", hint=hint)
+    if placement != ANYWHERE:
+        raise RequestInvalid("a machine that exists stays where it is", hint="Give a place with `--as NAME` only.")
+
+
+def _networks(given: list[str] | None) -> dict[str, str]:
     """Return the networks by the captured ones. Raises `RequestInvalid`."""
     networks: dict[str, str] = {}
-    for text in given:
+    for text in given or ():
         old, equals, new = text.partition("=")
         if not (old and equals and new):
             raise RequestInvalid(f"{text!r} does not map a network", hint="Write it as `--network OLD=NEW`.")

@@ -110,19 +110,23 @@ def sync_folder(path: Path) -> None:
 
 
 @contextmanager
-def building(path: Path) -> Iterator[Path]:
+def building(path: Path, workshop: Path | None = None) -> Iterator[Path]:
     """Make an empty folder that appears as ``path`` when the block ends well.
 
-    What a dead attempt left goes first. The block must sync the files that it makes. One at a time.
+    It is made in the folder ``workshop``, or beside ``path``. What a dead attempt left there goes first. The block must
+    sync the files that it makes. One at a time.
     """
-    making = path.with_name(MAKING + path.name)
+    making = (path.parent if workshop is None else workshop) / f"{MAKING}{path.name}"
     remove_tree(making)
     # Only one level: where the folder of all has vanished, none may appear in its place.
     path.parent.mkdir(exist_ok=True)
+    making.parent.mkdir(exist_ok=True)
     making.mkdir()
     try:
         yield making
         publish_folder(making, path)
+        if workshop is not None:
+            sync_folder(workshop)
     except BaseException:
         remove_tree(making)
         raise

@@ -13,6 +13,7 @@ from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetI
 from holdfast.model.latency import DatastoreLatency
 from holdfast.model.machine import (
     ANYWHERE,
+    AS_ANOTHER,
     AS_IT_IS,
     AttachedDisk,
     Disk,
@@ -213,6 +214,8 @@ class LocalProvider:
         placement: Placement = ANYWHERE,
     ) -> RestoreTarget:
         """Make empty disks to restore into, or return the target that was made for the token."""
+        if placement.identity != AS_ANOTHER:
+            raise RequestInvalid("machines of the local provider have neither MAC addresses nor a uuid to keep")
         if placement != ANYWHERE:
             raise RequestInvalid("the local provider has one place for machines", hint="Leave the placement out.")
         self._root.check()
@@ -222,9 +225,10 @@ class LocalProvider:
     def prepare_in_place(self, token: str, machine_id: MachineId, disks: Sequence[Disk]) -> RestoreTarget:
         """Copy disks of the machine, sharing blocks where the file system can, or return the token's target."""
         self._root.check()
-        with self._locks.hold(INVENTORY, "the inventory"), self._machine_lock(machine_id):
+        with self._machine_lock(machine_id):
             refuse_unfinished(self._root, machine_id)
-            return self._targets.prepare_in_place(token, machine_id, disks)
+            inventory = self._locks.hold(INVENTORY, "the inventory")
+            return self._targets.prepare_in_place(token, machine_id, disks, inventory)
 
     def target_changes(self, target_id: TargetId, key: DiskKey, since: ChangeId) -> Iterator[Span]:
         """Return what may differ; the whole allocated part of the target's disk is read for that.

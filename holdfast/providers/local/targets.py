@@ -13,6 +13,7 @@ finds its answer.
 import os
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from holdfast.errors import (
     RequestInvalid,
     TargetExists,
 )
+from holdfast.faults import reach
 from holdfast.model.ids import DiskKey, MachineId, TargetId, folder_name
 from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget
 from holdfast.providers.checks import check_disks, check_in_place, target_id_of
@@ -100,8 +102,13 @@ class TargetStore:
             self._build(target, machine)
         return target
 
-    def prepare_in_place(self, token: str, machine_id: MachineId, disks: Sequence[Disk]) -> RestoreTarget:
-        """Copy disks of a machine, or return the token's target. Needs the locks of the inventory and the machine."""
+    def prepare_in_place(
+        self, token: str, machine_id: MachineId, disks: Sequence[Disk], inventory: AbstractContextManager[None]
+    ) -> RestoreTarget:
+        """Copy disks of a machine, or return the token's target.
+
+        Needs the machine's lock. ``inventory`` takes that of the inventory; it is held once the disks are copied.
+        """
         record = self._machines.with_id(machine_id)
         target = RestoreTarget(
             target_id=target_id_of(token),
@@ -116,7 +123,7 @@ class TargetStore:
         self._check_place(target)
         check_in_place(record.file.name, self._machines.describe(record).disks, disks)
         with os_errors(DiskWriteFailed, f"copying disks of {record.label} for target {target.target_id}"):
-            self._build_in_place(target, record)
+            self._build_in_place(target, record, inventory)
         return target
 
     def uncommitted(self, target_id: TargetId) -> TargetFile:
@@ -230,10 +237,14 @@ class TargetStore:
             raise RequestInvalid(f"target {target.target_id} was prepared for another request by the same token")
         return existing is not None
 
-    def _build_in_place(self, target: RestoreTarget, record: Registered) -> None:
+    def _build_in_place(
+        self, target: RestoreTarget, record: Registered, inventory: AbstractContextManager[None]
+    ) -> None:
         files = _file_names(target)
         live = {entry.key: self._machines.disk_path(record, entry) for entry in record.file.disks}
-        with building(self._root.targets / target.target_id) as making:
+        # Where snapshots are made, because there the lock of the machine says whether an attempt is dead.
+        workshop = self._root.snapshots / record.file.id
+        with ExitStack() as stack, building(self._root.targets / target.target_id, workshop) as making:
             content = making / CONTENT
             content.mkdir()
             copies = [
@@ -245,6 +256,9 @@ class TargetStore:
             freeze(copies, content)
             sync_folder(content)
             write_json(making / TARGET_FILE, TargetFile(target=target, machine_id=record.file.id, files=files))
+            reach("local.copied_in_place")
+            stack.enter_context(inventory)
+            self._is_prepared(target)  # the token may stand for another request by now
 
     def _build(self, target: RestoreTarget, machine: Machine) -> None:
         files = _file_names(target)

@@ -80,6 +80,15 @@ def network_for(card: NetworkCard, networks: Iterable[Network]) -> Network | Non
     return best
 
 
+def cards_left_out(cards: Iterable[NetworkCard], networks: Sequence[Network]) -> list[str]:
+    """Return what the operator should know of the cards whose networks are not there: a new machine lacks them."""
+    return [
+        f"network card {number} was left out: there is no network {card.network!r} where the machine goes"
+        for number, card in enumerate(cards, 1)
+        if network_for(card, networks) is None
+    ]
+
+
 def _likeness(network: Network, card: NetworkCard) -> tuple[bool, bool]:
     return bool(network.switch) == bool(card.switch), network.switch == card.switch
 

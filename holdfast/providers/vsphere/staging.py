@@ -7,7 +7,7 @@ import msgspec
 from pyVmomi import vim
 
 from holdfast.model.ids import DiskKey
-from holdfast.model.machine import Disk
+from holdfast.model.machine import Disk, Identifier
 from holdfast.providers.vsphere.hardware import Controller, Hardware, NetworkCard
 from holdfast.providers.vsphere.networks import Network, backing_of, network_for
 
@@ -130,8 +130,10 @@ def detached_disk(device: Any) -> Any:
     return _DEVICE.VirtualDeviceSpec(operation=_REMOVE, device=device)
 
 
-def card_changes(cards: Iterable[NetworkCard], networks: Sequence[Network]) -> Iterator[Any]:
-    """Yield changes that add network cards with new addresses, each in its network, see `network_for`.
+def card_changes(
+    cards: Iterable[NetworkCard], networks: Sequence[Network], addresses: Identifier = Identifier.NEW
+) -> Iterator[Any]:
+    """Yield changes that add network cards, each in its network, see `network_for`, with new or the captured addresses.
 
     A card whose network is not there is left out: a machine with it could not be made.
     """
@@ -145,6 +147,8 @@ def card_changes(cards: Iterable[NetworkCard], networks: Sequence[Network]) -> I
             startConnected=card.is_connected, allowGuestControl=True, connected=False
         )
         device.addressType = "generated"
+        if addresses is Identifier.KEEP:
+            device.addressType, device.macAddress = "manual", card.mac
         yield _DEVICE.VirtualDeviceSpec(operation=_ADD, device=device)
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from holdfast.errors import DataDamaged
 from holdfast.model.ids import DiskKey, MachineId, TargetId
-from holdfast.model.machine import Disk, RestoreTarget
+from holdfast.model.machine import AS_ANOTHER, Disk, Identity, RestoreTarget
 from holdfast.providers.vsphere.disk_rules import DiskFacts
 
 STATE_KEY: Final = "holdfast.target"
@@ -35,8 +35,11 @@ class StagedDisk(msgspec.Struct, frozen=True, kw_only=True):
     unit: int
 
 
-class TargetState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A prepared target. Fields are only ever added, with defaults."""
+class TargetState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A prepared target. Fields are only ever added, with defaults.
+
+    Defaults are not written, so earlier versions can read a target that does without the fields they do not know.
+    """
 
     target_id: TargetId
     machine_name: str
@@ -44,6 +47,10 @@ class TargetState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     replaces: MachineId | None
     is_complete: bool
     """Whether every disk is there; a preparation that died in the middle is begun anew."""
+    identity: Identity = AS_ANOTHER
+    """What the new machine keeps of the captured one."""
+    notes: tuple[str, ...] = ()
+    """What it has less well than asked, in words."""
 
     @property
     def target(self) -> RestoreTarget:
@@ -53,6 +60,7 @@ class TargetState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             machine_name=self.machine_name,
             disks=tuple(Disk(key=disk.key, size_bytes=disk.size_bytes) for disk in self.disks),
             replaces=self.replaces,
+            notes=self.notes,
         )
 
     def disk(self, key: DiskKey) -> StagedDisk | None:

@@ -5,7 +5,7 @@ a new machine gives it its name. A commit that replaces disks hands them over to
 which also leaves a note of it there; what comes after, removing the old files and the empty machine, may be repeated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +14,7 @@ from pyVmomi import vim
 from holdfast.clock import Clock
 from holdfast.errors import DiskNotFound, MachineNotFound, RequestInvalid
 from holdfast.model.ids import DiskKey, MachineId, TargetId, folder_name
-from holdfast.model.machine import Disk, Machine, Placement, RestoreTarget
+from holdfast.model.machine import AS_ANOTHER, Disk, Identity, Machine, Placement, RestoreTarget
 from holdfast.providers.checks import check_disks, target_id_of
 from holdfast.providers.vsphere import staging
 from holdfast.providers.vsphere.attachments import Attacher, proxies_in
@@ -22,10 +22,12 @@ from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.devices import disks_of
 from holdfast.providers.vsphere.disk_rules import DiskFacts
 from holdfast.providers.vsphere.hardware import Hardware, connected, hardware_in
+from holdfast.providers.vsphere.identity import FACTS as CLAIM_FACTS
+from holdfast.providers.vsphere.identity import changed, check_free, check_known, claim_of, permissions
 from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.labels import is_staging, staging_name
 from holdfast.providers.vsphere.names import escaped_name, plain_name
-from holdfast.providers.vsphere.networks import networks_in
+from holdfast.providers.vsphere.networks import cards_left_out, networks_in
 from holdfast.providers.vsphere.placing import Place, check_name, place_beside, place_for
 from holdfast.providers.vsphere.properties import extra_of, read, walk
 from holdfast.providers.vsphere.swapping import Swapper
@@ -69,15 +71,15 @@ class TargetStore:
         check_disks(target)
         found = self._find(target.target_id)
         if found is not None and found.state.is_complete:
-            if found.state.target != target:
+            if msgspec.structs.replace(found.state.target, notes=()) != target:
                 raise RequestInvalid(f"target {target.target_id} was prepared for another request by the same token")
-            return target
+            return found.state.target
         place = self._place(target, machine, placement)
         if found is not None:
             self._take_back(found)
             self._destroy(found.vm, f"removing the unfinished target {target.target_id}")
         hardware = connected(hardware_in(machine.configuration), placement.networks)
-        return self._build(target, hardware, place)
+        return self._build(target, hardware, place, placement.identity if replaces is None else AS_ANOTHER)
 
     def opened(self, target_id: TargetId, key: DiskKey) -> OpenTarget:
         """Return a disk of a target, and the machine that holds it."""
@@ -149,7 +151,7 @@ class TargetStore:
         self._swapper.check_replaceable(vm, [disk.key for disk in target.disks])
         return place_beside(self._connection, vm, needed)
 
-    def _build(self, target: RestoreTarget, hardware: Hardware, place: Place) -> RestoreTarget:
+    def _build(self, target: RestoreTarget, hardware: Hardware, place: Place, identity: Identity) -> RestoreTarget:
         """Create the machine with its disks in one call; then note what files they got."""
         staged = tuple(
             StagedDisk(key=disk.key, size_bytes=disk.size_bytes, device=DiskKey(""), file="", controller=0, unit=0)
@@ -161,7 +163,9 @@ class TargetStore:
             disks=staged,
             replaces=target.replaces,
             is_complete=False,
+            identity=identity,
         )
+        check_known(identity, hardware)
         controllers, slots = staging.slots_of(hardware, target.disks)
         name = folder_name(target.machine_name, target.target_id)
         folder = f"[{place.datastore}] {name}"
@@ -169,32 +173,30 @@ class TargetStore:
         for number, disk in enumerate(target.disks):
             file = f"{place.beside or folder}/{name}-{number}.vmdk"
             changes.append(staging.new_disk(slots[disk.key], disk.size_bytes, file, number=number))
+        notes = []
         if target.replaces is None:
-            changes += staging.card_changes(hardware.networks, networks_in(self._connection, place.datacenter))
+            networks = networks_in(self._connection, place.datacenter)
+            notes += cards_left_out(hardware.networks, networks)
+            changes += staging.card_changes(hardware.networks, networks, identity.mac_addresses)
+        claim = claim_of(identity, hardware.bios_uuid, [change.device for change in changes])
+        notes += check_free(self._connection, claim)
         spec = _machine_spec(target, hardware, f"{folder}/{name}.vmx")
+        if claim.uuid:
+            spec.uuid = claim.uuid
         spec.deviceChange = changes
         spec.extraConfig = [_option(STATE_KEY, encode(state))]
         what = f"making disks for the restore of machine {target.machine_name!r}"
         task = self._connection.call(what, lambda: place.folder.CreateVM_Task(spec, place.pool, None))
         vm = wait(self._connection, self._clock, task, what, _PATIENCE_S)
-        self._note(vm, with_files(state, self._files(vm, slots, target)), what)
-        return target
+        values = read(self._connection, vm, *CLAIM_FACTS)
+        devices = values.get("config.hardware.device") or ()
+        state = with_files(state, _files(devices, slots, target))
+        state = msgspec.structs.replace(state, notes=(*notes, *changed(claim, values)))
+        self._note(vm, state, what, permissions(claim, devices))
+        return state.target
 
-    def _files(self, vm: Any, slots: dict[DiskKey, staging.Slot], target: RestoreTarget) -> list[DiskFacts]:
-        """Return the disks that the machine got, in the order of the request."""
-        devices = read(self._connection, vm, "config.hardware.device").get("config.hardware.device") or ()
-        facts = {(one.controller, one.unit): one for one in disks_of(devices)}
-        by_file = sorted(facts.values(), key=lambda one: one.file)
-        if len(by_file) != len(target.disks):
-            raise RequestInvalid(f"target {target.target_id} has {len(by_file)} disks instead of {len(target.disks)}")
-        found = []
-        for number, disk in enumerate(target.disks):
-            slot = slots[disk.key]
-            found.append(facts.get((slot.controller, slot.unit)) or _with_number(by_file, number))
-        return found
-
-    def _note(self, vm: Any, state: TargetState, what: str) -> None:
-        spec = vim.vm.ConfigSpec(extraConfig=[_option(STATE_KEY, encode(state))])
+    def _note(self, vm: Any, state: TargetState, what: str, options: Iterable[Any]) -> None:
+        spec = vim.vm.ConfigSpec(extraConfig=[_option(STATE_KEY, encode(state)), *options])
         task = self._connection.call(what, lambda: vm.ReconfigVM_Task(spec))
         wait(self._connection, self._clock, task, what, _PATIENCE_S)
 
@@ -258,9 +260,19 @@ class TargetStore:
     def _publish(self, found: "_Held") -> None:
         name = found.state.machine_name
         check_name(self._connection, found.folder, name)
+        self._check_claim(found)
         what = f"naming the restored machine {name!r}"
         task = self._connection.call(what, lambda: found.vm.Rename_Task(escaped_name(name)))
         wait(self._connection, self._clock, task, what, _PATIENCE_S)
+
+    def _check_claim(self, found: "_Held") -> None:
+        """Raise `IdentityTaken` when by now another machine has what the restored one keeps."""
+        if found.state.identity == AS_ANOTHER:
+            return
+        values = read(self._connection, found.vm, *CLAIM_FACTS)
+        devices = values.get("config.hardware.device") or ()
+        claim = claim_of(found.state.identity, values.get("config.uuid") or "", devices)
+        check_free(self._connection, claim, found.vm)
 
     def _destroy(self, vm: Any, what: str) -> None:
         try:
@@ -283,6 +295,19 @@ class _Held(msgspec.Struct, frozen=True, kw_only=True):
 
 def _option(key: str, value: str) -> Any:
     return vim.option.OptionValue(key=key, value=value)
+
+
+def _files(devices: Sequence[Any], slots: dict[DiskKey, staging.Slot], target: RestoreTarget) -> list[DiskFacts]:
+    """Return the disks that the machine got, in the order of the request."""
+    facts = {(one.controller, one.unit): one for one in disks_of(devices)}
+    by_file = sorted(facts.values(), key=lambda one: one.file)
+    if len(by_file) != len(target.disks):
+        raise RequestInvalid(f"target {target.target_id} has {len(by_file)} disks instead of {len(target.disks)}")
+    found = []
+    for number, disk in enumerate(target.disks):
+        slot = slots[disk.key]
+        found.append(facts.get((slot.controller, slot.unit)) or _with_number(by_file, number))
+    return found
 
 
 def _with_number(by_file: list[DiskFacts], number: int) -> DiskFacts:

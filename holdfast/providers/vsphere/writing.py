@@ -69,7 +69,7 @@ class DiskWriters:
         if mode is TransportMode.HTTPS:
             return "the file server does not write at an offset"
         if mode is TransportMode.LEASE:
-            return "leases of imports are not built"
+            return "an import takes a disk only as one stream from its front"
         return self._hot_add.why_not(target.vm) if mode is TransportMode.HOT_ADD else ""
 
     def _open(self, mode: TransportMode, target: OpenTarget) -> OpenedTarget:

@@ -18,6 +18,7 @@ from holdfast.planning.latency import (
     rate_bytes_s,
     reason_to_wait,
     reasons_to_wait,
+    seconds_to_start,
     slowing_words,
 )
 
@@ -37,6 +38,21 @@ def measured(latency_ms: float | None, limits: LatencyLimits = LIMITS, name: str
 
 
 # -- beginning -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "running_since_s, expected_s",
+    [((), 0.0), ((100.0,), 40.0), ((70.0, 90.0, 80.0), 30.0), ((60.0,), 0.0), ((1.0,), 0.0)],
+)
+def test_a_copy_begins_a_while_after_the_last_one_that_still_runs(
+    running_since_s: tuple[float, ...], expected_s: float
+) -> None:
+    assert seconds_to_start(running_since_s, 100.0, LIMITS) == expected_s
+
+
+@pytest.mark.parametrize("limits", [LatencyLimits(), LatencyLimits(slow_from_ms=30, start_pause_s=0)])
+def test_without_limits_or_pause_copies_begin_at_once(limits: LatencyLimits) -> None:
+    assert seconds_to_start([100.0, 100.0], 100.0, limits) == 0.0
 
 
 @pytest.mark.parametrize("latency_ms, may_begin", [(0, True), (19.9, True), (20, False), (500, False), (None, True)])

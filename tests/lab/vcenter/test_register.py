@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.lab.vcenter.client import MIB, Client, disks, read, vim, vmodl, write
+from workers.vcenter_lab import VCenterLab
 
 pytestmark = pytest.mark.vsphere
 
@@ -52,6 +53,10 @@ def create(vc: Client, pool: Any, name: str) -> Any:
 def register(vc: Client, pool: Any, path: str, name: str | None = None, *, template: bool = False) -> Any:
     task = folder_of(vc).RegisterVM_Task(path=path, name=name, asTemplate=template, pool=pool)
     return vc.wait(task)
+
+
+def nvrams(vm: Any) -> list[str]:
+    return [file.name for file in vm.layoutEx.file if file.type == "nvram"]
 
 
 def identity(vm: Any) -> dict[str, Any]:
@@ -101,10 +106,28 @@ def test_a_machine_is_registered_under_another_name(vc: Client, pool: Any) -> No
     assert (again.name, again.config.name) == ("Other", "Other")
     vc.wait(again.Rename_Task("Third"))
     assert (again.name, again.summary.config.name) == ("Third", "Third")
+    assert nvrams(again) == ["[LocalDS_0] Renamed/Renamed.nvram"]
     home = vc.running_bytes(again).parent
     assert sorted(f.name for f in home.iterdir() if f.suffix == ".nvram") == ["Renamed.nvram"]
     again.UnregisterVM()
-    assert 'displayName = "Third"' in (home / "Renamed.vmx").read_text("utf-8")
+    text = (home / "Renamed.vmx").read_text("utf-8")
+    assert 'displayName = "Third"' in text
+    assert 'nvram = "Renamed.nvram"' in text
+
+
+def test_the_vmx_names_the_nvram_that_the_machine_has(lab: VCenterLab, vc: Client, pool: Any) -> None:
+    spec = vim.vm.ConfigSpec(
+        name="Long name",
+        guestId="ubuntu64Guest",
+        files=vim.vm.FileInfo(vmPathName="[LocalDS_0] short/short.vmx"),
+    )
+    vm = vc.wait(folder_of(vc).CreateVM_Task(config=spec, pool=pool))
+    vc.reconfigure(vm, annotation="writes the vmx")
+    [listed] = nvrams(vm)
+    home = lab.data / "datastores" / "LocalDS_0" / "short"
+    assert f'nvram = "{listed.rpartition("/")[2]}"' in (home / "short.vmx").read_text("utf-8")
+    vc.reconfigure(vm, extraConfig=[vim.option.OptionValue(key="nvram", value="other.nvram")])
+    assert 'nvram = "other.nvram"' in (home / "short.vmx").read_text("utf-8")
 
 
 def test_a_copied_vmx_gives_a_machine_of_its_own_identity(vc: Client, pool: Any) -> None:

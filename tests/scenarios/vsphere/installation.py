@@ -14,13 +14,16 @@ from workers.vcenter_lab import VCenterAddress, VCenterLab
 
 VAULT, PROXY = RepositoryName("vault"), "proxy-a"
 ANY, DIRECT, NETWORK, HTTPS, LEASE = (ProviderName(name) for name in ("any", "direct", "network", "https", "lease"))
+HOT_ADD = ProviderName("hot-add")
+PROXY_UUID = "42113b5c-0000-4000-8000-00000000cafe"
+"""What the firmware of the proxy says, if a machine of the vCenter is to be the host of the tests."""
 LIMITED, STRANGER, SPARED = ProviderName("limited"), ProviderName("stranger"), ProviderName("spared")
 """The same vCenter: every way to read is allowed, or one alone; as an account that may little, or that is refused; with
 limits of latency, over one way."""
 LIMITED_USER, LIMITED_PASSWORD = "backup@vsphere.local", "little"
 _WAYS = {
     **{name: tuple(TransportMode) for name in (ANY, LIMITED, STRANGER)},
-    **{ProviderName(mode): (mode,) for mode in TransportMode if mode is not TransportMode.HOT_ADD},
+    **{ProviderName(mode): (mode,) for mode in TransportMode},
     SPARED: (TransportMode.HTTPS,),
 }
 
@@ -65,6 +68,7 @@ def _provider(name: ProviderName, address: VCenterAddress, mounts: dict[str, Pat
         transports=_WAYS[name],
         mounts=mounts,
         nbdkit_plugin=PLUGIN,
+        proxy_uuid=PROXY_UUID if name == HOT_ADD else "",
         # The lab's datastores are on the disk of this host, however full that is.
         free_space_min_percent=0,
         latency_start_max_ms=20 if name == SPARED else 0,

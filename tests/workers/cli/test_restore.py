@@ -21,6 +21,12 @@ def test_a_machine_that_exists_stays_where_it_is(place: Place, words: tuple[str,
     assert "stays where it is" in error["message"]
 
 
+@pytest.mark.parametrize("words", [("--original", "--mac", "keep"), ("--into", "db", "--uuid", "keep")])
+def test_a_machine_that_exists_keeps_its_identity(place: Place, words: tuple[str, ...]) -> None:
+    error = place.json("restore", "latest", *words, status=RequestInvalid.exit_status)["error"]
+    assert "the identity it has" in error["message"]
+
+
 @pytest.mark.parametrize("network", ["a", "=b", "a="])
 def test_a_network_is_mapped_to_another(place: Place, network: str) -> None:
     words = ("restore", "latest", "--as", "x", "--network", network)
@@ -62,6 +68,15 @@ def test_a_place_that_the_provider_has_not_is_refused(lab: Place) -> None:
     words = ("restore", "latest", "--machine", "web", "--as", "placed", "--datastore", "nfs01")
     error = lab.json(*words, status=RequestInvalid.exit_status)["error"]
     assert "one place for machines" in error["message"]
+
+
+@pytest.mark.temporal
+@pytest.mark.parametrize("option", ["--mac", "--uuid"])
+def test_an_identity_that_the_provider_has_not_is_refused(lab: Place, option: str) -> None:
+    lab.json("backup", "nightly", "--full")
+    words = ("restore", "latest", "--machine", "web", "--as", "kept", option, "keep")
+    error = lab.json(*words, status=RequestInvalid.exit_status)["error"]
+    assert "neither MAC addresses nor a uuid" in error["message"]
 
 
 @pytest.mark.temporal

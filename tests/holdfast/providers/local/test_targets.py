@@ -11,7 +11,9 @@ from holdfast.errors import (
     DiskWriteFailed,
     LimitExceeded,
     RequestInvalid,
+    SourceError,
 )
+from holdfast.faults import set_hook
 from holdfast.model.ids import DiskKey, MachineId, TargetId
 from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget
 from holdfast.providers.checks import target_id_of
@@ -127,3 +129,44 @@ def test_the_record_of_a_commit_is_kept_for_a_while(bench: LocalBench) -> None:
     with pytest.raises(RequestInvalid):
         bench.provider.commit_target(target.target_id)
     assert [machine.name for machine in bench.provider.machines()] == ["new"]
+
+
+def test_while_a_machine_is_copied_only_that_machine_is_busy(bench: LocalBench) -> None:
+    machine = bench.make_machine("web", [MIB])
+    key = machine.disks[0].key
+    seen = []
+
+    def meanwhile(point: str) -> None:
+        if point != "local.copied_in_place":
+            return
+        seen.append(prepare(bench, request="another"))
+        with pytest.raises(SourceError, match="busy with another operation"):
+            bench.provider.set_power(machine.machine_id, PowerState.ON)
+        assert bench.provider.sweep() == []
+
+    set_hook(meanwhile)
+    try:
+        made = bench.provider.prepare_in_place("t", machine.machine_id, machine.disks)
+    finally:
+        set_hook(None)
+    assert sorted(bench.provider.targets(), key=lambda one: one.is_in_place) == [*seen, made]
+    with bench.provider.open_target(made.target_id, key) as disk:
+        assert disk.size_bytes == MIB
+    assert bench.leftovers() == []
+
+
+def test_a_token_that_came_to_stand_for_another_request_meanwhile_is_refused(bench: LocalBench) -> None:
+    machine = bench.make_machine("web", [MIB])
+
+    def meanwhile(point: str) -> None:
+        if point == "local.copied_in_place":
+            prepare(bench)
+
+    set_hook(meanwhile)
+    try:
+        with pytest.raises(RequestInvalid, match="another request by the same token"):
+            bench.provider.prepare_in_place("t", machine.machine_id, machine.disks)
+    finally:
+        set_hook(None)
+    assert [target.is_in_place for target in bench.provider.targets()] == [False]
+    assert bench.leftovers() == []

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from pyVmomi import vim
 
@@ -93,17 +94,14 @@ def captured(bench: VSphereBench, machine: Machine) -> Machine:
     return taken.machine
 
 
+def shape_named(machine: Machine, name: str) -> Machine:
+    return msgspec.structs.replace(machine, name=name)
+
+
 def restored(bench: VSphereBench, machine: Machine, placement: Placement) -> list[Any]:
     """Return the backings of the cards of a restored machine."""
     wanted = [Disk(key=disk.key, size_bytes=disk.size_bytes) for disk in machine.disks]
-    shape = Machine(
-        machine_id=machine.machine_id,
-        name="again",
-        power=machine.power,
-        disks=machine.disks,
-        configuration=machine.configuration,
-    )
-    target = bench.provider.prepare_target("token", shape, wanted, None, placement)
+    target = bench.provider.prepare_target("token", shape_named(machine, "again"), wanted, None, placement)
     vm = bench.vm(bench.provider.commit_target(target.target_id).machine_id)
     return [device.backing for device in vm.config.hardware.device if isinstance(device, CARD)]
 
@@ -131,6 +129,19 @@ def test_a_card_goes_to_the_portgroup_that_is_wished(
     assert (first.port.portgroupKey, first.port.switchUuid) == (lab_network.key, switch.uuid)
     assert second.port.switchUuid == switch.uuid
     assert second.port.portgroupKey != lab_network.key
+
+
+def test_a_card_whose_network_is_not_there_is_left_out_and_told_of(bench: VSphereBench, machine: Machine) -> None:
+    shape = captured(bench, machine)
+    wish = Placement(networks={"DC0_DVPG0": "gone"})
+    assert len(restored(bench, shape, wish)) == 1
+    wanted = [Disk(key=disk.key, size_bytes=disk.size_bytes) for disk in shape.disks]
+    nowhere = Placement(networks={"DC0_DVPG0": "gone", "VM Network": "gone"})
+    target = bench.provider.prepare_target("another", shape_named(shape, "third"), wanted, None, nowhere)
+    assert target.notes == tuple(
+        f"network card {number} was left out: there is no network 'gone' where the machine goes" for number in (1, 2)
+    )
+    assert bench.provider.targets() == [target]
 
 
 def test_a_network_that_no_card_is_in_is_refused(bench: VSphereBench, machine: Machine) -> None:

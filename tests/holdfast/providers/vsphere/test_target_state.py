@@ -1,9 +1,11 @@
 """What a restore target is survives being kept as text."""
 
+import msgspec
 import pytest
 
 from holdfast.errors import DataDamaged
 from holdfast.model.ids import DiskKey, MachineId, TargetId
+from holdfast.model.machine import Identifier, Identity
 from holdfast.providers.vsphere.disk_rules import DiskFacts
 from holdfast.providers.vsphere.target_state import (
     StagedDisk,
@@ -28,6 +30,13 @@ def test_a_state_comes_back() -> None:
     assert decode_state(encode(STATE), "m") == STATE
     swap = Swap(target_id=DIGITS, old_files=("[ds] a b/c.vmdk",))
     assert decode_swap(encode(swap)) == swap
+
+
+def test_what_earlier_versions_do_not_know_is_written_only_where_it_matters() -> None:
+    assert not {"identity", "notes"} & set(msgspec.json.decode(encode(STATE)))
+    kept = msgspec.structs.replace(STATE, identity=Identity(uuid=Identifier.KEEP), notes=("a",))
+    assert decode_state(encode(kept), "m") == kept
+    assert kept.target.notes == ("a",)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"target_id": 1}', encode(STATE)[:-1]])
