@@ -23,7 +23,7 @@ def test_a_rule_is_read_with_its_hours(tmp_path: Path) -> None:
     settings = load(tmp_path, BASE + RULE + text)
     [rule] = rules_of(settings.throttling)
     assert isinstance(rule.hours, Hours)
-    assert (rule.hours.days, rule.hours.start, rule.hours.end) == ({0, 4}, 480, 1110)
+    assert (rule.hours.days, rule.hours.start, rule.hours.end) == (frozenset({0, 4}), 480, 1110)
     assert str(rule.hours.zone) == "Europe/Zurich"
     assert rule == Rule(
         name="office",

@@ -234,7 +234,7 @@ def test_a_proxy_that_does_not_know_of_paces_is_not_told(tmp_path: Path) -> None
             access = site.access(site.begin())
             line = site.line(server.address, access)
             line.send(m.encode_message(m.OpenDisk(grant=access.grant, hears_pace=hears)))
-            kinds = []
+            kinds: list[m.AnyHead] = []
             while not kinds or not isinstance(kinds[-1], m.Finished | m.Failure):
                 message = line.receive(20)
                 assert message is not None

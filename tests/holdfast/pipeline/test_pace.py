@@ -55,7 +55,12 @@ def test_a_wall_clock_that_is_put_forward_or_back_changes_nothing() -> None:
 
 def test_another_rate_is_good_for_who_waits() -> None:
     clock = SteppedClock()
-    pace = Pace(clock, pause=lambda seconds: (clock.pause(seconds), pace.allot(None)))
+
+    def pause(seconds: float) -> None:
+        clock.pause(seconds)
+        pace.allot(None)
+
+    pace = Pace(clock, pause=pause)
     pace.allot(1.0, RULE)
     pace.take(1000)
     pace.take(1000)
