@@ -6,6 +6,7 @@ peer, which is told the rate and says how long it waited.
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 import msgspec
@@ -37,6 +38,8 @@ class Pace:
         *,
         pause: Callable[[float], object] | None = None,
     ) -> None:
+        self.waiting: AbstractContextManager[object] = nullcontext()
+        """Entered by each thread for what it waits here; whoever counts waits puts a clock in."""
         self._clock = clock
         self._attend = attend
         self._bucket = TokenBucket(clock, pause=pause)
@@ -74,7 +77,8 @@ class Pace:
                 attend()
 
         try:
-            self._bucket.take(count, wait_on)
+            with self.waiting:
+                self._bucket.take(count, wait_on)
         finally:
             if is_waiting:
                 self._end()
