@@ -17,15 +17,17 @@ from holdfast.model.ids import RepositoryName
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
-IDLE_BYTES_S: Final = 256 << 10
-"""A transfer that moves nothing keeps a claim to so much, and to its whole share as soon as it moves anything."""
-_LOOK_MIN_S: Final = 2.0
-_LOOK_MAX_S: Final = 20.0
+IDLE_BYTES_S: Final = 4 << 10
+"""A transfer that moves nothing keeps a claim to so much, and to its whole share as soon as it moves anything. Its
+first message passes whatever its rate is."""
+_LOOK_S: Final = 3.0
+"""Senders hear of a new rate up to half a second late."""
 _LOOK_MESSAGES: Final = 4
-"""Of the largest seen so far: fewer of them say nothing about a rate."""
-_BUSY_SHARE: Final = 0.7
-"""Who uses as much of what he may have is held back; one message more or less must not change that."""
-_SLOW_FACTOR: Final = 2.0
+"""Of the largest seen so far: who may send fewer of them has not had the time to show what he wants."""
+_BUSY_SHARE: Final = 0.6
+"""Who uses as much of what he may is held back; one message more or less must not change that."""
+_SLOW_FACTOR: Final = 2.5
+"""Of what a slow transfer uses; then it uses less of it than the share above."""
 _DAYS: Final = 7
 
 
@@ -249,15 +251,15 @@ def use_after(use: Use, now_s: float, passed_bytes: int, largest: int, rate_byte
     """Return the use of a transfer at a moment of a steady clock.
 
     ``passed_bytes`` is what has passed in all, ``largest`` the longest message of it, and ``rate_bytes_s`` what the
-    transfer was allowed since the last look. Whoever uses most of it wants more; whoever does not gets twice what he
-    uses. A transfer that has just begun is taken to want all there is.
+    transfer was allowed since the last look. Whoever uses most of it wants more; whoever does not wants two and a half
+    times what he uses. A transfer that has just begun is taken to want all there is.
     """
     fresh = Use(since_s=now_s, seen_s=now_s, bytes_before=passed_bytes)
     count, time_s = passed_bytes - use.bytes_before, now_s - use.since_s
     if rate_bytes_s is None or (use.demand_bytes_s <= IDLE_BYTES_S and count):
         return fresh
     allowed = use.allowed_bytes + rate_bytes_s * (now_s - use.seen_s)
-    if time_s < min(_LOOK_MAX_S, max(_LOOK_MIN_S, _LOOK_MESSAGES * largest / rate_bytes_s)):
+    if time_s < _LOOK_S or allowed < _LOOK_MESSAGES * largest:
         return msgspec.structs.replace(use, seen_s=now_s, allowed_bytes=allowed)
     if count >= _BUSY_SHARE * allowed:
         return fresh

@@ -1,5 +1,6 @@
 """Shares follow transfers as they come and go, the time, other limits, and what is used of them."""
 
+from collections import deque
 from contextlib import ExitStack
 from datetime import UTC
 from typing import Final
@@ -10,6 +11,7 @@ from holdfast.model.ids import RepositoryName
 from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.throttle import Held, Throttle
 from holdfast.planning.throttling import (
+    IDLE_BYTES_S,
     AddressRange,
     Direction,
     Ends,
@@ -135,13 +137,70 @@ def test_what_a_transfer_does_not_use_goes_to_the_others_until_it_wants_it() -> 
     scene.begin("a")
     scene.begin("b")
     scene.go_on(10, a=9 * MB, b=0)
-    rates = scene.rates
-    assert rates["a"] == pytest.approx(4 * MB - (256 << 10))
-    assert rates["b"] == 256 << 10
+    assert scene.rates == {"a": 4 * MB - IDLE_BYTES_S, "b": IDLE_BYTES_S}
     scene.go_on(10, a=9 * MB, b=0.5 * MB)
-    assert scene.rates["b"] == pytest.approx(1 * MB, rel=0.1)
+    assert scene.rates["b"] == pytest.approx(1.25 * MB, rel=0.1)
     scene.go_on(6, a=9 * MB, b=9 * MB)
     assert scene.rates == {"a": 2 * MB, "b": 2 * MB}
+
+
+class Peer:
+    """Sends messages at a rate that it hears of late, as a bucket lets it; ``wants`` says when it has something."""
+
+    def __init__(self, scene: Scene, name: str, message: int) -> None:
+        scene.begin(name)
+        self._pace = scene.running[name][0]
+        self._message = message
+        self._heard: deque[float] = deque([1.0] * 2)
+        self._debt = 0.0
+        self.wants = True
+        self.sent = 0
+
+    def step(self, seconds: float) -> None:
+        rate = self._pace.allotted[0]
+        assert rate is not None
+        self._heard.append(rate)
+        self._debt -= self._heard.popleft() * seconds
+        while self.wants and self._debt <= 0:
+            self._debt += self._message
+            self.sent += self._message
+            self._pace.count(self._message)
+        self._debt = max(0.0, self._debt)
+
+
+STEP_S = 0.2
+MESSAGES = 30
+
+
+@pytest.mark.parametrize("limit, message", [(MB, 1 << 20), (64 << 10, 64 << 10), (50 * MB, 4 << 20), (MB, 64 << 10)])
+@pytest.mark.parametrize("busy, idle", [(1, 0), (3, 0), (2, 10), (4, 2)])
+def test_nobody_who_waits_is_taken_for_idle_and_the_idle_cost_little(
+    limit: int, message: int, busy: int, idle: int
+) -> None:
+    scene = Scene(Limits(rules=(rule(limit),)))
+    peers = [Peer(scene, f"{index}", message) for index in range(busy + idle)]
+    for peer in peers[busy:]:
+        peer.wants = False
+    rounds = round(max(10.0, MESSAGES * message * len(peers) / limit) / STEP_S)
+
+    def go_on() -> list[float]:
+        before = [peer.sent for peer in peers]
+        for _ in range(rounds):
+            scene.clock.pause(STEP_S)
+            for peer in peers:
+                peer.step(STEP_S)
+            scene.throttle.tick()
+        return [(peer.sent - count) / (rounds * STEP_S) for peer, count in zip(peers, before, strict=True)]
+
+    go_on()
+    free = limit - min(idle * IDLE_BYTES_S, limit * idle / len(peers))
+    for speed in go_on()[:busy]:
+        assert speed == pytest.approx(free / busy, rel=0.15)
+    for peer in peers:
+        peer.wants = True
+    go_on()
+    for speed in go_on():
+        assert speed == pytest.approx(limit / len(peers), rel=0.15)
 
 
 def test_those_who_run_are_told_with_what_they_may() -> None:
