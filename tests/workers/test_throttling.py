@@ -1,22 +1,40 @@
 """A worker takes limits over that are written into its configuration, and keeps its own when they cannot be used."""
 
 import os
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from holdfast.clock import SystemClock
-from holdfast.model.ids import RepositoryName
+from holdfast.formats.magic import PIECE_SIZE
+from holdfast.model.ids import RepositoryName, SessionId
+from holdfast.model.spans import Span
+from holdfast.mover.client import MoverClient
+from holdfast.mover.remote_sink import RemoteSink
+from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.throttle import Throttle
+from holdfast.planning.read_plan import whole_disk_steps
 from holdfast.planning.throttling import Direction, Limits, RepositoryLimits, Transfer
+from holdfast.storage.atomic import HostFiles
+from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
+from holdfast.storage.repository import Repository
+from holdfast.testing.memory import MemoryDisk
 from tests.holdfast.mover.movers import until
+from tests.holdfast.storage.driving import KEY, snapshot_of
 from tests.workers.test_config import BASE
 from workers.config import load_settings
+from workers.loopback import free_ports
+from workers.movers import Movers
 from workers.throttling import _LOOK_S, ThrottleKeeper, limits_of
 
 CLOCK = SystemClock()
+LATE_S = 0.5
+"""How late threads may be where others use the processors."""
 MAIN = RepositoryName("main")
 LIMITED = BASE.replace('path = "/srv/repository"', 'path = "/srv/repository"\nwrite_limit = {limit}')
 RULE = """
@@ -31,11 +49,11 @@ limit = 12500000
 class Desk:
     """A configuration file, and a worker that looks at it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, text: str = BASE) -> None:
         self.file = folder / "holdfast.toml"
         self.said: list[str] = []
         self._times = 0
-        self.write(BASE)
+        self.write(text)
         self.throttle = Throttle(CLOCK, limits_of(load_settings(self.file, {})))
         self.keeper = ThrottleKeeper(self.throttle, self.file, self.said.append)
 
@@ -138,3 +156,53 @@ def test_a_transfer_that_runs_has_another_rate_with_the_third_look_which_is_with
         for limit in (70000, 90000):
             desk.write(LIMITED.format(limit=limit))
             until(lambda wanted=limit: pace.allotted[0] == wanted, f"the limit is {limit}", 5.0)  # type: ignore[misc]
+
+
+# -- from the file to the line ---------------------------------------------------------------------------------------
+
+MIB = 1 << 20
+FAR = "127.0.0.2"
+"""Reached from 127.0.0.1: another address, as of another host."""
+WORKER = """
+home = "home"
+[[repositories]]
+name = "main"
+path = "repository"
+mover = "{far}:{port}"
+[[throttling]]
+name = "wan"
+source = "127.0.0.1"
+target = "{far}"
+limit = {limit}
+"""
+
+
+def test_a_rule_that_is_written_into_the_file_holds_a_running_backup_within_a_second(tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    desk = Desk(tmp_path, WORKER.format(far=FAR, port=port, limit=4 * MIB))
+    settings = load_settings(desk.file, {})
+    repository = Repository.create(tmp_path / "repository", HostFiles(), "id", CLOCK.now())
+    movers = Movers(settings, lambda _: repository, lambda _: None, CLOCK, desk.throttle)
+    content = random.Random(1).randbytes(16 * MIB)
+    snapshot = snapshot_of(content, 1)
+    opened = begin_point(repository, SessionId("s1"), snapshot, StoreOptions(unit_size=256 << 10))
+    pace = Pace(CLOCK)
+    with movers.serving([MAIN]), desk.keeper, ThreadPoolExecutor(1) as pool:
+        access = movers.to_write(MAIN, opened, [KEY], None)
+        assert access is not None
+        disk = access.disk(KEY)
+        assert disk is not None
+        writable = RemoteSink.open(MoverClient(None, CLOCK).line(access, disk, 1), disk.grant, pace=pace)
+        copy = DiskCopy(MemoryDisk(content), writable.sink, CLOCK)
+        steps = whole_disk_steps([Span(0, len(content))], len(content), PIECE_SIZE)
+        flight = pool.submit(copy.run, steps, lambda _: None)
+        until(lambda: pace.allotted == (4 * MIB, "throttling rule wan"), "the backup is held", 5.0)
+        for rate in (MIB, 64 * MIB):
+            threading.Event().wait(0.5)
+            desk.write(WORKER.format(far=FAR, port=port, limit=rate))
+            written_s = CLOCK.monotonic_s()
+            until(lambda wanted=rate: pace.allotted[0] == wanted, f"the rate is {rate}", 5.0)  # type: ignore[misc]
+            assert CLOCK.monotonic_s() - written_s < 1.0 + LATE_S
+        flight.result(30)
+    finish_point(repository, opened, None)
+    assert "waited" in pace.words
