@@ -83,7 +83,8 @@ class PointDisks:
             lies_at=lies_at,
         )
         opened = opener.open(place, stack)
-        transfer = Transfer(repository=request.repository, direction=Direction.WRITE)
+        label = f"disk {request.disk} of {point.chain}"
+        transfer = Transfer(repository=request.repository, direction=Direction.WRITE, label=label)
         stack.enter_context(self._throttle.holding(transfer, pace))
         return opened
 
@@ -100,7 +101,8 @@ class PointDisks:
         repository = self._repositories(where.repository)
         chain = stack.enter_context(repository.open_chain(where.chain, self._passphrases(where.credential)))
         source = chain.disk(where.number, where.disk)
-        transfer = Transfer(repository=where.repository, direction=Direction.READ)
+        label = f"disk {where.disk} of {where.chain}"
+        transfer = Transfer(repository=where.repository, direction=Direction.READ, label=label)
         stack.enter_context(self._throttle.holding(transfer, pace))
         return PacedSource(source, pace)
 

@@ -4,6 +4,7 @@ A worker needs no order of start: it waits for its server, and work waits for it
 """
 
 import asyncio
+import os
 import signal
 import sys
 import threading
@@ -29,6 +30,7 @@ from workers.providers import ProviderPool
 from workers.roles import Duty, Role, Tools, enter_workers
 from workers.temporal import TemporalSettings, connect
 from workers.throttling import ThrottleKeeper, limits_of
+from workers.throttling_status import StatusFile
 
 ALL: Final = "all"
 """Stands for every role that the configuration names."""
@@ -45,7 +47,8 @@ async def run_worker(
     """
     async with AsyncExitStack() as stack:
         tools = make_tools(settings, stack)
-        stack.enter_context(ThrottleKeeper(tools.throttle, file, _say))
+        status = StatusFile(settings.home, os.getpid())
+        stack.enter_context(ThrottleKeeper(tools.throttle, file, _say, status))
         stop = stop_on_signals(stack)
         await serve(settings.temporal, duties, tools, stop=stop, ready=ready)
 

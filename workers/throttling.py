@@ -11,9 +11,12 @@ from holdfast.pipeline.throttle import Throttle
 from holdfast.planning.throttling import Limits, RepositoryLimits
 from workers.config import Settings, load_settings
 from workers.throttling_settings import rules_of
+from workers.throttling_status import StatusFile
 
 _LOOK_S: Final = 0.2
 """How often the file, the time and the use of shares are looked at."""
+_TOLD_EVERY: Final = 5
+"""Looks until it is said again who is held."""
 
 _Mark: TypeAlias = tuple[int, int, int] | None
 """What tells one state of a file from another; None when it cannot be looked at."""
@@ -33,6 +36,8 @@ def limits_of(settings: Settings) -> Limits:
 class ThrottleKeeper:
     """Tends a throttle from `__enter__` to `__exit__`, and gives it what changes in the configuration ``file``.
 
+    ``status`` is told who is held.
+
     A file is read again when it was the same twice: nobody shall be held to one that is half written. One that cannot
     be used changes nothing. ``say`` is told either way.
     """
@@ -42,12 +47,15 @@ class ThrottleKeeper:
         throttle: Throttle,
         file: Path | None,
         say: Callable[[str], None],
+        status: StatusFile | None = None,
         *,
         load: Callable[[Path], Settings] = load_settings,
     ) -> None:
         self._throttle = throttle
         self._file = file
         self._say = say
+        self._status = status
+        self._looks = 0
         self._load = load
         self._read = self._seen = _mark(file)
         self._ended = threading.Event()
@@ -64,6 +72,8 @@ class ThrottleKeeper:
         """End."""
         self._ended.set()
         self._thread.join()
+        if self._status is not None:
+            self._status.remove()
 
     def look(self) -> None:
         """Look once at everything that may have changed."""
@@ -73,6 +83,9 @@ class ThrottleKeeper:
             self._read_again()
         self._seen = mark
         self._throttle.tick()
+        if self._status is not None and self._looks % _TOLD_EVERY == 0:
+            self._status.write(self._throttle.held())
+        self._looks += 1
 
     def _keep(self) -> None:
         while not self._ended.wait(_LOOK_S):

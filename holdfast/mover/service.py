@@ -103,7 +103,8 @@ class Service:
 
 def _transfer(grant: Grant, direction: Direction, line: Line) -> Transfer:
     ends = None if line.ends is None else Ends.parse(*line.ends)
-    return Transfer(repository=grant.repository, direction=direction, ends=ends)
+    label = f"disk {grant.disk} of {grant.chain}"
+    return Transfer(repository=grant.repository, direction=direction, ends=ends, label=label)
 
 
 def _check_peer(line: Line) -> None:

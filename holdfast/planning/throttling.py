@@ -153,6 +153,8 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     direction: Direction
     ends: Ends | None = None
     """None when it crosses no network that this process knows of."""
+    label: str = ""
+    """What it moves, in words."""
 
 
 def rule_for(rules: Iterable[Rule], transfer: Transfer, moment: datetime) -> Rule | None:

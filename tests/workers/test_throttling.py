@@ -31,6 +31,7 @@ from workers.config import load_settings
 from workers.loopback import free_ports
 from workers.movers import Movers
 from workers.throttling import _LOOK_S, ThrottleKeeper, limits_of
+from workers.throttling_status import StatusFile, held_now
 
 CLOCK = SystemClock()
 LATE_S = 0.5
@@ -206,3 +207,13 @@ def test_a_rule_that_is_written_into_the_file_holds_a_running_backup_within_a_se
         flight.result(30)
     finish_point(repository, opened, None)
     assert "waited" in pace.words
+
+
+def test_who_is_held_is_told_while_it_is(desk: Desk, tmp_path: Path) -> None:
+    desk.write(LIMITED.format(limit=70000))
+    desk.look()
+    keeper = ThrottleKeeper(desk.throttle, None, desk.said.append, StatusFile(tmp_path, 7))
+    transfer = Transfer(repository=MAIN, direction=Direction.WRITE, label="disk0 of web")
+    with keeper, desk.throttle.holding(transfer, Pace(CLOCK)):
+        until(lambda: bool(held_now(tmp_path, CLOCK.now())), "it is told")
+    assert held_now(tmp_path, CLOCK.now()) == []

@@ -1,9 +1,13 @@
 """The doctor tells what holds transfers back, and which rule cannot."""
 
+from holdfast.model.ids import RepositoryName
+from holdfast.pipeline.throttle import Held
+from holdfast.planning.throttling import Direction, Transfer
 from tests.workers.cli.place import Place
 from workers.cli.checks import Finding, Level
 from workers.cli.invocation import Flags, Invocation
 from workers.cli.throttling_checks import check_throttling
+from workers.throttling_status import StatusFile
 
 RULE = """
 [[throttling]]
@@ -60,3 +64,22 @@ def test_rules_without_a_network_are_a_warning(place: Place) -> None:
     assert finding.level is Level.WARN
     assert finding.text.endswith("and no repository has a mover that other hosts reach")
     assert "write_limit" in finding.hint
+
+
+def test_those_who_are_held_now_stand_behind_their_limit(place: Place) -> None:
+    limits = {"wan": "throttling rule wan", "main": "write limit of repository main"}
+    held = [
+        Held(
+            transfer=Transfer(repository=RepositoryName("main"), direction=Direction.WRITE, label=f"disk {name}"),
+            rate_bytes_s=1 << 20,
+            because=because,
+            passed_bytes=0,
+        )
+        for name, because in limits.items()
+    ]
+    status = StatusFile(place.settings.home, 1)
+    place.settings.home.mkdir(exist_ok=True)
+    status.write(held)
+    own, rule = findings(place, RULE.replace("office", "wan"), repository="write_limit = 2097152")
+    assert own.text == "writes 2.0 MiB/s; now disk main at 1.0 MiB/s"
+    assert "always; now disk wan at 1.0 MiB/s" in rule.text
