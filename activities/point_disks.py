@@ -20,9 +20,13 @@ from holdfast.mover.grants import FILES
 from holdfast.mover.line import Line
 from holdfast.mover.remote_sink import RemoteSink
 from holdfast.mover.remote_source import RemoteSource
+from holdfast.pipeline.pace import Pace
+from holdfast.pipeline.paced_source import PacedSource
 from holdfast.pipeline.restore import StoredSource
 from holdfast.pipeline.sink import WritableDisk
 from holdfast.pipeline.stages import PipeOptions
+from holdfast.pipeline.throttle import Throttle
+from holdfast.planning.throttling import Direction, Transfer
 from holdfast.storage.chain_writer import ChainWriter
 from holdfast.storage.opening import DiskOpener, DiskPlace
 from holdfast.storage.point_files import put_files, read_files
@@ -35,32 +39,41 @@ _PER_SECOND = 10
 
 
 class PointDisks:
-    """Opens disks of restore points; what is opened is closed with the stack that it is given."""
+    """Opens disks of restore points; what is opened is closed with the stack that it is given.
 
-    def __init__(
+    Each keeps to the pace that comes with it: the repository's mover sets it, and where there is none ``throttle``.
+    """
+
+    def __init__(  # noqa: PLR0913 - without a mover it takes all of it
         self,
         repositories: RepositoryOpener,
         passphrases: PassphraseLookup,
         dial: MoverDialler,
         clock: Clock,
         options: PipeOptions,
+        *,
+        throttle: Throttle | None = None,
     ) -> None:
+        self._throttle = throttle if throttle is not None else Throttle(clock)
         self._repositories = repositories
         self._passphrases = passphrases
         self._dial = dial
         self._clock = clock
         self._options = options
 
-    def open_for_writing(self, request: CopyDisk, lies_at: str, stack: ExitStack) -> WritableDisk:
+    def open_for_writing(
+        self, request: CopyDisk, lies_at: str, stack: ExitStack, pace: Pace | None = None
+    ) -> WritableDisk:
         """Return a disk of a point that is being written."""
+        pace = pace if pace is not None else Pace(self._clock)
         point = request.point
         if point.mover is not None:
             line, access = self._line(point.mover, request.disk)
-            opened = _opened(line, access, lies_at)
+            opened = _opened(line, access, lies_at, pace)
             stack.callback(opened.sink.close)
             return opened
         repository = self._repositories(request.repository)
-        opener = DiskOpener(repository, self._passphrases(request.credential), self._clock, self._options)
+        opener = DiskOpener(repository, self._passphrases(request.credential), self._clock, self._options, pace)
         place = DiskPlace(
             chain=point.chain,
             file=point.file,
@@ -69,18 +82,29 @@ class PointDisks:
             disk=request.disk,
             lies_at=lies_at,
         )
-        return opener.open(place, stack)
+        opened = opener.open(place, stack)
+        label = f"disk {request.disk} of {point.chain}"
+        transfer = Transfer(repository=request.repository, direction=Direction.WRITE, label=label)
+        stack.enter_context(self._throttle.holding(transfer, pace))
+        return opened
 
-    def open_for_reading(self, where: RestoreDisk | RollBackDisk, stack: ExitStack) -> StoredSource:
+    def open_for_reading(
+        self, where: RestoreDisk | RollBackDisk, stack: ExitStack, pace: Pace | None = None
+    ) -> StoredSource:
         """Return a disk of a finished point."""
+        pace = pace if pace is not None else Pace(self._clock)
         if where.mover is not None:
             line, access = self._line(where.mover, where.disk)
-            source = RemoteSource.open(line, access.grant)
-            stack.callback(source.close)
-            return source
+            remote = RemoteSource.open(line, access.grant, pace)
+            stack.callback(remote.close)
+            return remote
         repository = self._repositories(where.repository)
         chain = stack.enter_context(repository.open_chain(where.chain, self._passphrases(where.credential)))
-        return chain.disk(where.number, where.disk)
+        source = chain.disk(where.number, where.disk)
+        label = f"disk {where.disk} of {where.chain}"
+        transfer = Transfer(repository=where.repository, direction=Direction.READ, label=label)
+        stack.enter_context(self._throttle.holding(transfer, pace))
+        return PacedSource(source, pace)
 
     def put_files(self, request: CopyMachineFiles, files: MachineFiles) -> None:
         """Make these the machine files of a point that is being written."""
@@ -109,9 +133,9 @@ class PointDisks:
         return self._dial(mover, access, attempt_number()), access
 
 
-def _opened(line: Line, access: DiskAccess, lies_at: str) -> WritableDisk:
+def _opened(line: Line, access: DiskAccess, lies_at: str, pace: Pace) -> WritableDisk:
     try:
-        return RemoteSink.open(line, access.grant, lies_at)
+        return RemoteSink.open(line, access.grant, lies_at, pace)
     except DiskMoved as error:
         # A disk that moved is begun again when it is opened, unless it did so too often; the line tells no more than
         # code and words of an error.

@@ -25,6 +25,7 @@ from holdfast.model.ids import ChangeId
 from holdfast.model.plan import ReadDecision, ReadMode
 from holdfast.model.spans import Span, align, subtract
 from holdfast.pipeline.disks import DiskWriter
+from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.restore import StoredSource, first_difference
 from holdfast.pipeline.rollback import DiskRollback, Report, RolledBack
 from holdfast.planning.change_trust import lie_reason, sampled_spans
@@ -47,7 +48,8 @@ class RollbackActivities:
         previous = _cursor_of_target(request)
         with ExitStack() as stack:
             pulse = stack.enter_context(Pulse(self._clock, cursor=previous, stall_s=STALL_S))
-            source = self._points.open_for_reading(request, stack)
+            pace = Pace(self._clock, pulse.waiting)
+            source = self._points.open_for_reading(request, stack, pace)
             provider = self._providers(request.provider)
             target = stack.enter_context(provider.open_target(request.target_id, request.disk))
             _check_size(request, target, source)
@@ -55,7 +57,7 @@ class RollbackActivities:
             subject = _subject(request, source)
             tally = Tally(self._clock, subject, previous, min(first * PIECE_SIZE, source.size_bytes))
             work = _Rollback(request, provider, source, target, self._clock)
-            done = work.run(first, lambda progress: pulse.beat(tally.cursor(progress)))
+            done = work.run(first, lambda progress: pulse.beat(tally.cursor(pace.charged(progress))))
             figures = tally.figures(done.figures)
             if request.compare:
                 end = msgspec.structs.replace(
@@ -68,8 +70,9 @@ class RollbackActivities:
                 figures=figures,
                 written_bytes=done.written_bytes + work.repaired_bytes,
                 compared=request.compare,
-                busy=tally.busy(done.stages),
+                busy=tally.busy(pace.without_waits(done.stages)),
                 note=work.note,
+                slowed=pace.words,
             )
 
 

@@ -27,6 +27,7 @@ from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.plan import PlanStep, Transport
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.disks import DiskReader
+from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.restore import DiskRestore, compare_target
 from holdfast.pipeline.sink import DiskSink, WritableDisk
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
@@ -65,7 +66,8 @@ class TransferActivities:
             pulse.watch(opened)
             brake = Brake(opened, lambda: provider.disk_latency(*source), pulse, self._clock)
             reader = brake.disk
-            disk = self._points.open_for_writing(request, reader.place, stack)
+            pace = Pace(self._clock, pulse.waiting)
+            disk = self._points.open_for_writing(request, reader.place, stack, pace)
             _check_size(request, reader, disk.sink)
             plan = ReadPlan(provider, request, reader, disk)
             tally = Tally(
@@ -77,7 +79,8 @@ class TransferActivities:
             )
             copied = self._run_copy(plan, disk.sink, tally, brake)
             _check_unmoved(provider, request, reader, disk.moves)
-            return _with_wait(copied, waited_s)
+            slowed = filter(None, (_wait_words(waited_s), brake.words, pace.words))
+            return msgspec.structs.replace(copied, slowed="; ".join(slowed))
 
     def _run_copy(self, plan: ReadPlan, sink: DiskSink, tally: Tally, brake: Brake) -> DiskCopied:
         options = msgspec.structs.replace(self._options, compression=plan.request.compression)
@@ -91,7 +94,6 @@ class TransferActivities:
             busy=tally.busy(brake.charged(copy.progress()).stages),
             transport=plan.reader.transport,
             note="; ".join(dict.fromkeys(filter(None, _notes(plan, brake)))),
-            slowed=brake.words,
             left_out=plan.exclusion.words,
         )
 
@@ -101,7 +103,8 @@ class TransferActivities:
         previous = _cursor_of_target(request)
         with ExitStack() as stack:
             pulse = stack.enter_context(Pulse(self._clock, cursor=previous, stall_s=STALL_S))
-            source = self._points.open_for_reading(request, stack)
+            pace = Pace(self._clock, pulse.waiting)
+            source = self._points.open_for_reading(request, stack, pace)
             key_there = request.target_disk or request.disk
             target = stack.enter_context(self._providers(request.provider).open_target(request.target_id, key_there))
             if target.size_bytes != source.size_bytes:
@@ -121,26 +124,24 @@ class TransferActivities:
             tally = Tally(self._clock, subject, previous, min(first * PIECE_SIZE, source.size_bytes))
             key = source.digest_key
             restore = DiskRestore(source, target, key, self._clock)
-            figures = restore.run(first, lambda progress: pulse.beat(tally.cursor(progress)))
+            figures = restore.run(first, lambda progress: pulse.beat(tally.cursor(pace.charged(progress))))
             if request.compare:
-                done = tally.cursor(_done(restore))
+                done = tally.cursor(pace.charged(_done(restore)))
                 compare_target(source, target, key, lambda _: pulse.beat(done))
             return DiskRestored(
                 disk=request.disk,
                 figures=tally.figures(figures),
                 compared=request.compare,
-                busy=tally.busy(restore.progress().stages),
+                busy=tally.busy(pace.charged(restore.progress()).stages),
                 transport=target.transport,
+                slowed=pace.words,
                 note="" if target.transport is None else _passed_over(target.transport, "written"),
             )
 
 
-def _with_wait(copied: DiskCopied, waited_s: float) -> DiskCopied:
-    """Return what was copied, and say how long it waited because others had just begun."""
-    if not waited_s:
-        return copied
-    waited = f"began {waited_s:.0f} s later, after other copies of its datastore"
-    return msgspec.structs.replace(copied, slowed="; ".join(filter(None, (waited, copied.slowed))))
+def _wait_words(waited_s: float) -> str:
+    """Say how long a copy waited because others had just begun."""
+    return f"began {waited_s:.0f} s later, after other copies of its datastore" if waited_s else ""
 
 
 def _told(plan: ReadPlan, sink: DiskSink) -> Iterator[PlanStep]:

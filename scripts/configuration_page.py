@@ -17,6 +17,7 @@ from workers.config import JobSettings, MoverSettings, ProxySettings, Repository
 from workers.provider_settings import KIND_DEFAULT, KINDS, DatastoreLatencySettings
 from workers.telemetry import TelemetrySettings
 from workers.temporal import PayloadKeyFile, TemporalSettings, TlsFiles
+from workers.throttling_settings import ThrottlingSettings
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "configuration.md"
 
@@ -31,6 +32,7 @@ TABLES: dict[type[msgspec.Struct], str] = {
     RepositorySettings: "`[[repositories]]`",
     MoverSettings: "`[mover]`",
     ProxySettings: "`[[proxies]]`",
+    ThrottlingSettings: "`[[throttling]]`",
     JobSettings: "`[[jobs]]`",
 }
 

@@ -32,6 +32,7 @@ from workers.provider_settings import (
 )
 from workers.telemetry import TelemetrySettings
 from workers.temporal import TemporalSettings
+from workers.throttling_settings import ThrottlingSettings, check_limit, rules_of
 
 FILE_NAME = "holdfast.toml"
 TASKS_MAX = 64
@@ -50,6 +51,10 @@ class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     mover: str = ""
     """Address ``host:port`` at which the data mover of its worker listens and proxies reach it. Empty: proxies write
     and read the files themselves. Beyond this host the movers need certificates, see ``[mover]``."""
+    read_limit: int = 0
+    """Bytes per second of all restores that read it together, at least 65536; 0: as fast as they can."""
+    write_limit: int = 0
+    """Bytes per second of all backups that write to it together, at least 65536; 0: as fast as they can."""
 
 
 class MoverSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -135,6 +140,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Places of restore points."""
     proxies: tuple[ProxySettings, ...] = ()
     """Hosts that move data."""
+    throttling: tuple[ThrottlingSettings, ...] = ()
+    """How fast data may go between hosts."""
     jobs: tuple[JobSettings, ...] = ()
     """Backup jobs."""
 
@@ -271,6 +278,7 @@ def _check(settings: Settings) -> None:
         ("provider", settings.providers),
         ("repository", settings.repositories),
         ("proxy", settings.proxies),
+        ("throttling rule", settings.throttling),
         ("job", settings.jobs),
     ):
         _check_names(kind, [entry.name for entry in entries])
@@ -282,6 +290,8 @@ def _check(settings: Settings) -> None:
     _check_paths("repositories", [(entry.name, entry.path) for entry in settings.repositories])
     for repository in settings.repositories:
         _check_mover(repository, settings)
+        _check_limits(repository)
+    rules_of(settings.throttling)
     for proxy in settings.proxies:
         _check_count(f"tasks of proxy {proxy.name}", proxy.tasks)
     for job in settings.jobs:
@@ -300,6 +310,12 @@ def _check_mover(repository: RepositorySettings, settings: Settings) -> None:
             "and has no certificate",
             hint="Make one with `holdfast certs` and name it in the table `mover`.",
         )
+
+
+def _check_limits(repository: RepositorySettings) -> None:
+    for key, limit in (("read_limit", repository.read_limit), ("write_limit", repository.write_limit)):
+        if limit:
+            check_limit(f"{key} of repository {repository.name}", limit)
 
 
 def _check_names(kind: str, names: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from holdfast.mover.sockets import Address, Identity
 from holdfast.pipeline.restore import StoredSource
 from holdfast.pipeline.sink import WritableDisk
 from holdfast.pipeline.stages import PipeOptions
+from holdfast.pipeline.throttle import Throttle
 from holdfast.storage.chain_writer import ChainWriter
 from holdfast.storage.opening import DiskOpener, DiskPlace
 from holdfast.storage.point_files import put_files, read_files
@@ -35,8 +36,14 @@ class Movers:
     """Serves data movers and issues access to them. `access` may be called from several threads."""
 
     def __init__(
-        self, settings: Settings, repositories: RepositoryOpener, passphrases: PassphraseLookup, clock: Clock
+        self,
+        settings: Settings,
+        repositories: RepositoryOpener,
+        passphrases: PassphraseLookup,
+        clock: Clock,
+        throttle: Throttle | None = None,
     ) -> None:
+        self._throttle = throttle
         self._settings = settings
         self._repositories = repositories
         self._passphrases = passphrases
@@ -59,7 +66,7 @@ class Movers:
 
     def _serve(self, name: RepositoryName, address: Address, stack: ExitStack) -> None:
         self._issuer = self._issuer or Issuer(load_secret(self._settings.home / _KEY_FILE))
-        service = Service(self._issuer, self, self._clock)
+        service = Service(self._issuer, self, self._clock, self._throttle)
         tls = None if address.is_loopback else server_context(self._settings)
         options = ServerOptions(address=address)
         server = stack.enter_context(MoverServer(options, tls, self._issuer.token, service.serve, self._clock))

@@ -31,6 +31,7 @@ from activities.transfer import TransferActivities
 from holdfast.clock import Clock
 from holdfast.model.ids import RepositoryName
 from holdfast.pipeline.stages import PipeOptions
+from holdfast.pipeline.throttle import Throttle
 from workers.movers import Movers
 from workflows import queues
 from workflows.backup_job import BackupJob
@@ -88,11 +89,13 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     dial: MoverDialler
     movers: Movers
+    throttle: Throttle
 
     @property
     def points(self) -> PointDisks:
         """Return what opens disks of restore points."""
-        return PointDisks(self.repositories, self.passphrases, self.dial, self.clock, PipeOptions())
+        opened = (self.repositories, self.passphrases, self.dial, self.clock, PipeOptions())
+        return PointDisks(*opened, throttle=self.throttle)
 
 
 class _Shift(msgspec.Struct, frozen=True, kw_only=True):

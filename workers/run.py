@@ -4,6 +4,7 @@ A worker needs no order of start: it waits for its server, and work waits for it
 """
 
 import asyncio
+import os
 import signal
 import sys
 import threading
@@ -19,6 +20,7 @@ from holdfast.catalog.database import Catalog
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import RequestInvalid, ServerUnavailable
 from holdfast.model.ids import RepositoryName
+from holdfast.pipeline.throttle import Throttle
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
 from workers.config import Settings
@@ -27,6 +29,8 @@ from workers.movers import Movers, mover_client
 from workers.providers import ProviderPool
 from workers.roles import Duty, Role, Tools, enter_workers
 from workers.temporal import TemporalSettings, connect
+from workers.throttling import ThrottleKeeper, limits_of
+from workers.throttling_status import StatusFile
 
 ALL: Final = "all"
 """Stands for every role that the configuration names."""
@@ -34,10 +38,17 @@ ALL: Final = "all"
 _COMPLAINT_INTERVAL_S: Final = 60.0
 
 
-async def run_worker(settings: Settings, duties: Sequence[Duty], *, ready: Path | None = None) -> None:
-    """Serve until SIGTERM or SIGINT. ``ready`` names a file that is there while the process serves."""
+async def run_worker(
+    settings: Settings, duties: Sequence[Duty], *, file: Path | None = None, ready: Path | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT. ``ready`` names a file that is there while the process serves.
+
+    What ``file``, from which the settings are, says about throttling is taken over while it serves.
+    """
     async with AsyncExitStack() as stack:
         tools = make_tools(settings, stack)
+        status = StatusFile(settings.home, os.getpid())
+        stack.enter_context(ThrottleKeeper(tools.throttle, file, _say, status))
         stop = stop_on_signals(stack)
         await serve(settings.temporal, duties, tools, stop=stop, ready=ready)
 
@@ -92,12 +103,14 @@ def make_tools(settings: Settings, stack: AsyncExitStack, clock: Clock | None = 
     providers = ProviderPool(settings, used, settings.credentials)
     stack.callback(providers.close)
     repositories = _repository_opener(settings)
+    throttle = Throttle(used, limits_of(settings))
     return Tools(
         providers=providers.open,
         repositories=repositories,
         passphrases=settings.credentials.passphrase,
         dial=mover_client(settings, used).line,
-        movers=Movers(settings, repositories, settings.credentials.passphrase, used),
+        movers=Movers(settings, repositories, settings.credentials.passphrase, used, throttle),
+        throttle=throttle,
         catalog=_catalog_opener(settings, used, stack),
         clock=used,
     )

@@ -186,7 +186,7 @@ class RestoreMachine:
             self._book.note([f"{machine.name}/{disk.key}: {done.note}"])
         end = " and compared" if done.compared else ""
         decision = f"{done.decision.mode}: {done.decision.reason}"
-        detail = f"quick rollback, {decision}; {size_text(done.written_bytes)} written{end}"
+        detail = f"quick rollback, {decision}; {size_text(done.written_bytes)} written{end}{_after(done.slowed)}"
         self._book.put(msgspec.structs.replace(task, detail=detail, figures=done.figures), "restored")
 
     async def _begin(self, machine: Machine, disk: Disk) -> Task:
@@ -219,7 +219,7 @@ class RestoreMachine:
         if written.note:
             self._book.note([f"{machine.name}/{disk.key}: {written.note}"])
         way = "" if written.transport is None else f" over {written.transport.mode}: {written.transport.reason}"
-        detail = f"{'written and compared' if written.compared else 'written'}{way}"
+        detail = f"{'written and compared' if written.compared else 'written'}{way}{_after(written.slowed)}"
         self._book.put(msgspec.structs.replace(task, detail=detail, figures=written.figures), "restored")
 
     async def _commit(self, place: RestoreTarget, machine: Machine) -> None:
@@ -259,3 +259,8 @@ def _check_fit(existing: Machine | None, disks: tuple[Disk, ...]) -> None:
         raise RequestInvalid(
             f"machine {existing.name!r} cannot be rolled back: {reason}", hint="Restore in full, without `--quick`."
         )
+
+
+def _after(slowed: str) -> str:
+    """Return what is told of waits, to be put behind the rest."""
+    return f"; {slowed}" if slowed else ""

@@ -40,6 +40,8 @@ class DiskRolledBack(msgspec.Struct, frozen=True, kw_only=True):
     busy: dict[str, float] = {}
     note: str = ""
     """What the operator should see, in words; empty when there was nothing."""
+    slowed: str = ""
+    """How long the rollback waited for its share of which limit; empty when it did not."""
 
 
 @activity.defn(name="transfer.roll_back_disk")

@@ -63,7 +63,8 @@ class DiskCopied(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
     """A degraded choice the operator should see, in words; empty when there was none."""
     slowed: str = ""
-    """When, why and how much the copy was slowed down to spare its datastore; empty when it was not."""
+    """When, why and how much the copy was slowed down to spare its datastore, and how long it waited for its share of
+    which limit; empty when it was not and did not."""
     left_out: str = ""
     """What of the guest was not read, and of which volumes everything was and why, in words; empty without any."""
 
@@ -97,6 +98,8 @@ class DiskRestored(msgspec.Struct, frozen=True, kw_only=True):
     """How it was written; None where there is one way only, and from a worker of an earlier version."""
     note: str = ""
     """A degraded choice the operator should see, in words; empty when there was none."""
+    slowed: str = ""
+    """How long the restore waited for its share of which limit; empty when it did not."""
 
 
 @activity.defn(name="transfer.copy_disk")

@@ -16,6 +16,7 @@ from holdfast.formats.mover.inbox import Message
 from holdfast.formats.mover.link import Link
 from holdfast.formats.mover.states import LinkState
 from holdfast.mover.carrier import Carrier
+from holdfast.mover.sockets import ends_of
 
 Dialler = Callable[[int], socket.socket]
 """Returns a greeted connection of this number. Raises `OSError` or `HoldfastError`."""
@@ -38,6 +39,7 @@ class Line:
         self._messages: deque[Message] = deque()
         self._carriers: dict[int, Carrier] = {}
         self._threads: set[threading.Thread] = set()
+        self._ends: tuple[str, str] | None = None
         self._is_over = False
         self._is_closed = False
         self._is_finishing = False
@@ -55,6 +57,11 @@ class Line:
             return self._link.counters
 
     @property
+    def ends(self) -> tuple[str, str] | None:
+        """Return the addresses of this host and of the peer, as the first connection had them."""
+        return self._ends
+
+    @property
     def trouble(self) -> str:
         """Return in words why no connection came about so far; empty as soon as one did, or when none was tried."""
         with self._lock:
@@ -66,6 +73,7 @@ class Line:
         Raises `OSError`, and the connection is the caller's, when this host has no room for it.
         """
         carrier = Carrier(number, connection)
+        self._ends = self._ends or ends_of(connection)
         with self._lock:
             is_wanted = not self._is_closed and self._link.connection_made(number, self._clock.monotonic_s())
             if is_wanted:

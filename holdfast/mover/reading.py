@@ -7,11 +7,12 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import Protocol
 
-from holdfast.errors import HoldfastError, LinkLost, ProtocolError
+from holdfast.errors import HoldfastError, LinkLost, OperationCancelled, ProtocolError
 from holdfast.formats.magic import DIGEST_SIZE, Codec
 from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import Run, pack_runs
 from holdfast.mover.line import Line
+from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.restore import StoredSource
 
 _UNITS_MAX = 256
@@ -19,6 +20,7 @@ _UNITS_MAX = 256
 _THREADS = 2
 _RUNS_AT_ONCE = 4096
 _LOOK_S = 0.5
+_TOLD_EVERY_S = 1.0
 
 
 class PackedFile(Protocol):
@@ -32,10 +34,16 @@ class PackedFile(Protocol):
 
 
 class Reading:
-    """Sends what a peer asks for of one disk."""
+    """Sends what a peer asks for of one disk, at a pace; the peer is told of waits when it hears them."""
 
-    def __init__(self, line: Line, disk: StoredSource, files: Sequence[PackedFile]) -> None:
+    def __init__(
+        self, line: Line, disk: StoredSource, files: Sequence[PackedFile], pace: Pace, *, hears_pace: bool
+    ) -> None:
         self._line = line
+        self._pace = pace
+        self._hears_pace = hears_pace
+        self._told_s = 0.0
+        self._has_ended = threading.Event()
         self._disk = disk
         self._files = files
         self._indexes = {id(file): index for index, file in enumerate(files)}
@@ -50,6 +58,7 @@ class Reading:
                 while self._answer(pool):
                     pass
             finally:
+                self._has_ended.set()
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _greet(self) -> None:
@@ -69,6 +78,7 @@ class Reading:
     def _answer(self, pool: ThreadPoolExecutor) -> bool:
         """Answer one message; return whether more is wanted."""
         message = self._line.receive(_LOOK_S)
+        self._tell_wait()
         if not self._errors.empty():
             raise self._errors.get()
         if message is None:
@@ -114,9 +124,23 @@ class Reading:
             digests, codec, packed = self._files[head.file].packed_unit(head.number)
             count = len(digests) // DIGEST_SIZE
             self._slots.release()
+            self._pace.take(len(packed), self._check_wanted)
             self._say(m.StoredUnit(file=head.file, number=head.number, count=count, codec=codec), digests, packed)
         except HoldfastError as error:
             self._errors.put(error)
+
+    def _check_wanted(self) -> None:
+        """Raise `OperationCancelled` when the peer has said that it wants no more."""
+        if self._has_ended.is_set():
+            raise OperationCancelled("the restore ended while units waited for their share")
+
+    def _tell_wait(self) -> None:
+        """Say how long units have waited, when they did since it was said last and that is not just now."""
+        waited_s = self._pace.waited_s
+        if self._hears_pace and waited_s - self._told_s >= _TOLD_EVERY_S:
+            self._told_s = waited_s
+            rate, because = self._pace.allotted
+            self._say(m.Paced(rate_bytes_s=rate, because=because[: m.TEXT_MAX], waited_s=waited_s))
 
     def _say(self, head: m.AnyHead, *body: bytes | bytearray | memoryview) -> None:
         self._line.send(m.encode_message(head, *body))

@@ -5,12 +5,16 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 
+import msgspec
+
+from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError, LinkLost, ProtocolError
 from holdfast.formats.contents import LeftOut
 from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import pack_pieces
 from holdfast.mover.line import Line
 from holdfast.mover.opening import expect
+from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.sink import PackedUnit, Standing, Wanted, WritableDisk
 from holdfast.pipeline.stages import StageTimes
 
@@ -39,8 +43,9 @@ class RemoteDisk:
 class RemoteSink:
     """Sends one disk over a line; see `holdfast.pipeline.sink.DiskSink`."""
 
-    def __init__(self, line: Line, opened: m.DiskOpened, standing: m.Standing) -> None:
+    def __init__(self, line: Line, opened: m.DiskOpened, standing: m.Standing, pace: Pace) -> None:
         self._line = line
+        self._pace = pace
         self.digest_key = opened.digest_key
         self.size_bytes = opened.size_bytes
         self.unit_size = opened.unit_size
@@ -55,12 +60,16 @@ class RemoteSink:
         self._thread.start()
 
     @classmethod
-    def open(cls, line: Line, grant: str, lies_at: str = "") -> WritableDisk:
-        """Begin the session of a line; the sink closes the line. Raises what the other side failed with."""
+    def open(cls, line: Line, grant: str, lies_at: str = "", pace: Pace | None = None) -> WritableDisk:
+        """Begin the session of a line; the sink closes the line. Raises what the other side failed with.
+
+        The other side sets the pace, and units wait for it here.
+        """
+        pace = pace if pace is not None else Pace(SystemClock())
         try:
-            line.send(m.encode_message(m.OpenDisk(grant=grant, lies_at=lies_at[: m.TEXT_MAX])))
+            line.send(m.encode_message(m.OpenDisk(grant=grant, lies_at=lies_at[: m.TEXT_MAX], hears_pace=True)))
             opened = expect(line, m.DiskOpened)
-            sink = cls(line, opened, expect(line, m.Standing))
+            sink = cls(line, opened, expect(line, m.Standing), pace)
         except BaseException:
             line.close()
             raise
@@ -79,7 +88,9 @@ class RemoteSink:
     @property
     def standing(self) -> Standing:
         """Return how far the disk is, as the other side said last."""
-        return self._standing
+        standing = self._standing
+        times = msgspec.structs.replace(standing.times, throttled_s=self._pace.waited_s)
+        return msgspec.structs.replace(standing, times=times)
 
     def describe(self, detail: str) -> None:
         """Say in words how the disk is read and why."""
@@ -109,7 +120,8 @@ class RemoteSink:
         self._send(m.Zero(first=first, until=end))
 
     def put(self, unit: PackedUnit) -> None:
-        """Send a unit; waits while the other side has no room."""
+        """Send a unit; waits for its share of the limits, and while the other side has no room."""
+        self._pace.take(len(unit.packed), self.tend)
         head = m.Unit(number=unit.number, count=len(unit.pieces), codec=unit.codec, body_crc=unit.body_crc)
         self._send(head, pack_pieces(unit.pieces, unit.digests), unit.packed)
 
@@ -186,6 +198,8 @@ class RemoteSink:
                 self._answered(head, body)
             case m.Standing():
                 self._standing = _standing(head)
+            case m.Paced():
+                self._pace.allot(head.rate_bytes_s, head.because)
             case m.Digests():
                 self._take_digests(head, body)
             case m.Finished():

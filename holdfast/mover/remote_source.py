@@ -10,6 +10,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
+from holdfast.clock import SystemClock
 from holdfast.errors import DataDamaged, HoldfastError, LinkLost, ProtocolError
 from holdfast.formats.codec import decompress
 from holdfast.formats.digests import piece_digests
@@ -18,6 +19,7 @@ from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import unpack_runs, unpack_stored_unit
 from holdfast.mover.line import Line
 from holdfast.mover.opening import expect
+from holdfast.pipeline.pace import Pace
 
 _DIGESTS_PAGE = 4096
 """Digests asked for at once; those of 256 MiB."""
@@ -61,8 +63,9 @@ class _Wish(msgspec.Struct, frozen=True):
 class RemoteSource:
     """Reads one disk over a line; see `holdfast.pipeline.restore.StoredSource`."""
 
-    def __init__(self, line: Line, opened: m.StoredOpened) -> None:
+    def __init__(self, line: Line, opened: m.StoredOpened, pace: Pace) -> None:
         self._line = line
+        self._pace = pace
         self.size_bytes = opened.size_bytes
         self.pieces = -(-opened.size_bytes // PIECE_SIZE)
         self.machine_name = opened.machine
@@ -82,11 +85,15 @@ class RemoteSource:
         self._thread.start()
 
     @classmethod
-    def open(cls, line: Line, grant: str) -> "RemoteSource":
-        """Begin the session of a line; the source closes the line. Raises what the other side failed with."""
+    def open(cls, line: Line, grant: str, pace: Pace | None = None) -> "RemoteSource":
+        """Begin the session of a line; the source closes the line. Raises what the other side failed with.
+
+        The other side keeps to its limits by itself, and tells ``pace`` how long that took.
+        """
+        pace = pace if pace is not None else Pace(SystemClock())
         try:
-            line.send(m.encode_message(m.OpenDisk(grant=grant)))
-            return cls(line, expect(line, m.StoredOpened))
+            line.send(m.encode_message(m.OpenDisk(grant=grant, hears_pace=True)))
+            return cls(line, expect(line, m.StoredOpened), pace)
         except BaseException:
             line.close()
             raise
@@ -189,10 +196,13 @@ class RemoteSource:
         try:
             while (message := self._line.receive()) is not None:
                 head, body = m.decode_message(message.payload)
-                if isinstance(head, m.StoredUnit):
-                    self._take_unit(head, bytes(body))
-                else:
-                    self._take(head, body)
+                match head:
+                    case m.StoredUnit():
+                        self._take_unit(head, bytes(body))
+                    case m.Paced():
+                        self._pace.note_wait(head.waited_s, head.because)
+                    case _:
+                        self._take(head, body)
                 self._line.release(message)
         except HoldfastError as found:
             error = found

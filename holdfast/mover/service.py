@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Protocol
 
 from holdfast.clock import Clock
@@ -15,8 +16,11 @@ from holdfast.mover.file_transfer import receive_files, send_files
 from holdfast.mover.grants import FILES, Grant, Issuer
 from holdfast.mover.line import Line
 from holdfast.mover.reading import PackedFile, Reading
+from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.restore import StoredSource
 from holdfast.pipeline.sink import DiskSink, PackedUnit, WritableDisk
+from holdfast.pipeline.throttle import Throttle
+from holdfast.planning.throttling import Direction, Ends, Transfer
 
 
 class PointStore(Protocol):
@@ -41,6 +45,8 @@ class PointStore(Protocol):
 
 _FIRST_MESSAGE_S = 30.0
 _TOLD_EVERY_S = 1.0
+_LOOK_S = 0.25
+"""How soon a proxy that sends nothing hears of another pace."""
 _FAILURE_TOLD_S = 60.0
 """How long a peer that is away may take to come back and hear why its session failed."""
 
@@ -48,10 +54,11 @@ _FAILURE_TOLD_S = 60.0
 class Service:
     """Serves sessions; one call of `serve` for each, in a thread of its own."""
 
-    def __init__(self, issuer: Issuer, store: PointStore, clock: Clock) -> None:
+    def __init__(self, issuer: Issuer, store: PointStore, clock: Clock, throttle: Throttle | None = None) -> None:
         self._issuer = issuer
         self._store = store
         self._clock = clock
+        self._throttle = throttle if throttle is not None else Throttle(clock)
 
     def serve(self, session: bytes, line: Line) -> None:
         """Serve one session until it ends. Its files are closed before the peer has heard the last word."""
@@ -76,9 +83,15 @@ class Service:
         if grant.disk == FILES:
             self._serve_files(grant, line)
         elif grant.writes_file is None:
-            Reading(line, *self._store.open_for_reading(grant, stack)).run()
+            opened = self._store.open_for_reading(grant, stack)
+            pace = Pace(self._clock, partial(_check_peer, line))
+            stack.enter_context(self._throttle.holding(_transfer(grant, Direction.READ, line), pace))
+            Reading(line, *opened, pace, hears_pace=head.hears_pace).run()
         else:
-            Writing(line, self._store.open_for_writing(grant, head.lies_at, stack), self._clock).run()
+            disk = self._store.open_for_writing(grant, head.lies_at, stack)
+            pace = Pace(self._clock)
+            stack.enter_context(self._throttle.holding(_transfer(grant, Direction.WRITE, line), pace))
+            Writing(line, disk, self._clock, pace if head.hears_pace else None).run()
 
     def _serve_files(self, grant: Grant, line: Line) -> None:
         if grant.writes_file is not None:
@@ -88,11 +101,25 @@ class Service:
         line.send(m.encode_message(m.Finished()))
 
 
-class Writing:
-    """Takes one disk from a line."""
+def _transfer(grant: Grant, direction: Direction, line: Line) -> Transfer:
+    ends = None if line.ends is None else Ends.parse(*line.ends)
+    label = f"disk {grant.disk} of {grant.chain}"
+    return Transfer(repository=grant.repository, direction=direction, ends=ends, label=label)
 
-    def __init__(self, line: Line, disk: WritableDisk, clock: Clock) -> None:
+
+def _check_peer(line: Line) -> None:
+    """Raise `LinkLost` when nobody wants what waits for its share."""
+    if line.is_over:
+        raise LinkLost("the peer ended the session while units waited for their share")
+
+
+class Writing:
+    """Takes one disk from a line. The peer is told its pace, unless it is None."""
+
+    def __init__(self, line: Line, disk: WritableDisk, clock: Clock, pace: Pace | None) -> None:
         self._line = line
+        self._pace = pace
+        self._told_pace: tuple[float | None, str] = None, ""
         self._disk = disk
         self._sink: DiskSink = disk.sink
         self._clock = clock
@@ -104,7 +131,7 @@ class Writing:
         """Return once the disk is durable. Raises `OperationCancelled` when the peer gives up, and what fails."""
         self._greet()
         while True:
-            message = self._line.receive(_TOLD_EVERY_S)
+            message = self._line.receive(_LOOK_S)
             if message is None:
                 if self._line.is_over:
                     raise LinkLost("the peer ended the session before its disk was finished")
@@ -113,6 +140,7 @@ class Writing:
                 break
             self._release()
             self._tell()
+            self._tell_pace()
         self._tell(is_due=True)
         self._say(m.Finished())
 
@@ -133,6 +161,7 @@ class Writing:
             )
         )
         self._tell(is_due=True)
+        self._tell_pace()
 
     def _take(self, message: Message) -> bool:
         """Carry out one message; return whether it was the last."""
@@ -180,6 +209,8 @@ class Writing:
         )
         self._units.append((head.number, message))  # its bytes are used until the unit is written
         self._sink.put(unit)
+        if self._pace is not None:
+            self._pace.count(len(packed))
 
     def _answer_digests(self, head: m.DigestsOf) -> None:
         earlier = self._disk.earlier
@@ -212,6 +243,12 @@ class Writing:
                 commit_wait_s=standing.times.commit_wait_s,
             )
         )
+
+    def _tell_pace(self) -> None:
+        """Say how fast the peer may send, when that is news."""
+        if self._pace is not None and self._pace.allotted != self._told_pace:
+            self._told_pace = rate, because = self._pace.allotted
+            self._say(m.Paced(rate_bytes_s=rate, because=because[: m.TEXT_MAX]))
 
     def _say(self, head: m.AnyHead, body: bytes | bytearray = b"") -> None:
         self._line.send(m.encode_message(head, *([body] if body else [])))

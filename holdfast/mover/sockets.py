@@ -155,6 +155,16 @@ def listen(address: Address) -> socket.socket:
         raise ConfigurationInvalid(f"the mover cannot listen at {address}: {error.strerror or error}") from error
 
 
+def ends_of(connection: socket.socket) -> tuple[str, str] | None:
+    """Return the addresses of this host and of the peer, None when there are none or the peer is gone already."""
+    if connection.family not in {socket.AF_INET, socket.AF_INET6}:
+        return None
+    try:
+        return connection.getsockname()[0], connection.getpeername()[0]
+    except OSError:
+        return None
+
+
 def new_nonce() -> bytes:
     """Return the nonce of one connection."""
     return secrets.token_bytes(NONCE_SIZE)

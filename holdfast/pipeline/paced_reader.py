@@ -60,7 +60,8 @@ class PacedReader:
         A wait is known before the pipe counts its read, so the source may have less for a moment.
         """
         source_s = max(0.0, stages.source_s - (self._throttled_s - before_s))
-        return msgspec.structs.replace(stages, source_s=source_s, throttled_s=self._throttled_s)
+        throttled_s = stages.throttled_s + self._throttled_s
+        return msgspec.structs.replace(stages, source_s=source_s, throttled_s=throttled_s)
 
     def close(self) -> None:
         """Release the disk. Idempotent."""

@@ -18,7 +18,7 @@ class StageTimes(msgspec.Struct, kw_only=True):
     target_s: float = 0.0
     commit_wait_s: float = 0.0
     throttled_s: float = 0.0
-    """Reads that waited because they were slowed down on purpose."""
+    """Reads that waited to spare their datastore, and units that waited for their share of a limit."""
 
     def add(self, other: "StageTimes") -> None:
         """Add another's seconds."""

@@ -158,6 +158,10 @@ class ChainFile:
             raise DataDamaged(f"unit {number} of {self.path} should lie behind the end of the file")
         return entry
 
+    def unit_length(self, number: int) -> int:
+        """Return the stored bytes of a unit. Raises `DataDamaged`."""
+        return self._entry(number).length
+
     def fetch(self, number: int, pool: Executor, key: bytes) -> "Future[bytes | memoryview]":
         """Return the body of a unit, read and compared with its digests by ``pool``."""
         return pool.submit(checked_unit, self, number, key)

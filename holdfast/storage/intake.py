@@ -22,6 +22,7 @@ from holdfast.faults import reach
 from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.formats.record import Buffer, PieceEntry, Stamp
+from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.sink import Answered, PackedUnit, Standing, Wanted
 from holdfast.pipeline.stages import PipeOptions, StageTimes
 from holdfast.storage.known_pieces import FormerPieces
@@ -60,8 +61,10 @@ class DiskIntake:
         clock: Clock,
         options: PipeOptions | None = None,
         former: FormerPieces | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._disk = disk
+        self._pace = pace
         self._writer = disk.writer
         self._clock = clock
         self._options = options if options is not None else PipeOptions()
@@ -163,6 +166,9 @@ class DiskIntake:
         """Take a unit of wanted pieces. Raises `RequestInvalid` for one that is not the next."""
         if unit.number != self._written + len(self._sealing):
             raise RequestInvalid(f"unit {unit.number} comes instead of {self._written + len(self._sealing)}")
+        if self._pace is not None:
+            self._pace.take(len(unit.packed), self.tend)
+            self._times.throttled_s = self._pace.waited_s
         self._commit_if_due()
         stamp = self._writer.stamp(self._disk.point_number)
         self._sealing.append(_Sealing(unit, stamp, self._pool.submit(self._seal, unit, stamp)))

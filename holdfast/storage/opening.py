@@ -9,6 +9,7 @@ from holdfast.clock import Clock
 from holdfast.errors import DiskMoved, DiskNotFound, PointNotFound
 from holdfast.formats.contents import DiskSource, Point, PointDisk
 from holdfast.model.machine import PowerState
+from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.sink import WritableDisk
 from holdfast.pipeline.stages import PipeOptions
 from holdfast.storage.beginning_again import begin_again
@@ -38,7 +39,15 @@ class DiskPlace(msgspec.Struct, frozen=True, kw_only=True):
 class DiskOpener:
     """Opens disks of one repository; everything opened is closed with the stack that it is given."""
 
-    def __init__(self, repository: Repository, passphrase: str | None, clock: Clock, options: PipeOptions) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        passphrase: str | None,
+        clock: Clock,
+        options: PipeOptions,
+        pace: Pace | None = None,
+    ) -> None:
+        self._pace = pace
         self._repository = repository
         self._passphrase = passphrase
         self._clock = clock
@@ -56,7 +65,7 @@ class DiskOpener:
         if place.lies_at:
             begun = DiskSource(place="") if opened.source is msgspec.UNSET else opened.source
             opened.source = msgspec.structs.replace(begun, place=place.lies_at)
-        sink = DiskIntake(opened, self._clock, self._options, former)
+        sink = DiskIntake(opened, self._clock, self._options, former, self._pace)
         stack.callback(sink.close)
         moves = 0 if opened.source is msgspec.UNSET else opened.source.moves
         return WritableDisk(

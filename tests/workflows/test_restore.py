@@ -226,6 +226,25 @@ async def test_a_quick_rollback_writes_what_differs_in_place(stage: Stage) -> No
     }
 
 
+@pytest.mark.parametrize(
+    "name, how",
+    [
+        ("transfer.restore_disk", {}),
+        ("transfer.roll_back_disk", {"new_name": None, "is_quick": True}),
+    ],
+)
+async def test_a_task_tells_that_it_waited_for_its_share_which_is_no_warning(
+    stage: Stage, name: str, how: dict[str, Any]
+) -> None:
+    world = World()
+    usual, slowed = world.answers[name], "waited 35 s for its share of throttling rule office"
+    world.answers[name] = lambda request: msgspec.structs.replace(usual(request), slowed=slowed)
+    async with stage.playing(world):
+        result = await stage.run(RestoreMachine.run, stage.restore(**how))
+    assert [task.detail.endswith(f"; {slowed}") for task in result.tasks] == [True]
+    assert (result.session.outcome, result.session.notes) == (Outcome.SUCCESS, ())
+
+
 async def test_what_a_rollback_has_to_say_makes_a_warning(stage: Stage) -> None:
     world = World()
     usual = world.answers["transfer.roll_back_disk"]

@@ -21,6 +21,7 @@ from workers.cli.diagnosis import conclude
 from workers.cli.invocation import Invocation
 from workers.cli.mover_checks import check_movers
 from workers.cli.temporal_checks import check_temporal
+from workers.cli.throttling_checks import check_throttling
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(run: Invocation) -> None:
-    """Check the installation: configuration, catalog, repositories, movers, providers, Temporal and its workers.
+    """Check the installation: configuration, catalog, repositories, movers, limits, providers, Temporal, workers.
 
     Every line says ok, warn or fail, and what to do. The exit status is 0 unless something fails; then it is that of
     the first failure.
@@ -51,7 +52,15 @@ def _findings(run: Invocation) -> Iterable[Finding]:
     yield from configuration
     if not is_usable(configuration):
         return
-    checks = (check_tools, check_home, check_repositories, check_certificate, check_movers, check_providers)
+    checks = (
+        check_tools,
+        check_home,
+        check_repositories,
+        check_certificate,
+        check_movers,
+        check_throttling,
+        check_providers,
+    )
     for check in checks:
         yield from check(run)
     yield from asyncio.run(check_temporal(run.settings, run.clock))

@@ -9,6 +9,7 @@ import typer
 from holdfast.errors import RequestInvalid
 from workers.cli.commands import RUN, command
 from workers.cli.invocation import Invocation
+from workers.config import find_file
 from workers.roles import Role
 from workers.run import ALL, duties_of, run_worker
 from workers.telemetry import start_telemetry
@@ -56,7 +57,7 @@ def worker(
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     telemetry = start_telemetry(settings.telemetry)
     try:
-        asyncio.run(run_worker(settings, duties, ready=ready_file))
+        asyncio.run(run_worker(settings, duties, file=find_file(run.flags.config), ready=ready_file))
     finally:
         telemetry.shutdown()
     run.show({"state": "stopped", "queues": [duty.queue for duty in duties]})

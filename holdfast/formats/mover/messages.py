@@ -73,6 +73,8 @@ class OpenDisk(Head, frozen=True, kw_only=True, tag=1):
     """As the repository's worker issued it; the session is its digest."""
     lies_at: _Text = ""
     """Where the source of a disk to be written lies now; empty where it never moves."""
+    hears_pace: bool = False
+    """Whether the proxy knows `Paced`; without, it is not sent."""
 
 
 class DigestsOf(Head, frozen=True, kw_only=True, tag=2):
@@ -214,6 +216,21 @@ class Failure(Head, frozen=True, kw_only=True, tag=38):
     hint: _Text
 
 
+class Paced(Head, frozen=True, kw_only=True, tag=39):
+    """How fast the disk may go from now on: a share of what all disks may. Sent again when it changes.
+
+    Units that the proxy sends keep to it. Those that the repository sends do so already, and it says once a second how
+    long they have waited.
+    """
+
+    rate_bytes_s: Annotated[float, Meta(ge=1)] | None = None
+    """Of packed units, in bytes per second; nil is without limit."""
+    because: _Text = ""
+    """The limit that it is a share of, in words."""
+    waited_s: _Seconds = 0.0
+    """For which units of the repository have waited, in all."""
+
+
 # ---------------------------------------------------------------------------------------------------- restore
 
 
@@ -262,7 +279,7 @@ class StoredUnit(Head, frozen=True, kw_only=True, tag=99):
 
 AnyHead: TypeAlias = (
     OpenDisk | DigestsOf | Offer | Keep | Zero | Unit | Describe | Finish | Cancel | KeptFile | LostFile
-    | DiskOpened | Digests | Wanted | Standing | Finished | Failure
+    | DiskOpened | Digests | Wanted | Standing | Finished | Failure | Paced
     | RunsOf | GetUnit | StoredOpened | Runs | StoredUnit
 )  # fmt: skip
 

@@ -33,9 +33,11 @@ from holdfast.mover.service import Service
 from holdfast.mover.sockets import Address, Identity, dial, new_nonce
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.disks import DiskReader
+from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.restore import StoredSource
 from holdfast.pipeline.sink import WritableDisk
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
+from holdfast.pipeline.throttle import Throttle
 from holdfast.planning.read_plan import whole_disk_steps
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.chain_writer import ChainWriter
@@ -146,6 +148,7 @@ class Site:
         store = StoreOptions(unit_size=256 << 10, passphrase=None)
         self.machine = ProtectedMachine(self.repository, 3, sizes, store, self.setting.pipe)
         self.issuer = Issuer(b"s" * 32)
+        self.throttle = Throttle(CLOCK)
 
     def begin(self) -> OpenPoint:
         """Begin a point of the machine, all of whose disks are written over."""
@@ -184,7 +187,7 @@ class Site:
         """Return the mover of the repository."""
         if open_for_writing is not None:
             self.open_for_writing = open_for_writing  # type: ignore[method-assign,assignment] # as the test wants it
-        service = Service(self.issuer, self, CLOCK)
+        service = Service(self.issuer, self, CLOCK, self.throttle)
         return MoverServer(self.setting.options, self.setting.server_tls, self.issuer.token, service.serve, CLOCK)
 
     def open_for_writing(self, grant: Grant, lies_at: str, stack: ExitStack) -> WritableDisk:
@@ -223,11 +226,11 @@ class Site:
 
         return Line(self.setting.link, CLOCK, lambda number: dial(address, tls, hello(number), token))
 
-    def sink(self, address: Address, access: DiskAccess, attempt: int = 1) -> WritableDisk:
-        return RemoteSink.open(self.line(address, access, attempt), access.grant)
+    def sink(self, address: Address, access: DiskAccess, attempt: int = 1, pace: Pace | None = None) -> WritableDisk:
+        return RemoteSink.open(self.line(address, access, attempt), access.grant, pace=pace)
 
-    def source(self, address: Address, access: DiskAccess, attempt: int = 1) -> RemoteSource:
-        return RemoteSource.open(self.line(address, access, attempt), access.grant)
+    def source(self, address: Address, access: DiskAccess, attempt: int = 1, pace: Pace | None = None) -> RemoteSource:
+        return RemoteSource.open(self.line(address, access, attempt), access.grant, pace)
 
     def reader(self, disk: str = "a") -> MemoryDisk:
         """Return a disk of the machine as it is now."""

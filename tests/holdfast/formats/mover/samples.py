@@ -58,6 +58,7 @@ SAMPLES: list[tuple[m.AnyHead, bytes]] = [
     ),
     (m.Finished(), b""),
     (m.Failure(code="repository-full", message="no space in cellar", hint="Free space."), b""),
+    (m.Paced(rate_bytes_s=4e6, because="throttling rule office", waited_s=2.5), b""),
     (m.RunsOf(first=0, count=163840), b""),
     (m.GetUnit(file=0, number=7), b""),
     (
