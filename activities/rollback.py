@@ -27,6 +27,7 @@ from holdfast.model.spans import Span, align, subtract
 from holdfast.pipeline.disks import DiskWriter
 from holdfast.pipeline.restore import StoredSource, first_difference
 from holdfast.pipeline.rollback import DiskRollback, Report, RolledBack
+from holdfast.planning.bottleneck import bottleneck_words
 from holdfast.planning.change_trust import lie_reason, sampled_spans
 from holdfast.planning.rollback import decide_rollback
 from holdfast.providers.checks import IN_FULL_HINT
@@ -70,6 +71,7 @@ class RollbackActivities:
                 compared=request.compare,
                 busy=tally.busy(done.stages),
                 note=work.note,
+                bottleneck=bottleneck_words(figures),
             )
 
 

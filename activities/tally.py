@@ -11,6 +11,7 @@ from activities.contracts.transfer import TransferCursor
 from holdfast.clock import Clock
 from holdfast.model.session import Figures
 from holdfast.pipeline.stages import PipeProgress, StageTimes
+from holdfast.planning.bottleneck import bottleneck_words
 
 _RATE_WINDOW_S = 5.0
 
@@ -43,11 +44,13 @@ class Tally:
 
     def cursor(self, progress: PipeProgress) -> TransferCursor:
         """Return the cursor for what this attempt has reached."""
+        figures = self.figures(progress.figures)
         return msgspec.structs.replace(
             self._subject,
             committed_bytes=progress.committed_bytes,
             reached_bytes=progress.reached_bytes,
-            figures=self.figures(progress.figures),
+            figures=figures,
+            bottleneck=bottleneck_words(figures),
             busy=self.busy(progress.stages),
             rate_bytes_s=self._rate(progress.reached_bytes),
         )
@@ -61,6 +64,11 @@ class Tally:
             size_bytes=attempt.size_bytes,
             processed_bytes=attempt.processed_bytes,
             duration_s=total.duration_s,
+            source_s=total.source_s,
+            proxy_s=total.proxy_s,
+            network_s=total.network_s,
+            target_s=total.target_s,
+            throttled_s=total.throttled_s,
         )
 
     def busy(self, stages: StageTimes) -> dict[str, float]:

@@ -29,6 +29,7 @@ from holdfast.pipeline.disks import DiskReader
 from holdfast.pipeline.restore import DiskRestore, compare_target
 from holdfast.pipeline.sink import DiskSink, WritableDisk
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
+from holdfast.planning.bottleneck import bottleneck_words
 from holdfast.providers.ports import Provider, SourceDisk
 from holdfast.storage.opening import moved
 
@@ -73,17 +74,19 @@ class TransferActivities:
     def _run_copy(self, plan: ReadPlan, sink: DiskSink, tally: Tally, brake: Brake) -> DiskCopied:
         options = msgspec.structs.replace(self._options, compression=plan.request.compression)
         copy = DiskCopy(plan.reader, sink, self._clock, options)
-        brake.begin()
-        figures = copy.run(_told(plan, sink), lambda progress: brake.report(tally, progress))
+        brake.begin(copy.busy)
+        done = copy.run(_told(plan, sink), lambda progress: brake.report(tally, progress))
+        figures = tally.figures(done)
         return DiskCopied(
             disk=plan.request.disk,
             decision=plan.decision,
-            figures=tally.figures(figures),
+            figures=figures,
             busy=tally.busy(brake.charged(copy.progress()).stages),
             transport=plan.reader.transport,
             note="; ".join(dict.fromkeys(filter(None, _notes(plan, brake)))),
             slowed=brake.words,
             left_out=plan.exclusion.words,
+            bottleneck=bottleneck_words(figures),
         )
 
     @implements(transfer.restore_disk)
@@ -112,17 +115,18 @@ class TransferActivities:
             tally = Tally(self._clock, subject, previous, min(first * PIECE_SIZE, source.size_bytes))
             key = source.digest_key
             restore = DiskRestore(source, target, key, self._clock)
-            figures = restore.run(first, lambda progress: pulse.beat(tally.cursor(progress)))
+            figures = tally.figures(restore.run(first, lambda progress: pulse.beat(tally.cursor(progress))))
             if request.compare:
                 done = tally.cursor(_done(restore))
                 compare_target(source, target, key, lambda _: pulse.beat(done))
             return DiskRestored(
                 disk=request.disk,
-                figures=tally.figures(figures),
+                figures=figures,
                 compared=request.compare,
                 busy=tally.busy(restore.progress().stages),
                 transport=target.transport,
                 note="" if target.transport is None else _passed_over(target.transport, "written"),
+                bottleneck=bottleneck_words(figures),
             )
 
 

@@ -40,6 +40,8 @@ class DiskRolledBack(msgspec.Struct, frozen=True, kw_only=True):
     busy: dict[str, float] = {}
     note: str = ""
     """What the operator should see, in words; empty when there was nothing."""
+    bottleneck: str = ""
+    """Which stage held the others up, and how busy each was, in words; empty when that is not known."""
 
 
 @activity.defn(name="transfer.roll_back_disk")

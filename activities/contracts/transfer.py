@@ -28,6 +28,8 @@ class TransferCursor(msgspec.Struct, frozen=True, kw_only=True):
     """Of the disk, over the last seconds."""
     target_id: str = ""
     """Target of a restore: a cursor is only good for the target it was made with."""
+    bottleneck: str = ""
+    """Which stage held the others up, and how busy each was, in words; empty when that is not known."""
 
 
 class CopyDisk(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +68,8 @@ class DiskCopied(msgspec.Struct, frozen=True, kw_only=True):
     """When, why and how much the copy was slowed down to spare its datastore; empty when it was not."""
     left_out: str = ""
     """What of the guest was not read, and of which volumes everything was and why, in words; empty without any."""
+    bottleneck: str = ""
+    """Which stage held the others up, and how busy each was, in words; empty when that is not known."""
 
 
 class RestoreDisk(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +101,8 @@ class DiskRestored(msgspec.Struct, frozen=True, kw_only=True):
     """How it was written; None where there is one way only, and from a worker of an earlier version."""
     note: str = ""
     """A degraded choice the operator should see, in words; empty when there was none."""
+    bottleneck: str = ""
+    """Which stage held the others up, and how busy each was, in words; empty when that is not known."""
 
 
 @activity.defn(name="transfer.copy_disk")

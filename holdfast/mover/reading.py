@@ -7,11 +7,13 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import Protocol
 
+from holdfast.clock import Clock
 from holdfast.errors import HoldfastError, LinkLost, ProtocolError
 from holdfast.formats.magic import DIGEST_SIZE, Codec
 from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import Run, pack_runs
 from holdfast.mover.line import Line
+from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.restore import StoredSource
 
 _UNITS_MAX = 256
@@ -34,10 +36,11 @@ class PackedFile(Protocol):
 class Reading:
     """Sends what a peer asks for of one disk."""
 
-    def __init__(self, line: Line, disk: StoredSource, files: Sequence[PackedFile]) -> None:
+    def __init__(self, line: Line, disk: StoredSource, files: Sequence[PackedFile], clock: Clock) -> None:
         self._line = line
         self._disk = disk
         self._files = files
+        self._busy = PipeClocks(clock)
         self._indexes = {id(file): index for index, file in enumerate(files)}
         self._slots = threading.Semaphore(_UNITS_MAX)
         self._errors: SimpleQueue[HoldfastError] = SimpleQueue()
@@ -111,10 +114,21 @@ class Reading:
 
     def _send_unit(self, head: m.GetUnit) -> None:
         try:
-            digests, codec, packed = self._files[head.file].packed_unit(head.number)
-            count = len(digests) // DIGEST_SIZE
+            with self._busy.source:
+                digests, codec, packed = self._files[head.file].packed_unit(head.number)
             self._slots.release()
-            self._say(m.StoredUnit(file=head.file, number=head.number, count=count, codec=codec), digests, packed)
+            self._say(
+                m.StoredUnit(
+                    file=head.file,
+                    number=head.number,
+                    count=len(digests) // DIGEST_SIZE,
+                    codec=codec,
+                    busy_s=self._busy.source.seconds,
+                    throttled_s=self._busy.throttled.seconds,
+                ),
+                digests,
+                packed,
+            )
         except HoldfastError as error:
             self._errors.put(error)
 

@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 
 from holdfast.errors import HoldfastError, LinkLost, ProtocolError
 from holdfast.formats.contents import LeftOut
@@ -11,6 +12,7 @@ from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import pack_pieces
 from holdfast.mover.line import Line
 from holdfast.mover.opening import expect
+from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.sink import PackedUnit, Standing, Wanted, WritableDisk
 from holdfast.pipeline.stages import StageTimes
 
@@ -46,6 +48,7 @@ class RemoteSink:
         self.unit_size = opened.unit_size
         self._lock = threading.Condition()
         self._standing = _standing(standing)
+        self._busy: PipeClocks | None = None
         self._answers: deque[tuple[m.Offer, Future[Wanted]]] = deque()
         self._digests: deque[tuple[m.DigestsOf, Future[bytes]]] = deque()
         self._detail = ""
@@ -80,6 +83,11 @@ class RemoteSink:
     def standing(self) -> Standing:
         """Return how far the disk is, as the other side said last."""
         return self._standing
+
+    def watch(self, busy: PipeClocks) -> None:
+        """Count in these clocks how long the line is waited for, and what the other side says of its storing."""
+        busy.has_line = True
+        self._busy = busy
 
     def describe(self, detail: str) -> None:
         """Say in words how the disk is read and why."""
@@ -121,7 +129,7 @@ class RemoteSink:
     def finish(self) -> None:
         """Return once the whole disk is durable on the other side."""
         self._send(m.Finish())
-        with self._lock:
+        with self._waiting, self._lock:
             while not self._is_finished:
                 self._raise()
                 self._lock.wait()
@@ -134,7 +142,8 @@ class RemoteSink:
             self._raise()
             self._digests.append((head, answer))
         self._send(head)
-        return answer.result()
+        with self._waiting:
+            return answer.result()
 
     def close(self) -> None:
         """End the session; one that is not finished is cancelled, so that the other side lets go of the file."""
@@ -154,12 +163,17 @@ class RemoteSink:
 
     def _send(self, head: m.AnyHead, *body: bytes | bytearray | memoryview) -> None:
         try:
-            self._line.send(m.encode_message(head, *body))
+            with self._waiting:
+                self._line.send(m.encode_message(head, *body))
         except HoldfastError:
             self._thread.join()  # it hears the same, after everything that came before
             with self._lock:
                 self._raise()  # what the other side said of it says more
             raise
+
+    @property
+    def _waiting(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._busy is None else self._busy.network
 
     def _raise(self) -> None:
         if self._error is not None:
@@ -186,6 +200,8 @@ class RemoteSink:
                 self._answered(head, body)
             case m.Standing():
                 self._standing = _standing(head)
+                if self._busy is not None:
+                    _count(head, self._busy)
             case m.Digests():
                 self._take_digests(head, body)
             case m.Finished():
@@ -218,6 +234,12 @@ class RemoteSink:
             for _, digests in self._digests:
                 digests.set_exception(error)
             self._lock.notify_all()
+
+
+def _count(told: m.Standing, busy: PipeClocks) -> None:
+    """Take over what the other side says of its stages; an earlier version counts only what its own thread did."""
+    busy.target.tell(told.target_s + told.commit_wait_s if told.busy_s is None else told.busy_s)
+    busy.throttled.tell(told.throttled_s)
 
 
 def _standing(told: m.Standing) -> Standing:

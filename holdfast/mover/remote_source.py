@@ -18,6 +18,7 @@ from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import unpack_runs, unpack_stored_unit
 from holdfast.mover.line import Line
 from holdfast.mover.opening import expect
+from holdfast.pipeline.busy import PipeClocks
 
 _DIGESTS_PAGE = 4096
 """Digests asked for at once; those of 256 MiB."""
@@ -74,6 +75,7 @@ class RemoteSource:
         self._units: dict[tuple[int, int], _Wish] = {}
         self._runs: deque[Future[tuple[m.Runs, bytes]]] = deque()
         self._digests: deque[tuple[m.DigestsOf, Future[bytes]]] = deque()
+        self._busy: PipeClocks | None = None
         self._is_told = False
         self._pages: dict[int, Future[bytes]] = {}
         self._error: HoldfastError | None = None
@@ -90,6 +92,11 @@ class RemoteSource:
         except BaseException:
             line.close()
             raise
+
+    def watch(self, busy: PipeClocks) -> None:
+        """Count in these clocks what the other side says of its reading."""
+        busy.has_line = True
+        self._busy = busy
 
     def later_details(self) -> tuple[str, ...]:
         """Return in words how the points behind this one read the disk."""
@@ -220,6 +227,9 @@ class RemoteSource:
     def _take_unit(self, head: m.StoredUnit, body: bytes) -> None:
         with self._lock:
             wish = self._units.pop((head.file, head.number), None)
+            if self._busy is not None:
+                self._busy.source.tell(head.busy_s)
+                self._busy.throttled.tell(head.throttled_s)
         if wish is None:
             raise ProtocolError(f"unit {head.number} of file {head.file} came and was not asked for")
         with suppress(RuntimeError):  # the restore has ended, and its pool with it

@@ -15,6 +15,7 @@ from holdfast.mover.file_transfer import receive_files, send_files
 from holdfast.mover.grants import FILES, Grant, Issuer
 from holdfast.mover.line import Line
 from holdfast.mover.reading import PackedFile, Reading
+from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.restore import StoredSource
 from holdfast.pipeline.sink import DiskSink, PackedUnit, WritableDisk
 
@@ -76,7 +77,7 @@ class Service:
         if grant.disk == FILES:
             self._serve_files(grant, line)
         elif grant.writes_file is None:
-            Reading(line, *self._store.open_for_reading(grant, stack)).run()
+            Reading(line, *self._store.open_for_reading(grant, stack), self._clock).run()
         else:
             Writing(line, self._store.open_for_writing(grant, head.lies_at, stack), self._clock).run()
 
@@ -96,6 +97,8 @@ class Writing:
         self._disk = disk
         self._sink: DiskSink = disk.sink
         self._clock = clock
+        self._busy = PipeClocks(clock)
+        self._sink.watch(self._busy)
         self._units: deque[tuple[int, Message]] = deque()
         self._told_s = clock.monotonic_s()
         self._told_committed = -1
@@ -210,6 +213,8 @@ class Writing:
                 seal_s=standing.times.seal_s,
                 target_s=standing.times.target_s,
                 commit_wait_s=standing.times.commit_wait_s,
+                busy_s=self._busy.target.seconds,
+                throttled_s=self._busy.throttled.seconds,
             )
         )
 

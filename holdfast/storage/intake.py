@@ -22,6 +22,7 @@ from holdfast.faults import reach
 from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.formats.record import Buffer, PieceEntry, Stamp
+from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.sink import Answered, PackedUnit, Standing, Wanted
 from holdfast.pipeline.stages import PipeOptions, StageTimes
 from holdfast.storage.known_pieces import FormerPieces
@@ -73,6 +74,7 @@ class DiskIntake:
         self._sealing_max = max(2, self._options.in_flight_bytes // 4 // self._writer.unit_size)
         self._written = self._writer.next_unit
         self._times = StageTimes()
+        self._target = PipeClocks(clock).target
         self._committed = self._committing = disk.cursor
         self._new_bytes = self._committing_bytes = 0
         self._commit_s = clock.monotonic_s()
@@ -107,6 +109,10 @@ class DiskIntake:
             times=self._times,
         )
 
+    def watch(self, busy: PipeClocks) -> None:
+        """Count from now on in these clocks how long storing takes."""
+        self._target = busy.target
+
     def describe(self, detail: str) -> None:
         """Say in words how the disk is read and why; it goes into the restore point."""
         self._disk.detail = detail
@@ -119,24 +125,27 @@ class DiskIntake:
 
     def offer(self, first: int, digests: Sequence[bytes]) -> Answered:
         """Answer which of some pieces have to be sent. Raises `RequestInvalid` when they come out of order."""
-        self._pass(first, first + len(digests))
-        self._commit_if_due()
-        self._disk.read_bytes += len(digests) * PIECE_SIZE
-        found = self._sorter.sort_out(first, digests)
-        ready_at = 1 + max(found.places, default=-1) // self._writer.pieces_per_unit
-        self._enter(_Step(first, first + len(digests), ready_at, digests, found))
+        with self._target:
+            self._pass(first, first + len(digests))
+            self._commit_if_due()
+            self._disk.read_bytes += len(digests) * PIECE_SIZE
+            found = self._sorter.sort_out(first, digests)
+            ready_at = 1 + max(found.places, default=-1) // self._writer.pieces_per_unit
+            self._enter(_Step(first, first + len(digests), ready_at, digests, found))
         return Answered(Wanted(found.slots, found.first_new))
 
     def keep_until(self, piece: int) -> None:
         """Leave the pieces up to ``piece`` as at the parent point."""
         if piece > self._passed:
-            self._pass(piece, piece)
-            self._enter(_Step(piece, piece))
+            with self._target:
+                self._pass(piece, piece)
+                self._enter(_Step(piece, piece))
 
     def zero(self, first: int, end: int) -> None:
         """Make the pieces ``[first, end)`` zeros."""
-        self._pass(first, end)
-        self._enter(_Step(first, end))
+        with self._target:
+            self._pass(first, end)
+            self._enter(_Step(first, end))
 
     def _pass(self, first: int, end: int) -> None:
         if not self._passed <= first <= end <= self._disk.pieces:
@@ -163,22 +172,24 @@ class DiskIntake:
         """Take a unit of wanted pieces. Raises `RequestInvalid` for one that is not the next."""
         if unit.number != self._written + len(self._sealing):
             raise RequestInvalid(f"unit {unit.number} comes instead of {self._written + len(self._sealing)}")
-        self._commit_if_due()
-        stamp = self._writer.stamp(self._disk.point_number)
-        self._sealing.append(_Sealing(unit, stamp, self._pool.submit(self._seal, unit, stamp)))
-        self._write_sealed(len(self._sealing) - self._sealing_max)
+        with self._target:
+            self._commit_if_due()
+            stamp = self._writer.stamp(self._disk.point_number)
+            self._sealing.append(_Sealing(unit, stamp, self._pool.submit(self._seal, unit, stamp)))
+            self._write_sealed(len(self._sealing) - self._sealing_max)
 
     def _seal(self, unit: PackedUnit, stamp: Stamp) -> tuple[list[Buffer], float]:
         """Return the record of a unit, once it is proven to give back the bytes that were packed."""
         started_s = self._clock.monotonic_s()
         tag = self._disk.disk_tag
         entries = [PieceEntry(tag, *pair) for pair in zip(unit.pieces, unit.digests, strict=True)]
-        record = self._writer.sealer.unit(stamp, entries, unit.codec, unit.packed)
-        try:
-            found, body = self._writer.opener.sealed_unit(record)
-            is_good = found == entries and len(body) == len(entries) * PIECE_SIZE and crc32(body) == unit.body_crc
-        except DataDamaged:
-            is_good = False
+        with self._target:
+            record = self._writer.sealer.unit(stamp, entries, unit.codec, unit.packed)
+            try:
+                found, body = self._writer.opener.sealed_unit(record)
+                is_good = found == entries and len(body) == len(entries) * PIECE_SIZE and crc32(body) == unit.body_crc
+            except DataDamaged:
+                is_good = False
         if not is_good:
             raise EncodingFailed(f"unit {unit.number} of point {stamp.point} does not decode to its bytes")
         return record, self._clock.monotonic_s() - started_s
@@ -217,10 +228,17 @@ class DiskIntake:
 
     def _commit(self, now_s: float) -> None:
         self._write_sealed(len(self._sealing))  # they carry the number of this commit
-        self._disk.start_commit()
+        self._watch_commit()
         self._committing = self._disk.cursor
         self._commit_s = now_s
         self._committing_bytes, self._new_bytes = self._new_bytes, 0
+
+    def _watch_commit(self) -> None:
+        """Begin a commit; storing is busy until it is over, whoever waits for it."""
+        target = self._target
+        flight = self._disk.start_commit()
+        target.begin()
+        flight.add_done_callback(lambda _: target.end())
 
     def _finish_commit(self) -> None:
         self._writer.finish_commit()
@@ -229,16 +247,18 @@ class DiskIntake:
 
     def tend(self) -> None:
         """Write and commit what is due."""
-        self._write_sealed(0)
-        self._commit_if_due()
+        with self._target:
+            self._write_sealed(0)
+            self._commit_if_due()
 
     def finish(self) -> None:
         """Return once the whole disk is durable. Raises `RequestInvalid` when something is missing."""
         self.keep_until(self._disk.pieces)
-        self._write_sealed(len(self._sealing))
-        if self._steps:
-            raise RequestInvalid(f"unit {self._written} was wanted and did not come")
-        self._disk.finish()
+        with self._target:
+            self._write_sealed(len(self._sealing))
+            if self._steps:
+                raise RequestInvalid(f"unit {self._written} was wanted and did not come")
+            self._disk.finish()
         self._committed = self._disk.cursor
 
     def close(self) -> None:

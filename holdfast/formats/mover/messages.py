@@ -200,6 +200,10 @@ class Standing(Head, frozen=True, kw_only=True, tag=36):
     seal_s: _Seconds
     target_s: _Seconds
     commit_wait_s: _Seconds
+    busy_s: _Seconds | None = None
+    """For how long storing was busy so far, with any number of threads; nil from one that does not count it."""
+    throttled_s: _Seconds = 0.0
+    """For how long a limit held storing up so far."""
 
 
 class Finished(Head, frozen=True, kw_only=True, tag=37):
@@ -258,6 +262,10 @@ class StoredUnit(Head, frozen=True, kw_only=True, tag=99):
     number: _UnitNumber
     count: _Packed
     codec: Codec
+    busy_s: _Seconds = 0.0
+    """For how long reading was busy so far, with any number of threads."""
+    throttled_s: _Seconds = 0.0
+    """For how long a limit held reading up so far."""
 
 
 AnyHead: TypeAlias = (
