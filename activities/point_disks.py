@@ -68,6 +68,7 @@ class PointDisks:
             parent_number=point.parent_number,
             disk=request.disk,
             lies_at=lies_at,
+            repository=str(request.repository),
         )
         return opener.open(place, stack)
 

@@ -14,6 +14,7 @@ from activities.boundary import resume_cursor
 from activities.contracts import rollback
 from activities.contracts.rollback import DiskRolledBack, RollBackDisk
 from activities.contracts.transfer import TransferCursor
+from activities.metering import TaskMeter
 from activities.openers import ProviderOpener
 from activities.point_disks import PointDisks
 from activities.pulse import STALL_S, Pulse
@@ -48,6 +49,7 @@ class RollbackActivities:
         previous = _cursor_of_target(request)
         with ExitStack() as stack:
             pulse = stack.enter_context(Pulse(self._clock, cursor=previous, stall_s=STALL_S))
+            meter = stack.enter_context(TaskMeter("rollback", request.repository, self._clock))
             source = self._points.open_for_reading(request, stack)
             provider = self._providers(request.provider)
             target = stack.enter_context(provider.open_target(request.target_id, request.disk))
@@ -56,7 +58,8 @@ class RollbackActivities:
             subject = _subject(request, source)
             tally = Tally(self._clock, subject, previous, min(first * PIECE_SIZE, source.size_bytes))
             work = _Rollback(request, provider, source, target, self._clock)
-            done = work.run(first, lambda progress: pulse.beat(tally.cursor(progress)))
+            done = work.run(first, meter.counting(lambda progress: pulse.beat(tally.cursor(progress))))
+            meter.done(done.figures)
             figures = tally.figures(done.figures)
             if request.compare:
                 end = msgspec.structs.replace(

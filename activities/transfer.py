@@ -7,6 +7,7 @@ admits one writer, and a writer that lost it without noticing is fenced at its n
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,6 +16,7 @@ from activities.boundary import resume_cursor
 from activities.contracts import transfer
 from activities.contracts.transfer import CopyDisk, DiskCopied, DiskRestored, RestoreDisk, TransferCursor
 from activities.latency import Brake
+from activities.metering import TaskMeter
 from activities.openers import ProviderOpener
 from activities.point_disks import PointDisks
 from activities.pulse import STALL_S, Pulse
@@ -51,6 +53,7 @@ class TransferActivities:
         previous = resume_cursor(TransferCursor)
         with ExitStack() as stack:
             pulse = stack.enter_context(Pulse(self._clock, cursor=previous, stall_s=STALL_S))
+            meter = stack.enter_context(TaskMeter("backup", request.repository, self._clock))
             provider = self._providers(request.provider)
             source = (request.machine_id, request.snapshot_id, request.disk)
             opened = stack.enter_context(provider.open_disk(*source))
@@ -67,15 +70,18 @@ class TransferActivities:
                 min(disk.sink.standing.taken * PIECE_SIZE, disk.sink.size_bytes),
                 counters_kept=True,
             )
-            copied = self._run_copy(plan, disk.sink, tally, brake)
+            copied = self._run_copy(plan, disk.sink, _Told(tally, brake, meter))
             _check_unmoved(provider, request, reader, disk.moves)
             return copied
 
-    def _run_copy(self, plan: ReadPlan, sink: DiskSink, tally: Tally, brake: Brake) -> DiskCopied:
+    def _run_copy(self, plan: ReadPlan, sink: DiskSink, told: "_Told") -> DiskCopied:
+        tally, brake, meter = told
         options = msgspec.structs.replace(self._options, compression=plan.request.compression)
         copy = DiskCopy(plan.reader, sink, self._clock, options)
         brake.begin(copy.busy)
-        done = copy.run(_told(plan, sink), lambda progress: brake.report(tally, progress))
+        meter.since(copy.progress().figures)
+        done = copy.run(_told(plan, sink), meter.counting(lambda progress: brake.report(tally, progress)))
+        meter.done(done)
         figures = tally.figures(done)
         return DiskCopied(
             disk=plan.request.disk,
@@ -95,6 +101,7 @@ class TransferActivities:
         previous = _cursor_of_target(request)
         with ExitStack() as stack:
             pulse = stack.enter_context(Pulse(self._clock, cursor=previous, stall_s=STALL_S))
+            meter = stack.enter_context(TaskMeter("restore", request.repository, self._clock))
             source = self._points.open_for_reading(request, stack)
             key_there = request.target_disk or request.disk
             target = stack.enter_context(self._providers(request.provider).open_target(request.target_id, key_there))
@@ -115,10 +122,12 @@ class TransferActivities:
             tally = Tally(self._clock, subject, previous, min(first * PIECE_SIZE, source.size_bytes))
             key = source.digest_key
             restore = DiskRestore(source, target, key, self._clock)
-            figures = tally.figures(restore.run(first, lambda progress: pulse.beat(tally.cursor(progress))))
+            done = restore.run(first, meter.counting(lambda progress: pulse.beat(tally.cursor(progress))))
+            meter.done(done)
+            figures = tally.figures(done)
             if request.compare:
-                done = tally.cursor(_done(restore))
-                compare_target(source, target, key, lambda _: pulse.beat(done))
+                end = tally.cursor(_done(restore))
+                compare_target(source, target, key, lambda _: pulse.beat(end))
             return DiskRestored(
                 disk=request.disk,
                 figures=figures,
@@ -128,6 +137,14 @@ class TransferActivities:
                 note="" if target.transport is None else _passed_over(target.transport, "written"),
                 bottleneck=bottleneck_words(figures),
             )
+
+
+class _Told(NamedTuple):
+    """Who is told how a copy goes on."""
+
+    tally: Tally
+    brake: Brake
+    meter: TaskMeter
 
 
 def _told(plan: ReadPlan, sink: DiskSink) -> Iterator[PlanStep]:

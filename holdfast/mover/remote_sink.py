@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 
+from holdfast import measures
 from holdfast.errors import HoldfastError, LinkLost, ProtocolError
 from holdfast.formats.contents import LeftOut
 from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import pack_pieces
 from holdfast.mover.line import Line
 from holdfast.mover.opening import expect
+from holdfast.mover.tracing import traceparent
 from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.sink import PackedUnit, Standing, Wanted, WritableDisk
 from holdfast.pipeline.stages import StageTimes
@@ -61,7 +63,7 @@ class RemoteSink:
     def open(cls, line: Line, grant: str, lies_at: str = "") -> WritableDisk:
         """Begin the session of a line; the sink closes the line. Raises what the other side failed with."""
         try:
-            line.send(m.encode_message(m.OpenDisk(grant=grant, lies_at=lies_at[: m.TEXT_MAX])))
+            line.send(m.encode_message(m.OpenDisk(grant=grant, lies_at=lies_at[: m.TEXT_MAX], trace=traceparent())))
             opened = expect(line, m.DiskOpened)
             sink = cls(line, opened, expect(line, m.Standing))
         except BaseException:
@@ -160,6 +162,7 @@ class RemoteSink:
         self._line.wait_until_over(_FAREWELL_S)
         self._line.close()
         self._thread.join()
+        measures.RESENT.record(self._line.counters.resent_frames, side="proxy")
 
     def _send(self, head: m.AnyHead, *body: bytes | bytearray | memoryview) -> None:
         try:

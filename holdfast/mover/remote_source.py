@@ -10,6 +10,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
+from holdfast import measures
 from holdfast.errors import DataDamaged, HoldfastError, LinkLost, ProtocolError
 from holdfast.formats.codec import decompress
 from holdfast.formats.digests import piece_digests
@@ -18,6 +19,7 @@ from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import unpack_runs, unpack_stored_unit
 from holdfast.mover.line import Line
 from holdfast.mover.opening import expect
+from holdfast.mover.tracing import traceparent
 from holdfast.pipeline.busy import PipeClocks
 
 _DIGESTS_PAGE = 4096
@@ -87,7 +89,7 @@ class RemoteSource:
     def open(cls, line: Line, grant: str) -> "RemoteSource":
         """Begin the session of a line; the source closes the line. Raises what the other side failed with."""
         try:
-            line.send(m.encode_message(m.OpenDisk(grant=grant)))
+            line.send(m.encode_message(m.OpenDisk(grant=grant, trace=traceparent())))
             return cls(line, expect(line, m.StoredOpened))
         except BaseException:
             line.close()
@@ -178,6 +180,7 @@ class RemoteSource:
         self._line.wait_until_over(_FAREWELL_S)
         self._line.close()
         self._thread.join()
+        measures.RESENT.record(self._line.counters.resent_frames, side="proxy")
 
     def _ask(self, head: m.AnyHead, queue: deque[T], answer: T) -> None:
         with self._lock:  # answers come in the order of the questions

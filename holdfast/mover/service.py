@@ -1,10 +1,11 @@
 """What a listening mover does for one session: takes a disk into a point that is being written, or reads one out."""
 
 from collections import deque
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Protocol
 
+from holdfast import measures
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError, LinkLost, OperationCancelled, ProtocolError
 from holdfast.formats.mover import messages as m
@@ -15,6 +16,7 @@ from holdfast.mover.file_transfer import receive_files, send_files
 from holdfast.mover.grants import FILES, Grant, Issuer
 from holdfast.mover.line import Line
 from holdfast.mover.reading import PackedFile, Reading
+from holdfast.mover.tracing import continued
 from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.restore import StoredSource
 from holdfast.pipeline.sink import DiskSink, PackedUnit, WritableDisk
@@ -74,12 +76,15 @@ class Service:
         if not isinstance(head, m.OpenDisk):
             raise ProtocolError(f"a session begins with {type(head).__name__}")
         grant = self._issuer.open(session, head.grant, self._clock.now().timestamp())
-        if grant.disk == FILES:
-            self._serve_files(grant, line)
-        elif grant.writes_file is None:
-            Reading(line, *self._store.open_for_reading(grant, stack), self._clock).run()
-        else:
-            Writing(line, self._store.open_for_writing(grant, head.lies_at, stack), self._clock).run()
+        direction = _direction(grant)
+        where = {"holdfast.repository": str(grant.repository), "holdfast.chain": grant.chain}
+        with _counted(grant, line), continued(f"mover.{direction}", head.trace, **where):
+            if direction == "files":
+                self._serve_files(grant, line)
+            elif direction == "read":
+                Reading(line, *self._store.open_for_reading(grant, stack), self._clock).run()
+            else:
+                Writing(line, self._store.open_for_writing(grant, head.lies_at, stack), self._clock).run()
 
     def _serve_files(self, grant: Grant, line: Line) -> None:
         if grant.writes_file is not None:
@@ -87,6 +92,28 @@ class Service:
         else:
             send_files(line, self._store.read_files(grant))
         line.send(m.encode_message(m.Finished()))
+
+
+def _direction(grant: Grant) -> str:
+    if grant.disk == FILES:
+        return "files"
+    return "read" if grant.writes_file is None else "write"
+
+
+@contextmanager
+def _counted(grant: Grant, line: Line) -> Iterator[None]:
+    """Count a session, and what had to be sent again in it."""
+    outcome = "failed"
+    try:
+        yield
+        outcome = "success"
+    except OperationCancelled:
+        outcome = "stopped"
+        raise
+    finally:
+        labels = {"repository": str(grant.repository), "direction": _direction(grant), "outcome": outcome}
+        measures.MOVER_SESSIONS.record(1, **labels)
+        measures.RESENT.record(line.counters.resent_frames, side="repository")
 
 
 class Writing:

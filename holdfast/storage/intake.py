@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import msgspec
 from isal.isal_zlib import crc32
 
+from holdfast import measures
 from holdfast.clock import Clock
 from holdfast.errors import DataDamaged, EncodingFailed, RequestInvalid
 from holdfast.faults import reach
@@ -75,6 +76,9 @@ class DiskIntake:
         self._written = self._writer.next_unit
         self._times = StageTimes()
         self._target = PipeClocks(clock).target
+        self.repository = ""
+        """Name under which commits and pieces are counted."""
+        self._known = self._new = 0
         self._committed = self._committing = disk.cursor
         self._new_bytes = self._committing_bytes = 0
         self._commit_s = clock.monotonic_s()
@@ -130,6 +134,8 @@ class DiskIntake:
             self._commit_if_due()
             self._disk.read_bytes += len(digests) * PIECE_SIZE
             found = self._sorter.sort_out(first, digests)
+            self._new += len(found.slots)
+            self._known += len(digests) - len(found.slots)
             ready_at = 1 + max(found.places, default=-1) // self._writer.pieces_per_unit
             self._enter(_Step(first, first + len(digests), ready_at, digests, found))
         return Answered(Wanted(found.slots, found.first_new))
@@ -235,10 +241,25 @@ class DiskIntake:
 
     def _watch_commit(self) -> None:
         """Begin a commit; storing is busy until it is over, whoever waits for it."""
-        target = self._target
+        target, started_s = self._target, self._clock.monotonic_s()
         flight = self._disk.start_commit()
+        self._measure_pieces()
         target.begin()
-        flight.add_done_callback(lambda _: target.end())
+
+        def over(_: object) -> None:
+            target.end()
+            self._measure_commit(started_s)
+
+        flight.add_done_callback(over)
+
+    def _measure_commit(self, started_s: float) -> None:
+        measures.COMMITS.record(self._clock.monotonic_s() - started_s, repository=self.repository)
+
+    def _measure_pieces(self) -> None:
+        """Count the pieces that were offered since the last commit."""
+        new, known, self._new, self._known = self._new, self._known, 0, 0
+        measures.PIECES.record(new, repository=self.repository, fate="stored")
+        measures.PIECES.record(known, repository=self.repository, fate="known")
 
     def _finish_commit(self) -> None:
         self._writer.finish_commit()
@@ -258,7 +279,10 @@ class DiskIntake:
             self._write_sealed(len(self._sealing))
             if self._steps:
                 raise RequestInvalid(f"unit {self._written} was wanted and did not come")
+            started_s = self._clock.monotonic_s()
             self._disk.finish()
+            self._measure_commit(started_s)
+            self._measure_pieces()
         self._committed = self._disk.cursor
 
     def close(self) -> None:

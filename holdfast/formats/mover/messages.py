@@ -31,6 +31,8 @@ HEAD_SIZE_MAX = 16 << 10
 _LENGTH_SIZE = 4
 TEXT_MAX = 4096
 GRANT_MAX = 8192
+TRACE_MAX = 256
+"""A trace context has 55 characters in its first version; later ones may have more."""
 OFFERED_MAX = PIECES_PER_SEGMENT
 """Pieces that one offer may speak of."""
 DIGESTS_MAX = 64 << 10
@@ -73,6 +75,8 @@ class OpenDisk(Head, frozen=True, kw_only=True, tag=1):
     """As the repository's worker issued it; the session is its digest."""
     lies_at: _Text = ""
     """Where the source of a disk to be written lies now; empty where it never moves."""
+    trace: Annotated[str, Meta(max_length=TRACE_MAX)] = ""
+    """The `traceparent` of W3C Trace Context that the session is a part of; empty without a trace."""
 
 
 class DigestsOf(Head, frozen=True, kw_only=True, tag=2):
