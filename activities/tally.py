@@ -14,6 +14,7 @@ from holdfast.pipeline.stages import PipeProgress, StageTimes
 from holdfast.planning.bottleneck import bottleneck_words
 
 _RATE_WINDOW_S = 5.0
+_WORDS_INTERVAL_S = 0.5
 
 
 class Tally:
@@ -40,6 +41,7 @@ class Tally:
             previous = msgspec.structs.replace(subject, committed_bytes=committed_bytes)
         self._previous = previous
         self._again = Figures(resent_bytes=max(0, previous.reached_bytes - committed_bytes))
+        self._words, self._words_s = "", clock.monotonic_s()
         self._marks: deque[tuple[float, int]] = deque([(clock.monotonic_s(), committed_bytes)])
 
     def cursor(self, progress: PipeProgress) -> TransferCursor:
@@ -50,10 +52,17 @@ class Tally:
             committed_bytes=progress.committed_bytes,
             reached_bytes=progress.reached_bytes,
             figures=figures,
-            bottleneck=bottleneck_words(figures),
+            bottleneck=self._bottleneck(figures),
             busy=self.busy(progress.stages),
             rate_bytes_s=self._rate(progress.reached_bytes),
         )
+
+    def _bottleneck(self, figures: Figures) -> str:
+        """Return the bottleneck in words, put together anew about as often as a report leaves."""
+        now_s = self._clock.monotonic_s()
+        if now_s >= self._words_s:
+            self._words, self._words_s = bottleneck_words(figures), now_s + _WORDS_INTERVAL_S
+        return self._words
 
     def figures(self, attempt: Figures) -> Figures:
         """Return the figures of all attempts."""

@@ -4,7 +4,7 @@ A stage is busy while at least one thread works in it, so its seconds never exce
 threads share the work. A thread is in one stage at a time: entering a stage inside another one leaves the outer one
 for as long, so that whoever waits for a limit in the middle of a read is throttled, and not reading.
 
-An entry and an exit take two to three microseconds together, and happen once or twice for each MiB.
+An entry and an exit take about three microseconds together, and happen a few times for each MiB.
 """
 
 import threading

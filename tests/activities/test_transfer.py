@@ -78,7 +78,7 @@ def test_it_is_told_how_busy_each_stage_was(lab: Lab) -> None:
     assert 0 < figures.target_s <= figures.duration_s
     assert figures.network_s == figures.throttled_s == 0
     assert copied.bottleneck == bottleneck_words(figures)
-    assert cursors(attempt)[-1].bottleneck == bottleneck_words(cursors(attempt)[-1].figures)
+    assert cursors(attempt)[0].bottleneck == bottleneck_words(cursors(attempt)[0].figures)
     again = Attempt(cursors(attempt)[-1]).run(lab.transfers.copy_disk, request).figures
     assert again.source_s >= cursors(attempt)[-1].figures.source_s, "attempts add up"
 
