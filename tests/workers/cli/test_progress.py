@@ -102,7 +102,7 @@ def test_lines_come_now_and_then_and_changes_at_once() -> None:
         later = msgspec.structs.replace(MOVING, reached_bytes=1 << 30)
         display.update(Sight(is_closed=False, phase="copying", disks=(later,)))
         display.tell("[told]")
-    figures = "50 %, 512 MiB of 1.0 GiB, 64 MiB/s, 8.0 s left, busy: encode 90 % > source 25 %"
+    figures = "50 %, 512 MiB of 1.0 GiB, 64 MiB/s, 8.0 s left, busy: Source 25 % > Proxy 90 %, bottleneck: Proxy"
     assert first.splitlines() == [
         "phase: copying",
         f"web/boot: {figures}, attempt 2, resumed at 128 MiB",
