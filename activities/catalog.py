@@ -4,6 +4,7 @@ from activities.binding import implements
 from activities.contracts import catalog
 from activities.openers import CatalogOpener
 from activities.pulse import Pulse
+from holdfast import measures
 from holdfast.catalog.points import PointKind, RestorePointRecord
 from holdfast.clock import Clock
 from holdfast.model.session import Session, Task
@@ -42,7 +43,17 @@ class CatalogActivities:
         """Write how a session ended."""
         with Pulse(self._clock):
             self._open().sessions.finish(request)
+        _measure(request)
         return catalog.Recorded()
+
+
+def _measure(session: Session) -> None:
+    """Count a session that ended; here and not in its workflow, which is replayed."""
+    labels = {"kind": session.kind.value, "job": str(session.job), "outcome": session.outcome.value}
+    measures.SESSIONS.record(1, **labels)
+    if session.ended is not None:
+        measures.SESSION_SECONDS.record((session.ended - session.started).total_seconds(), **labels)
+        measures.SESSION_END.record(session.ended.timestamp(), **labels)
 
 
 def _record_of(request: catalog.RecordPoint) -> RestorePointRecord:

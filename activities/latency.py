@@ -12,6 +12,7 @@ from holdfast.errors import MachineNotFound, SnapshotNotFound
 from holdfast.model.latency import DatastoreLatency
 from holdfast.model.machine import Snapshot
 from holdfast.model.plan import Transport
+from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.paced_reader import PacedReader
 from holdfast.pipeline.stages import PipeProgress
 from holdfast.pipeline.token_bucket import TokenBucket
@@ -95,9 +96,10 @@ class Brake:
             self.disk = self._paced = _PacedSource(source, self._bucket, self._look, pulse)
             self._judge(first, 0)
 
-    def begin(self) -> None:
-        """Say that the pipe begins now: waits until then are no part of its times."""
+    def begin(self, busy: PipeClocks) -> None:
+        """Say that the pipe with these clocks begins now: waits until then are no part of its times."""
         if self._paced is not None:
+            self._paced.waiting = busy.throttled
             self._before_s = self._paced.throttled_s
 
     def report(self, tally: Tally, progress: PipeProgress) -> None:

@@ -81,6 +81,7 @@ class PointDisks:
             parent_number=point.parent_number,
             disk=request.disk,
             lies_at=lies_at,
+            repository=str(request.repository),
         )
         opened = opener.open(place, stack)
         label = f"disk {request.disk} of {point.chain}"

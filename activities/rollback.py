@@ -14,6 +14,7 @@ from activities.boundary import resume_cursor
 from activities.contracts import rollback
 from activities.contracts.rollback import DiskRolledBack, RollBackDisk
 from activities.contracts.transfer import TransferCursor
+from activities.metering import TaskMeter
 from activities.openers import ProviderOpener
 from activities.point_disks import PointDisks
 from activities.pulse import STALL_S, Pulse
@@ -28,6 +29,7 @@ from holdfast.pipeline.disks import DiskWriter
 from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.restore import StoredSource, first_difference
 from holdfast.pipeline.rollback import DiskRollback, Report, RolledBack
+from holdfast.planning.bottleneck import bottleneck_words
 from holdfast.planning.change_trust import lie_reason, sampled_spans
 from holdfast.planning.rollback import decide_rollback
 from holdfast.providers.checks import IN_FULL_HINT
@@ -48,6 +50,7 @@ class RollbackActivities:
         previous = _cursor_of_target(request)
         with ExitStack() as stack:
             pulse = stack.enter_context(Pulse(self._clock, cursor=previous, stall_s=STALL_S))
+            meter = stack.enter_context(TaskMeter("rollback", request.repository, self._clock))
             pace = Pace(self._clock, pulse.waiting)
             source = self._points.open_for_reading(request, stack, pace)
             provider = self._providers(request.provider)
@@ -57,7 +60,9 @@ class RollbackActivities:
             subject = _subject(request, source)
             tally = Tally(self._clock, subject, previous, min(first * PIECE_SIZE, source.size_bytes))
             work = _Rollback(request, provider, source, target, self._clock)
-            done = work.run(first, lambda progress: pulse.beat(tally.cursor(pace.charged(progress))))
+            report = meter.counting(lambda progress: pulse.beat(tally.cursor(pace.charged(progress))))
+            done = work.run(first, report)
+            meter.done(done.figures)
             figures = tally.figures(done.figures)
             if request.compare:
                 end = msgspec.structs.replace(
@@ -73,6 +78,7 @@ class RollbackActivities:
                 busy=tally.busy(pace.without_waits(done.stages)),
                 note=work.note,
                 slowed=pace.words,
+                bottleneck=bottleneck_words(figures),
             )
 
 

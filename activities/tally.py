@@ -11,8 +11,10 @@ from activities.contracts.transfer import TransferCursor
 from holdfast.clock import Clock
 from holdfast.model.session import Figures
 from holdfast.pipeline.stages import PipeProgress, StageTimes
+from holdfast.planning.bottleneck import bottleneck_words
 
 _RATE_WINDOW_S = 5.0
+_WORDS_INTERVAL_S = 0.5
 
 
 class Tally:
@@ -39,18 +41,28 @@ class Tally:
             previous = msgspec.structs.replace(subject, committed_bytes=committed_bytes)
         self._previous = previous
         self._again = Figures(resent_bytes=max(0, previous.reached_bytes - committed_bytes))
+        self._words, self._words_s = "", clock.monotonic_s()
         self._marks: deque[tuple[float, int]] = deque([(clock.monotonic_s(), committed_bytes)])
 
     def cursor(self, progress: PipeProgress) -> TransferCursor:
         """Return the cursor for what this attempt has reached."""
+        figures = self.figures(progress.figures)
         return msgspec.structs.replace(
             self._subject,
             committed_bytes=progress.committed_bytes,
             reached_bytes=progress.reached_bytes,
-            figures=self.figures(progress.figures),
+            figures=figures,
+            bottleneck=self._bottleneck(figures),
             busy=self.busy(progress.stages),
             rate_bytes_s=self._rate(progress.reached_bytes),
         )
+
+    def _bottleneck(self, figures: Figures) -> str:
+        """Return the bottleneck in words, put together anew about as often as a report leaves."""
+        now_s = self._clock.monotonic_s()
+        if now_s >= self._words_s:
+            self._words, self._words_s = bottleneck_words(figures), now_s + _WORDS_INTERVAL_S
+        return self._words
 
     def figures(self, attempt: Figures) -> Figures:
         """Return the figures of all attempts."""
@@ -61,6 +73,11 @@ class Tally:
             size_bytes=attempt.size_bytes,
             processed_bytes=attempt.processed_bytes,
             duration_s=total.duration_s,
+            source_s=total.source_s,
+            proxy_s=total.proxy_s,
+            network_s=total.network_s,
+            target_s=total.target_s,
+            throttled_s=total.throttled_s,
         )
 
     def busy(self, stages: StageTimes) -> dict[str, float]:

@@ -7,6 +7,7 @@ admits one writer, and a writer that lost it without noticing is fenced at its n
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,6 +16,7 @@ from activities.boundary import resume_cursor
 from activities.contracts import transfer
 from activities.contracts.transfer import CopyDisk, DiskCopied, DiskRestored, RestoreDisk, TransferCursor
 from activities.latency import Brake
+from activities.metering import TaskMeter
 from activities.openers import ProviderOpener
 from activities.point_disks import PointDisks
 from activities.pulse import STALL_S, Pulse
@@ -31,6 +33,7 @@ from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.restore import DiskRestore, compare_target
 from holdfast.pipeline.sink import DiskSink, WritableDisk
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
+from holdfast.planning.bottleneck import bottleneck_words
 from holdfast.providers.ports import Provider, SourceDisk
 from holdfast.storage.opening import moved
 
@@ -58,6 +61,7 @@ class TransferActivities:
         previous = resume_cursor(TransferCursor)
         with ExitStack() as stack:
             pulse = stack.enter_context(Pulse(self._clock, cursor=previous, stall_s=STALL_S))
+            meter = stack.enter_context(TaskMeter("backup", request.repository, self._clock))
             provider = self._providers(request.provider)
             source = (request.machine_id, request.snapshot_id, request.disk)
             turn = self._turns.taken(request.provider, provider.disk_latency(*source), pulse)
@@ -77,24 +81,29 @@ class TransferActivities:
                 min(disk.sink.standing.taken * PIECE_SIZE, disk.sink.size_bytes),
                 counters_kept=True,
             )
-            copied = self._run_copy(plan, disk.sink, tally, brake)
+            copied = self._run_copy(plan, disk.sink, _Told(tally, brake, meter))
             _check_unmoved(provider, request, reader, disk.moves)
             slowed = filter(None, (_wait_words(waited_s), brake.words, pace.words))
             return msgspec.structs.replace(copied, slowed="; ".join(slowed))
 
-    def _run_copy(self, plan: ReadPlan, sink: DiskSink, tally: Tally, brake: Brake) -> DiskCopied:
+    def _run_copy(self, plan: ReadPlan, sink: DiskSink, told: "_Told") -> DiskCopied:
+        tally, brake, meter = told
         options = msgspec.structs.replace(self._options, compression=plan.request.compression)
         copy = DiskCopy(plan.reader, sink, self._clock, options)
-        brake.begin()
-        figures = copy.run(_told(plan, sink), lambda progress: brake.report(tally, progress))
+        brake.begin(copy.busy)
+        meter.since(copy.progress().figures)
+        done = copy.run(_told(plan, sink), meter.counting(lambda progress: brake.report(tally, progress)))
+        meter.done(done)
+        figures = tally.figures(done)
         return DiskCopied(
             disk=plan.request.disk,
             decision=plan.decision,
-            figures=tally.figures(figures),
+            figures=figures,
             busy=tally.busy(brake.charged(copy.progress()).stages),
             transport=plan.reader.transport,
             note="; ".join(dict.fromkeys(filter(None, _notes(plan, brake)))),
             left_out=plan.exclusion.words,
+            bottleneck=bottleneck_words(figures),
         )
 
     @implements(transfer.restore_disk)
@@ -103,6 +112,7 @@ class TransferActivities:
         previous = _cursor_of_target(request)
         with ExitStack() as stack:
             pulse = stack.enter_context(Pulse(self._clock, cursor=previous, stall_s=STALL_S))
+            meter = stack.enter_context(TaskMeter("restore", request.repository, self._clock))
             pace = Pace(self._clock, pulse.waiting)
             source = self._points.open_for_reading(request, stack, pace)
             key_there = request.target_disk or request.disk
@@ -124,24 +134,36 @@ class TransferActivities:
             tally = Tally(self._clock, subject, previous, min(first * PIECE_SIZE, source.size_bytes))
             key = source.digest_key
             restore = DiskRestore(source, target, key, self._clock)
-            figures = restore.run(first, lambda progress: pulse.beat(tally.cursor(pace.charged(progress))))
+            report = meter.counting(lambda progress: pulse.beat(tally.cursor(pace.charged(progress))))
+            done = restore.run(first, report)
+            meter.done(done)
+            figures = tally.figures(done)
             if request.compare:
-                done = tally.cursor(pace.charged(_done(restore)))
-                compare_target(source, target, key, lambda _: pulse.beat(done))
+                end = tally.cursor(pace.charged(_done(restore)))
+                compare_target(source, target, key, lambda _: pulse.beat(end))
             return DiskRestored(
                 disk=request.disk,
-                figures=tally.figures(figures),
+                figures=figures,
                 compared=request.compare,
                 busy=tally.busy(pace.charged(restore.progress()).stages),
                 transport=target.transport,
                 slowed=pace.words,
                 note="" if target.transport is None else _passed_over(target.transport, "written"),
+                bottleneck=bottleneck_words(figures),
             )
 
 
 def _wait_words(waited_s: float) -> str:
     """Say how long a copy waited because others had just begun."""
     return f"began {waited_s:.0f} s later, after other copies of its datastore" if waited_s else ""
+
+
+class _Told(NamedTuple):
+    """Who is told how a copy goes on."""
+
+    tally: Tally
+    brake: Brake
+    meter: TaskMeter
 
 
 def _told(plan: ReadPlan, sink: DiskSink) -> Iterator[PlanStep]:

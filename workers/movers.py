@@ -155,6 +155,7 @@ class Movers:
             parent_number=grant.parent_number,
             disk=grant.disk,
             lies_at=lies_at,
+            repository=str(grant.repository),
         )
         return opener.open(place, stack)
 

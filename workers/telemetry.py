@@ -1,9 +1,9 @@
 """OpenTelemetry and the Temporal SDK's runtime of one process.
 
 Traces and metrics go nowhere, to standard error, or to a collector over OTLP. The SDK's own
-metrics, and those that activities record through ``activity.metric_meter()``, can be scraped by
-Prometheus. Log lines of the SDK's native part are handed to Python's ``logging``: written by
-themselves they would land on standard output, amid the JSON of a command.
+metrics, and those of `holdfast.measures`, can be scraped by Prometheus at one address. Log lines of
+the SDK's native part are handed to Python's ``logging``: written by themselves they would land on
+standard output, amid the JSON of a command.
 
 A process has one runtime and one set of providers; `start_telemetry` builds them once and hands out
 the same object.
@@ -41,6 +41,8 @@ from temporalio.runtime import (
 )
 
 from holdfast.errors import ConfigurationInvalid, ToolMissing
+from holdfast.measures import Recorder, record_with
+from workers.recorders import OtelRecorder, SdkRecorder, buckets
 
 _OTLP = "opentelemetry.exporter.otlp.proto.http"
 
@@ -53,7 +55,8 @@ class TelemetrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     otlp_endpoint: str = "http://127.0.0.1:4318"
     """Address of the collector, without ``/v1/...``; speaks OTLP over HTTP."""
     prometheus_address: str | None = None
-    """``host:port`` to serve the SDK's metrics at; None: not served."""
+    """``host:port`` to serve metrics at to Prometheus, ours and those of Temporal's SDK, under ``/metrics`` and without
+    a password, so best on the loopback; each worker process of a host needs its own. None: not served."""
     service_name: str = "holdfast"
     sdk_log_level: Literal["ERROR", "WARN", "INFO", "DEBUG"] = "WARN"
     """Least severe line of the SDK's native part that reaches our log."""
@@ -118,7 +121,11 @@ def start_telemetry(settings: TelemetrySettings | None = None) -> Telemetry:
 def _build(settings: TelemetrySettings) -> Telemetry:
     exporters = _exporters(settings)
     runtime = _runtime(settings)
+    recorders: list[Recorder] = []
+    if settings.prometheus_address is not None:
+        recorders.append(SdkRecorder(runtime.metric_meter))
     if exporters is None:
+        record_with(*recorders)
         return Telemetry(settings, runtime, None, None)
     resource = Resource.create({SERVICE_NAME: settings.service_name})
     spans, figures = exporters
@@ -128,6 +135,7 @@ def _build(settings: TelemetrySettings) -> Telemetry:
     meter = MeterProvider(resource=resource, metric_readers=[reader], shutdown_on_exit=False)
     trace.set_tracer_provider(tracer)
     metrics.set_meter_provider(ReplaySafeMeterProvider(meter))
+    record_with(*recorders, OtelRecorder(meter))
     return Telemetry(settings, runtime, tracer, meter)
 
 
@@ -159,6 +167,8 @@ def _runtime(settings: TelemetrySettings) -> Runtime:
     telemetry = TelemetryConfig(
         logging=LoggingConfig(filter=TelemetryFilter(core_level=level, other_level="ERROR"), forwarding=forwarding),
         metrics=_sdk_metrics(settings),
+        attach_service_name=False,
+        global_tags={"service_name": settings.service_name},
     )
     try:
         runtime = Runtime(telemetry=telemetry)
@@ -173,7 +183,12 @@ def _runtime(settings: TelemetrySettings) -> Runtime:
 
 def _sdk_metrics(settings: TelemetrySettings) -> PrometheusConfig | OpenTelemetryConfig | None:
     if settings.prometheus_address is not None:
-        return PrometheusConfig(bind_address=settings.prometheus_address, durations_as_seconds=True, unit_suffix=True)
+        return PrometheusConfig(
+            bind_address=settings.prometheus_address,
+            durations_as_seconds=True,
+            unit_suffix=True,
+            histogram_bucket_overrides=buckets(),
+        )
     if settings.exporter == "otlp":
         return OpenTelemetryConfig(
             url=f"{settings.otlp_endpoint.rstrip('/')}/v1/metrics",

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from holdfast.model.session import Figures, Outcome, Problem
+from holdfast.planning.bottleneck import bottleneck_short, bottleneck_words
 
 ROWS_MAX: Final = 100
 BYTES_MAX: Final = 20_000
@@ -33,7 +34,7 @@ _SPACE: Final = "\u00a0"
 """Does not break: the pages make columns as narrow as their longest word."""
 _GAP: Final = _SPACE * 2
 """Keeps columns apart: the pages leave no space between them, and ``1.0:1`` beside ``46 MiB`` read ``1.0:146 MiB``."""
-_HEADINGS: Final = ("Disk", "Size", "Read", "Sent", "Stored", "Ratio", "Rate", "State")
+_HEADINGS: Final = ("Disk", "Size", "Read", "Sent", "Stored", "Ratio", "Took", "Rate", "Bottleneck", "State")
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,11 +121,12 @@ _IMPORTANCE: Final = {
 def _lines(report: Report, rows: Sequence[Row]) -> list[str]:
     phase = "" if report.phase in {report.outcome.value, ""} else f" · {_plain(report.phase, _NOTE_MAX)}"
     lines = [f"**{_plain(report.title)}** · {report.outcome.value}{phase}", ""]
-    lines += [f"- {_plain(name)}: {_plain(value, _NOTE_MAX)}" for name, value in report.facts]
+    facts = (*report.facts, ("Bottleneck", bottleneck_words(_sum(report.rows))))
+    lines += [f"- {_plain(name)}: {_plain(value, _NOTE_MAX)}" for name, value in facts if value]
     if report.rows:
-        lines += ["", _cells("Machine", _HEADINGS), "|---|---|--:|--:|--:|--:|--:|--:|---|", *map(_row, rows)]
+        lines += ["", _cells("Machine", _HEADINGS), "|---|---|--:|--:|--:|--:|--:|--:|--:|---|---|", *map(_row, rows)]
         if len(rows) < len(report.rows):
-            lines.append(_cells("…", (f"{len(report.rows) - len(rows)} more", *[""] * 7)))
+            lines.append(_cells("…", (f"{len(report.rows) - len(rows)} more", *[""] * 9)))
         lines.append(_total(report.rows))
     if report.problem is not None:
         problem = report.problem
@@ -178,21 +180,32 @@ def _cells(first: str, others: Sequence[str]) -> str:
 
 
 def _total(rows: Sequence[Row]) -> str:
-    total = sum((row.figures for row in rows), Figures())
+    total = _sum(rows)
     count = f"{len(rows)} disk" + ("" if len(rows) == 1 else "s")
     # Disks run beside each other, so their seconds do not add up to a rate.
     return _cells("**all**", (count, *_figures(total, 0.0), ""))
 
 
+def _sum(rows: Sequence[Row]) -> Figures:
+    return sum((row.figures for row in rows), Figures())
+
+
 def _figures(figures: Figures, duration_s: float) -> list[str]:
     has_moved = figures.read_bytes > 0 or figures.processed_bytes > 0
     if not has_moved:
-        return [size_text(figures.size_bytes), "", "", "", "", ""]
+        return [size_text(figures.size_bytes), *[""] * 7]
     ratio = f"{figures.read_bytes / figures.transferred_bytes:.1f}:1" if figures.transferred_bytes else ""
     pace = round(figures.read_bytes / duration_s) if duration_s > 0 else 0
     rate = f"{size_text(pace)}/s" if pace else ""
     moved = (figures.read_bytes, figures.transferred_bytes, figures.stored_bytes)
-    return [size_text(figures.size_bytes), *map(size_text, moved), ratio, rate]
+    took = duration_text(duration_s) if duration_s > 0 else ""
+    return [_extent(figures), *map(size_text, moved), ratio, took, rate, bottleneck_short(figures)]
+
+
+def _extent(figures: Figures) -> str:
+    """Return the size of a disk, and how much of it was dealt with when that was not all."""
+    size, processed = figures.size_bytes, figures.processed_bytes
+    return f"{size_text(processed)} of {size_text(size)}" if 0 < processed < size else size_text(size)
 
 
 def _plain(text: str, length_max: int = _TEXT_MAX) -> str:

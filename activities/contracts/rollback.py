@@ -42,6 +42,8 @@ class DiskRolledBack(msgspec.Struct, frozen=True, kw_only=True):
     """What the operator should see, in words; empty when there was nothing."""
     slowed: str = ""
     """How long the rollback waited for its share of which limit; empty when it did not."""
+    bottleneck: str = ""
+    """Which stage held the others up, and how busy each was, in words; empty when that is not known."""
 
 
 @activity.defn(name="transfer.roll_back_disk")

@@ -28,6 +28,8 @@ class TransferCursor(msgspec.Struct, frozen=True, kw_only=True):
     """Of the disk, over the last seconds."""
     target_id: str = ""
     """Target of a restore: a cursor is only good for the target it was made with."""
+    bottleneck: str = ""
+    """Which stage held the others up, and how busy each was, in words; empty when that is not known."""
 
 
 class CopyDisk(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +69,8 @@ class DiskCopied(msgspec.Struct, frozen=True, kw_only=True):
     which limit; empty when it was not and did not."""
     left_out: str = ""
     """What of the guest was not read, and of which volumes everything was and why, in words; empty without any."""
+    bottleneck: str = ""
+    """Which stage held the others up, and how busy each was, in words; empty when that is not known."""
 
 
 class RestoreDisk(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +104,8 @@ class DiskRestored(msgspec.Struct, frozen=True, kw_only=True):
     """A degraded choice the operator should see, in words; empty when there was none."""
     slowed: str = ""
     """How long the restore waited for its share of which limit; empty when it did not."""
+    bottleneck: str = ""
+    """Which stage held the others up, and how busy each was, in words; empty when that is not known."""
 
 
 @activity.defn(name="transfer.copy_disk")

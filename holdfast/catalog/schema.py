@@ -15,11 +15,12 @@ from sqlalchemy import (
     MetaData,
     Table,
     UniqueConstraint,
+    text,
 )
 
 from holdfast.catalog.columns import PlainText, UtcTime
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The newest migration. Versions are four digits and grow."""
 
 VERSION_TABLE = "catalog_version"
@@ -51,7 +52,13 @@ def _figures() -> list[Column[int] | Column[float]]:
         _bytes("stored_bytes"),
         _bytes("resent_bytes"),
         Column("duration_s", Double, nullable=False),
+        *(_busy(stage) for stage in ("source_s", "proxy_s", "network_s", "target_s", "throttled_s")),
     ]
+
+
+def _busy(name: str) -> Column[float]:
+    """Return a column that came later: rows from before hold 0."""
+    return Column(name, Double, nullable=False, server_default=text("0"))
 
 
 def _problem() -> list[Column[str]]:

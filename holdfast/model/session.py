@@ -42,6 +42,17 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     resent_bytes: int = 0
     """Read again because a process died after its last commit."""
     duration_s: float = 0.0
+    source_s: float = 0.0
+    """Seconds in which reading was busy: the disk of a backup, the repository of a restore. Earlier versions count no
+    busy seconds."""
+    proxy_s: float = 0.0
+    """Seconds in which digests, compression or decompression were busy."""
+    network_s: float = 0.0
+    """Seconds in which the line between two movers held the work up."""
+    target_s: float = 0.0
+    """Seconds in which storing or writing was busy."""
+    throttled_s: float = 0.0
+    """Seconds in which a rule or a limit held the work up."""
 
     def __add__(self, other: "Figures") -> "Figures":
         """Return the sum field by field."""

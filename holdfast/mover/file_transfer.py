@@ -10,6 +10,7 @@ from holdfast.model.machine_files import (
     MachineFiles,
 )
 from holdfast.mover.line import Line
+from holdfast.mover.tracing import traceparent
 
 _ANSWER_S = 600.0
 
@@ -17,7 +18,7 @@ _ANSWER_S = 600.0
 def put_remote_files(line: Line, grant: str, files: MachineFiles) -> None:
     """Make these the machine files of an unfinished point. Raises what the other side failed with."""
     try:
-        line.send(m.encode_message(m.OpenDisk(grant=grant)))
+        line.send(m.encode_message(m.OpenDisk(grant=grant, trace=traceparent())))
         send_files(line, files)
         line.send(m.encode_message(m.Finish()))
         receive_files(line, m.Finished)
@@ -28,7 +29,7 @@ def put_remote_files(line: Line, grant: str, files: MachineFiles) -> None:
 def read_remote_files(line: Line, grant: str) -> MachineFiles:
     """Return the machine files of a finished point. Raises what the other side failed with."""
     try:
-        line.send(m.encode_message(m.OpenDisk(grant=grant)))
+        line.send(m.encode_message(m.OpenDisk(grant=grant, trace=traceparent())))
         return receive_files(line, m.Finished)
     finally:
         line.close()

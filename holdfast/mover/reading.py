@@ -12,6 +12,7 @@ from holdfast.formats.magic import DIGEST_SIZE, Codec
 from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import Run, pack_runs
 from holdfast.mover.line import Line
+from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.restore import StoredSource
 
@@ -46,6 +47,8 @@ class Reading:
         self._has_ended = threading.Event()
         self._disk = disk
         self._files = files
+        self._busy = PipeClocks(pace.clock)
+        pace.waiting = self._busy.throttled
         self._indexes = {id(file): index for index, file in enumerate(files)}
         self._slots = threading.Semaphore(_UNITS_MAX)
         self._errors: SimpleQueue[HoldfastError] = SimpleQueue()
@@ -121,11 +124,22 @@ class Reading:
 
     def _send_unit(self, head: m.GetUnit) -> None:
         try:
-            digests, codec, packed = self._files[head.file].packed_unit(head.number)
-            count = len(digests) // DIGEST_SIZE
+            with self._busy.source:
+                digests, codec, packed = self._files[head.file].packed_unit(head.number)
             self._slots.release()
             self._pace.take(len(packed), self._check_wanted)
-            self._say(m.StoredUnit(file=head.file, number=head.number, count=count, codec=codec), digests, packed)
+            self._say(
+                m.StoredUnit(
+                    file=head.file,
+                    number=head.number,
+                    count=len(digests) // DIGEST_SIZE,
+                    codec=codec,
+                    busy_s=self._busy.source.seconds,
+                    throttled_s=self._busy.throttled.seconds,
+                ),
+                digests,
+                packed,
+            )
         except HoldfastError as error:
             self._errors.put(error)
 

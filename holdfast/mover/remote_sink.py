@@ -4,9 +4,11 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 
 import msgspec
 
+from holdfast import measures
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError, LinkLost, ProtocolError
 from holdfast.formats.contents import LeftOut
@@ -14,6 +16,8 @@ from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import pack_pieces
 from holdfast.mover.line import Line
 from holdfast.mover.opening import expect
+from holdfast.mover.tracing import traceparent
+from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.sink import PackedUnit, Standing, Wanted, WritableDisk
 from holdfast.pipeline.stages import StageTimes
@@ -51,6 +55,7 @@ class RemoteSink:
         self.unit_size = opened.unit_size
         self._lock = threading.Condition()
         self._standing = _standing(standing)
+        self._busy: PipeClocks | None = None
         self._answers: deque[tuple[m.Offer, Future[Wanted]]] = deque()
         self._digests: deque[tuple[m.DigestsOf, Future[bytes]]] = deque()
         self._detail = ""
@@ -67,7 +72,8 @@ class RemoteSink:
         """
         pace = pace if pace is not None else Pace(SystemClock())
         try:
-            line.send(m.encode_message(m.OpenDisk(grant=grant, lies_at=lies_at[: m.TEXT_MAX], hears_pace=True)))
+            asked = m.OpenDisk(grant=grant, lies_at=lies_at[: m.TEXT_MAX], hears_pace=True, trace=traceparent())
+            line.send(m.encode_message(asked))
             opened = expect(line, m.DiskOpened)
             sink = cls(line, opened, expect(line, m.Standing), pace)
         except BaseException:
@@ -91,6 +97,12 @@ class RemoteSink:
         standing = self._standing
         times = msgspec.structs.replace(standing.times, throttled_s=self._pace.waited_s)
         return msgspec.structs.replace(standing, times=times)
+
+    def watch(self, busy: PipeClocks) -> None:
+        """Count in these clocks how long the line is waited for, and what the other side says of its storing."""
+        busy.has_line = True
+        self._busy = busy
+        self._pace.waiting = busy.throttled
 
     def describe(self, detail: str) -> None:
         """Say in words how the disk is read and why."""
@@ -133,7 +145,7 @@ class RemoteSink:
     def finish(self) -> None:
         """Return once the whole disk is durable on the other side."""
         self._send(m.Finish())
-        with self._lock:
+        with self._waiting, self._lock:
             while not self._is_finished:
                 self._raise()
                 self._lock.wait()
@@ -146,7 +158,8 @@ class RemoteSink:
             self._raise()
             self._digests.append((head, answer))
         self._send(head)
-        return answer.result()
+        with self._waiting:
+            return answer.result()
 
     def close(self) -> None:
         """End the session; one that is not finished is cancelled, so that the other side lets go of the file."""
@@ -163,15 +176,21 @@ class RemoteSink:
         self._line.wait_until_over(_FAREWELL_S)
         self._line.close()
         self._thread.join()
+        measures.RESENT.record(self._line.counters.resent_frames, side="proxy")
 
     def _send(self, head: m.AnyHead, *body: bytes | bytearray | memoryview) -> None:
         try:
-            self._line.send(m.encode_message(head, *body))
+            with self._waiting:
+                self._line.send(m.encode_message(head, *body))
         except HoldfastError:
             self._thread.join()  # it hears the same, after everything that came before
             with self._lock:
                 self._raise()  # what the other side said of it says more
             raise
+
+    @property
+    def _waiting(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._busy is None else self._busy.network
 
     def _raise(self) -> None:
         if self._error is not None:
@@ -198,6 +217,8 @@ class RemoteSink:
                 self._answered(head, body)
             case m.Standing():
                 self._standing = _standing(head)
+                if self._busy is not None:
+                    _count(head, self._busy)
             case m.Paced():
                 self._pace.allot(head.rate_bytes_s, head.because)
             case m.Digests():
@@ -232,6 +253,12 @@ class RemoteSink:
             for _, digests in self._digests:
                 digests.set_exception(error)
             self._lock.notify_all()
+
+
+def _count(told: m.Standing, busy: PipeClocks) -> None:
+    """Take over what the other side says of its stages; an earlier version counts only what its own thread did."""
+    busy.target.tell(told.target_s + told.commit_wait_s if told.busy_s is None else told.busy_s)
+    busy.throttled.tell(told.throttled_s)
 
 
 def _standing(told: m.Standing) -> Standing:

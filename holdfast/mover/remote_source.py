@@ -10,6 +10,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
+from holdfast import measures
 from holdfast.clock import SystemClock
 from holdfast.errors import DataDamaged, HoldfastError, LinkLost, ProtocolError
 from holdfast.formats.codec import decompress
@@ -19,6 +20,8 @@ from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import unpack_runs, unpack_stored_unit
 from holdfast.mover.line import Line
 from holdfast.mover.opening import expect
+from holdfast.mover.tracing import traceparent
+from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.pace import Pace
 
 _DIGESTS_PAGE = 4096
@@ -77,6 +80,7 @@ class RemoteSource:
         self._units: dict[tuple[int, int], _Wish] = {}
         self._runs: deque[Future[tuple[m.Runs, bytes]]] = deque()
         self._digests: deque[tuple[m.DigestsOf, Future[bytes]]] = deque()
+        self._busy: PipeClocks | None = None
         self._is_told = False
         self._pages: dict[int, Future[bytes]] = {}
         self._error: HoldfastError | None = None
@@ -92,11 +96,16 @@ class RemoteSource:
         """
         pace = pace if pace is not None else Pace(SystemClock())
         try:
-            line.send(m.encode_message(m.OpenDisk(grant=grant, hears_pace=True)))
+            line.send(m.encode_message(m.OpenDisk(grant=grant, hears_pace=True, trace=traceparent())))
             return cls(line, expect(line, m.StoredOpened), pace)
         except BaseException:
             line.close()
             raise
+
+    def watch(self, busy: PipeClocks) -> None:
+        """Count in these clocks what the other side says of its reading."""
+        busy.has_line = True
+        self._busy = busy
 
     def later_details(self) -> tuple[str, ...]:
         """Return in words how the points behind this one read the disk."""
@@ -178,6 +187,7 @@ class RemoteSource:
         self._line.wait_until_over(_FAREWELL_S)
         self._line.close()
         self._thread.join()
+        measures.RESENT.record(self._line.counters.resent_frames, side="proxy")
 
     def _ask(self, head: m.AnyHead, queue: deque[T], answer: T) -> None:
         with self._lock:  # answers come in the order of the questions
@@ -230,6 +240,9 @@ class RemoteSource:
     def _take_unit(self, head: m.StoredUnit, body: bytes) -> None:
         with self._lock:
             wish = self._units.pop((head.file, head.number), None)
+            if self._busy is not None:
+                self._busy.source.tell(head.busy_s)
+                self._busy.throttled.tell(head.throttled_s)
         if wish is None:
             raise ProtocolError(f"unit {head.number} of file {head.file} came and was not asked for")
         with suppress(RuntimeError):  # the restore has ended, and its pool with it

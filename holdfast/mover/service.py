@@ -1,11 +1,12 @@
 """What a listening mover does for one session: takes a disk into a point that is being written, or reads one out."""
 
 from collections import deque
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Protocol
 
+from holdfast import measures
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError, LinkLost, OperationCancelled, ProtocolError
 from holdfast.formats.mover import messages as m
@@ -16,6 +17,8 @@ from holdfast.mover.file_transfer import receive_files, send_files
 from holdfast.mover.grants import FILES, Grant, Issuer
 from holdfast.mover.line import Line
 from holdfast.mover.reading import PackedFile, Reading
+from holdfast.mover.tracing import continued
+from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.restore import StoredSource
 from holdfast.pipeline.sink import DiskSink, PackedUnit, WritableDisk
@@ -80,18 +83,27 @@ class Service:
         if not isinstance(head, m.OpenDisk):
             raise ProtocolError(f"a session begins with {type(head).__name__}")
         grant = self._issuer.open(session, head.grant, self._clock.now().timestamp())
-        if grant.disk == FILES:
-            self._serve_files(grant, line)
-        elif grant.writes_file is None:
-            opened = self._store.open_for_reading(grant, stack)
-            pace = Pace(self._clock, partial(_check_peer, line))
-            stack.enter_context(self._throttle.holding(_transfer(grant, Direction.READ, line), pace))
-            Reading(line, *opened, pace, hears_pace=head.hears_pace).run()
-        else:
-            disk = self._store.open_for_writing(grant, head.lies_at, stack)
-            pace = Pace(self._clock)
-            stack.enter_context(self._throttle.holding(_transfer(grant, Direction.WRITE, line), pace))
-            Writing(line, disk, self._clock, pace if head.hears_pace else None).run()
+        direction = _direction(grant)
+        where = {"holdfast.repository": str(grant.repository), "holdfast.chain": grant.chain}
+        with _counted(grant, line), continued(f"mover.{direction}", head.trace, **where):
+            if direction == "files":
+                self._serve_files(grant, line)
+            elif direction == "read":
+                self._serve_reading(grant, head, line, stack)
+            else:
+                self._serve_writing(grant, head, line, stack)
+
+    def _serve_reading(self, grant: Grant, head: m.OpenDisk, line: Line, stack: ExitStack) -> None:
+        opened = self._store.open_for_reading(grant, stack)
+        pace = Pace(self._clock, partial(_check_peer, line))
+        stack.enter_context(self._throttle.holding(_transfer(grant, Direction.READ, line), pace))
+        Reading(line, *opened, pace, hears_pace=head.hears_pace).run()
+
+    def _serve_writing(self, grant: Grant, head: m.OpenDisk, line: Line, stack: ExitStack) -> None:
+        disk = self._store.open_for_writing(grant, head.lies_at, stack)
+        pace = Pace(self._clock)
+        stack.enter_context(self._throttle.holding(_transfer(grant, Direction.WRITE, line), pace))
+        Writing(line, disk, self._clock, pace if head.hears_pace else None).run()
 
     def _serve_files(self, grant: Grant, line: Line) -> None:
         if grant.writes_file is not None:
@@ -105,6 +117,28 @@ def _transfer(grant: Grant, direction: Direction, line: Line) -> Transfer:
     ends = None if line.ends is None else Ends.parse(*line.ends)
     label = f"disk {grant.disk} of {grant.chain}"
     return Transfer(repository=grant.repository, direction=direction, ends=ends, label=label)
+
+
+def _direction(grant: Grant) -> str:
+    if grant.disk == FILES:
+        return "files"
+    return "read" if grant.writes_file is None else "write"
+
+
+@contextmanager
+def _counted(grant: Grant, line: Line) -> Iterator[None]:
+    """Count a session, and what had to be sent again in it."""
+    outcome = "failed"
+    try:
+        yield
+        outcome = "success"
+    except OperationCancelled:
+        outcome = "stopped"
+        raise
+    finally:
+        labels = {"repository": str(grant.repository), "direction": _direction(grant), "outcome": outcome}
+        measures.MOVER_SESSIONS.record(1, **labels)
+        measures.RESENT.record(line.counters.resent_frames, side="repository")
 
 
 def _check_peer(line: Line) -> None:
@@ -123,6 +157,8 @@ class Writing:
         self._disk = disk
         self._sink: DiskSink = disk.sink
         self._clock = clock
+        self._busy = PipeClocks(clock)
+        self._sink.watch(self._busy)
         self._units: deque[tuple[int, Message]] = deque()
         self._told_s = clock.monotonic_s()
         self._told_committed = -1
@@ -241,6 +277,8 @@ class Writing:
                 seal_s=standing.times.seal_s,
                 target_s=standing.times.target_s,
                 commit_wait_s=standing.times.commit_wait_s,
+                busy_s=self._busy.target.seconds,
+                throttled_s=self._busy.throttled.seconds,
             )
         )
 

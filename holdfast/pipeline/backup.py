@@ -20,6 +20,7 @@ from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.plan import Action, PlanStep
 from holdfast.model.session import Figures
 from holdfast.pipeline.buffers import Buffers, keep_freed_blocks
+from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.disks import DiskReader
 from holdfast.pipeline.flow import batched, in_order
 from holdfast.pipeline.packing import Packer
@@ -52,6 +53,9 @@ class DiskCopy:
         self._reader = reader
         self._sink = sink
         self._clock = clock
+        self.busy = PipeClocks(clock)
+        """The stages; whoever wraps the reader or the sink counts its part there."""
+        sink.watch(self.busy)
         self._options = options if options is not None else PipeOptions()
         unit_size = sink.unit_size
         window = max(2, self._options.in_flight_bytes // unit_size)
@@ -60,6 +64,7 @@ class DiskCopy:
         self._buffers = Buffers(unit_size)
         self._pool = ThreadPoolExecutor(self._options.threads, thread_name_prefix="pipe")
         self._packer = Packer(sink, self._pool, self._buffers, clock, self._options.compression, window)
+        self._packer.busy = self.busy.proxy
         self._offered: deque[tuple[_Chunk, Answer]] = deque()
         self._times = StageTimes()
         self._started_s = clock.monotonic_s()
@@ -99,7 +104,7 @@ class DiskCopy:
         while self._offered and (len(self._offered) > open_max or self._offered[0][1].done()):
             chunk, answer = self._offered.popleft()
             asked_s = self._clock.monotonic_s()
-            wanted = answer.result()
+            wanted = self.busy.network.awaited(answer)
             self._times.answer_wait_s += self._clock.monotonic_s() - asked_s
             assert chunk.buffer is not None
             self._packer.pack(chunk.first, chunk.digests, chunk.buffer, wanted)
@@ -118,26 +123,29 @@ class DiskCopy:
         times = StageTimes()
         for part in (self._times, self._packer.times, standing.times):
             times.add(part)
+        figures = Figures(
+            size_bytes=size,
+            processed_bytes=reached,
+            read_bytes=standing.read_bytes,
+            transferred_bytes=standing.transferred_bytes,
+            stored_bytes=standing.stored_bytes,
+            resent_bytes=standing.resent_bytes,
+            duration_s=self._clock.monotonic_s() - self._started_s,
+        )
+        # Who cannot send may wait for the repository, which is busy then, or held up itself.
+        excuse_s = self.busy.target.seconds + self.busy.throttled.seconds
         return PipeProgress(
             size_bytes=size,
             reached_bytes=reached,
             committed_bytes=min(standing.committed * PIECE_SIZE, size),
-            figures=Figures(
-                size_bytes=size,
-                processed_bytes=reached,
-                read_bytes=standing.read_bytes,
-                transferred_bytes=standing.transferred_bytes,
-                stored_bytes=standing.stored_bytes,
-                resent_bytes=standing.resent_bytes,
-                duration_s=self._clock.monotonic_s() - self._started_s,
-            ),
+            figures=self.busy.charged(figures, [excuse_s]),
             stages=times,
         )
 
     def _chunks(self, steps: Iterable[PlanStep]) -> Iterator[_Chunk]:
         """Cut the steps into chunks that do not cross a unit boundary of the disk, skipping what is done."""
         done, per_unit = self._sink.standing.taken, self._sink.unit_size // PIECE_SIZE
-        for step in steps:
+        for step in self._planned(steps):
             first = max(step.span.start // PIECE_SIZE, done)
             end = -(-step.span.end // PIECE_SIZE)
             if step.action is Action.ZERO:
@@ -149,18 +157,30 @@ class DiskCopy:
                 yield _Chunk(Action.READ, first, stop - first, self._buffers.take())
                 first = stop
 
+    def _planned(self, steps: Iterable[PlanStep]) -> Iterator[PlanStep]:
+        """Yield the steps; finding out what to read is the source's work: it asks for changes, and reads samples."""
+        planned = iter(steps)
+        while True:
+            with self.busy.source:
+                step = next(planned, None)
+            if step is None:
+                return
+            yield step
+
     def _read(self, batch: list[_Chunk]) -> list[_Chunk]:
         """Read all chunks of a batch, then digest all.
 
         Digests are made many at a time because some processors slow down for a millisecond after each use of their
         widest vector instructions, which BLAKE3 uses and zstd, which comes next, does not.
         """
-        views = [self._fill(chunk) for chunk in batch]
+        with self.busy.source:
+            views = [self._fill(chunk) for chunk in batch]
         clock = self._clock.monotonic_s
-        for chunk, view in zip(batch, views, strict=True):
-            started_s = clock()
-            chunk.digests = piece_digests(view, self._sink.digest_key)
-            chunk.times.digest_s = clock() - started_s
+        with self.busy.proxy:
+            for chunk, view in zip(batch, views, strict=True):
+                started_s = clock()
+                chunk.digests = piece_digests(view, self._sink.digest_key)
+                chunk.times.digest_s = clock() - started_s
         return batch
 
     def _fill(self, chunk: _Chunk) -> memoryview:

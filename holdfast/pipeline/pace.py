@@ -40,7 +40,7 @@ class Pace:
     ) -> None:
         self.waiting: AbstractContextManager[object] = nullcontext()
         """Entered by each thread for what it waits here; whoever counts waits puts a clock in."""
-        self._clock = clock
+        self.clock = clock
         self._attend = attend
         self._bucket = TokenBucket(clock, pause=pause)
         self._lock = threading.Lock()
@@ -112,7 +112,7 @@ class Pace:
         A wait that is not over counts as far as it has come.
         """
         with self._lock:
-            now_s = self._clock.monotonic_s() - self._since_s if self._waiting else 0.0
+            now_s = self.clock.monotonic_s() - self._since_s if self._waiting else 0.0
             return round((self._waited_s + now_s + self._waited_there_s) * _NS)
 
     @property
@@ -142,11 +142,11 @@ class Pace:
         with self._lock:
             self._reasons[self._allotted[1]] = None
             if not self._waiting:
-                self._since_s = self._clock.monotonic_s()
+                self._since_s = self.clock.monotonic_s()
             self._waiting += 1
 
     def _end(self) -> None:
         with self._lock:
             self._waiting -= 1
             if not self._waiting:
-                self._waited_s += self._clock.monotonic_s() - self._since_s
+                self._waited_s += self.clock.monotonic_s() - self._since_s

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +24,8 @@ class PacedReader:
     def __init__(
         self, reader: DiskReader, bucket: TokenBucket, look: Callable[[int], None], attend: Callable[[], None]
     ) -> None:
+        self.waiting: AbstractContextManager[object] = nullcontext()
+        """Entered for each wait; the clock of the throttled stage, once there is a pipe."""
         self._reader = reader
         self._bucket = bucket
         self._look = look
@@ -44,7 +47,8 @@ class PacedReader:
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Wait until so many bytes may be read, and read them."""
         self._look(self._read_bytes)
-        waited_s = self._bucket.take(len(buffer), self._attend)
+        with self.waiting:
+            waited_s = self._bucket.take(len(buffer), self._attend)
         with self._lock:
             self._read_bytes += len(buffer)
             self._throttled_s += waited_s

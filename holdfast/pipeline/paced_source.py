@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 from typing_extensions import override
 
+from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.restore import HeldRun, ReadableFile, StoredSource, checked_unit
 
@@ -76,6 +77,11 @@ class PacedSource:
         self.machine_name = source.machine_name
         self.digest_key = source.digest_key
         self.change_id = source.change_id
+
+    def watch(self, busy: PipeClocks) -> None:
+        """Count from now on in these clocks how long reading takes, and how long it waits for its share."""
+        self._pace.waiting = busy.throttled
+        self._source.watch(busy)
 
     def later_details(self) -> Sequence[str]:
         """Return in words how the points behind this one read the disk."""

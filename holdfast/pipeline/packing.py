@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager, nullcontext
 
 from isal.isal_zlib import crc32
 
@@ -34,6 +35,8 @@ class Packer:
         self, sink: DiskSink, pool: Executor, buffers: Buffers, clock: Clock, compression: Compression, window: int
     ) -> None:
         self.times = StageTimes()
+        self.busy: AbstractContextManager[object] = nullcontext()
+        """Entered for what takes time here."""
         self._sink = sink
         self._pool = pool
         self._buffers = buffers
@@ -55,7 +58,8 @@ class Packer:
                 self._close_unit()
                 self._open = _Open(number)
             taken, slots = slots[: self._per_unit - at], slots[self._per_unit - at :]
-            buffer = self._move(buffer, taken)
+            with self.busy:
+                buffer = self._move(buffer, taken)
             self._open.pieces.extend(first + slot for slot in taken)
             self._open.digests.extend(digests[slot] for slot in taken)
             place += len(taken)
@@ -97,9 +101,10 @@ class Packer:
     def _encode(self, unit: _Open) -> tuple[PackedUnit, float]:
         started_s = self._clock.monotonic_s()
         size = len(unit.pieces) * PIECE_SIZE
-        body = unit.buffer if size == len(unit.buffer) else unit.buffer[:size]
-        body_crc = crc32(body)
-        codec, packed = compress(body, self._compression)
+        with self.busy:
+            body = unit.buffer if size == len(unit.buffer) else unit.buffer[:size]
+            body_crc = crc32(body)
+            codec, packed = compress(body, self._compression)
         if packed is unit.buffer:
             unit.buffer = bytearray()  # goes with the unit
         packed_unit = PackedUnit(

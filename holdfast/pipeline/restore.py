@@ -20,6 +20,7 @@ from holdfast.formats.record import PieceEntry
 from holdfast.model.session import Figures
 from holdfast.model.spans import Span
 from holdfast.pipeline.buffers import keep_freed_blocks
+from holdfast.pipeline.busy import PipeClocks, StagePool
 from holdfast.pipeline.disks import DiskWriter
 from holdfast.pipeline.flow import in_order
 from holdfast.pipeline.stages import PipeProgress, StageTimes
@@ -106,6 +107,10 @@ class PieceSource(Digested, Protocol):
         """Yield where pieces are, in order and without gaps."""
         ...
 
+    def watch(self, busy: PipeClocks) -> None:
+        """Count from now on in these clocks how long reading takes, and whether there is a line to it."""
+        ...
+
 
 class Part(msgspec.Struct, frozen=True):
     """Consecutive pieces of one unit; zeros when ``unit`` is None."""
@@ -185,12 +190,14 @@ class DiskRestore:
 
     def __init__(self, source: PieceSource, target: DiskWriter, key: bytes, clock: Clock, *, threads: int = 2) -> None:
         keep_freed_blocks()
+        self.busy = PipeClocks(clock)
+        source.watch(self.busy)
         self._source = source
         self._target = target
         self._key = key
         self._clock = clock
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="restore")
-        self._flusher = ThreadPoolExecutor(1, thread_name_prefix="flush")
+        self._pool = StagePool(threads, "restore", self.busy.proxy)
+        self._flusher = StagePool(1, "flush", self.busy.target)
         self._units = UnitCache(self._pool, key)
         self._flight: Future[None] | None = None
         self._started_s = clock.monotonic_s()
@@ -223,7 +230,7 @@ class DiskRestore:
                 if block.parts:
                     reach("restore.block_written")
             self._finish_flush()
-            self._target.flush()
+            self._flusher.submit(self._target.flush).result()
             self._reached = self._committed = self._source.pieces
             return self.progress().figures
         finally:
@@ -239,18 +246,20 @@ class DiskRestore:
         """Return how far the restore is."""
         size = self._source.size_bytes
         reached = min(self._reached * PIECE_SIZE, size)
+        figures = Figures(
+            size_bytes=size,
+            processed_bytes=reached,
+            read_bytes=self._read,
+            transferred_bytes=self._written,
+            stored_bytes=self._written,
+            duration_s=self._clock.monotonic_s() - self._started_s,
+        )
+        excuses = [self.busy.source.seconds + self.busy.throttled.seconds, self.busy.proxy.seconds]
         return PipeProgress(
             size_bytes=size,
             reached_bytes=reached,
             committed_bytes=min(self._committed * PIECE_SIZE, size),
-            figures=Figures(
-                size_bytes=size,
-                processed_bytes=reached,
-                read_bytes=self._read,
-                transferred_bytes=self._written,
-                stored_bytes=self._written,
-                duration_s=self._clock.monotonic_s() - self._started_s,
-            ),
+            figures=self.busy.charged(figures, excuses),
             stages=self._times,
         )
 
@@ -273,14 +282,16 @@ class DiskRestore:
         started_s = self._clock.monotonic_s()
         self._is_flushed = False
         if flight is None:
-            self._target.write_zeros(Span(offset, length))
+            with self.busy.target:
+                self._target.write_zeros(Span(offset, length))
             self._zeroed += length
         else:
-            body = flight.result()
+            body = self.busy.network.awaited(flight)
             waited_s = self._clock.monotonic_s()
             self._times.source_s += waited_s - started_s
             at = part.slot * PIECE_SIZE
-            self._target.write(offset, memoryview(body)[at : at + length])
+            with self.busy.target:
+                self._target.write(offset, memoryview(body)[at : at + length])
             self._written += length
             self._read += length
             self._unflushed += length

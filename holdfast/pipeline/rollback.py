@@ -5,7 +5,6 @@ once and several in flight, while what was found is written behind.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Final
 
@@ -15,9 +14,10 @@ from holdfast.clock import Clock
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.session import Figures
 from holdfast.model.spans import Span, align, clip
+from holdfast.pipeline.busy import PipeClocks, StageClock, StagePool
 from holdfast.pipeline.disks import DiskWriter
 from holdfast.pipeline.flow import in_order
-from holdfast.pipeline.restore import BLOCK_PIECES, DiskRestore, PieceSource, compare_target, differing_pieces
+from holdfast.pipeline.restore import BLOCK_PIECES, DiskRestore, PieceSource, Readable, compare_target, differing_pieces
 from holdfast.pipeline.stages import PipeProgress, StageTimes
 
 _COMPARING: Final = 4
@@ -46,6 +46,7 @@ class DiskRollback:
         self._key = key
         self._clock = clock
         self._compared_bytes = 0
+        self._busy = PipeClocks(clock)
 
     def write_changed(self, changed: Iterable[Span], first_piece: int, report: Report) -> RolledBack:
         """Write every piece from one on that sorted spans touch. What ``report`` raises stops it."""
@@ -68,6 +69,7 @@ class DiskRollback:
 
     def _write(self, runs: Iterable[range], first_piece: int, report: Report) -> RolledBack:
         restore = DiskRestore(self._source, self._target, self._key, self._clock)
+        self._busy = restore.busy
         before = self._compared_bytes
 
         def compared(figures: Figures) -> Figures:
@@ -89,14 +91,29 @@ class DiskRollback:
         end = self._source.pieces
         blocks = (range(at, min(at + BLOCK_PIECES, end)) for at in range(first_piece, end, BLOCK_PIECES))
 
-        def look(block: range) -> tuple[range, list[int]]:
-            return block, differing_pieces(self._target, self._source, self._key, block)
+        target = _WatchedReads(self._target, self._busy.target)
 
-        with ThreadPoolExecutor(_COMPARING, thread_name_prefix="compare") as pool:
+        def look(block: range) -> tuple[range, list[int]]:
+            return block, differing_pieces(target, self._source, self._key, block)
+
+        with StagePool(_COMPARING, "compare", self._busy.proxy) as pool:
             for block, pieces in in_order(pool, look, blocks, _AHEAD):
                 self._compared_bytes += min(block.stop * PIECE_SIZE, self._source.size_bytes) - block.start * PIECE_SIZE
                 yield from _runs(pieces)
                 yield range(block.stop, block.stop)
+
+
+class _WatchedReads:
+    """A disk whose reads are counted."""
+
+    def __init__(self, disk: Readable, stage: StageClock) -> None:
+        self._disk = disk
+        self._stage = stage
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Read, and count it."""
+        with self._stage:
+            self._disk.read_into(offset, buffer)
 
 
 def _runs(pieces: list[int]) -> Iterator[range]:

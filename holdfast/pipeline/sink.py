@@ -13,6 +13,7 @@ import msgspec
 from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import Codec
 from holdfast.formats.record import Buffer
+from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.stages import StageTimes
 
 
@@ -112,6 +113,10 @@ class DiskSink(Protocol):
     @property
     def standing(self) -> Standing:
         """Return how far it is."""
+        ...
+
+    def watch(self, busy: PipeClocks) -> None:
+        """Count from now on in these clocks how long storing takes, and the line to it."""
         ...
 
     def describe(self, detail: str) -> None:

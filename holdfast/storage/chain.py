@@ -27,6 +27,7 @@ from holdfast.formats.magic import (
     SEGMENTS_PER_PAGE,
     ZERO_DIGEST,
 )
+from holdfast.pipeline.busy import PipeClocks
 from holdfast.storage.atomic import FileHandle, Files
 from holdfast.storage.chain_file import FILE_SUFFIX, ChainFile, is_never_committed
 from holdfast.storage.chain_lock import hold_as_reader
@@ -204,6 +205,11 @@ class StoredDisk:
     def digest_key(self) -> bytes:
         """Return the key of the piece digests."""
         return self._file.keys.digest_key
+
+    def watch(self, busy: PipeClocks) -> None:
+        """Count from now on in these clocks how long the files are read."""
+        for file in self._chain.files:
+            file.reading = busy.source
 
     def later_details(self) -> list[str]:
         """Return in words how the points behind this one read the disk."""

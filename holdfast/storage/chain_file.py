@@ -5,6 +5,7 @@ Opening reads two superblocks and one page; everything else is read when it is a
 
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -72,6 +73,8 @@ class ChainFile:
         self._digests = TableReader(self.store, self.contents.digests, digests_page)
         self._pieces = [TableReader(self.store, d.pieces, PieceRuns.decode) for d in self.contents.disks]
         self.pieces_per_unit = superblock.unit_size // PIECE_SIZE
+        self.reading: AbstractContextManager[object] = nullcontext()
+        """Entered by every thread that reads a unit, while it does."""
         self._check_identity()
 
     @classmethod
@@ -145,7 +148,9 @@ class ChainFile:
         """Read and decode a unit. Raises `DataDamaged` naming file, unit and offset."""
         entry = self._entry(number)
         try:
-            return self.opener.unit(self.handle.read(entry.offset, entry.length))
+            with self.reading:
+                record = self.handle.read(entry.offset, entry.length)
+            return self.opener.unit(record)
         except (DataDamaged, FormatUnknown) as error:
             message = f"unit {number} of {self.path} at offset {entry.offset}: {error.message}"
             raise DataDamaged(message) from error

@@ -269,7 +269,7 @@ class ChainWriter:
             self.commit(FileState.COMPLETE)
             self.complete_slots += 1
 
-    def start_commit(self, state: FileState = FileState.OPEN) -> None:
+    def start_commit(self, state: FileState = FileState.OPEN) -> Future[None]:
         """Write tables and contents, and let the flush run in the background. Waits for an earlier commit."""
         self.finish_commit()
         try:
@@ -280,7 +280,8 @@ class ChainWriter:
         self._space.commit_started()
         self._generation += 1
         self._record_number = 0
-        self._flight = self._background.submit(self._flush_and_flip, block)
+        flight = self._flight = self._background.submit(self._flush_and_flip, block)
+        return flight
 
     def finish_commit(self) -> None:
         """Wait for a commit that was started, if there is one, and raise what went wrong with it."""

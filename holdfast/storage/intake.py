@@ -16,12 +16,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import msgspec
 from isal.isal_zlib import crc32
 
+from holdfast import measures
 from holdfast.clock import Clock
 from holdfast.errors import DataDamaged, EncodingFailed, RequestInvalid
 from holdfast.faults import reach
 from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.formats.record import Buffer, PieceEntry, Stamp
+from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.sink import Answered, PackedUnit, Standing, Wanted
 from holdfast.pipeline.stages import PipeOptions, StageTimes
@@ -76,6 +78,10 @@ class DiskIntake:
         self._sealing_max = max(2, self._options.in_flight_bytes // 4 // self._writer.unit_size)
         self._written = self._writer.next_unit
         self._times = StageTimes()
+        self._target = PipeClocks(clock).target
+        self.repository = ""
+        """Name under which commits and pieces are counted."""
+        self._known = self._new = 0
         self._committed = self._committing = disk.cursor
         self._new_bytes = self._committing_bytes = 0
         self._commit_s = clock.monotonic_s()
@@ -110,6 +116,12 @@ class DiskIntake:
             times=self._times,
         )
 
+    def watch(self, busy: PipeClocks) -> None:
+        """Count from now on in these clocks how long storing takes, and how long units wait for their share."""
+        self._target = busy.target
+        if self._pace is not None:
+            self._pace.waiting = busy.throttled
+
     def describe(self, detail: str) -> None:
         """Say in words how the disk is read and why; it goes into the restore point."""
         self._disk.detail = detail
@@ -122,24 +134,29 @@ class DiskIntake:
 
     def offer(self, first: int, digests: Sequence[bytes]) -> Answered:
         """Answer which of some pieces have to be sent. Raises `RequestInvalid` when they come out of order."""
-        self._pass(first, first + len(digests))
-        self._commit_if_due()
-        self._disk.read_bytes += len(digests) * PIECE_SIZE
-        found = self._sorter.sort_out(first, digests)
-        ready_at = 1 + max(found.places, default=-1) // self._writer.pieces_per_unit
-        self._enter(_Step(first, first + len(digests), ready_at, digests, found))
+        with self._target:
+            self._pass(first, first + len(digests))
+            self._commit_if_due()
+            self._disk.read_bytes += len(digests) * PIECE_SIZE
+            found = self._sorter.sort_out(first, digests)
+            self._new += len(found.slots)
+            self._known += len(digests) - len(found.slots)
+            ready_at = 1 + max(found.places, default=-1) // self._writer.pieces_per_unit
+            self._enter(_Step(first, first + len(digests), ready_at, digests, found))
         return Answered(Wanted(found.slots, found.first_new))
 
     def keep_until(self, piece: int) -> None:
         """Leave the pieces up to ``piece`` as at the parent point."""
         if piece > self._passed:
-            self._pass(piece, piece)
-            self._enter(_Step(piece, piece))
+            with self._target:
+                self._pass(piece, piece)
+                self._enter(_Step(piece, piece))
 
     def zero(self, first: int, end: int) -> None:
         """Make the pieces ``[first, end)`` zeros."""
-        self._pass(first, end)
-        self._enter(_Step(first, end))
+        with self._target:
+            self._pass(first, end)
+            self._enter(_Step(first, end))
 
     def _pass(self, first: int, end: int) -> None:
         if not self._passed <= first <= end <= self._disk.pieces:
@@ -169,22 +186,24 @@ class DiskIntake:
         if self._pace is not None:
             self._pace.take(len(unit.packed), self.tend)
             self._times.throttled_s = self._pace.waited_s
-        self._commit_if_due()
-        stamp = self._writer.stamp(self._disk.point_number)
-        self._sealing.append(_Sealing(unit, stamp, self._pool.submit(self._seal, unit, stamp)))
-        self._write_sealed(len(self._sealing) - self._sealing_max)
+        with self._target:
+            self._commit_if_due()
+            stamp = self._writer.stamp(self._disk.point_number)
+            self._sealing.append(_Sealing(unit, stamp, self._pool.submit(self._seal, unit, stamp)))
+            self._write_sealed(len(self._sealing) - self._sealing_max)
 
     def _seal(self, unit: PackedUnit, stamp: Stamp) -> tuple[list[Buffer], float]:
         """Return the record of a unit, once it is proven to give back the bytes that were packed."""
         started_s = self._clock.monotonic_s()
         tag = self._disk.disk_tag
         entries = [PieceEntry(tag, *pair) for pair in zip(unit.pieces, unit.digests, strict=True)]
-        record = self._writer.sealer.unit(stamp, entries, unit.codec, unit.packed)
-        try:
-            found, body = self._writer.opener.sealed_unit(record)
-            is_good = found == entries and len(body) == len(entries) * PIECE_SIZE and crc32(body) == unit.body_crc
-        except DataDamaged:
-            is_good = False
+        with self._target:
+            record = self._writer.sealer.unit(stamp, entries, unit.codec, unit.packed)
+            try:
+                found, body = self._writer.opener.sealed_unit(record)
+                is_good = found == entries and len(body) == len(entries) * PIECE_SIZE and crc32(body) == unit.body_crc
+            except DataDamaged:
+                is_good = False
         if not is_good:
             raise EncodingFailed(f"unit {unit.number} of point {stamp.point} does not decode to its bytes")
         return record, self._clock.monotonic_s() - started_s
@@ -223,10 +242,32 @@ class DiskIntake:
 
     def _commit(self, now_s: float) -> None:
         self._write_sealed(len(self._sealing))  # they carry the number of this commit
-        self._disk.start_commit()
+        self._watch_commit()
         self._committing = self._disk.cursor
         self._commit_s = now_s
         self._committing_bytes, self._new_bytes = self._new_bytes, 0
+
+    def _watch_commit(self) -> None:
+        """Begin a commit; storing is busy until it is over, whoever waits for it."""
+        target, started_s = self._target, self._clock.monotonic_s()
+        flight = self._disk.start_commit()
+        self._measure_pieces()
+        target.begin()
+
+        def over(_: object) -> None:
+            target.end()
+            self._measure_commit(started_s)
+
+        flight.add_done_callback(over)
+
+    def _measure_commit(self, started_s: float) -> None:
+        measures.COMMITS.record(self._clock.monotonic_s() - started_s, repository=self.repository)
+
+    def _measure_pieces(self) -> None:
+        """Count the pieces that were offered since the last commit."""
+        new, known, self._new, self._known = self._new, self._known, 0, 0
+        measures.PIECES.record(new, repository=self.repository, fate="stored")
+        measures.PIECES.record(known, repository=self.repository, fate="known")
 
     def _finish_commit(self) -> None:
         self._writer.finish_commit()
@@ -235,16 +276,21 @@ class DiskIntake:
 
     def tend(self) -> None:
         """Write and commit what is due."""
-        self._write_sealed(0)
-        self._commit_if_due()
+        with self._target:
+            self._write_sealed(0)
+            self._commit_if_due()
 
     def finish(self) -> None:
         """Return once the whole disk is durable. Raises `RequestInvalid` when something is missing."""
         self.keep_until(self._disk.pieces)
-        self._write_sealed(len(self._sealing))
-        if self._steps:
-            raise RequestInvalid(f"unit {self._written} was wanted and did not come")
-        self._disk.finish()
+        with self._target:
+            self._write_sealed(len(self._sealing))
+            if self._steps:
+                raise RequestInvalid(f"unit {self._written} was wanted and did not come")
+            started_s = self._clock.monotonic_s()
+            self._disk.finish()
+            self._measure_commit(started_s)
+            self._measure_pieces()
         self._committed = self._disk.cursor
 
     def close(self) -> None:

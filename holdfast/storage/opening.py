@@ -34,6 +34,8 @@ class DiskPlace(msgspec.Struct, frozen=True, kw_only=True):
     disk: str
     lies_at: str = ""
     """Where the source lies now; empty where it never moves. See `Snapshots.disk_place`."""
+    repository: str = ""
+    """Name under which commits and pieces are counted."""
 
 
 class DiskOpener:
@@ -66,6 +68,7 @@ class DiskOpener:
             begun = DiskSource(place="") if opened.source is msgspec.UNSET else opened.source
             opened.source = msgspec.structs.replace(begun, place=place.lies_at)
         sink = DiskIntake(opened, self._clock, self._options, former, self._pace)
+        sink.repository = place.repository
         stack.callback(sink.close)
         moves = 0 if opened.source is msgspec.UNSET else opened.source.moves
         return WritableDisk(

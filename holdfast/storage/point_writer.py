@@ -7,6 +7,7 @@ tables.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from itertools import groupby
 
 import msgspec
@@ -157,10 +158,10 @@ class DiskPointWriter:
             self._set(at, self.point_number, digest)
         self._advance(self.cursor + 1)
 
-    def start_commit(self) -> None:
+    def start_commit(self) -> Future[None]:
         """Begin to make everything up to the cursor durable; `ChainWriter.finish_commit` waits for it."""
         self._commit_map()
-        self.writer.start_commit()
+        return self.writer.start_commit()
 
     def finish(self) -> None:
         """Make the finished disk durable; one that was finished before is left as it is."""

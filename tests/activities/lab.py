@@ -30,6 +30,7 @@ from holdfast.formats.contents import PointDisk
 from holdfast.model.ids import CredentialName, DiskKey, MachineId, ProviderName, RepositoryName, SessionId
 from holdfast.model.machine import Machine, PowerState, RestoreTarget, Snapshot
 from holdfast.model.points import OpenPoint, PointSummary
+from holdfast.model.session import Figures
 from holdfast.mover.client import MoverClient
 from holdfast.pipeline.stages import PipeOptions
 from holdfast.providers.local.hypervisor import LocalProvider
@@ -130,8 +131,9 @@ def failure(
 
 def without_times(reply: DiskCopied | DiskRestored) -> DiskCopied | DiskRestored:
     """Return the reply without what every attempt adds to: seconds, and the page that its last commit takes."""
-    figures = msgspec.structs.replace(reply.figures, duration_s=0, stored_bytes=0)
-    return msgspec.structs.replace(reply, figures=figures, busy={})
+    kept = ("size_bytes", "processed_bytes", "read_bytes", "transferred_bytes", "resent_bytes")
+    figures = Figures(**{name: getattr(reply.figures, name) for name in kept})
+    return msgspec.structs.replace(reply, figures=figures, busy={}, bottleneck="")
 
 
 def cursors(attempt: Attempt) -> list[TransferCursor]:

@@ -12,6 +12,7 @@ from holdfast.model.ids import DiskKey, MachineId, SnapshotId
 from holdfast.model.latency import DatastoreLatency, LatencyLimits
 from holdfast.model.plan import Transport, TransportMode
 from holdfast.model.session import Figures
+from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.stages import PipeProgress, StageTimes
 from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.providers.raw_disks import FrozenDisk
@@ -90,7 +91,7 @@ def read(brake: Brake, mib: int, clock: PausedClock, own_s: float = 0.0) -> floa
 
 def test_without_limits_the_disk_is_left_as_it_is(source: FrozenDisk, clock: PausedClock) -> None:
     brake = Brake(source, lambda: None, Reports(), clock)
-    brake.begin()
+    brake.begin(PipeClocks(clock))
     assert brake.disk is source
     assert (brake.words, brake.note) == ("", "")
     progress = PipeProgress(
@@ -129,8 +130,11 @@ def test_a_copy_is_slowed_down_by_parts_of_its_own_speed_and_recovers(source: Fr
 def test_waits_are_a_stage_of_their_own(source: FrozenDisk, clock: PausedClock) -> None:
     brake, _ = brake_of(source, Datastore(clock, SLOW), clock)
     before_s = read(brake, 21, clock)  # looking for lies of change tracking
-    brake.begin()
-    during_s = read(brake, 40, clock)
+    busy = PipeClocks(clock)
+    brake.begin(busy)
+    with busy.source:
+        during_s = read(brake, 40, clock)
+    assert (busy.source.seconds, busy.throttled.seconds) == pytest.approx((0.0, during_s))
     progress = PipeProgress(
         size_bytes=1,
         reached_bytes=1,

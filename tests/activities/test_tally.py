@@ -65,6 +65,28 @@ def test_the_seconds_of_each_stage_add_up_over_attempts() -> None:
     assert set(busy) == {field.removesuffix("_s") for field in StageTimes.__struct_fields__}
 
 
+def test_the_busy_seconds_add_up_over_attempts_whoever_keeps_the_counters() -> None:
+    before = msgspec.structs.replace(
+        previous(), figures=Figures(duration_s=4, source_s=1, proxy_s=2, network_s=3, target_s=4, throttled_s=0.5)
+    )
+    attempt = Figures(duration_s=2, source_s=2, proxy_s=1, network_s=1, target_s=1, throttled_s=0.25)
+    for kept in (True, False):
+        total = Tally(StillClock(), SUBJECT, before, 300, counters_kept=kept).figures(attempt)
+        found = (total.source_s, total.proxy_s, total.network_s, total.target_s, total.throttled_s)
+        assert found == (3, 3, 4, 5, 0.75)
+
+
+def test_a_cursor_names_the_bottleneck_as_often_as_it_leaves() -> None:
+    clock = StillClock()
+    tally = Tally(clock, SUBJECT, None, 0)
+    first = tally.cursor(progress(100, figures=Figures(duration_s=1.0, source_s=0.9)))
+    assert first.bottleneck == "Source (Source 90 %, Proxy 0 %, Target 0 %)"
+    later = progress(200, figures=Figures(duration_s=2.0, source_s=0.9, target_s=1.0))
+    assert tally.cursor(later).bottleneck == first.bottleneck
+    clock.seconds += 1
+    assert tally.cursor(later).bottleneck == "Target (Source 45 %, Proxy 0 %, Target 50 %)"
+
+
 def test_the_rate_is_that_of_the_last_seconds_and_of_this_attempt_alone() -> None:
     clock = StillClock()
     tally = Tally(clock, SUBJECT, None, 300)

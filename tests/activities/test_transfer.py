@@ -21,6 +21,7 @@ from holdfast.errors import (
 )
 from holdfast.model.ids import CredentialName, DiskKey, MachineId, SessionId, SnapshotId
 from holdfast.model.plan import ReadMode, Transport, TransportMode
+from holdfast.planning.bottleneck import bottleneck_words
 from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.providers.ports import SourceDisk
 from holdfast.providers.raw_disks import FrozenDisk
@@ -66,6 +67,20 @@ def test_the_way_a_disk_was_read_is_told_and_better_ways_that_failed_are_noted(
     copied, _ = lab.back_up(machine, "s2")
     assert copied.transport == way
     assert copied.note == "read over https because better ways failed: direct: no mount; network: none"
+
+
+def test_it_is_told_how_busy_each_stage_was(lab: Lab) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    attempt, request = Attempt(), lab.begun(machine)
+    copied = attempt.run(lab.transfers.copy_disk, request)
+    figures = copied.figures
+    assert 0 < figures.source_s <= figures.duration_s
+    assert 0 < figures.target_s <= figures.duration_s
+    assert figures.network_s == figures.throttled_s == 0
+    assert copied.bottleneck == bottleneck_words(figures)
+    assert cursors(attempt)[0].bottleneck == bottleneck_words(cursors(attempt)[0].figures)
+    again = Attempt(cursors(attempt)[-1]).run(lab.transfers.copy_disk, request).figures
+    assert again.source_s >= cursors(attempt)[-1].figures.source_s, "attempts add up"
 
 
 # -- resuming ----------------------------------------------------------------------------------------------------------

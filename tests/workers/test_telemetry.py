@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 TRACED = """
 import asyncio, json, logging, sys
+from holdfast import measures
 from tests.workers.test_temporal import QUEUE, SECRET, Gossip, TellSecret, Told, serving, tell
 from workers.telemetry import TelemetrySettings, start_telemetry
 from workers.temporal import TemporalSettings, connect
@@ -39,6 +40,7 @@ async def main(address, namespace, **exporting):
     async with serving(client, Gossip()):
         handle = await tell(client, Told(secret=SECRET), "traced")
         await handle.result()
+    measures.SESSIONS.record(1, kind="backup", job="nightly", outcome="success")
     telemetry.flush()
     telemetry.shutdown()
     print(json.dumps({"workflow": handle.id}))
@@ -135,6 +137,7 @@ def test_a_collector_receives_spans_and_the_figures_of_the_sdk(
         collector.shutdown()
     assert any(p == "/v1/traces" and b"RunWorkflow:TellSecret" in body for p, body in received)
     assert any(p == "/v1/metrics" and b"temporal_request" in body for p, body in received)
+    assert any(p == "/v1/metrics" and b"holdfast_sessions_total" in body for p, body in received)
 
 
 def test_the_figures_of_the_sdk_can_be_scraped(

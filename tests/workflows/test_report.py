@@ -27,6 +27,9 @@ def a_row(machine: str = "web", outcome: Outcome = Outcome.SUCCESS, detail: str 
         transferred_bytes=10 * MIB,
         stored_bytes=11 * MIB,
         duration_s=2.0,
+        source_s=0.5,
+        proxy_s=1.6,
+        target_s=1.0,
     )
     return Row(machine=machine, disk="disk0", outcome=outcome, state="done", detail=detail, figures=figures)
 
@@ -47,7 +50,23 @@ def spaced(line: str) -> str:
 
 def test_a_disk_is_a_row_with_its_figures() -> None:
     lines = table(a_report(a_row(detail="full: no earlier point")))
-    assert spaced(lines[2]) == "| web | disk0 | 40 GiB | 20 MiB | 10 MiB | 11 MiB | 2.0:1 | 10 MiB/s | done |"
+    assert (
+        spaced(lines[2])
+        == "| web | disk0 | 40 GiB | 20 MiB | 10 MiB | 11 MiB | 2.0:1 | 2 s | 10 MiB/s | Proxy 80 % | done |"
+    )
+
+
+def test_the_bottleneck_of_all_disks_is_a_fact_above_the_table() -> None:
+    text = a_report(a_row(), a_row("db"))
+    assert "- Bottleneck: Proxy (Source 25 %, Proxy 80 %, Target 50 %)" in text
+    assert "Proxy\u00a080\u00a0%" in table(text)[-1], "also of the sum"
+    assert "Bottleneck:" not in a_report(msgspec.structs.replace(a_row(), figures=Figures(size_bytes=MIB)))
+
+
+def test_a_disk_that_was_not_dealt_with_to_its_end_says_how_far_it_came() -> None:
+    row = a_row()
+    cut = msgspec.structs.replace(row, figures=msgspec.structs.replace(row.figures, processed_bytes=10 << 30))
+    assert "| 10 GiB of 40 GiB |" in spaced(table(a_report(cut))[2])
 
 
 def test_figures_and_states_stay_on_one_line() -> None:
@@ -80,12 +99,12 @@ def test_of_many_disks_and_texts_some_are_named() -> None:
 
 def test_a_disk_that_waits_shows_its_size_only() -> None:
     row = Row(machine="web", disk="d", outcome=Outcome.RUNNING, state="waiting", figures=Figures(size_bytes=MIB))
-    assert spaced(table(a_report(row))[2]) == "| web | d | 1 MiB | | | | | | waiting |"
+    assert spaced(table(a_report(row))[2]) == "| web | d | 1 MiB | | | | | | | | waiting |"
 
 
 def test_the_last_row_adds_everything_up() -> None:
     assert spaced(table(a_report(a_row(), a_row("db")))[-1]) == (
-        "| **all** | 2 disks | 80 GiB | 40 MiB | 20 MiB | 22 MiB | 2.0:1 | | |"
+        "| **all** | 2 disks | 80 GiB | 40 MiB | 20 MiB | 22 MiB | 2.0:1 | | | Proxy 80 % | |"
     )
 
 

@@ -212,9 +212,9 @@ def _figures(disk: DiskSight) -> Iterator[str]:
 
 
 def _stages(disk: DiskSight) -> str:
-    """Return how busy each stage is, the bottleneck first."""
-    busiest = sorted(disk.busy_shares.items(), key=lambda stage: -stage[1])
-    return "busy: " + " > ".join(f"{name} {100 * part:.0f} %" for name, part in busiest)
+    """Return how busy each stage is, in the order of the pipe, and which is the bottleneck."""
+    stages = " > ".join(f"{name} {100 * part:.0f} %" for name, part in disk.busy_shares.items())
+    return f"busy: {stages}, bottleneck: {disk.bottleneck}"
 
 
 def _attempt(disk: DiskSight) -> str:

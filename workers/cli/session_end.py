@@ -8,7 +8,8 @@ from rich.table import Table
 
 from holdfast.errors import DataDamaged, HoldfastError, OperationCancelled, SessionFailed, error_class
 from holdfast.model.points import Damage, PointSummary, VerifyReport
-from holdfast.model.session import Outcome, Session, Task
+from holdfast.model.session import Figures, Outcome, Session, Task
+from holdfast.planning.bottleneck import Stage, bottleneck, busy_percent
 from workers.cli import wording
 from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Invocation, error_document
@@ -27,6 +28,7 @@ def finish(run: Invocation, result: SessionResult) -> None:
         "report": result.report,
         "machine": result.machine,
         "swept": result.swept,
+        "bottleneck": bottleneck(result.session.figures),
     }
     error = _error_of(result.session)
     if error is None:
@@ -88,11 +90,13 @@ def _page(result: SessionResult) -> list[RenderableType]:
     if figures.size_bytes:
         line += (
             f": {wording.size(figures.size_bytes)} of disks, {wording.size(figures.read_bytes)} read, "
-            f"{wording.size(figures.stored_bytes)} stored"
+            f"{wording.size(figures.transferred_bytes)} transferred, {wording.size(figures.stored_bytes)} stored"
         )
+    if figures.read_bytes and took > 0:
+        line += f", {wording.rate(figures.read_bytes / took)}"
     parts: list[RenderableType] = [line]
     if result.tasks:
-        parts.append(task_table(result.tasks))
+        parts += task_parts(result.tasks)
     parts += [_point_line(point) for point in result.points]
     if result.machine is not None:
         parts.append(f"machine [bold]{escape(result.machine.name)}[/] is there, power {result.machine.power.value}")
@@ -117,9 +121,38 @@ def _swept_parts(report: SweepReport) -> list[RenderableType]:
     return [table, *([] if report.is_dry_run else [f"{report.removed} removed, {report.kept} kept"])]
 
 
-def task_table(tasks: Sequence[Task]) -> Table:
-    """Return the tasks of a session for people."""
-    table = plain_table("MACHINE", "DISK", "OUTCOME", ">SIZE", ">READ", ">STORED", ">TOOK", ">RATE", "DETAIL")
+def task_parts(tasks: Sequence[Task]) -> list[RenderableType]:
+    """Return the tasks of a session for people, and how busy each stage of the data pipe was with them."""
+    busy = _busy_table(tasks)
+    return [_task_table(tasks)] if not busy.row_count else [_task_table(tasks), "", busy]
+
+
+def _busy_table(tasks: Sequence[Task]) -> Table:
+    """Return a line for each disk, each machine of several disks, and for all of several machines."""
+    table = plain_table("BUSY", *(f">{stage.upper()}" for stage in Stage), "BOTTLENECK")
+    disks_of: dict[str, list[Task]] = {}
+    for task in tasks:
+        disks_of.setdefault(task.machine_name, []).append(task)
+    if len(disks_of) > 1:
+        _add_busy(table, "all", tasks)
+    for machine, disks in disks_of.items():
+        if len(disks) > 1:
+            _add_busy(table, machine, disks)
+        for task in disks:
+            _add_busy(table, f"{machine}/{task.disk}", [task])
+    return table
+
+
+def _add_busy(table: Table, name: str, tasks: Sequence[Task]) -> None:
+    figures = sum((task.figures for task in tasks), Figures())
+    percent = busy_percent(figures)
+    if percent:
+        parts = (f"{percent[stage]:.0f} %" if stage in percent else "" for stage in Stage)
+        table.add_row(escape(name), *parts, str(bottleneck(figures)))
+
+
+def _task_table(tasks: Sequence[Task]) -> Table:
+    table = plain_table("MACHINE", "DISK", "OUTCOME", ">SIZE", ">READ", ">SENT", ">STORED", ">TOOK", ">RATE", "DETAIL")
     for task in tasks:
         figures = task.figures
         pace = figures.read_bytes / figures.duration_s if figures.duration_s else 0.0
@@ -128,14 +161,21 @@ def task_table(tasks: Sequence[Task]) -> Table:
             escape(task.machine_name),
             escape(task.disk),
             coloured(task.outcome),
-            wording.size(figures.size_bytes),
+            _extent(figures),
             wording.size(figures.read_bytes),
+            wording.size(figures.transferred_bytes),
             wording.size(figures.stored_bytes),
             wording.duration(figures.duration_s),
             wording.rate(pace) if pace else "-",
             escape(detail),
         )
     return table
+
+
+def _extent(figures: Figures) -> str:
+    """Return the size of a disk, and how much of it was dealt with when that was not all."""
+    size, processed = figures.size_bytes, figures.processed_bytes
+    return f"{wording.size(processed)} of {wording.size(size)}" if 0 < processed < size else wording.size(size)
 
 
 def _point_line(point: PointSummary) -> str:

@@ -1,6 +1,6 @@
 """``holdfast sessions``: what ran and how it ended, from the catalog."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Annotated
 
@@ -16,10 +16,11 @@ from holdfast.catalog.session_table import SessionFilter
 from holdfast.errors import RequestInvalid, SessionNotFound
 from holdfast.model.ids import JobName, SessionId
 from holdfast.model.session import Outcome, Session, SessionKind, Task
+from holdfast.planning.bottleneck import bottleneck, bottleneck_words
 from workers.cli import wording
 from workers.cli.commands import LOOK, alone, command, family
 from workers.cli.invocation import Invocation
-from workers.cli.session_end import task_table
+from workers.cli.session_end import task_parts
 from workers.cli.tables import coloured, facts_table, plain_table
 
 _SEARCHED = 1000
@@ -75,7 +76,8 @@ def show(
         found = _find(catalog, session)
         tasks = catalog.sessions.tasks(found.session_id)
         events = catalog.sessions.events(found.session_id)
-    run.show({"session": found, "tasks": tasks, "events": events}, *_page(run, found, tasks, events))
+    document = {"session": found, "tasks": tasks, "events": events, "bottleneck": bottleneck(found.figures)}
+    run.show(document, *_page(run, found, tasks, events))
 
 
 def _find(catalog: Catalog, reference: str) -> Session:
@@ -123,14 +125,14 @@ def _page(
     facts.add_row("started", wording.moment(session.started))
     facts.add_row("ended", f"{wording.moment(session.ended)} ({_took(session, run)})")
     facts.add_row("workflow", session.workflow_id or "-")
-    for name, value in _figures(session).items():
+    for name, value in (*_figures(session).items(), *_pace(session, run)):
         facts.add_row(name, value)
     if session.problem is not None:
         facts.add_row("problem", escape(f"{session.problem.message} ({session.problem.code})"))
         facts.add_row("hint", escape(session.problem.hint))
     parts: list[RenderableType] = [facts]
     if tasks:
-        parts += ["", task_table(tasks)]
+        parts += ["", *task_parts(tasks)]
     if events:
         parts += ["", *(escape(f"{wording.moment(e.time)}  {e.severity.value:7}  {e.text}") for e in events)]
     return parts
@@ -139,9 +141,21 @@ def _page(
 def _figures(session: Session) -> dict[str, str]:
     named = msgspec.structs.asdict(session.figures)
     sizes = {
+        "disks": "size_bytes",
         "processed": "processed_bytes",
         "read": "read_bytes",
+        "transferred": "transferred_bytes",
         "stored": "stored_bytes",
         "read again": "resent_bytes",
     }
     return {label: wording.size(named[field]) for label, field in sizes.items() if named[field]}
+
+
+def _pace(session: Session, run: Invocation) -> Iterator[tuple[str, str]]:
+    """Yield how fast the session read, over all its disks together, and what held it up."""
+    until = session.ended if session.ended is not None else run.clock.now()
+    took_s = (until - session.started).total_seconds()
+    if session.figures.read_bytes and took_s > 0:
+        yield "rate", wording.rate(session.figures.read_bytes / took_s)
+    if words := bottleneck_words(session.figures):
+        yield "bottleneck", words

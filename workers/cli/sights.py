@@ -27,6 +27,7 @@ from activities.boundary import error_from_failure
 from activities.contracts import repository, rollback, transfer
 from activities.contracts.repository import VerifyCursor
 from activities.contracts.transfer import TransferCursor
+from holdfast.planning.bottleneck import bottleneck, busy_percent
 from workflows.messages import SessionProgress, TaskProgress
 
 RPC_TIMEOUT: Final = timedelta(seconds=5)
@@ -40,8 +41,6 @@ _TRANSFERS = frozenset(
 )
 _VERIFY = contract_name(repository.verify_points)
 _DONE = frozenset({"done", "restored"})
-_COMMIT_WAIT = "commit_wait"
-_TARGET = "target"
 _Cursor = TypeVar("_Cursor", TransferCursor, VerifyCursor)
 
 
@@ -58,17 +57,15 @@ class DiskSight(msgspec.Struct, frozen=True, kw_only=True):
     committed_bytes: int = 0
     rate_bytes_s: float = 0.0
     busy_shares: dict[str, float] = {}
-    """Part of the time each stage was busy, 0 to 1."""
+    """Part of the time each stage of the data pipe was busy, 0 to 1, in the order of the pipe."""
     attempt: int = 1
     resumed_bytes: int | None = None
     """Where the present attempt went on; None for a first attempt, or when it was not seen to begin."""
     problem: str = ""
     """Why the last attempt ended, when there was one."""
 
-    @property
-    def bottleneck(self) -> str | None:
-        """Return the stage that was busy most, None when nothing is known."""
-        return max(self.busy_shares, key=lambda stage: self.busy_shares[stage]) if self.busy_shares else None
+    bottleneck: str | None = None
+    """The stage that was busy most, None when nothing is known."""
 
     @property
     def remaining_s(self) -> float | None:
@@ -218,6 +215,7 @@ class Watcher:
             committed_bytes=cursor.committed_bytes,
             rate_bytes_s=cursor.rate_bytes_s,
             busy_shares=busy_shares(cursor),
+            bottleneck=bottleneck(cursor.figures),
             attempt=attempt.number,
             resumed_bytes=attempt.resumed_bytes,
             problem=live.problem,
@@ -243,14 +241,8 @@ def _key(cursor: TransferCursor, named: Iterable[tuple[str, str]]) -> tuple[str,
 
 
 def busy_shares(cursor: TransferCursor) -> dict[str, float]:
-    """Return the part of the time each stage was busy; waiting for commits is the target's time."""
-    seconds = dict(cursor.busy)
-    wait_s = seconds.pop(_COMMIT_WAIT, 0.0)
-    if wait_s:
-        seconds[_TARGET] = seconds.get(_TARGET, 0.0) + wait_s
-    if cursor.figures.duration_s <= 0:
-        return {}
-    return {stage: min(1.0, busy_s / cursor.figures.duration_s) for stage, busy_s in seconds.items() if busy_s}
+    """Return the part of the time each stage was busy; nothing from a worker of an earlier version."""
+    return {str(stage): percent / 100 for stage, percent in busy_percent(cursor.figures).items()}
 
 
 def _still(task: TaskProgress) -> DiskSight:

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from holdfast.errors import RequestInvalid
@@ -12,7 +13,7 @@ from workers.cli.invocation import Invocation
 from workers.config import find_file
 from workers.roles import Role
 from workers.run import ALL, duties_of, run_worker
-from workers.telemetry import start_telemetry
+from workers.telemetry import TelemetrySettings, start_telemetry
 
 _ROLES = ", ".join([*(role.value for role in Role), ALL])
 
@@ -27,7 +28,7 @@ def register(app: typer.Typer) -> None:
             ("worker all", "every role of the configuration in one process"),
             ("worker proxy --name site-a", "one proxy, on the host that reaches its disks"),
             ("worker repository --name main", "the worker of one repository, on its host"),
-            ("worker control", "workflows and the catalog"),
+            ("worker control --metrics 127.0.0.1:9464", "workflows and the catalog, with metrics for Prometheus"),
         ),
     )(worker)
 
@@ -42,6 +43,9 @@ def worker(
     ready_file: Annotated[
         Path | None, typer.Option("--ready-file", metavar="FILE", help="Keep this file while the worker serves.")
     ] = None,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", metavar="HOST:PORT", help="Serve metrics to Prometheus here.")
+    ] = None,
 ) -> None:
     """Serve a role until told to stop.
 
@@ -55,9 +59,14 @@ def worker(
     if not duties:
         raise RequestInvalid(f"the configuration has nothing for a worker of role {role}")
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    telemetry = start_telemetry(settings.telemetry)
+    telemetry = start_telemetry(_telemetry(settings.telemetry, metrics))
     try:
         asyncio.run(run_worker(settings, duties, file=find_file(run.flags.config), ready=ready_file))
     finally:
         telemetry.shutdown()
     run.show({"state": "stopped", "queues": [duty.queue for duty in duties]})
+
+
+def _telemetry(settings: TelemetrySettings, metrics: str | None) -> TelemetrySettings:
+    """Return the settings with the address of this process: several workers of a host share one configuration."""
+    return settings if metrics is None else msgspec.structs.replace(settings, prometheus_address=metrics)

@@ -35,13 +35,13 @@ class Crew:
         self._clock = clock
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, role: str) -> None:
-        """Start a worker and return when it is ready."""
+    def start(self, role: str, *words: str) -> None:
+        """Start a worker, with further words of the command line, and return when it is ready."""
         log = self._place.logs / f"{role}.log"
         with log.open("ab") as output:
             start_at = output.tell()
             self._processes[role] = subprocess.Popen(
-                [*_PROGRAM, "worker", *ROLES[role], "--config", str(self._place.config)],
+                [*_PROGRAM, "worker", *ROLES[role], *words, "--config", str(self._place.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

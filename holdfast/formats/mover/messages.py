@@ -31,6 +31,8 @@ HEAD_SIZE_MAX = 16 << 10
 _LENGTH_SIZE = 4
 TEXT_MAX = 4096
 GRANT_MAX = 8192
+TRACE_MAX = 256
+"""A trace context has 55 characters in its first version; later ones may have more."""
 OFFERED_MAX = PIECES_PER_SEGMENT
 """Pieces that one offer may speak of."""
 DIGESTS_MAX = 64 << 10
@@ -75,6 +77,8 @@ class OpenDisk(Head, frozen=True, kw_only=True, tag=1):
     """Where the source of a disk to be written lies now; empty where it never moves."""
     hears_pace: bool = False
     """Whether the proxy knows `Paced`; without, it is not sent."""
+    trace: Annotated[str, Meta(max_length=TRACE_MAX)] = ""
+    """The `traceparent` of W3C Trace Context that the session is a part of; empty without a trace."""
 
 
 class DigestsOf(Head, frozen=True, kw_only=True, tag=2):
@@ -202,6 +206,10 @@ class Standing(Head, frozen=True, kw_only=True, tag=36):
     seal_s: _Seconds
     target_s: _Seconds
     commit_wait_s: _Seconds
+    busy_s: _Seconds | None = None
+    """For how long storing was busy so far, with any number of threads; nil from one that does not count it."""
+    throttled_s: _Seconds = 0.0
+    """For how long a limit held storing up so far."""
 
 
 class Finished(Head, frozen=True, kw_only=True, tag=37):
@@ -275,6 +283,10 @@ class StoredUnit(Head, frozen=True, kw_only=True, tag=99):
     number: _UnitNumber
     count: _Packed
     codec: Codec
+    busy_s: _Seconds = 0.0
+    """For how long reading was busy so far, with any number of threads."""
+    throttled_s: _Seconds = 0.0
+    """For how long a limit held reading up so far."""
 
 
 AnyHead: TypeAlias = (

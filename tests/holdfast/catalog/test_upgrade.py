@@ -80,7 +80,7 @@ def test_only_the_newest_version_is_current(version: str | None, current: bool) 
     assert is_current(version, "sqlite:///c") is current
 
 
-@pytest.mark.parametrize("version", ["0002", "9999", "abc"])
+@pytest.mark.parametrize("version", ["0003", "9999", "abc"])
 def test_a_version_that_is_not_known_is_taken_for_newer(version: str) -> None:
     with pytest.raises(CatalogUnavailable, match=f"sqlite:///c has version {version}"):
         is_current(version, "sqlite:///c")

@@ -13,6 +13,7 @@ from holdfast.formats.mover import messages as m
 from holdfast.mover.line import Line
 from holdfast.mover.remote_sink import RemoteSink
 from holdfast.mover.server import MoverServer
+from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.sink import PackedUnit, WritableDisk
 from tests.holdfast.mover.movers import CLOCK, MIB, SWIFT, Site, until
 
@@ -106,6 +107,25 @@ def out_of_place(line: Line) -> None:
 def test_an_answer_that_does_not_belong_to_a_question_ends_the_session(site: Site, talk: Talk) -> None:
     with Far(site, talk) as writable, pytest.raises(ProtocolError):
         writable.sink.offer(0, [bytes(16)]).result()
+
+
+@pytest.mark.parametrize("busy_s, expected_s", [(None, 3.5), (9.0, 9.0)])
+def test_how_long_storing_was_busy_is_told_also_by_earlier_versions(
+    site: Site, busy_s: float | None, expected_s: float
+) -> None:
+    def told(line: Line) -> None:
+        hear(line)
+        say(line, msgspec.structs.replace(STANDING, target_s=3, commit_wait_s=0.5, busy_s=busy_s, throttled_s=0.25))
+        say(line, m.Finished())
+        line.finish()
+
+    busy = PipeClocks(CLOCK)
+    with Far(site, told) as writable:
+        writable.sink.watch(busy)
+        writable.sink.finish()
+    assert (busy.target.seconds, busy.throttled.seconds) == (expected_s, 0.25)
+    assert busy.has_line
+    assert busy.network.seconds > 0
 
 
 def test_a_session_that_ends_early_is_a_lost_link_for_everybody_who_waits(site: Site) -> None:

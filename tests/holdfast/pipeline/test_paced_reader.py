@@ -6,6 +6,7 @@ import pytest
 
 from holdfast.errors import OperationInterrupted
 from holdfast.model.plan import Transport, TransportMode
+from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.disks import DiskReader
 from holdfast.pipeline.paced_reader import PacedReader
 from holdfast.pipeline.stages import StageTimes
@@ -67,6 +68,16 @@ def test_waits_are_no_time_of_the_source(disk: FrozenDisk) -> None:
     assert (charged.source_s, charged.throttled_s, charged.target_s) == pytest.approx((0.5, 2.0, 4.0))
     assert reader.charged(StageTimes(source_s=1.5), before_s=1.5).source_s == pytest.approx(1.0)
     assert reader.charged(StageTimes(source_s=1.5)).source_s == 0.0
+
+
+def test_the_clock_of_waits_runs_while_a_read_waits(disk: FrozenDisk) -> None:
+    clock = PausedClock()
+    busy = PipeClocks(clock)
+    reader = PacedReader(disk, TokenBucket(clock, 1000.0, pause=clock.pause), lambda _: None, lambda: None)
+    reader.waiting = busy.throttled
+    for _ in range(3):
+        reader.read_into(0, memoryview(bytearray(1000)))
+    assert busy.throttled.seconds == pytest.approx(reader.throttled_s) == pytest.approx(2.0)
 
 
 def test_a_wait_that_shall_end_reads_nothing(disk: FrozenDisk) -> None:

@@ -12,6 +12,7 @@ from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.compression import Compression
 from holdfast.pipeline.buffers import Buffers
+from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.packing import Packer
 from holdfast.pipeline.sink import Answered, PackedUnit, Standing, Wanted
 from holdfast.pipeline.stages import StageTimes
@@ -38,6 +39,8 @@ class Shelf:
 
     def __init__(self) -> None:
         self.units: list[PackedUnit] = []
+
+    def watch(self, busy: PipeClocks) -> None: ...
 
     def describe(self, detail: str) -> None: ...
 

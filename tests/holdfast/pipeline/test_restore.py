@@ -14,6 +14,7 @@ from holdfast.formats.digests import piece_digests
 from holdfast.formats.magic import DIGEST_SIZE, PIECE_SIZE
 from holdfast.formats.record import PieceEntry
 from holdfast.model.spans import Span
+from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.restore import DiskRestore, HeldRun, checked_unit, compare_target
 from holdfast.pipeline.stages import PipeProgress
 from holdfast.testing.memory import MemoryDisk
@@ -66,6 +67,8 @@ class Source:
             low, high = max(start, run.piece), min(end, run.piece + run.count)
             if low < high:
                 yield Run(low, high - low, run.file, run.place + low - run.piece)
+
+    def watch(self, busy: PipeClocks) -> None: ...
 
     def piece_digests(self, start: int, end: int) -> bytearray:
         found = bytearray()

@@ -21,7 +21,8 @@ MOVING = DiskSight(
     reached_bytes=1 << 29,
     committed_bytes=1 << 28,
     rate_bytes_s=float(1 << 26),
-    busy_shares={"source": 0.25, "encode": 0.9},
+    busy_shares={"Source": 0.25, "Proxy": 0.9},
+    bottleneck="Proxy",
     attempt=2,
     resumed_bytes=1 << 27,
 )
@@ -58,7 +59,7 @@ def test_a_drawing_tells_rate_rest_bottleneck_and_attempt() -> None:
         "1.0 GiB",
         "64 MiB/s",
         "8.0 s",
-        "encode 90 % > source 25 %",
+        "busy: Source 25 % > Proxy 90 %, bottleneck: Proxy",
         "attempt 2, resumed at 128 MiB",
         "done (full: first)",
         "a note",
@@ -101,7 +102,7 @@ def test_lines_come_now_and_then_and_changes_at_once() -> None:
         later = msgspec.structs.replace(MOVING, reached_bytes=1 << 30)
         display.update(Sight(is_closed=False, phase="copying", disks=(later,)))
         display.tell("[told]")
-    figures = "50 %, 512 MiB of 1.0 GiB, 64 MiB/s, 8.0 s left, busy: encode 90 % > source 25 %"
+    figures = "50 %, 512 MiB of 1.0 GiB, 64 MiB/s, 8.0 s left, busy: Source 25 % > Proxy 90 %, bottleneck: Proxy"
     assert first.splitlines() == [
         "phase: copying",
         f"web/boot: {figures}, attempt 2, resumed at 128 MiB",

@@ -85,6 +85,44 @@ def test_a_success_shows_everything(place: Place, capsys: pytest.CaptureFixture[
         assert word in shown
 
 
+def a_task(machine: str, disk: str, **seconds: float) -> Task:
+    return Task(
+        session_id=SESSION.session_id,
+        machine_id=MachineId(machine),
+        machine_name=machine,
+        disk=DiskKey(disk),
+        outcome=Outcome.SUCCESS,
+        figures=msgspec.structs.replace(
+            Figures(size_bytes=4 << 30, processed_bytes=1 << 30, duration_s=10.0), **seconds
+        ),
+    )
+
+
+def test_the_bottleneck_is_told_of_each_disk_each_machine_and_all(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = (
+        a_task("web", "boot", source_s=9.0, proxy_s=2.0, target_s=1.0),
+        a_task("web", "data", source_s=2.0, proxy_s=4.0, network_s=8.0, target_s=2.0),
+        a_task("db", "boot", throttled_s=10.0),
+        a_task("old", "boot"),
+    )
+    figures = sum((task.figures for task in tasks), Figures())
+    session = msgspec.structs.replace(SESSION, figures=figures)
+    session_end.finish(run_of(place), SessionResult(session=session, tasks=tasks))
+    shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "BUSY SOURCE PROXY NETWORK TARGET THROTTLING BOTTLENECK" in shown
+    assert "all 28 % 15 % 20 % 8 % 25 % Source" in shown
+    assert "web 55 % 30 % 40 % 15 % Source" in shown
+    assert "web/boot 90 % 20 % 10 % Source" in shown
+    assert "web/data 20 % 40 % 80 % 20 % Network" in shown
+    assert "db/boot 0 % 0 % 0 % 100 % Throttling" in shown
+    assert not [line for line in shown if line.startswith("old/")]
+    assert any("1.0 GiB of 4.0 GiB" in line for line in shown)
+    session_end.finish(run_of(place, json=True), SessionResult(session=session, tasks=tasks))
+    assert msgspec.json.decode(capsys.readouterr().out)["bottleneck"] == "Source"
+
+
 @pytest.mark.parametrize(
     "outcome, problem, status",
     [
@@ -100,7 +138,9 @@ def test_no_success_ends_with_the_status_of_its_problem(
     with pytest.raises(CommandFailed) as caught:
         session_end.finish(run_of(place), ended(outcome, problem))
     assert caught.value.error.exit_status == status
-    assert {"session", "tasks", "points", "report", "machine", "swept", "error"} == set(caught.value.document)
+    assert {"session", "tasks", "points", "report", "machine", "swept", "bottleneck", "error"} == set(
+        caught.value.document
+    )
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SUCCESS, Outcome.WARNING])

@@ -49,7 +49,15 @@ def told(place: Place) -> Place:
                 running,
                 outcome=outcome,
                 ended=running.started + timedelta(minutes=5),
-                figures=Figures(read_bytes=1 << 29, stored_bytes=1 << 28),
+                figures=Figures(
+                    processed_bytes=1 << 30,
+                    read_bytes=3 << 29,
+                    transferred_bytes=3 << 27,
+                    stored_bytes=1 << 28,
+                    duration_s=10.0,
+                    source_s=1.0,
+                    proxy_s=9.0,
+                ),
                 problem=problem if outcome is Outcome.FAILED else None,
                 notes=("read in full",),
             )
@@ -92,6 +100,12 @@ def test_a_session_is_shown_with_everything(told: Place) -> None:
     shown = told.run("sessions", "show", "20250602").stdout
     for word in ("no space (repository-full)", "Free some.", "web", "256 MiB/s", "read in full"):
         assert word in shown
+    facts = dict(line.rstrip().split(maxsplit=1) for line in shown.splitlines() if len(line.split()) > 1)
+    assert facts["processed"] == "1.0 GiB"
+    assert facts["transferred"] == "384 MiB"
+    assert facts["rate"] == "5.1 MiB/s"
+    assert facts["bottleneck"] == "Proxy (Source 10 %, Proxy 90 %, Target 0 %)"
+    assert document["bottleneck"] == "Proxy"
 
 
 def test_the_beginning_of_an_id_has_to_be_one_sessions(told: Place) -> None:

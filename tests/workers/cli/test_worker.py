@@ -1,6 +1,7 @@
 """A worker serves a role of the configuration until it is told to stop."""
 
 import signal
+import socket
 import subprocess
 import sys
 
@@ -30,6 +31,15 @@ def test_what_nobody_can_serve_is_refused(place: Place, words: tuple[str, ...], 
 def test_a_role_without_anything_to_serve_is_refused(place: Place) -> None:
     place.config.write_text("")
     assert place.json("worker", "proxy", status=RequestInvalid.exit_status)["error"]
+
+
+def test_an_address_for_metrics_that_is_taken_is_named(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = [*PROGRAM, "worker", "control", "--metrics", address, "--config", str(place.config), "--json"]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == ConfigurationInvalid.exit_status
+    assert f"metrics cannot be served at {address}" in result.stdout
 
 
 @pytest.mark.temporal

@@ -21,6 +21,7 @@ from holdfast.formats.mover.messages import (
     Failure,
     Keep,
     Offer,
+    Standing,
     StoredUnit,
     Unit,
     decode_message,
@@ -67,6 +68,15 @@ def test_the_body_is_part_of_the_payload() -> None:
 def sizes_of(head: AnyHead, otherwise: int) -> tuple[int, int]:
     sizes = BODY_SIZE.get(type(head))
     return (otherwise, otherwise) if sizes is None else sizes(head)
+
+
+def test_a_message_of_an_earlier_version_lacks_the_last_members() -> None:
+    standing, _ = decode_message(with_head([36, 1, 1, 10, 20, 30, 0, 0.1, 0.2, 0.3]))
+    assert isinstance(standing, Standing)
+    assert (standing.commit_wait_s, standing.busy_s, standing.throttled_s) == (0.3, None, 0.0)
+    later, _ = decode_message(with_head([36, 1, 1, 10, 20, 30, 0, 0.1, 0.2, 0.3, 4.0, 5.0, "what comes later"]))
+    assert isinstance(later, Standing)
+    assert (later.busy_s, later.throttled_s) == (4.0, 5.0)
 
 
 @every_sample

@@ -1,0 +1,47 @@
+"""Recorded sessions, all begun without traces, go on in workers that trace: spans are no part of what is replayed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.histories.test_replay import HISTORIES
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# A process has one tracer provider, so this is a process of its own.
+REPLAY = """
+import asyncio
+from temporalio.worker import Replayer
+from tests.histories.test_replay import HISTORIES, history_in
+from workers.roles import WORKFLOWS
+from workers.telemetry import TelemetrySettings, start_telemetry
+from workers.temporal import project_plugin
+
+async def main():
+    replayer = Replayer(workflows=WORKFLOWS, plugins=[project_plugin(has_tracing=True)])
+    for path in HISTORIES:
+        await replayer.replay_workflow(history_in(path))
+        print(path.stem)
+
+telemetry = start_telemetry(TelemetrySettings(exporter="console"))
+asyncio.run(main())
+telemetry.shutdown()
+"""
+
+
+@pytest.mark.timeout(180)
+def test_every_recorded_session_replays_with_traces(child_environment: dict[str, str]) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", REPLAY],
+        cwd=ROOT,
+        env=child_environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=150,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert result.stdout.split() == [path.stem for path in HISTORIES]
+    assert '"name": "RunActivity' not in result.stderr
