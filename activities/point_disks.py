@@ -24,6 +24,7 @@ from holdfast.pipeline.restore import StoredSource
 from holdfast.pipeline.sink import WritableDisk
 from holdfast.pipeline.stages import PipeOptions
 from holdfast.storage.chain_writer import ChainWriter
+from holdfast.storage.open_points import OpenPoints
 from holdfast.storage.opening import DiskOpener, DiskPlace
 from holdfast.storage.point_files import put_files, read_files
 
@@ -35,7 +36,10 @@ _PER_SECOND = 10
 
 
 class PointDisks:
-    """Opens disks of restore points; what is opened is closed with the stack that it is given."""
+    """Opens disks of restore points; what is opened is closed with the stack that it is given.
+
+    One for each process: disks of one point can be written at once only when they are opened by the same.
+    """
 
     def __init__(
         self,
@@ -50,6 +54,7 @@ class PointDisks:
         self._dial = dial
         self._clock = clock
         self._options = options
+        self._points = OpenPoints()
 
     def open_for_writing(self, request: CopyDisk, lies_at: str, stack: ExitStack) -> WritableDisk:
         """Return a disk of a point that is being written."""
@@ -60,7 +65,8 @@ class PointDisks:
             stack.callback(opened.sink.close)
             return opened
         repository = self._repositories(request.repository)
-        opener = DiskOpener(repository, self._passphrases(request.credential), self._clock, self._options)
+        passphrase = self._passphrases(request.credential)
+        opener = DiskOpener(repository, passphrase, self._clock, self._options, self._points)
         place = DiskPlace(
             chain=point.chain,
             file=point.file,

@@ -22,6 +22,7 @@ from holdfast.pipeline.restore import StoredSource
 from holdfast.pipeline.sink import WritableDisk
 from holdfast.pipeline.stages import PipeOptions
 from holdfast.storage.chain_writer import ChainWriter
+from holdfast.storage.open_points import OpenPoints
 from holdfast.storage.opening import DiskOpener, DiskPlace
 from holdfast.storage.point_files import put_files, read_files
 from workers.config import Settings
@@ -46,6 +47,7 @@ class Movers:
         self._servers: list[MoverServer] = []
         self._lock = threading.Lock()
         self._written: dict[bytes, Grant] = {}
+        self._points = OpenPoints()
 
     @contextmanager
     def serving(self, names: Sequence[RepositoryName]) -> Iterator[None]:
@@ -140,7 +142,7 @@ class Movers:
         assert grant.writes_file is not None, "asked by the service"
         self._note_writing(grant, stack)
         repository = self._repositories(grant.repository)
-        opener = DiskOpener(repository, self._passphrases(grant.credential), self._clock, PipeOptions())
+        opener = DiskOpener(repository, self._passphrases(grant.credential), self._clock, PipeOptions(), self._points)
         place = DiskPlace(
             chain=grant.chain,
             file=grant.writes_file,

@@ -15,10 +15,12 @@ from typing import Final
 from temporalio.client import Client
 
 from activities.openers import CatalogOpener, RepositoryOpener
+from activities.point_disks import PointDisks
 from holdfast.catalog.database import Catalog
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import RequestInvalid, ServerUnavailable
 from holdfast.model.ids import RepositoryName
+from holdfast.pipeline.stages import PipeOptions
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
 from workers.config import Settings
@@ -92,12 +94,13 @@ def make_tools(settings: Settings, stack: AsyncExitStack, clock: Clock | None = 
     providers = ProviderPool(settings, used, settings.credentials)
     stack.callback(providers.close)
     repositories = _repository_opener(settings)
+    passphrases = settings.credentials.passphrase
     return Tools(
         providers=providers.open,
         repositories=repositories,
-        passphrases=settings.credentials.passphrase,
-        dial=mover_client(settings, used).line,
-        movers=Movers(settings, repositories, settings.credentials.passphrase, used),
+        passphrases=passphrases,
+        points=PointDisks(repositories, passphrases, mover_client(settings, used).line, used, PipeOptions()),
+        movers=Movers(settings, repositories, passphrases, used),
         catalog=_catalog_opener(settings, used, stack),
         clock=used,
     )
