@@ -28,6 +28,7 @@ from holdfast.pipeline.stages import PipeOptions
 from holdfast.pipeline.throttle import Throttle
 from holdfast.planning.throttling import Direction, Transfer
 from holdfast.storage.chain_writer import ChainWriter
+from holdfast.storage.open_points import OpenPoints
 from holdfast.storage.opening import DiskOpener, DiskPlace
 from holdfast.storage.point_files import put_files, read_files
 
@@ -41,7 +42,8 @@ _PER_SECOND = 10
 class PointDisks:
     """Opens disks of restore points; what is opened is closed with the stack that it is given.
 
-    Each keeps to the pace that comes with it: the repository's mover sets it, and where there is none ``throttle``.
+    One for each process: disks of one point can be written at once only when they are opened by the same. Each keeps to
+    the pace that comes with it: the repository's mover sets it, and where there is none ``throttle``.
     """
 
     def __init__(  # noqa: PLR0913 - without a mover it takes all of it
@@ -60,6 +62,7 @@ class PointDisks:
         self._dial = dial
         self._clock = clock
         self._options = options
+        self._points = OpenPoints()
 
     def open_for_writing(
         self, request: CopyDisk, lies_at: str, stack: ExitStack, pace: Pace | None = None
@@ -73,7 +76,8 @@ class PointDisks:
             stack.callback(opened.sink.close)
             return opened
         repository = self._repositories(request.repository)
-        opener = DiskOpener(repository, self._passphrases(request.credential), self._clock, self._options, pace)
+        passphrase = self._passphrases(request.credential)
+        opener = DiskOpener(repository, passphrase, self._clock, self._options, self._points, pace=pace)
         place = DiskPlace(
             chain=point.chain,
             file=point.file,

@@ -23,6 +23,7 @@ from holdfast.pipeline.sink import WritableDisk
 from holdfast.pipeline.stages import PipeOptions
 from holdfast.pipeline.throttle import Throttle
 from holdfast.storage.chain_writer import ChainWriter
+from holdfast.storage.open_points import OpenPoints
 from holdfast.storage.opening import DiskOpener, DiskPlace
 from holdfast.storage.point_files import put_files, read_files
 from workers.config import Settings
@@ -53,6 +54,7 @@ class Movers:
         self._servers: list[MoverServer] = []
         self._lock = threading.Lock()
         self._written: dict[bytes, Grant] = {}
+        self._points = OpenPoints()
 
     @contextmanager
     def serving(self, names: Sequence[RepositoryName]) -> Iterator[None]:
@@ -147,7 +149,7 @@ class Movers:
         assert grant.writes_file is not None, "asked by the service"
         self._note_writing(grant, stack)
         repository = self._repositories(grant.repository)
-        opener = DiskOpener(repository, self._passphrases(grant.credential), self._clock, PipeOptions())
+        opener = DiskOpener(repository, self._passphrases(grant.credential), self._clock, PipeOptions(), self._points)
         place = DiskPlace(
             chain=grant.chain,
             file=grant.writes_file,

@@ -20,7 +20,7 @@ from activities.catalog import CatalogActivities
 from activities.extents import ExtentActivities
 from activities.machine_files import MachineFileActivities
 from activities.openers import CatalogOpener, PassphraseLookup, ProviderOpener, RepositoryOpener
-from activities.point_disks import MoverDialler, PointDisks
+from activities.point_disks import PointDisks
 from activities.repository import RepositoryActivities, UpkeepActivities
 from activities.rollback import RollbackActivities
 from activities.sessions import SessionActivities
@@ -30,7 +30,6 @@ from activities.target import TargetActivities
 from activities.transfer import TransferActivities
 from holdfast.clock import Clock
 from holdfast.model.ids import RepositoryName
-from holdfast.pipeline.stages import PipeOptions
 from holdfast.pipeline.throttle import Throttle
 from workers.movers import Movers
 from workflows import queues
@@ -87,15 +86,10 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     passphrases: PassphraseLookup
     catalog: CatalogOpener
     clock: Clock
-    dial: MoverDialler
+    points: PointDisks
+    """What opens disks of restore points, for all roles of the process."""
     movers: Movers
     throttle: Throttle
-
-    @property
-    def points(self) -> PointDisks:
-        """Return what opens disks of restore points."""
-        opened = (self.repositories, self.passphrases, self.dial, self.clock, PipeOptions())
-        return PointDisks(*opened, throttle=self.throttle)
 
 
 class _Shift(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,10 +16,12 @@ from typing import Final
 from temporalio.client import Client
 
 from activities.openers import CatalogOpener, RepositoryOpener
+from activities.point_disks import PointDisks
 from holdfast.catalog.database import Catalog
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import RequestInvalid, ServerUnavailable
 from holdfast.model.ids import RepositoryName
+from holdfast.pipeline.stages import PipeOptions
 from holdfast.pipeline.throttle import Throttle
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
@@ -104,12 +106,14 @@ def make_tools(settings: Settings, stack: AsyncExitStack, clock: Clock | None = 
     stack.callback(providers.close)
     repositories = _repository_opener(settings)
     throttle = Throttle(used, limits_of(settings))
+    passphrases = settings.credentials.passphrase
+    opened = (repositories, passphrases, mover_client(settings, used).line, used, PipeOptions())
     return Tools(
         providers=providers.open,
         repositories=repositories,
-        passphrases=settings.credentials.passphrase,
-        dial=mover_client(settings, used).line,
-        movers=Movers(settings, repositories, settings.credentials.passphrase, used, throttle),
+        passphrases=passphrases,
+        points=PointDisks(*opened, throttle=throttle),
+        movers=Movers(settings, repositories, passphrases, used, throttle),
         throttle=throttle,
         catalog=_catalog_opener(settings, used, stack),
         clock=used,

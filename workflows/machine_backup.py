@@ -5,6 +5,7 @@ snapshot; where that cannot be achieved, a note says what is left behind.
 """
 
 import asyncio
+from functools import partial
 
 import msgspec
 from temporalio import workflow
@@ -22,7 +23,7 @@ from workflows.messages import MachineBackupRequest, MachineBackupResult, Sessio
 from workflows.recording import Recorder
 from workflows.report import duration_text, size_text, summary
 from workflows.session import CAUGHT, outcome_of_failure
-from workflows.steps import step, stop_if_cancelled
+from workflows.steps import in_lanes, step, stop_if_cancelled
 from workflows.undo import UndoStack
 
 _SNAPSHOT = "the snapshot"
@@ -31,7 +32,7 @@ _POINT = "the unfinished restore point"
 
 @workflow.defn(name="MachineBackup")
 class MachineBackup:
-    """Freeze, keep files, copy disk by disk, thaw, complete; take everything back when it cannot be completed."""
+    """Freeze, keep files, copy the disks, thaw, complete; take everything back when it cannot be completed."""
 
     @workflow.init
     def __init__(self, request: MachineBackupRequest) -> None:
@@ -74,8 +75,10 @@ class MachineBackup:
         opened = await self._begin(frozen)
         if opened.takes_files:  # not when a worker of an earlier version began it, as in recorded histories
             await self._keep_files(frozen, opened)
-        for disk in frozen.disks:
-            await self._copy(frozen, opened, disk)
+        self._book.enter(TRANSFERRING)
+        # All at once, and the slots of the proxy decide; a worker of an earlier version took them one by one.
+        lanes = len(frozen.disks) if opened.takes_disks_at_once else 1
+        await in_lanes([partial(self._copy, frozen, opened, disk) for disk in frozen.disks], lanes)
         self._book.enter("removing the snapshot")
         self._book.note(await self._undo.settle(_SNAPSHOT))
         self._snapshot_open_s = (workflow.now() - frozen_at).total_seconds()
@@ -169,10 +172,9 @@ class MachineBackup:
         self._book.tell("Machine files", ", ".join(told) or "none")
 
     async def _copy(self, frozen: Snapshot, opened: OpenPoint, disk: SnapshotDisk) -> None:
-        """Copy one disk; one after the other, because a chain file has one writer."""
+        """Copy one disk; all of them go through the one writer of the chain file."""
         request = self._request
         task = self._book.task(frozen.machine_id, disk.key)
-        self._book.enter(TRANSFERRING)
         self._book.put(task)
         await self._recorder.task(task)
         stop_if_cancelled()

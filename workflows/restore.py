@@ -24,8 +24,8 @@ from workflows.report import size_text, summary
 from workflows.session import SessionRun
 from workflows.steps import in_lanes, step, stop_if_cancelled
 
-_DISKS_AT_ONCE = 2
-"""Reading the repository and writing the target take turns in one disk; two keep both busy."""
+_DISKS_AT_ONCE_BEFORE = 2
+"""Disks that earlier versions wrote at once; sessions they began go on so."""
 _TARGET = "the restore target"
 
 
@@ -74,7 +74,7 @@ class RestoreMachine:
             await self._place_files(point, machine, place)
         self._book.enter(TRANSFERRING)
         write = self._roll_back if self._request.is_quick else self._write
-        await in_lanes([partial(write, point, machine, place, disk) for disk in disks], _DISKS_AT_ONCE)
+        await in_lanes([partial(write, point, machine, place, disk) for disk in disks], _lanes(len(disks)))
         stop_if_cancelled()
         await self._commit(place, machine)
 
@@ -242,6 +242,13 @@ def _kept(identity: Identity) -> str:
     """Return what a new machine has of the captured one's identity, in words."""
     parts = (("MAC addresses", identity.mac_addresses), ("uuid", identity.uuid))
     return ", ".join(name for name, which in parts if which is Identifier.KEEP)
+
+
+def _lanes(disks: int) -> int:
+    """Return how many disks are written at once: all, and the slots of the proxy decide."""
+    if disks <= _DISKS_AT_ONCE_BEFORE or workflow.patched("every-disk-at-once"):
+        return disks
+    return _DISKS_AT_ONCE_BEFORE
 
 
 def _check_quick(request: RestoreRequest) -> None:

@@ -48,6 +48,8 @@ class OpenPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where the disks are sent; None when proxies write the file themselves."""
     takes_files: bool = False
     """Whether the worker that began it knows machine files; one of an earlier version does not."""
+    takes_disks_at_once: bool = False
+    """Whether several disks may be copied into it at the same time; a worker of an earlier version has one writer."""
 
 
 class PointSummary(msgspec.Struct, frozen=True, kw_only=True):

@@ -270,7 +270,7 @@ class ChainWriter:
             self.complete_slots += 1
 
     def start_commit(self, state: FileState = FileState.OPEN) -> Future[None]:
-        """Write tables and contents, and let the flush run in the background. Waits for an earlier commit."""
+        """Write tables and contents, and let the flush, which is returned, run behind. Waits for an earlier commit."""
         self.finish_commit()
         try:
             block = self._write_tables(state)
@@ -280,8 +280,8 @@ class ChainWriter:
         self._space.commit_started()
         self._generation += 1
         self._record_number = 0
-        flight = self._flight = self._background.submit(self._flush_and_flip, block)
-        return flight
+        self._flight = self._background.submit(self._flush_and_flip, block)
+        return self._flight
 
     def finish_commit(self) -> None:
         """Wait for a commit that was started, if there is one, and raise what went wrong with it."""

@@ -11,7 +11,7 @@ has to wait for what is on its way, however long the line is, and never speaks o
 
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import msgspec
 from isal.isal_zlib import crc32
@@ -27,6 +27,7 @@ from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.sink import Answered, PackedUnit, Standing, Wanted
 from holdfast.pipeline.stages import PipeOptions, StageTimes
+from holdfast.storage.group_commit import CommitGroup
 from holdfast.storage.known_pieces import FormerPieces
 from holdfast.storage.offers import OfferSorter, Sorted
 from holdfast.storage.point_writer import DiskPointWriter
@@ -55,14 +56,16 @@ class _Sealing(msgspec.Struct, frozen=True):
 
 
 class DiskIntake:
-    """Takes one disk; see `holdfast.pipeline.sink.DiskSink`."""
+    """Takes one disk; see `holdfast.pipeline.sink.DiskSink`. Other disks of the point may be taken at the same time."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the disk, and what it shares with others
         self,
         disk: DiskPointWriter,
         clock: Clock,
         options: PipeOptions | None = None,
         former: FormerPieces | None = None,
+        *,
+        group: CommitGroup | None = None,
         pace: Pace | None = None,
     ) -> None:
         self._disk = disk
@@ -70,21 +73,26 @@ class DiskIntake:
         self._writer = disk.writer
         self._clock = clock
         self._options = options if options is not None else PipeOptions()
-        self._sorter = OfferSorter(self._writer, disk.parent, former)
+        self._is_alone = group is None
+        self._group = group if group is not None else CommitGroup(disk.writer, clock, self._options)
+        self._sorter = OfferSorter(self._writer, disk.parent, former, self._group.known)
         self._passed = disk.cursor
         self._steps: deque[_Step] = deque()
         self._pool = ThreadPoolExecutor(self._options.threads, thread_name_prefix="seal")
         self._sealing: deque[_Sealing] = deque()
         self._sealing_max = max(2, self._options.in_flight_bytes // 4 // self._writer.unit_size)
         self._written = self._writer.next_unit
+        self._failure: BaseException | None = None
         self._times = StageTimes()
         self._target = PipeClocks(clock).target
-        self.repository = ""
-        """Name under which commits and pieces are counted."""
         self._known = self._new = 0
         self._committed = self._committing = disk.cursor
-        self._new_bytes = self._committing_bytes = 0
-        self._commit_s = clock.monotonic_s()
+        self._group.join(self)
+
+    @property
+    def key(self) -> str:
+        """Return the key of the disk."""
+        return self._disk.key
 
     @property
     def digest_key(self) -> bytes:
@@ -137,12 +145,12 @@ class DiskIntake:
         with self._target:
             self._pass(first, first + len(digests))
             self._commit_if_due()
-            self._disk.read_bytes += len(digests) * PIECE_SIZE
-            found = self._sorter.sort_out(first, digests)
-            self._new += len(found.slots)
-            self._known += len(digests) - len(found.slots)
-            ready_at = 1 + max(found.places, default=-1) // self._writer.pieces_per_unit
-            self._enter(_Step(first, first + len(digests), ready_at, digests, found))
+            with self._group.lock:
+                self._disk.read_bytes += len(digests) * PIECE_SIZE
+                found = self._sorter.sort_out(first, digests)
+                self._new += len(found.slots)
+                self._known += len(digests) - len(found.slots)
+                self._enter(_Step(first, first + len(digests), self._sorter.unit_needed(found), digests, found))
         return Answered(Wanted(found.slots, found.first_new))
 
     def keep_until(self, piece: int) -> None:
@@ -164,33 +172,43 @@ class DiskIntake:
         self._passed = end
 
     def _enter(self, step: _Step) -> None:
-        self._steps.append(step)
-        self._enter_ready()
+        with self._group.lock:
+            self._group.check()
+            self._steps.append(step)
+            self._enter_ready()
 
     def _enter_ready(self) -> None:
         """Enter in the maps what the units written so far allow, in order."""
-        while self._steps and self._steps[0].ready_at <= self._written:
-            step = self._steps.popleft()
-            self._disk.keep_until(step.first)
-            if step.digests:
-                self._disk.enter(step.digests, step.found)
-            else:
-                self._disk.zero_until(step.end)
+        try:
+            while self._steps and self._steps[0].ready_at <= self._written:
+                step = self._steps.popleft()
+                self._disk.keep_until(step.first)
+                if step.digests:
+                    self._disk.enter(step.digests, self._sorter.settled(step.found))
+                else:
+                    self._disk.zero_until(step.end)
+            self._group.account(self)
+        except BaseException as error:
+            self._group.fail(error)  # the maps are half changed
+            raise
 
     # -- what is sent --------------------------------------------------------------------------------------------
 
     def put(self, unit: PackedUnit) -> None:
         """Take a unit of wanted pieces. Raises `RequestInvalid` for one that is not the next."""
-        if unit.number != self._written + len(self._sealing):
-            raise RequestInvalid(f"unit {unit.number} comes instead of {self._written + len(self._sealing)}")
+        with self._group.lock:
+            expected = self._written + len(self._sealing)
+        if unit.number != expected:
+            raise RequestInvalid(f"unit {unit.number} comes instead of {expected}")
         if self._pace is not None:
             self._pace.take(len(unit.packed), self.tend)
             self._times.throttled_s = self._pace.waited_s
         with self._target:
             self._commit_if_due()
-            stamp = self._writer.stamp(self._disk.point_number)
-            self._sealing.append(_Sealing(unit, stamp, self._pool.submit(self._seal, unit, stamp)))
-            self._write_sealed(len(self._sealing) - self._sealing_max)
+            with self._group.lock:
+                stamp = self._writer.stamp(self._disk.point_number)
+                self._sealing.append(_Sealing(unit, stamp, self._pool.submit(self._seal, unit, stamp)))
+            self._write_sealed(self._sealing_max)
 
     def _seal(self, unit: PackedUnit, stamp: Stamp) -> tuple[list[Buffer], float]:
         """Return the record of a unit, once it is proven to give back the bytes that were packed."""
@@ -208,91 +226,111 @@ class DiskIntake:
             raise EncodingFailed(f"unit {unit.number} of point {stamp.point} does not decode to its bytes")
         return record, self._clock.monotonic_s() - started_s
 
-    def _write_sealed(self, at_least: int) -> None:
-        """Write units that are sealed, in order; wait for the first ``at_least`` of them."""
-        while self._sealing and (at_least > 0 or self._sealing[0].flight.done()):
-            sealing = self._sealing.popleft()
-            at_least -= 1
-            record, seal_s = sealing.flight.result()
-            started_s = self._clock.monotonic_s()
-            unit = sealing.unit
-            number = self._writer.reserve_unit()
-            self._disk.transferred_bytes += self._writer.write_unit(number, sealing.stamp, unit.digests, record)
-            self._written = number + 1
-            self._times.add(StageTimes(seal_s=seal_s, target_s=self._clock.monotonic_s() - started_s))
-            self._new_bytes += len(unit.pieces) * PIECE_SIZE
-            reach("pipe.unit_written")
+    def _write_sealed(self, left: int) -> None:
+        """Write units that are sealed, in order; wait until no more than ``left`` are not. Others go on meanwhile."""
+        while True:
+            with self._group.lock:
+                self._group.check()
+                self._write_ready()
+                if self._failure is not None:
+                    raise self._failure
+                if len(self._sealing) <= left:
+                    return
+                flight = self._sealing[0].flight
+            wait([flight])
+
+    def _write_ready(self) -> None:
+        while self._sealing and self._sealing[0].flight.done():
+            sealing = self._sealing[0]
+            self._failure = sealing.flight.exception()
+            if self._failure is not None:
+                self._sealing.clear()  # of no use without the one before; it may be another disk that asked
+                return
+            self._write(sealing, *sealing.flight.result())
+            self._sealing.popleft()
         self._enter_ready()
+
+    def _write(self, sealing: _Sealing, record: list[Buffer], seal_s: float) -> None:
+        started_s = self._clock.monotonic_s()
+        unit = sealing.unit
+        number = self._writer.reserve_unit()
+        self._disk.transferred_bytes += self._writer.write_unit(number, sealing.stamp, unit.digests, record)
+        self._sorter.written(number, unit.digests)
+        self._written += 1
+        self._times.add(StageTimes(seal_s=seal_s, target_s=self._clock.monotonic_s() - started_s))
+        self._group.stored(self, len(unit.pieces) * PIECE_SIZE)
+        reach("pipe.unit_written")
 
     # -- commits -------------------------------------------------------------------------------------------------
 
-    def _commit_if_due(self) -> None:
-        if not self._writer.is_committing:
-            self._finish_commit()
-        now_s = self._clock.monotonic_s()
-        waiting = self._new_bytes + len(self._sealing) * self._writer.unit_size
-        if self._committing_bytes + waiting >= self._options.uncommitted_bytes_max:
-            self._finish_commit()
-            self._times.commit_wait_s += self._clock.monotonic_s() - now_s
-        is_late = now_s - self._commit_s >= self._options.commit_interval_s
-        if (waiting >= self._options.commit_new_bytes or is_late) and not self._writer.is_committing:
-            self._commit(now_s)
-            if is_late:
-                self._sorter.begin_unit()  # what waits in the open unit holds up what comes behind it
+    @property
+    def unwritten_bytes(self) -> int:
+        """Return what is on its way into the file."""
+        return len(self._sealing) * self._writer.unit_size
 
-    def _commit(self, now_s: float) -> None:
-        self._write_sealed(len(self._sealing))  # they carry the number of this commit
-        self._watch_commit()
+    def bring(self) -> None:
+        """Write what is on its way, and enter it in the contents: a commit is about to start."""
+        wait([sealing.flight for sealing in self._sealing])
+        self._write_ready()
+        self._disk.enter_map()
+
+    def commit_started(self, flight: Future[None], *, is_late: bool) -> None:
+        """Remember how far the commit goes; storing is busy until it is over, whoever waits for it."""
         self._committing = self._disk.cursor
-        self._commit_s = now_s
-        self._committing_bytes, self._new_bytes = self._new_bytes, 0
-
-    def _watch_commit(self) -> None:
-        """Begin a commit; storing is busy until it is over, whoever waits for it."""
-        target, started_s = self._target, self._clock.monotonic_s()
-        flight = self._disk.start_commit()
         self._measure_pieces()
+        target = self._target
         target.begin()
-
-        def over(_: object) -> None:
-            target.end()
-            self._measure_commit(started_s)
-
-        flight.add_done_callback(over)
-
-    def _measure_commit(self, started_s: float) -> None:
-        measures.COMMITS.record(self._clock.monotonic_s() - started_s, repository=self.repository)
+        flight.add_done_callback(lambda _: target.end())
+        if is_late:
+            self._sorter.begin_unit()  # what waits in the open unit holds up what comes behind it
 
     def _measure_pieces(self) -> None:
         """Count the pieces that were offered since the last commit."""
         new, known, self._new, self._known = self._new, self._known, 0, 0
-        measures.PIECES.record(new, repository=self.repository, fate="stored")
-        measures.PIECES.record(known, repository=self.repository, fate="known")
+        measures.PIECES.record(new, repository=self._group.repository, fate="stored")
+        measures.PIECES.record(known, repository=self._group.repository, fate="known")
 
-    def _finish_commit(self) -> None:
-        self._writer.finish_commit()
+    def commit_finished(self) -> None:
+        """Take note that everything up to the commit is durable."""
         self._committed = self._committing
-        self._committing_bytes = 0
+
+    @property
+    def is_ahead(self) -> bool:
+        """Return whether it has entered more than is known to be durable."""
+        return self._committed < self._disk.cursor
+
+    def leave(self) -> None:
+        """Enter what it has in the contents, so that the disk can be opened again."""
+        self._disk.enter_map()
+
+    def set_growth_aside(self, size: int) -> None:
+        """Take note that the file grew by so much for other disks."""
+        self._disk.begun_at += size
+
+    def _commit_if_due(self) -> None:
+        self._times.commit_wait_s += self._group.commit_if_due(self)
 
     def tend(self) -> None:
         """Write and commit what is due."""
         with self._target:
-            self._write_sealed(0)
+            self._write_sealed(len(self._sealing))
             self._commit_if_due()
 
     def finish(self) -> None:
         """Return once the whole disk is durable. Raises `RequestInvalid` when something is missing."""
         self.keep_until(self._disk.pieces)
         with self._target:
-            self._write_sealed(len(self._sealing))
+            self._write_sealed(0)
             if self._steps:
                 raise RequestInvalid(f"unit {self._written} was wanted and did not come")
-            started_s = self._clock.monotonic_s()
-            self._disk.finish()
-            self._measure_commit(started_s)
-            self._measure_pieces()
+            if self._disk.is_entered and self._disk.pieces:
+                self._group.finish()  # the commit that says so may still be on its way, or have failed
+            else:
+                self._group.commit(self)
         self._committed = self._disk.cursor
 
     def close(self) -> None:
         """Stop what is on its way. Idempotent."""
+        if not self._is_alone:
+            self._group.leave(self)
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -18,10 +18,12 @@ class FormerPieces(Protocol):
 
 
 class KnownPieces:
-    """Remembers where pieces are by their digest; forgets the older half when it is full."""
+    """Remembers where pieces are by their digest; forgets the older half when it is full.
 
-    def __init__(self, writer: ChainWriter, former: FormerPieces | None = None) -> None:
-        self._former = former
+    Disks that are written at once share it.
+    """
+
+    def __init__(self, writer: ChainWriter) -> None:
         self._young: dict[bytes, int] = {}
         self._old: dict[bytes, int] = {}
         self._warm_up(writer)
@@ -30,11 +32,6 @@ class KnownPieces:
         """Return the place of a piece with this digest, or None."""
         place = self._young.get(digest)
         return self._old.get(digest) if place is None else place
-
-    def find_of(self, piece: int, digest: bytes) -> int | None:
-        """Return the place of a piece of the disk, or of any with this digest, or None."""
-        place = self.find(digest)
-        return self._former.find(piece, digest) if place is None and self._former is not None else place
 
     def add(self, digest: bytes, place: int) -> None:
         """Remember a piece."""

@@ -186,6 +186,7 @@ def _begun_by(
                     parent_number=None if parent is None else parent.point,
                     reason="begun before and continued",
                     takes_files=True,
+                    takes_disks_at_once=True,
                 )
     return None
 
@@ -304,6 +305,7 @@ def _begin(  # noqa: PLR0913, PLR0917 - the facts of one decision
         reason=decision[0],
         removed=decision[1],
         takes_files=True,
+        takes_disks_at_once=True,
     )
 
 

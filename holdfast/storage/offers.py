@@ -1,34 +1,54 @@
 """Sorts out which of the pieces that are offered have to be stored: the others are known, zeros, or as they were."""
 
+from array import array
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
-from holdfast.formats.magic import DIGEST_SIZE, PIECES_PER_SEGMENT, ZERO_DIGEST
+from holdfast.formats.magic import DIGEST_SIZE, PIECES_PER_SEGMENT, PLACES_MAX, ZERO_DIGEST
 from holdfast.storage.chain import StoredDisk
 from holdfast.storage.chain_writer import ChainWriter
 from holdfast.storage.known_pieces import FormerPieces, KnownPieces
+
+PROMISED: Final = PLACES_MAX
+"""Added to places of pieces that were promised and are not written yet; no place in a file is as high."""
 
 
 class Sorted(msgspec.Struct, frozen=True):
     """An offer, sorted out."""
 
     places: list[int]
-    """Of those pieces that differ from the parent point and are not zeros, in order."""
+    """Of those pieces that differ from the parent point and are not zeros, in order: where the file holds them, or
+    `PROMISED` and where they are in the order of what was promised."""
     slots: list[int]
     """Indexes of the pieces that have to be stored."""
     first_new: int
-    """The place of the first of those, or of the next that will be."""
+    """Where the first of those is in the order of what was promised, or the next that will be."""
 
 
 class OfferSorter:
-    """Sorts out offers of one disk and gives out the places in the file. Offers come in ascending order."""
+    """Sorts out offers of one disk and promises places. Offers come in ascending order.
 
-    def __init__(self, writer: ChainWriter, parent: StoredDisk | None, former: FormerPieces | None = None) -> None:
-        self.next_place = writer.next_unit * writer.pieces_per_unit
+    What is promised is numbered as if the disk were alone in the file. Where its units really come to lie is known
+    when they are written, since those of other disks may come in between.
+    """
+
+    def __init__(
+        self,
+        writer: ChainWriter,
+        parent: StoredDisk | None,
+        former: FormerPieces | None = None,
+        known: KnownPieces | None = None,
+    ) -> None:
+        self._first_unit = writer.next_unit
+        self.next_place = self._first_unit * writer.pieces_per_unit
         self._per_unit = writer.pieces_per_unit
-        self._known = KnownPieces(writer, former)
+        self._known = known if known is not None else KnownPieces(writer)
+        self._former = former
         self._parent = parent
+        self._promised: dict[bytes, int] = {}
+        self._units = array("I")
         self._segment = -1
         self._before: bytes | bytearray = b""
 
@@ -45,13 +65,40 @@ class OfferSorter:
         for slot, digest in enumerate(digests):
             if digest == ZERO_DIGEST or digest == before[slot * DIGEST_SIZE : (slot + 1) * DIGEST_SIZE]:
                 continue
-            place = self._known.find_of(first + slot, digest)
+            place = self._find(first + slot, digest)
             if place is None:
-                place, self.next_place = self.next_place, self.next_place + 1
-                self._known.add(digest, place)
+                place, self.next_place = PROMISED + self.next_place, self.next_place + 1
+                self._promised[digest] = place
                 found.slots.append(slot)
             found.places.append(place)
         return found
+
+    def _find(self, piece: int, digest: bytes) -> int | None:
+        place = self._known.find(digest)
+        if place is None:
+            place = self._promised.get(digest)
+        return self._former.find(piece, digest) if place is None and self._former is not None else place
+
+    def unit_needed(self, found: Sorted) -> int:
+        """Return the last promised unit that an offer needs, 0 when the file holds everything, counted from 1."""
+        last = max(found.places, default=0)
+        return 0 if last < PROMISED else 1 + (last - PROMISED) // self._per_unit
+
+    def written(self, unit: int, digests: Sequence[bytes]) -> None:
+        """Take note that the next of the promised units lies in the file as number ``unit``."""
+        self._units.append(unit)
+        for place, digest in enumerate(digests, unit * self._per_unit):
+            self._promised.pop(digest, None)
+            self._known.add(digest, place)
+
+    def settled(self, found: Sorted) -> Sorted:
+        """Return an offer with the places that its pieces really have; all its units are written."""
+        places = [place if place < PROMISED else self._place(place - PROMISED) for place in found.places]
+        return Sorted(places, found.slots, found.first_new)
+
+    def _place(self, promised: int) -> int:
+        unit, slot = divmod(promised, self._per_unit)
+        return self._units[unit - self._first_unit] * self._per_unit + slot
 
     def _digests_before(self, first: int, count: int) -> bytes | bytearray:
         """Return the digests at the parent point; zeros where it had no such pieces."""

@@ -1,6 +1,7 @@
 """Opens one disk of an unfinished point for writing."""
 
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -15,8 +16,10 @@ from holdfast.pipeline.stages import PipeOptions
 from holdfast.storage.beginning_again import begin_again
 from holdfast.storage.chain import Chain, StoredDisk
 from holdfast.storage.chain_writer import ChainWriter
+from holdfast.storage.group_commit import CommitGroup
 from holdfast.storage.intake import DiskIntake
 from holdfast.storage.known_pieces import FormerPieces
+from holdfast.storage.open_points import OpenPoints, SharedPoint
 from holdfast.storage.point_writer import open_disk
 from holdfast.storage.repository import Repository
 
@@ -39,14 +42,20 @@ class DiskPlace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DiskOpener:
-    """Opens disks of one repository; everything opened is closed with the stack that it is given."""
+    """Opens disks of one repository; everything opened is closed with the stack that it is given.
 
-    def __init__(
+    Disks of one point that are opened through the same ``points`` may be written at the same time; what comes through
+    others, or from another process, finds the chain busy.
+    """
+
+    def __init__(  # noqa: PLR0913 - what it opens them with, and what they share
         self,
         repository: Repository,
         passphrase: str | None,
         clock: Clock,
         options: PipeOptions,
+        points: OpenPoints | None = None,
+        *,
         pace: Pace | None = None,
     ) -> None:
         self._pace = pace
@@ -54,21 +63,35 @@ class DiskOpener:
         self._passphrase = passphrase
         self._clock = clock
         self._options = options
+        self._points = points if points is not None else OpenPoints()
 
     def open(self, place: DiskPlace, stack: ExitStack) -> WritableDisk:
         """Return the disk where its last commit left it, or at its start when it has moved since.
 
         Raises `ChainBusy`, `PointNotFound`, `DiskNotFound`, and `DiskMoved` when it does not come to rest.
         """
-        writer, earlier = self._open_point(place, stack)
+        path = self._repository.chain_file(place.chain, place.file)
+        used = stack.enter_context(self._points.using(path, lambda inner: self._open_point(place, path, inner)))
+        group, chain = used
+        with group.lock:
+            group.check_free(place.disk)
+            group.make_even()
+            return self._open_disk(place, group, chain, stack)
+
+    def _open_disk(self, place: DiskPlace, group: CommitGroup, chain: Chain | None, stack: ExitStack) -> WritableDisk:
+        writer = group.writer
         point, disk = _found(writer, place)
-        former = _begun_again(writer, place, disk)
-        opened = open_disk(writer, place.number, place.disk, earlier)
+        former = _begun_again(group, place, disk)
+        number = place.parent_number
+        earlier = None if chain is None or number is None else _disk_at(chain, number, place.disk)
+        opened = open_disk(writer, place.number, place.disk, earlier, group.take_abandoned())
+        if disk.begun_at:
+            opened.begun_at += group.grown_without(place.disk)
         if place.lies_at:
             begun = DiskSource(place="") if opened.source is msgspec.UNSET else opened.source
             opened.source = msgspec.structs.replace(begun, place=place.lies_at)
-        sink = DiskIntake(opened, self._clock, self._options, former, self._pace)
-        sink.repository = place.repository
+        group.repository = place.repository
+        sink = DiskIntake(opened, self._clock, self._options, former, group=group, pace=self._pace)
         stack.callback(sink.close)
         moves = 0 if opened.source is msgspec.UNSET else opened.source.moves
         return WritableDisk(
@@ -80,23 +103,22 @@ class DiskOpener:
             earlier=earlier,
         )
 
-    def _open_point(self, place: DiskPlace, stack: ExitStack) -> tuple[ChainWriter, StoredDisk | None]:
-        """Open the point's file for writing, and the disk at the parent point when there is one."""
+    def _open_point(self, place: DiskPlace, path: Path, stack: ExitStack) -> SharedPoint:
+        """Open the point's file for writing, and the chain of the parent point when there is one."""
         repository, files = self._repository, self._repository.files
-        path = repository.chain_file(place.chain, place.file)
         if not files.exists(path):
             repository.check_present()  # gone with its mount is another matter than gone
             raise PointNotFound(
                 f"file {place.file} of chain {place.chain} is gone",
                 hint="It was set aside after a failed flush, or removed; run the job again.",
             )
-        if place.parent_number is None:
-            return stack.enter_context(ChainWriter.resume(files, path, self._passphrase)), None
-        folder = repository.chain_folder(place.chain)
-        chain = stack.enter_context(Chain.open(files, folder, self._passphrase))
-        earlier = _disk_at(chain, place.parent_number, place.disk)
-        keys = chain.files[0].keys
-        return stack.enter_context(ChainWriter.resume(files, path, self._passphrase, keys)), earlier
+        chain, keys = None, None
+        if place.parent_number is not None:
+            folder = repository.chain_folder(place.chain)
+            chain = stack.enter_context(Chain.open(files, folder, self._passphrase))
+            keys = chain.files[0].keys
+        writer = stack.enter_context(ChainWriter.resume(files, path, self._passphrase, keys))
+        return SharedPoint(CommitGroup(writer, self._clock, self._options), chain)
 
 
 def moved(disk: str, before: str, now: str, moves: int) -> DiskMoved:
@@ -106,7 +128,7 @@ def moved(disk: str, before: str, now: str, moves: int) -> DiskMoved:
     return DiskMoved(f"{disk} moved from {before} to {now} while it was copied{often}", is_last=is_last)
 
 
-def _begun_again(writer: ChainWriter, place: DiskPlace, disk: PointDisk) -> FormerPieces | None:
+def _begun_again(group: CommitGroup, place: DiskPlace, disk: PointDisk) -> FormerPieces | None:
     """Begin the disk again when it has moved since it was begun; return what is stored of it already."""
     known = disk.source
     if known is msgspec.UNSET or not disk.done or known.place == place.lies_at:
@@ -114,7 +136,9 @@ def _begun_again(writer: ChainWriter, place: DiskPlace, disk: PointDisk) -> Form
     if known.moves >= MOVES_MAX:
         what = f"disk {place.disk} of point {place.number} of chain {place.chain}"
         raise moved(what, known.place, place.lies_at, known.moves)
-    return begin_again(writer, place.number, disk, place.lies_at)
+    group.finish()
+    group.bring_all()
+    return begin_again(group.writer, place.number, disk, place.lies_at)
 
 
 def _found(writer: ChainWriter, place: DiskPlace) -> tuple[Point, PointDisk]:

@@ -34,7 +34,7 @@ from holdfast.storage.tables import PageCursor, TableWriter
 
 
 class DiskPointWriter:
-    """Enters one disk of one restore point in the maps and tables of its file. Use from one thread."""
+    """Enters one disk of one restore point in the maps and tables of its file. Use from one thread at a time."""
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class DiskPointWriter:
         point: Point,
         disk: PointDisk,
         parent: StoredDisk | None,
+        abandoned: int | None = None,
     ) -> None:
         self.writer = writer
         self.digest_key = writer.keys.digest_key
@@ -63,8 +64,8 @@ class DiskPointWriter:
         self.left_out = disk.left_out
         """What the point lacks because the guest did not need it."""
         self.begun_at = disk.begun_at or writer.end
-        """End of the file when the disk was begun."""
-        self.resent_bytes += abandoned_bytes(writer.handle, writer.committed.end)
+        """End of the file when the disk was begun, and what has been written for other disks since."""
+        self.resent_bytes += abandoned_bytes(writer.handle, writer.committed.end) if abandoned is None else abandoned
         self.disk_tag = disk_tag(point.machine.machine_id, disk.key, self.digest_key)
         self.cursor = disk.done
         """The next piece to be dealt with."""
@@ -84,6 +85,11 @@ class DiskPointWriter:
         self._is_loaded = False
         if not self.is_done:
             self._rebuild()
+
+    @property
+    def key(self) -> str:
+        """Return the key of the disk."""
+        return self._disk.key
 
     @property
     def is_done(self) -> bool:
@@ -126,7 +132,7 @@ class DiskPointWriter:
     def _lay_over(self, digests: Sequence[bytes], before: bytes | bytearray, writers: list[int], found: Sorted) -> None:
         """Enter the pieces that differ from ``before`` in tables and notes, and in ``writers`` who wrote them."""
         held: list[tuple[int, int]] = []
-        places, new = iter(found.places), found.first_new
+        places, new = iter(found.places), set(found.slots)
         for slot, digest in enumerate(digests):
             if digest == before[slot * DIGEST_SIZE : (slot + 1) * DIGEST_SIZE]:
                 continue
@@ -135,9 +141,7 @@ class DiskPointWriter:
                 writers[slot] = NEVER_WRITTEN
                 continue
             place = next(places)
-            if place == new:
-                new += 1
-            else:
+            if slot not in new:
                 self._note(self.cursor + slot, digest)
             held.append((self.cursor + slot, place))
             writers[slot] = self.point_number
@@ -158,9 +162,14 @@ class DiskPointWriter:
             self._set(at, self.point_number, digest)
         self._advance(self.cursor + 1)
 
+    @property
+    def is_entered(self) -> bool:
+        """Return whether the contents of the file, as they are in memory, speak of everything up to the cursor."""
+        return self._disk.done == self.cursor
+
     def start_commit(self) -> Future[None]:
         """Begin to make everything up to the cursor durable; `ChainWriter.finish_commit` waits for it."""
-        self._commit_map()
+        self.enter_map()
         return self.writer.start_commit()
 
     def finish(self) -> None:
@@ -170,7 +179,7 @@ class DiskPointWriter:
         if self.pieces and self._disk.done >= self.pieces:
             self.writer.finish_commit()  # the commit that says so may still be on its way, or have failed
             return
-        self._commit_map()
+        self.enter_map()
         self.writer.commit()
 
     # -- segments ------------------------------------------------------------------------------------------------
@@ -260,7 +269,8 @@ class DiskPointWriter:
 
     # -- commits and resume --------------------------------------------------------------------------------------
 
-    def _commit_map(self) -> None:
+    def enter_map(self) -> None:
+        """Bring everything up to the cursor into the contents of the file, for its next commit."""
         is_inside = not self.is_done and self.cursor % PIECES_PER_SEGMENT != 0
         page = None
         if is_inside:
@@ -307,15 +317,20 @@ class DiskPointWriter:
         return self.writer.digest(place)
 
 
-def open_disk(writer: ChainWriter, number: int, key: str, parent: StoredDisk | None) -> DiskPointWriter:
-    """Go on with a disk of a point that is being written. Raises `PointNotFound`, `DiskNotFound`."""
+def open_disk(
+    writer: ChainWriter, number: int, key: str, parent: StoredDisk | None, abandoned: int | None = None
+) -> DiskPointWriter:
+    """Go on with a disk of a point that is being written. Raises `PointNotFound`, `DiskNotFound`.
+
+    ``abandoned`` is how many bytes of the disk a dead writer left behind its last commit; None looks at the file.
+    """
     point = _point(writer.contents, number)
     if point.complete:
         raise RequestInvalid(f"point {number} of {writer.handle.path.name} is complete")
     disk = point.disk(key)
     if disk is None:
         raise DiskNotFound(f"point {number} of {writer.handle.path.name} has no disk {key}")
-    return DiskPointWriter(writer, point, disk, parent)
+    return DiskPointWriter(writer, point, disk, parent, abandoned)
 
 
 def complete_point(writer: ChainWriter, number: int) -> Point:

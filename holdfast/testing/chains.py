@@ -1,6 +1,9 @@
 """Drives restore points through a repository and remembers what each of them must read as."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
 import msgspec
 
@@ -16,12 +19,15 @@ from holdfast.model.spans import Span, coalesce
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.disks import DiskReader
 from holdfast.pipeline.restore import DiskRestore
+from holdfast.pipeline.sink import EarlierDisk
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
 from holdfast.planning.read_plan import changed_steps, whole_disk_steps
 from holdfast.storage.chain import Chain, StoredDisk
 from holdfast.storage.chain_writer import ChainWriter
 from holdfast.storage.intake import DiskIntake
 from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
+from holdfast.storage.open_points import OpenPoints
+from holdfast.storage.opening import DiskOpener, DiskPlace
 from holdfast.storage.point_writer import open_disk
 from holdfast.storage.repository import Repository
 from holdfast.testing.disks import PatternedDisk
@@ -72,13 +78,35 @@ class ProtectedMachine:
             machine=machine,
         )
 
-    def back_up(self, mode: ReadMode = ReadMode.CHANGED) -> PointSummary:
-        """Make a point of the machine as it is now."""
+    def back_up(self, mode: ReadMode = ReadMode.CHANGED, *, at_once: bool = False) -> PointSummary:
+        """Make a point of the machine as it is now; its disks come one by one or, chunk by chunk, all at once."""
         self.sessions += 1
         opened = self.begin()
+        self.transfer_all(opened, mode, at_once=at_once)
+        return self.finish(opened)
+
+    def transfer_all(self, opened: OpenPoint, mode: ReadMode = ReadMode.CHANGED, *, at_once: bool = False) -> None:
+        """Bring all disks into the point, from where an earlier attempt stopped."""
+        if at_once:
+            self._transfer_at_once(opened, mode)
+            return
         for key in self.disks:
             self.transfer(opened, key, mode)
-        return self.finish(opened)
+
+    def _transfer_at_once(self, opened: OpenPoint, mode: ReadMode) -> None:
+        turns, points = Turns(len(self.disks)), OpenPoints()
+        with ExitStack() as stack, ThreadPoolExecutor(len(self.disks)) as pool:
+            opener = DiskOpener(self.repository, self.store.passphrase, self.clock, self.pipe, points)
+            disks = {key: opener.open(place_of(opened, key), stack) for key in self.disks}
+
+            def transfer(number: int, key: str) -> None:
+                changed, reader = self._reader(key)
+                with turns.taking(number) as report:
+                    steps = read_steps(reader, disks[key].earlier, mode, changed)
+                    DiskCopy(reader, disks[key].sink, self.clock, self.pipe).run(steps, report)
+
+            for flight in [pool.submit(transfer, *pair) for pair in enumerate(disks)]:
+                flight.result()
 
     def begin(self) -> OpenPoint:
         """Begin the point of the present session, or find it begun."""
@@ -86,11 +114,14 @@ class ProtectedMachine:
 
     def transfer(self, opened: OpenPoint, key: str, mode: ReadMode = ReadMode.CHANGED) -> Figures:
         """Bring one disk into the point, from where an earlier attempt stopped."""
+        changed, reader = self._reader(key)
+        return transfer_disk(self.repository, opened, key, reader, (mode, changed, self.store, self.pipe))
+
+    def _reader(self, key: str) -> tuple[list[Span], MemoryDisk]:
+        """Return what changed of a disk since the last point, and the disk as it is now."""
         disk = self.disks[key]
         before = self._before.get(key, PatternedDisk(0, 0))
-        changed = list(disk.differing_spans(before))
-        reader = MemoryDisk(disk.read(Span(0, disk.size_bytes)))
-        return transfer_disk(self.repository, opened, key, reader, (mode, changed, self.store, self.pipe))
+        return list(disk.differing_spans(before)), MemoryDisk(disk.read(Span(0, disk.size_bytes)))
 
     def finish(self, opened: OpenPoint) -> PointSummary:
         """Finish the point and remember what it must read as."""
@@ -112,6 +143,47 @@ class ProtectedMachine:
         """Return in words where finished points do not read as they must."""
         found = repository if repository is not None else self.repository
         return [words for kept in self.kept for words in point_differences(found, kept, self.store.passphrase)]
+
+
+class Turns:
+    """Lets threads take turns, so that what several of them do is done in the same order each time."""
+
+    def __init__(self, count: int) -> None:
+        self._changed = threading.Condition()
+        self._waiting = list(range(count))
+
+    @contextmanager
+    def taking(self, number: int) -> Iterator[Callable[[object], None]]:
+        """Run when it is this thread's turn; what is given hands the turn on and waits for the next."""
+
+        def hand_on(_: object) -> None:
+            with self._changed:
+                self._waiting.append(self._waiting.pop(0))
+                self._changed.notify_all()
+                self._await(number)
+
+        with self._changed:
+            self._await(number)
+        try:
+            yield hand_on
+        finally:
+            with self._changed:
+                self._waiting.remove(number)
+                self._changed.notify_all()
+
+    def _await(self, number: int) -> None:
+        self._changed.wait_for(lambda: self._waiting[0] == number)
+
+
+def place_of(opened: OpenPoint, key: str) -> DiskPlace:
+    """Return where a disk of a point that was begun is."""
+    return DiskPlace(
+        chain=opened.chain,
+        file=opened.file,
+        number=opened.number,
+        parent_number=opened.parent_number,
+        disk=key,
+    )
 
 
 def transfer_disk(  # noqa: PLR0913, PLR0917 - what a transfer needs, and one thing more
@@ -145,7 +217,7 @@ def parent_disk(chain: Chain, opened: OpenPoint, key: str) -> StoredDisk | None:
 
 
 def read_steps(
-    reader: DiskReader, parent: StoredDisk | None, mode: ReadMode, changed: list[Span]
+    reader: DiskReader, parent: EarlierDisk | None, mode: ReadMode, changed: list[Span]
 ) -> Iterator[PlanStep]:
     """Return what to read, as the product decides it."""
     if parent is None or mode is not ReadMode.CHANGED:

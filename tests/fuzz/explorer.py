@@ -33,7 +33,16 @@ PIPE = PipeOptions(compression=Compression.NONE, commit_new_bytes=UNIT, commit_i
 class Story:
     """What the sessions of one machine see: the disks at each session, and the log of writing them all."""
 
-    def __init__(self, seed: int, pieces: int, sessions: int, disks: int = 1, passphrase: str | None = None) -> None:
+    def __init__(  # noqa: PLR0917 - what makes one story differ from another
+        self,
+        seed: int,
+        pieces: int,
+        sessions: int,
+        disks: int = 1,
+        passphrase: str | None = None,
+        at_once: bool = False,
+    ) -> None:
+        self.at_once = at_once
         files = CrashFiles([Path("/")])
         sizes = {f"disk{index}": pieces * PIECE_SIZE for index in range(disks)}
         repository = Repository.create(ROOT, files, "id", SystemClock().now())
@@ -44,7 +53,7 @@ class Story:
         self.files = files
         for session in range(sessions):
             change(self.machine, session)
-            summary = self.machine.back_up()
+            summary = self.machine.back_up(at_once=at_once)
             files.mark(f"finished {summary.number}")
 
     @property
@@ -151,8 +160,7 @@ def finish_session(repository: Repository, story: Story, session: int) -> PointS
     player = player_of(repository, story, session)
     opened = begin_point(repository, SessionId(f"session-{session + 1}"), player.snapshot(), story.store)
     if not is_complete(repository, opened, story.store.passphrase):
-        for key in player.disks:
-            player.transfer(opened, key)
+        player.transfer_all(opened, at_once=story.at_once)
     return finish_point(repository, opened, story.store.passphrase)
 
 

@@ -60,6 +60,11 @@ def test_no_crash_loses_a_finished_point_and_every_session_goes_on(seed: int) ->
     assert judge.states > 500
 
 
+def test_no_crash_loses_a_point_whose_disks_are_written_at_once(seed: int) -> None:
+    judge = explore(Story(seed % 1000, pieces=6, sessions=1, disks=2, at_once=True), seed, samples=1)
+    assert judge.states > 500
+
+
 def test_a_second_crash_while_going_on_loses_nothing_either(seed: int) -> None:
     story = Story(seed % 1000, pieces=6, sessions=2)
     assert explore_twice(story, random.Random(seed), first=8, second=8) >= 60
@@ -196,6 +201,21 @@ def test_no_crash_loses_a_finished_point_of_longer_stories(
     seed: int, pieces: int, sessions: int, disks: int, passphrase: str | None
 ) -> None:
     explore(Story(seed % 1000, pieces, sessions, disks, passphrase), seed, samples=12)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("passphrase", [None, "correct horse"])
+@pytest.mark.parametrize("pieces, sessions, disks", [(9, 2, 2), (5, 2, 4)])
+def test_no_crash_loses_a_point_of_many_disks_at_once(
+    seed: int, pieces: int, sessions: int, disks: int, passphrase: str | None
+) -> None:
+    explore(Story(seed % 1000, pieces, sessions, disks, passphrase, at_once=True), seed, samples=6)
+
+
+@pytest.mark.soak
+def test_deaths_and_power_failures_lose_no_point_of_disks_written_at_once(seed: int) -> None:
+    story = Story(seed % 1000, 6, 2, disks=2, at_once=True)
+    explore_deaths(story, random.Random(seed), steps=2, samples=10)
 
 
 @pytest.mark.soak

@@ -149,16 +149,19 @@ async def test_an_original_that_is_gone_is_not_recreated_silently(stage: Stage) 
     assert world.count("target.prepare") == 0
 
 
-async def test_one_failed_disk_stops_the_other_before_the_target_goes(stage: Stage) -> None:
+async def test_one_failed_disk_stops_the_others_before_the_target_goes(stage: Stage) -> None:
     world = World([a_machine("web", disks=4)])
     ended: list[str] = []
-    started = asyncio.Event()
+    started: set[str] = set()
+    all_started = asyncio.Event()
 
     async def write(request: Any) -> Any:
         if request.disk == "disk0":
-            await started.wait()
+            await all_started.wait()
             raise RestoredBytesDiffer("disk0 differs")
-        started.set()
+        started.add(request.disk)
+        if len(started) == 3:
+            all_started.set()
         try:
             await until_cancelled()
         finally:
@@ -173,8 +176,8 @@ async def test_one_failed_disk_stops_the_other_before_the_target_goes(stage: Sta
     async with stage.playing(world):
         failure = await stage.failure(RestoreMachine.run, stage.restore())
     assert isinstance(error_from_failure(failure), RestoredBytesDiffer)
-    assert ended == ["disk1", "target"]
-    assert world.count("transfer.restore_disk") == 2
+    assert (sorted(ended[:-1]), ended[-1]) == (["disk1", "disk2", "disk3"], "target")
+    assert world.count("transfer.restore_disk") == 4
 
 
 async def test_a_cancelled_restore_leaves_nothing(stage: Stage) -> None:

@@ -42,6 +42,7 @@ from holdfast.planning.read_plan import whole_disk_steps
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.chain_writer import ChainWriter
 from holdfast.storage.lifecycle import StoreOptions
+from holdfast.storage.open_points import OpenPoints
 from holdfast.storage.opening import DiskOpener, DiskPlace
 from holdfast.storage.point_files import put_files, read_files
 from holdfast.storage.repository import Repository
@@ -149,6 +150,7 @@ class Site:
         self.machine = ProtectedMachine(self.repository, 3, sizes, store, self.setting.pipe)
         self.issuer = Issuer(b"s" * 32)
         self.throttle = Throttle(CLOCK)
+        self.points = OpenPoints()
 
     def begin(self) -> OpenPoint:
         """Begin a point of the machine, all of whose disks are written over."""
@@ -200,7 +202,7 @@ class Site:
             disk=grant.disk,
             lies_at=lies_at,
         )
-        return DiskOpener(self.repository, None, CLOCK, self.setting.pipe).open(place, stack)
+        return DiskOpener(self.repository, None, CLOCK, self.setting.pipe, self.points).open(place, stack)
 
     def open_for_reading(self, grant: Grant, stack: ExitStack) -> tuple[StoredSource, list[PackedFile]]:
         chain = stack.enter_context(self.repository.open_chain(grant.chain, None))

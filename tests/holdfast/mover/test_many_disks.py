@@ -2,6 +2,8 @@
 
 import resource
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -9,7 +11,7 @@ import pytest
 
 from holdfast.model.points import OpenPoint
 from holdfast.mover.sockets import Address
-from tests.holdfast.mover.movers import CLOCK, MIB, SWIFT, Setting, Site
+from tests.holdfast.mover.movers import CLOCK, MIB, SWIFT, Setting, Site, until
 from tests.holdfast.mover.process import PIPE
 from tests.holdfast.mover.test_kill import Process
 
@@ -48,6 +50,25 @@ def memory_max(pid: int) -> int:
     """Return the most bytes that a process has held."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) << 10
+
+
+def test_disks_of_one_machine_come_at_once_into_its_one_point(tmp_path: Path) -> None:
+    site = Site(tmp_path / "repository", {"a": 3 * MIB, "b": 2 * MIB, "c": MIB})
+    opened = site.begin()
+    with site.server() as server, ExitStack() as stack:
+        sinks = {}
+        for disk in site.machine.disks:
+            sinks[disk] = site.sink(server.address, site.access(opened, disk))
+            stack.callback(sinks[disk].sink.close)
+        with ThreadPoolExecutor(len(sinks)) as pool:
+            flights = [pool.submit(site.copy, sink, site.reader(disk)) for disk, sink in sinks.items()]
+            figures = [flight.result() for flight in flights]
+        # Together they grew the file by what it has, and no byte of it is counted twice.
+        path = site.repository.chain_file(opened.chain, opened.file)
+        until(lambda: site.is_free(opened), "the file is let go of")
+    stored = sum(figure.stored_bytes for figure in figures)
+    assert 6 * MIB <= stored <= path.stat().st_size
+    site.finish(opened)
 
 
 @pytest.mark.slow

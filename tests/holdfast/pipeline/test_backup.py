@@ -4,6 +4,7 @@ import random
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ from holdfast.model.spans import Span
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
 from holdfast.planning.read_plan import whole_disk_steps
+from holdfast.storage import group_commit
 from holdfast.storage.chain_writer import ChainWriter
 from holdfast.storage.intake import DiskIntake
 from holdfast.storage.lifecycle import begin_point
@@ -164,7 +166,7 @@ class SlowFiles(CrashFiles):
         super().sync_inode(inode, path)
 
 
-def test_a_flush_that_does_not_come_back_stops_the_pipe_at_the_bound() -> None:
+def test_a_flush_that_does_not_come_back_stops_the_pipe_at_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = msgspec.structs.replace(QUICK, commit_new_bytes=MIB, uncommitted_bytes_max=2 * MIB, in_flight_bytes=MIB)
     files = SlowFiles()
     scene = Scene(pieces=400, pipe=pipe, files=files)
@@ -172,14 +174,12 @@ def test_a_flush_that_does_not_come_back_stops_the_pipe_at_the_bound() -> None:
     stalled = threading.Event()
     set_hook(lambda name: units.append(1) if name == "pipe.unit_written" else None)
     with scene.writer() as writer:
-        real = writer.finish_commit
 
-        def finish_commit() -> None:
-            if files.is_slow and writer.is_committing:
-                stalled.set()
-            real()
+        def tell_and_wait(flights: list[Future[None]]) -> None:
+            stalled.set()
+            wait(flights)
 
-        writer.finish_commit = finish_commit  # type: ignore[method-assign] # tells that the pipe waits
+        monkeypatch.setattr(group_commit, "wait", tell_and_wait)
         files.is_slow = True
         thread = threading.Thread(target=scene.copy, args=(writer,))
         thread.start()

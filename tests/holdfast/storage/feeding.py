@@ -13,7 +13,7 @@ from holdfast.formats.magic import (
 )
 from holdfast.storage.chain import Chain, chain_file_name
 from holdfast.storage.chain_writer import ChainWriter, FileSpec
-from holdfast.storage.offers import OfferSorter
+from holdfast.storage.offers import PROMISED, OfferSorter, Sorted
 from holdfast.storage.point_writer import DiskPointWriter, complete_point, open_disk, with_new_point
 from holdfast.testing.crashfs import CrashFiles
 
@@ -82,7 +82,8 @@ class Feeder:
 
     def offer(self, digest: bytes) -> None:
         found = self._sorter.sort_out(self.disk.cursor, [digest])
-        self.disk.enter([digest], found)
+        at = [place - PROMISED if place >= PROMISED else place for place in found.places]
+        self.disk.enter([digest], Sorted(at, found.slots, found.first_new))
         if found.slots:
             self._new.append(digest)
             if len(self._new) == self.writer.pieces_per_unit:

@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 from holdfast.formats.magic import DIGEST_SIZE, PIECES_PER_SEGMENT, ZERO_DIGEST
-from holdfast.storage.offers import NO_DIGESTS, OfferSorter, parent_digests
+from holdfast.storage.offers import NO_DIGESTS, PROMISED, OfferSorter, parent_digests
 from holdfast.testing.crashfs import CrashFiles
 from tests.holdfast.storage.feeding import TIB_PIECES, UNIT, Feeder, Sink, digest_of
 
@@ -22,7 +22,7 @@ def test_the_same_digest_is_wanted_once(seed: int) -> None:
             for slot in found.slots:
                 assert digests[slot] not in stored
                 stored[digests[slot]] = len(stored)
-            assert found.places == [stored[digest] for digest in digests if digest != ZERO_DIGEST]
+            assert found.places == [PROMISED + stored[digest] for digest in digests if digest != ZERO_DIGEST]
         assert sorter.next_place == len(stored) <= 39
 
     Sink(CrashFiles([Path("/")]), 0, 512 << 16).run(feed)
