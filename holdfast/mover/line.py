@@ -256,21 +256,21 @@ class Line:
 
     def _carry(self, carrier: Carrier) -> None:
         """Carry the bytes of one connection until it ends."""
-        number, now = carrier.number, self._clock.monotonic_s
+        number, now, count = carrier.number, self._clock.monotonic_s, 0
         try:
             while True:
                 with self._lock:
+                    if count:
+                        self._link.received(number, count, now())
                     if not carrier.has_output:
                         carrier.output(self._link.take_output(number, carrier.OUTPUT_MAX, now()))
+                    if count or carrier.has_output:
+                        self._after()  # others are woken for what this one did not take
                     if self._is_done(carrier):
                         break
                     buffer = self._link.buffer_for(number)
                     carrier.is_asleep = not carrier.has_output
                 count = carrier.exchange(buffer, _IDLE_S)
-                if count:
-                    with self._lock:
-                        self._link.received(number, count, now())
-                        self._after()
         except (OSError, EOFError):
             pass  # the link dials again
         finally:

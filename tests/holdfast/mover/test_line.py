@@ -7,9 +7,12 @@ import msgspec
 import pytest
 
 from holdfast.errors import HoldfastError, LinkError, LinkLost, OperationCancelled, ProtocolError, WriterFenced
+from holdfast.formats.mover.link import Link
+from holdfast.formats.mover.wire import FrameKind
 from holdfast.mover.line import Line
 from tests.holdfast.mover.movers import CLOCK, MIB, SWIFT, until
 from tests.holdfast.mover.test_opening import lines
+from tests.holdfast.mover.weather import next_frame
 
 
 def test_messages_of_many_threads_all_arrive_once() -> None:
@@ -34,6 +37,23 @@ def test_messages_of_many_threads_all_arrive_once() -> None:
         near.finish()
         assert far.receive() is None
         assert far.is_over
+
+
+def test_a_message_does_not_wait_until_the_peer_says_something() -> None:
+    near, far = socket.socketpair()
+    peer = Link(SWIFT, CLOCK.monotonic_s(), is_dialler=False)
+    peer.connection_made(0, CLOCK.monotonic_s())
+    line = Line(msgspec.structs.replace(SWIFT, streams=1), CLOCK, lambda _: near)
+    far.settimeout(30)
+    far.sendall(b"".join(peer.take_output(0, MIB, CLOCK.monotonic_s())))  # the credit, and not another word
+    started_s = CLOCK.monotonic_s()
+    for number in range(12):
+        line.send([bytes([number]) * 100])
+        while next_frame(far)[0][0].kind != FrameKind.DATA:
+            pass
+    assert CLOCK.monotonic_s() - started_s < 6  # an idle connection looks around once a second
+    far.close()
+    line.close()
 
 
 def test_a_message_that_no_window_ever_takes_is_refused() -> None:
