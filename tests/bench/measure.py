@@ -16,6 +16,7 @@ import msgspec
 from holdfast.clock import SystemClock
 from holdfast.providers.raw_disks import data_spans
 from tests.bench.child import Request, Result
+from tests.bench.usage import peak_kib
 
 ROOT = Path(__file__).resolve().parents[2]
 _LOOK_EVERY_MS = 10
@@ -73,7 +74,7 @@ def run(
         with subprocess.Popen(
             command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=out, stderr=words
         ) as child:
-            peak_kib, killed = _follow(child.pid, watch)
+            peak, killed = _follow(child.pid, watch)
         wall_s = clock.monotonic_s() - started_s
         output, complaints = _content(out), _content(words)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -83,7 +84,7 @@ def run(
     return Measured(
         wall_s=wall_s,
         cpu_s=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-        peak_mib=peak_kib / 1024,
+        peak_mib=peak / 1024,
         killed=killed,
         output=output,
     )
@@ -119,22 +120,16 @@ def _content(file: IO[bytes]) -> bytes:
 
 def _follow(pid: int, watch: Callable[[], bool] | None) -> tuple[int, bool]:
     """Look at a process until it ends, or kill it when ``watch`` says so."""
-    peak_kib, killed = 0, False
+    peak, killed = 0, False
     descriptor = os.pidfd_open(pid)
     poller = select.poll()
     poller.register(descriptor, select.POLLIN)
     try:
         while not poller.poll(_LOOK_EVERY_MS if watch is None else 1):
-            peak_kib = max(peak_kib, _peak_kib(pid))
+            peak = max(peak, peak_kib(pid))
             if watch is not None and not killed and watch():
                 os.kill(pid, 9)
                 killed = True
     finally:
         os.close(descriptor)
-    return peak_kib, killed
-
-
-def _peak_kib(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
-    peaks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
-    return int(peaks[0]) if peaks else 0
+    return peak, killed
