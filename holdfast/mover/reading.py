@@ -12,6 +12,7 @@ from holdfast.formats.magic import DIGEST_SIZE, Codec
 from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import Run, pack_runs
 from holdfast.mover.line import Line
+from holdfast.pipeline.buffers import keep_freed_blocks
 from holdfast.pipeline.restore import StoredSource
 
 _UNITS_MAX = 256
@@ -35,6 +36,7 @@ class Reading:
     """Sends what a peer asks for of one disk."""
 
     def __init__(self, line: Line, disk: StoredSource, files: Sequence[PackedFile]) -> None:
+        keep_freed_blocks()
         self._line = line
         self._disk = disk
         self._files = files

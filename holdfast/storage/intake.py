@@ -22,6 +22,7 @@ from holdfast.faults import reach
 from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.formats.record import Buffer, PieceEntry, Stamp
+from holdfast.pipeline.buffers import keep_freed_blocks
 from holdfast.pipeline.sink import Answered, PackedUnit, Standing, Wanted
 from holdfast.pipeline.stages import PipeOptions, StageTimes
 from holdfast.storage.known_pieces import FormerPieces
@@ -61,6 +62,7 @@ class DiskIntake:
         options: PipeOptions | None = None,
         former: FormerPieces | None = None,
     ) -> None:
+        keep_freed_blocks()
         self._disk = disk
         self._writer = disk.writer
         self._clock = clock
