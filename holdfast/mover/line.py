@@ -55,6 +55,12 @@ class Line:
             return self._link.counters
 
     @property
+    def round_trip_s(self) -> float:
+        """Return the shortest time in which an answer came; 0 while that is not known."""
+        with self._lock:
+            return self._link.round_trip_s or 0.0
+
+    @property
     def trouble(self) -> str:
         """Return in words why no connection came about so far; empty as soon as one did, or when none was tried."""
         with self._lock:

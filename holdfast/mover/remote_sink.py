@@ -81,6 +81,11 @@ class RemoteSink:
         """Return how far the disk is, as the other side said last."""
         return self._standing
 
+    @property
+    def round_trip_s(self) -> float:
+        """Return how long an answer takes at least."""
+        return self._line.round_trip_s
+
     def describe(self, detail: str) -> None:
         """Say in words how the disk is read and why."""
         self._detail = detail[: m.TEXT_MAX]

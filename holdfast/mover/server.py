@@ -31,6 +31,7 @@ GREETINGS_MAX = 256
 _ATTEMPTS_KEPT = 4096
 _PAUSE_S = 0.1
 _WINDOW_MIN = window_min(PAYLOAD_MAX)
+_WINDOW_BEGUN = 16 << 20
 _SHARE = 8
 """A session gets this part of the memory that is left; so the first ones leave some for those that follow."""
 
@@ -42,7 +43,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     memory_max: int = 512 << 20
     """Bytes of messages on their way, of all sessions together; when it is used up, further ones get 9 MiB each."""
     window_max: int = 64 << 20
-    """Three times what is on its way at 1 Gbit/s and 150 ms: frames wait for those before them."""
+    """Of one session; it begins with less and gets there when the line carries that much."""
     link: LinkOptions = LinkOptions()
     """Of all sessions; the windows are given out as they come."""
 
@@ -225,7 +226,10 @@ class MoverServer:
             return None
         left = self._options.memory_max - sum(session.window for session in self._sessions.values())
         window = max(_WINDOW_MIN, min(self._options.window_max, left // _SHARE))
-        options = msgspec.structs.replace(self._options.link, receive_window=window, send_window=window)
+        begun = min(window, _WINDOW_BEGUN)
+        options = msgspec.structs.replace(
+            self._options.link, receive_window=begun, send_window=begun, window_max=window
+        )
         line = Line(options, self._clock)
         session = _Session(hello.attempt, window, line)
         session.thread = threading.Thread(

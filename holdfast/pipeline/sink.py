@@ -114,6 +114,11 @@ class DiskSink(Protocol):
         """Return how far it is."""
         ...
 
+    @property
+    def round_trip_s(self) -> float:
+        """Return how long an answer takes at least; 0 when it is there at once."""
+        ...
+
     def describe(self, detail: str) -> None:
         """Say in words how the disk is read and why; it goes into the restore point."""
         ...

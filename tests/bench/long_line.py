@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _MTU = 1500
 
 
-class LongLine(msgspec.Struct, frozen=True):
+class LongLine(msgspec.Struct, frozen=True, kw_only=True):
     """The line while it is up: what runs where."""
 
     near: str
@@ -29,11 +29,11 @@ class LongLine(msgspec.Struct, frozen=True):
 
     def on_near(self) -> list[str]:
         """Return what stands before a command that is to run on the dialling side."""
-        return [find_program("ip"), "netns", "exec", self.near]
+        return [_program("ip"), "netns", "exec", self.near]
 
     def on_far(self) -> list[str]:
         """Return what stands before a command that is to run on the listening side."""
-        return [find_program("ip"), "netns", "exec", self.far]
+        return [_program("ip"), "netns", "exec", self.far]
 
 
 def is_possible() -> bool:
@@ -52,19 +52,19 @@ def long_line(shape: LineShape) -> Iterator[LongLine]:
             _ip("-n", name, "link", "set", "lo", "up")
         if _has_netem(ends[0]):
             _join(ends, shape)
-            yield LongLine(*ends, "netem")
+            yield LongLine(near=ends[0], far=ends[1], emulation="netem")
             return
         words = [sys.executable, "-m", "tests.bench.relay", msgspec.json.encode(shape).decode(), *ends, NEAR, FAR]
         relay = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
         stack.callback(relay.communicate)  # the end of its input is its end
         assert relay.stdout is not None
         assert relay.stdout.readline() == b"up\n", "the relay could not make its devices"
-        yield LongLine(*ends, "a relay of packets")
+        yield LongLine(near=ends[0], far=ends[1], emulation="a relay of packets")
 
 
 def _has_netem(namespace: str) -> bool:
     with contextlib.suppress(FileNotFoundError):
-        words = [find_program("tc"), "-n", namespace, "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"]
+        words = [_program("tc"), "-n", namespace, "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"]
         if subprocess.run(words, capture_output=True, check=False).returncode == 0:
             subprocess.run([*words[:4], "del", "dev", "lo", "root"], check=True)
             return True
@@ -81,9 +81,13 @@ def _join(ends: list[str], shape: LineShape) -> None:
         _ip("-n", name, "link", "set", device, "up")
         rules = ["delay", f"{shape.round_trip_s * 500:g}ms", "rate", f"{shape.bits_per_s:.0f}bit"]
         rules += ["limit", str(packets), "loss", f"{loss * 100:g}%"]
-        tc = [find_program("tc"), "-n", name, "qdisc", "add", "dev", device, "root", "netem"]
+        tc = [_program("tc"), "-n", name, "qdisc", "add", "dev", device, "root", "netem"]
         subprocess.run([*tc, *rules], check=True)
 
 
 def _ip(*words: str) -> None:
-    subprocess.run([find_program("ip"), *words], check=True)
+    subprocess.run([_program("ip"), *words], check=True)
+
+
+def _program(name: str) -> str:
+    return str(find_program(name))

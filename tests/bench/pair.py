@@ -1,12 +1,10 @@
 """Two movers, each a process of its own: what one run of them takes."""
 
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import msgspec
 
@@ -40,9 +38,7 @@ class Repository:
 
     def __init__(self, asked: RepositoryRequest, before: Sequence[str] = ()) -> None:
         words = [sys.executable, "-m", "tests.bench.repository_side", msgspec.json.encode(asked).decode()]
-        self._process = subprocess.Popen(
-            [*before, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
-        )
+        self._process = subprocess.Popen([*before, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
         assert self._process.stdout is not None
         self.movers = msgspec.json.decode(self._process.stdout.readline(), type=list[MoverAccess])
 
@@ -76,16 +72,19 @@ def proxy_side(
     return measured, [] if measured.killed else msgspec.json.decode(measured.output, type=list[Result])
 
 
-def run_pair(
-    request: Request, certificates: str, size_bytes: int = 0, ends: tuple[Sequence[str], Sequence[str], str] = ((), (), "127.0.0.1")
-) -> PairResult:
-    """Carry one disk; ``size_bytes`` is that of the image, 0 to restore.
+class Ends(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the two sides run: what stands before their commands, and where the repository listens."""
 
-    ``ends`` is what stands before the commands of proxy and repository, and where the repository listens.
-    """
-    near, far, host = ends
-    serving = RepositoryRequest(request=request, size_bytes=size_bytes, host=host, certificates=certificates)
-    with repository_side(serving, far) as repository:
+    proxy: Sequence[str] = ()
+    repository: Sequence[str] = ()
+    host: str = "127.0.0.1"
+
+
+def run_pair(request: Request, certificates: str, size_bytes: int = 0, ends: Ends | None = None) -> PairResult:
+    """Carry one disk; ``size_bytes`` is that of the image, 0 to restore."""
+    ends = Ends() if ends is None else ends
+    serving = RepositoryRequest(request=request, size_bytes=size_bytes, host=ends.host, certificates=certificates)
+    with repository_side(serving, ends.repository) as repository:
         asked = ProxyRequest(request=request, movers=repository.movers, certificates=certificates)
-        measured, disks = proxy_side(asked, near)
+        measured, disks = proxy_side(asked, ends.proxy)
         return PairResult(proxy=measured, disks=disks, repository=repository.finish())

@@ -53,7 +53,7 @@ class Packet:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        _, _, _, self.segment, _, _ = _OFFLOAD_HEADER.unpack_from(data)
+        self.segment: int = _OFFLOAD_HEADER.unpack_from(data)[3]
         ip = _OFFLOAD_HEADER.size
         self.headers = len(data)
         if self.segment and data[ip + 9] == _TCP:
@@ -94,7 +94,7 @@ class Packet:
 
 def ip_sum(header: bytes) -> int:
     """Return the checksum of an IP header whose checksum field is zero."""
-    total = sum(struct.unpack(f">{len(header) // 2}H", header))
+    total: int = sum(struct.unpack(f">{len(header) // 2}H", header))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total ^ 0xFFFF
@@ -132,6 +132,7 @@ class Direction:
                 self._arrived.notify()
 
     def _give(self) -> None:
+        pause = threading.Event()
         while True:
             with self._arrived:
                 while not self._queue:
@@ -139,7 +140,7 @@ class Direction:
                 due_s, data = self._queue.popleft()
             wait_s = due_s - time.monotonic()
             if wait_s > _SLEEP_MIN_S:
-                time.sleep(wait_s)
+                pause.wait(wait_s)
             os.write(self._target, data)
 
 

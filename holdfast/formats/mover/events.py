@@ -18,6 +18,10 @@ class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of messages that have begun to arrive and are not released."""
     send_window: int = 32 << 20
     """Bytes of messages that wait or are not acknowledged."""
+    window_max: int = 64 << 20
+    """Up to which both windows grow on a line that carries more while an answer comes back.
+
+    Three times what is on its way at 1 Gbit/s and 150 ms: frames wait for those before them."""
     message_max: int = PAYLOAD_MAX
     """The longest message that is sent or accepted; the sides have to agree."""
     heartbeat_s: float = 5.0

@@ -48,8 +48,8 @@ class Link:
         self.state = LinkState.OPEN
         self.error: HoldfastError | None = None
         self._options = options
-        self._outbox = Outbox(options.send_window, options.message_max)
-        self._inbox = Inbox(options.receive_window, options.message_max)
+        self._outbox = Outbox(options.send_window, options.message_max, options.window_max)
+        self._inbox = Inbox(options.receive_window, options.message_max, options.window_max)
         self._connections: dict[int, Connection] = {}
         self._dialling = Dialling(options.streams if is_dialler else 0, options.redial_s, now_s)
         self._alone_s = now_s  # when the last connection was lost
@@ -86,7 +86,7 @@ class Link:
     def release(self, message: Message) -> None:
         """Let the sender use the room of a message, which must not be used any more."""
         self._inbox.release(message)
-        if (self._inbox.limit - self._limit_told) * 4 >= self._options.receive_window:
+        if (self._inbox.limit - self._limit_told) * 4 >= self._inbox.window:
             self._state_is_due = True
 
     @property
@@ -119,6 +119,11 @@ class Link:
     def counters(self) -> Counters:
         """Return what the link has done so far, as a copy."""
         return msgspec.structs.replace(self._counters)
+
+    @property
+    def round_trip_s(self) -> float | None:
+        """Return the shortest time in which an answer came so far, None before the first."""
+        return self._outbox.round_trip.shortest_s
 
     @property
     def memory(self) -> tuple[int, int]:
@@ -204,6 +209,7 @@ class Link:
             return
         self._counters.bytes_received += count
         found.heard_s = now_s
+        self._outbox.at(now_s)
         head = found.fill(count)
         if head is None:
             return
@@ -257,6 +263,7 @@ class Link:
             else:
                 self._drop(connection.number, "an acknowledgement arrived damaged", now_s)
         elif is_whole:
+            self._inbox.widen(header.length, now_s, self.round_trip_s)
             self._take_message(message)
         else:
             self._inbox.abandon(message)
@@ -330,6 +337,7 @@ class Link:
         found = self._connections.get(connection)
         if found is None:
             return []
+        self._outbox.at(now_s)
         taken = found.take(max_bytes, self._refill)
         if taken:
             found.told_s = now_s

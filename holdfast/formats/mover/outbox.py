@@ -12,6 +12,7 @@ from heapq import heappop, heappush
 from isal.isal_zlib import crc32
 
 from holdfast.errors import ProtocolError
+from holdfast.formats.mover.window import RoundTrip, Window
 from holdfast.formats.mover.wire import FRAME_COST, Range
 
 _NOBODY = -1
@@ -40,16 +41,18 @@ class OutFrame:
 
 
 class Outbox:
-    """Frames from `put` until they are acknowledged; they cost at most ``window`` together."""
+    """Frames from `put` until they are acknowledged; they cost at most the window together."""
 
-    def __init__(self, window: int, message_max: int) -> None:
+    def __init__(self, window: int, message_max: int, window_max: int = 0) -> None:
         assert window >= message_max + FRAME_COST
         self.next_sequence = 0
         self.acknowledged = 0
         """The peer has everything below."""
         self.kept = 0
         """What the frames in here cost."""
-        self._window = window
+        self.round_trip = RoundTrip()
+        self._window = Window(window, window_max)
+        self._now_s = 0.0
         self._message_max = message_max
         self._limit = 0  # the credit that the peer has given, counted from the first frame on
         self._position = 0  # the credit that is used
@@ -61,7 +64,7 @@ class Outbox:
     @property
     def room(self) -> int:
         """Return the longest payload that `put` takes now; negative when it takes none."""
-        return min(self._window - self.kept - FRAME_COST, self._message_max)
+        return min(self._window.size - self.kept - FRAME_COST, self._message_max)
 
     @property
     def is_empty(self) -> bool:
@@ -82,6 +85,10 @@ class Outbox:
         self._waiting.append(frame)
         return frame.sequence
 
+    def at(self, now_s: float) -> None:
+        """Say what time it is in the calls that follow."""
+        self._now_s = now_s
+
     def take(self, connection: int) -> OutFrame | None:
         """Return the frame that an idle connection is to send, or None."""
         while self._again:
@@ -95,6 +102,7 @@ class Outbox:
         frame.connection = connection
         self._position += frame.cost
         self._flights[frame.sequence] = frame
+        self.round_trip.sent(frame.sequence, self._now_s)
         return frame
 
     def has_flights_on(self, connection: int) -> bool:
@@ -155,6 +163,8 @@ class Outbox:
         frame = self._flights.pop(sequence, None)
         if frame is not None:
             self.kept -= frame.cost
+            self.round_trip.arrived(sequence, self._now_s)
+            self._window.moved(frame.cost, self._now_s, self.round_trip.shortest_s)
 
     def _has_credit(self, frame: OutFrame) -> bool:
         return self._position + frame.cost <= self._limit

@@ -1,0 +1,51 @@
+"""How much may be on its way: as much as the line carries while an answer comes back, within bounds."""
+
+from typing import Final
+
+_ROUND_TRIPS: Final = 4
+"""What was lost takes two or three more to come, and everything behind it waits."""
+
+
+class RoundTrip:
+    """The shortest time between a message and the word that it arrived; one message at a time is watched."""
+
+    def __init__(self) -> None:
+        self.shortest_s: float | None = None
+        self._watched: tuple[int, float] | None = None
+
+    def sent(self, sequence: int, now_s: float) -> None:
+        """Note that a message goes out."""
+        if self._watched is None:
+            self._watched = sequence, now_s
+
+    def arrived(self, sequence: int, now_s: float) -> None:
+        """Note that the peer has a message."""
+        if self._watched is None or self._watched[0] != sequence:
+            return
+        found_s = now_s - self._watched[1]
+        self._watched = None
+        self.shortest_s = found_s if self.shortest_s is None else min(self.shortest_s, found_s)
+
+
+class Window:
+    """Grows from ``least`` up to ``most``, to what moves in four round trips. It never shrinks."""
+
+    def __init__(self, least: int, most: int) -> None:
+        self.size = least
+        self._most = most
+        self._moved = 0
+        self._since_s: float | None = None
+
+    def moved(self, count: int, now_s: float, round_trip_s: float | None) -> int:
+        """Note what moved, in bytes or in whatever is counted; return by how much the window has grown."""
+        if self._since_s is None:
+            self._since_s = now_s
+        self._moved += count
+        passed_s = now_s - self._since_s
+        if not round_trip_s or passed_s < round_trip_s:
+            return 0
+        wanted = min(self._most, int(_ROUND_TRIPS * self._moved * round_trip_s / passed_s))
+        self._moved, self._since_s = 0, now_s
+        grown = max(0, wanted - self.size)
+        self.size += grown
+        return grown
