@@ -84,10 +84,17 @@ class Line:
             carrier.close()
         return is_wanted
 
-    def send(self, parts: Sequence[bytes | bytearray | memoryview], timeout_s: float | None = None) -> None:
+    def send(
+        self,
+        parts: Sequence[bytes | bytearray | memoryview],
+        timeout_s: float | None = None,
+        *,
+        is_urgent: bool = False,
+    ) -> None:
         """Send a message; wait until there is room for it. Its parts must not change until it has arrived.
 
-        Raises the link's error when it has failed, and `LinkLost` when there was no room in time.
+        An urgent one goes before those that wait and are not. Raises the link's error when it has failed, and `LinkLost`
+        when there was no room in time.
         """
         size = sum(map(len, parts))
         if size > self._message_max:
@@ -97,7 +104,7 @@ class Line:
             self._check()
             if not has_room:
                 raise LinkLost(f"the peer took nothing for {timeout_s:g} s")
-            self._link.send(parts)
+            self._link.send(parts, is_urgent=is_urgent)
             self._after()
 
     def receive(self, timeout_s: float | None = None) -> Message | None:

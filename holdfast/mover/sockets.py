@@ -24,6 +24,7 @@ _BACKLOG = 512
 _LINGER_S = 2.0
 _CONGESTION_CONTROL = b"bbr"
 _LONG_S = 0.03
+_UNSENT = 256 << 10
 _SEND_BUFFER = 4 << 20
 """The kernel takes twice as much, and most that it gives by itself is half of that."""
 _GRANTED = Path("/proc/sys/net/core/wmem_max")
@@ -177,16 +178,19 @@ def _prepared(connection: socket.socket) -> socket.socket:
     return connection
 
 
-def widen(connection: socket.socket) -> None:
-    """Let more be on its way on a long line; what was lost holds the buffer for two round trips.
+def widen(connection: socket.socket, long_s: float = _LONG_S) -> None:
+    """Let more be on its way where answers take longer than ``long_s``.
 
-    Left alone where the kernel grants no more than it gives by itself: a buffer that was set does not grow.
+    There what was lost holds a buffer for two round trips. What waits is better off with the link, which gives it to whichever connection is free. The buffer is left alone
+    where the kernel grants no more than it gives by itself: one that was set does not grow any more.
     """
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ROUND_TRIP_AT + 4)
-        is_long = int.from_bytes(info[_ROUND_TRIP_AT:], sys.byteorder) > _LONG_S * 1e6
-        if is_long and int(_GRANTED.read_text(encoding="ascii")) >= _SEND_BUFFER:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        is_long = int.from_bytes(info[_ROUND_TRIP_AT:], sys.byteorder) > long_s * 1e6
+        if is_long:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+            if int(_GRANTED.read_text(encoding="ascii")) >= _SEND_BUFFER:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     except OSError:
         pass  # not TCP, or another kernel
 

@@ -57,8 +57,9 @@ class DiskCopy:
         unit_size = sink.unit_size
         window = max(2, self._options.in_flight_bytes // unit_size)
         self._batch = max(1, window // _BATCHES_AHEAD)
-        offered = (self._options.offered_bytes, self._options.offered_bytes_max)
-        self._offered_chunks = Window(*(max(2, size // unit_size) for size in offered))
+        self._offered_chunks = Window(
+            max(2, self._options.offered_bytes // unit_size), self._options.offered_bytes_max // unit_size
+        )
         self._buffers = Buffers(unit_size)
         self._pool = ThreadPoolExecutor(self._options.threads, thread_name_prefix="pipe")
         self._packer = Packer(sink, self._pool, self._buffers, clock, self._options.compression, window)

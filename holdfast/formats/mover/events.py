@@ -14,6 +14,9 @@ class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     streams: int = 5
     """Connections that a dialler keeps."""
+    streams_far: int = 8
+    """Connections that it keeps where an answer takes longer than `far_s`: each is held up by what it loses."""
+    far_s: float = 0.03
     receive_window: int = 32 << 20
     """Bytes of messages that have begun to arrive and are not released."""
     send_window: int = 32 << 20
@@ -29,6 +32,7 @@ class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
     silence_s: float = 20.0
     """A connection on which nothing was heard for so long is given up."""
     redial_s: float = 15.0
+    """The longest pause between two dials; the first ones are shorter."""
     give_up_s: float = 1800.0
     """A link without any connection for so long has failed."""
 

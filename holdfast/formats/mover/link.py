@@ -52,6 +52,7 @@ class Link:
         self._inbox = Inbox(options.receive_window, options.message_max, options.window_max)
         self._connections: dict[int, Connection] = {}
         self._dialling = Dialling(options.streams if is_dialler else 0, options.redial_s, now_s)
+        self._more_streams = max(0, options.streams_far - options.streams) if is_dialler else 0
         self._alone_s = now_s  # when the last connection was lost
         self._lost: dict[int, int | None] = {}  # dead connections with frames in flight; where the peer was asked
         self._gone: deque[int] = deque(maxlen=_GONE_KEPT)  # connections that the peer declared dead
@@ -68,15 +69,15 @@ class Link:
         """Return the longest message that `send` takes now; negative when it takes none."""
         return self._outbox.room
 
-    def send(self, parts: Sequence[bytes | bytearray | memoryview]) -> int:
-        """Send a message of at least one byte, for which there is room, and return its number.
+    def send(self, parts: Sequence[bytes | bytearray | memoryview], *, is_urgent: bool = False) -> None:
+        """Send a message of at least one byte, for which there is room. Its parts must not change until it arrived.
 
-        Its parts must not change before `acknowledged` is above that number. Raises the link's error if it has failed.
+        An urgent one goes before those that wait and are not. Raises the link's error if it has failed.
         """
         if self.error is not None:
             raise self.error
         assert self.state is LinkState.OPEN, f"the link is {self.state}"
-        return self._outbox.put(parts)
+        self._outbox.put(parts, is_urgent=is_urgent)
 
     @property
     def acknowledged(self) -> int:
@@ -147,7 +148,7 @@ class Link:
 
     def connection_lost(self, connection: int, now_s: float) -> None:
         """Note that a connection is closed, or could not be dialled or greeted."""
-        self._dialling.lost(connection)
+        self._dialling.lost(connection, now_s)
         found = self._connections.pop(connection, None)
         if found is None:
             return
@@ -240,6 +241,10 @@ class Link:
     def _take_header(self, connection: Connection, header: FrameHeader, now_s: float) -> None:
         self._outbox.grant(header.limit)
         self._outbox.acknowledge(header.acknowledged)
+        if self._more_streams and (self.round_trip_s or 0.0) > self._options.far_s:
+            self._dialling.add(self._more_streams, now_s)
+            self._more_streams = 0
+            self._events += [Dial(number) for number in self._dialling.due(now_s)]
         if header.kind == _DATA:
             if self._inbox.has(header.sequence):
                 self._counters.duplicates += 1

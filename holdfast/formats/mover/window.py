@@ -1,10 +1,5 @@
 """How much may be on its way: as much as the line carries while an answer comes back, within bounds."""
 
-from typing import Final
-
-_ROUND_TRIPS: Final = 4
-"""What was lost takes two or three more to come, and everything behind it waits."""
-
 
 class RoundTrip:
     """The shortest time between a message and the word that it arrived; one message at a time is watched."""
@@ -28,11 +23,15 @@ class RoundTrip:
 
 
 class Window:
-    """Grows from ``least`` up to ``most``, to what moves in four round trips. It never shrinks."""
+    """Grows from ``least`` up to ``most``, to what moves in some round trips. It never shrinks.
 
-    def __init__(self, least: int, most: int) -> None:
+    Behind what was lost everything waits for two or three round trips.
+    """
+
+    def __init__(self, least: int, most: int, round_trips: int = 4) -> None:
         self.size = least
         self._most = most
+        self._round_trips = round_trips
         self._moved = 0
         self._since_s: float | None = None
 
@@ -44,7 +43,7 @@ class Window:
         passed_s = now_s - self._since_s
         if not round_trip_s or passed_s < round_trip_s:
             return 0
-        wanted = min(self._most, int(_ROUND_TRIPS * self._moved * round_trip_s / passed_s))
+        wanted = min(self._most, int(self._round_trips * self._moved * round_trip_s / passed_s))
         self._moved, self._since_s = 0, now_s
         grown = max(0, wanted - self.size)
         self.size += grown

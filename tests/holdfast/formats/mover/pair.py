@@ -9,7 +9,12 @@ from holdfast.formats.mover.wire import HEADER_SIZE, FrameKind, pack_header, unp
 
 MESSAGE_MAX = 100_000
 OPTIONS = LinkOptions(
-    streams=2, receive_window=window_min(MESSAGE_MAX), send_window=4 * MESSAGE_MAX, message_max=MESSAGE_MAX
+    streams=2,
+    streams_far=2,
+    receive_window=window_min(MESSAGE_MAX),
+    send_window=4 * MESSAGE_MAX,
+    window_max=0,
+    message_max=MESSAGE_MAX,
 )
 
 

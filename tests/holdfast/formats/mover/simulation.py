@@ -15,6 +15,7 @@ OPTIONS = LinkOptions(
     streams=4,
     receive_window=window_min(MESSAGE_MAX) + 3000,
     send_window=3 * MESSAGE_MAX,
+    window_max=8 * MESSAGE_MAX,
     message_max=MESSAGE_MAX,
     heartbeat_s=1.0,
     silence_s=4.0,
@@ -132,8 +133,8 @@ class Simulation:
         while not self.is_done or not all(party.link.is_idle for party in self.parties):
             self._step()
         for party in self.parties:
-            assert party.peak[0] <= OPTIONS.send_window
-            assert party.peak[1] <= OPTIONS.receive_window * 9 // 8
+            assert party.peak[0] <= OPTIONS.window_max
+            assert party.peak[1] <= OPTIONS.window_max * 9 // 8
 
     def _step(self) -> None:
         self.steps += 1

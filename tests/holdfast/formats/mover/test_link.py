@@ -28,7 +28,7 @@ def test_messages_go_both_ways() -> None:
 
 def test_a_sender_learns_which_messages_have_arrived() -> None:
     pair = Pair(1)
-    assert [pair.links[0].send([body]) for body in (b"a", b"b")] == [0, 1]
+    pair.send(0, b"a", b"b")
     data = pair.out(0, 1)
     pair.into(1, 1, data[:-1])
     pair.into(0, 1, pair.out(1, 1))
@@ -223,10 +223,14 @@ def test_a_dialler_dials_its_streams_and_again_those_it_lost() -> None:
     assert link.events() == [Dial(0), Dial(1)]
     link.connection_lost(0, 1.0)
     link.connection_made(1, 1.0)
-    link.tick(14.0)
-    assert link.events() == []
-    link.tick(15.0)
+    assert link.next_deadline() == 1.0
+    link.tick(1.0)
     assert link.events() == [Dial(2)]
+    link.connection_lost(2, 1.5)
+    link.tick(2.9)
+    assert link.events() == []
+    link.tick(3.0)
+    assert link.events() == [Dial(3)]
     assert pair.links[1].next_deadline() == 1800.0
 
 
@@ -243,6 +247,45 @@ def test_a_link_alone_for_half_an_hour_has_failed(side: int) -> None:
     assert link.next_deadline() is None
     link.tick(3000.0)
     assert link.events() == []
+
+
+def test_a_dialler_dials_more_streams_where_answers_have_a_long_way() -> None:
+    far = msgspec.structs.replace(OPTIONS, streams_far=4, far_s=0.03)
+    for way_s, more in ((0.01, []), (0.02, [Dial(2), Dial(3)])):
+        pair = Pair(0, 1, options=far)
+        pair.links[0].tick(0.0)
+        assert pair.links[0].events() == [Dial(0), Dial(1)]
+        pair.got[0].clear()
+        pair.send(0, b"a")
+        data = pair.out(0, 0)
+        pair.now_s += way_s
+        pair.into(1, 0, data)
+        data = pair.out(1, 0)
+        pair.now_s += way_s
+        pair.into(0, 0, data)
+        assert pair.links[0].round_trip_s == pytest.approx(2 * way_s)
+        assert pair.got[0] == more
+
+
+def test_a_receiver_gives_more_credit_where_answers_have_a_long_way() -> None:
+    options = msgspec.structs.replace(OPTIONS, window_max=20 * MESSAGE_MAX, send_window=20 * MESSAGE_MAX)
+    pair = Pair(0, options=options)
+    at_once = []
+    for _ in range(12):
+        pair.send(1, b"a word back")
+        while pair.links[0].room >= MESSAGE_MAX:
+            pair.send(0, bytes(MESSAGE_MAX))
+        data = [pair.out(side, 0) for side in (0, 1)]
+        at_once.append(len(data[0]) // MESSAGE_MAX)
+        pair.now_s += 0.1
+        for side in (0, 1):
+            pair.into(1 - side, 0, data[side])
+        for message in pair.got[1]:
+            assert isinstance(message, Message)
+            pair.links[1].release(message)
+        pair.got[1].clear()
+    assert at_once[0] == 2
+    assert 10 <= max(at_once) <= 20
 
 
 # ---------------------------------------------------------------------------------------------------- the end

@@ -31,6 +31,41 @@ def test_frames_are_taken_in_order_by_whoever_comes() -> None:
     assert not box.is_ready
 
 
+def test_urgent_frames_go_before_those_that_wait_and_in_their_own_order() -> None:
+    box = filled(2)
+    assert taken_bodies(box, 1) == [0]
+    for at in (10, 11):
+        box.put([bytes([at])], is_urgent=True)
+    assert box.is_ready
+    assert taken_bodies(box, 3) == [10, 11, 1]
+    box.put([b"x"], is_urgent=True)
+    box.clear()
+    assert not box.is_ready
+
+
+def taken_bodies(box: Outbox, count: int) -> list[int]:
+    frames = [box.take(1) for _ in range(count)]
+    assert [frame.sequence for frame in frames if frame] == list(range(box.next_sequence - count, box.next_sequence))
+    return [frame.parts[0][0] for frame in frames if frame]
+
+
+def test_a_window_grows_to_what_moves_while_an_answer_comes_back() -> None:
+    box = Outbox(5000, 4000, 20_000)
+    box.grant(1 << 40)
+    for second in range(40):
+        box.at(second * 0.1)
+        while box.room >= 1000:
+            box.put([bytes(1000)])
+        taken(box, 1)
+        box.at(second * 0.1 + 0.05)
+        box.acknowledge(box.next_sequence)
+    assert box.round_trip.shortest_s == pytest.approx(0.05)
+    assert box.room == 4000
+    while box.room >= 1000:
+        box.put([bytes(1000)])
+    assert 20_000 - 2000 < box.kept <= 20_000
+
+
 def test_the_parts_of_a_message_are_referred_to() -> None:
     part = bytearray(b"abc")
     box = Outbox(WINDOW, 4000)
