@@ -93,8 +93,8 @@ class Line:
     ) -> None:
         """Send a message; wait until there is room for it. Its parts must not change until it has arrived.
 
-        An urgent one goes before those that wait and are not. Raises the link's error when it has failed, and `LinkLost`
-        when there was no room in time.
+        An urgent one goes before those that wait and are not. Raises the link's error when it has failed, and
+        `LinkLost` when there was no room in time.
         """
         size = sum(map(len, parts))
         if size > self._message_max:

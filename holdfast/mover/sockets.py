@@ -181,8 +181,9 @@ def _prepared(connection: socket.socket) -> socket.socket:
 def widen(connection: socket.socket, long_s: float = _LONG_S) -> None:
     """Let more be on its way where answers take longer than ``long_s``.
 
-    There what was lost holds a buffer for two round trips. What waits is better off with the link, which gives it to whichever connection is free. The buffer is left alone
-    where the kernel grants no more than it gives by itself: one that was set does not grow any more.
+    There what was lost holds a buffer for two round trips. What waits is better off with the link, which gives it to
+    whichever connection is free. The buffer is left alone where the kernel grants no more than it gives by itself: one
+    that was set does not grow any more.
     """
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ROUND_TRIP_AT + 4)
