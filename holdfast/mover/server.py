@@ -31,7 +31,6 @@ GREETINGS_MAX = 256
 _ATTEMPTS_KEPT = 4096
 _PAUSE_S = 0.1
 _WINDOW_MIN = window_min(PAYLOAD_MAX)
-_WINDOW_BEGUN = 16 << 20
 _SHARE = 8
 """A session gets this part of the memory that is left; so the first ones leave some for those that follow."""
 
@@ -226,9 +225,9 @@ class MoverServer:
             return None
         left = self._options.memory_max - sum(session.window for session in self._sessions.values())
         window = max(_WINDOW_MIN, min(self._options.window_max, left // _SHARE))
-        begun = min(window, _WINDOW_BEGUN)
+        # All begin alike, so that none is ahead of the others; long lines get more by and by.
         options = msgspec.structs.replace(
-            self._options.link, receive_window=begun, send_window=begun, window_max=window
+            self._options.link, receive_window=_WINDOW_MIN, send_window=_WINDOW_MIN, window_max=window
         )
         line = Line(options, self._clock)
         session = _Session(hello.attempt, window, line)
