@@ -43,6 +43,8 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
     values: tuple[float, ...]
     goal: float | None = None
     """Not to be exceeded by the median."""
+    floor: float | None = None
+    """To be reached by the median."""
 
     @property
     def median(self) -> float:
@@ -51,8 +53,25 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_reached(self) -> bool:
-        """Return whether the goal, if there is one, is met."""
-        return self.goal is None or self.median <= self.goal
+        """Return whether the goals, if there are any, are met."""
+        is_low = self.goal is None or self.median <= self.goal
+        return is_low and (self.floor is None or self.median >= self.floor)
+
+    @property
+    def wanted(self) -> str:
+        """Return sign and number of the goal; empty when there is none."""
+        if self.goal is not None:
+            return f"<= {number(self.goal)}"
+        return "" if self.floor is None else f">= {number(self.floor)}"
+
+
+def number(value: float) -> str:
+    """Return a figure with as many digits as mean something."""
+    if value == int(value) and abs(value) < 1_000_000:
+        return str(int(value))
+    if abs(value) < 10:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def run(
