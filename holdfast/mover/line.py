@@ -14,6 +14,7 @@ from holdfast.errors import HoldfastError, LinkLost, LinkRefused, OperationCance
 from holdfast.formats.mover.events import Counters, Dial, Dropped, Ended, Event, Failed, LinkOptions
 from holdfast.formats.mover.inbox import Message
 from holdfast.formats.mover.link import Link
+from holdfast.formats.mover.outbox import OutFrame
 from holdfast.formats.mover.states import LinkState
 from holdfast.mover.carrier import Carrier
 
@@ -96,7 +97,8 @@ class Line:
         An urgent one goes before those that wait and are not. Raises the link's error when it has failed, and
         `LinkLost` when there was no room in time.
         """
-        size = sum(map(len, parts))
+        frame = OutFrame(parts)
+        size = frame.length
         if size > self._message_max:
             raise ProtocolError(f"a message of {size} bytes is to be sent, {self._message_max} are allowed")
         with self._lock:
@@ -104,7 +106,7 @@ class Line:
             self._check()
             if not has_room:
                 raise LinkLost(f"the peer took nothing for {timeout_s:g} s")
-            self._link.send(parts, is_urgent=is_urgent)
+            self._link.send_frame(frame, is_urgent=is_urgent)
             self._after()
 
     def receive(self, timeout_s: float | None = None) -> Message | None:

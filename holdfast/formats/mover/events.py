@@ -17,9 +17,9 @@ class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
     streams_far: int = 8
     """Connections that it keeps where an answer takes longer than `far_s`: each is held up by what it loses."""
     far_s: float = 0.03
-    receive_window: int = 32 << 20
+    receive_window: int = 16 << 20
     """Bytes of messages that have begun to arrive and are not released."""
-    send_window: int = 32 << 20
+    send_window: int = 16 << 20
     """Bytes of messages that wait or are not acknowledged."""
     window_max: int = 64 << 20
     """Up to which both windows grow on a line that carries more while an answer comes back.

@@ -20,7 +20,7 @@ from holdfast.formats.mover.connection import Connection
 from holdfast.formats.mover.dialling import Dialling
 from holdfast.formats.mover.events import Counters, Dial, Dropped, Ended, Event, Failed, LinkOptions
 from holdfast.formats.mover.inbox import Inbox, Message
-from holdfast.formats.mover.outbox import Outbox
+from holdfast.formats.mover.outbox import Outbox, OutFrame
 from holdfast.formats.mover.states import LINK, LinkCause, LinkState, moved
 from holdfast.formats.mover.wire import (
     STREAMS_MAX,
@@ -74,10 +74,14 @@ class Link:
 
         An urgent one goes before those that wait and are not. Raises the link's error if it has failed.
         """
+        self.send_frame(OutFrame(parts), is_urgent=is_urgent)
+
+    def send_frame(self, frame: OutFrame, *, is_urgent: bool = False) -> None:
+        """Do the same with a frame: making one takes as long as its checksum, and needs no lock."""
         if self.error is not None:
             raise self.error
         assert self.state is LinkState.OPEN, f"the link is {self.state}"
-        self._outbox.put(parts, is_urgent=is_urgent)
+        self._outbox.put(frame, is_urgent=is_urgent)
 
     @property
     def acknowledged(self) -> int:

@@ -20,16 +20,16 @@ _UNSENT = -1
 
 
 class OutFrame:
-    """A frame to be sent; the payload's parts are referred to, never copied."""
+    """A frame to be sent; the payload's parts are referred to, never copied, and must not change until it arrived."""
 
     __slots__ = ("connection", "crc", "is_again", "length", "parts", "sequence")
 
-    def __init__(self, parts: list[memoryview]) -> None:
+    def __init__(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
         self.sequence = _UNSENT
-        self.parts = parts
+        self.parts = [memoryview(part) for part in parts if len(part)]
         self.length = 0
         self.crc = 0
-        for part in parts:
+        for part in self.parts:
             self.length += len(part)
             self.crc = crc32(part, self.crc)
         self.connection = _NOBODY
@@ -80,12 +80,11 @@ class Outbox:
         queue = self._urgent or self._waiting
         return bool(self._again) or (bool(queue) and self._has_credit(queue[0]))
 
-    def put(self, parts: Sequence[bytes | bytearray | memoryview], *, is_urgent: bool = False) -> None:
-        """Add a frame, for which there must be room; its parts must not change until it arrived.
+    def put(self, frame: OutFrame, *, is_urgent: bool = False) -> None:
+        """Add a frame, for which there must be room.
 
         Urgent frames are sent, and get their number, before those that wait; in both kinds what comes first goes first.
         """
-        frame = OutFrame([memoryview(part) for part in parts if len(part)])
         assert 0 < frame.length <= self.room, f"frame of {frame.length} bytes, room for {self.room}"
         self.kept += frame.cost
         (self._urgent if is_urgent else self._waiting).append(frame)

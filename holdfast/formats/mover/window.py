@@ -1,5 +1,8 @@
 """How much may be on its way: as much as the line carries while an answer comes back, within bounds."""
 
+_MEASURED_S = 0.1
+"""A rate is taken over this time at least: much may move in a moment and say nothing."""
+
 
 class RoundTrip:
     """The shortest time between a message and the word that it arrived; one message at a time is watched."""
@@ -41,7 +44,7 @@ class Window:
             self._since_s = now_s
         self._moved += count
         passed_s = now_s - self._since_s
-        if not round_trip_s or passed_s < round_trip_s:
+        if not round_trip_s or passed_s < max(round_trip_s, _MEASURED_S):
             return 0
         wanted = min(self._most, int(self._round_trips * self._moved * round_trip_s / passed_s))
         self._moved, self._since_s = 0, now_s

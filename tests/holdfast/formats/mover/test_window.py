@@ -23,6 +23,13 @@ def test_a_window_grows_to_some_round_trips_and_not_beyond_its_bound() -> None:
     assert window.size == 64
 
 
+def test_a_burst_on_a_short_line_widens_nothing() -> None:
+    window = Window(16, 64)
+    for at in range(1000):
+        window.moved(10 if at % 100 == 0 else 0, 0.001 * at, 0.002)  # 100 a second, 10 at once
+    assert window.size == 16
+
+
 def test_a_window_whose_bound_is_below_it_does_not_move() -> None:
     window = Window(16, 0)
     assert window.moved(0, 0.0, 0.1) == window.moved(1000, 0.1, 0.1) == 0
