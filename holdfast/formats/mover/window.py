@@ -1,5 +1,7 @@
 """How much may be on its way: as much as the line carries while an answer comes back, within bounds."""
 
+_SHORT_S = 0.005
+"""Where an answer comes sooner, no line is fast enough to want more than a window is begun with."""
 _MEASURED_S = 0.1
 """A rate is taken over this time at least: much may move in a moment and say nothing."""
 
@@ -26,7 +28,7 @@ class RoundTrip:
 
 
 class Window:
-    """Grows from ``least`` up to ``most``, to what moves in some round trips. It never shrinks.
+    """Grows from ``least`` up to ``most`` on a long line, to what moves in some round trips. It never shrinks.
 
     Behind what was lost everything waits for two or three round trips.
     """
@@ -40,11 +42,13 @@ class Window:
 
     def moved(self, count: int, now_s: float, round_trip_s: float | None) -> int:
         """Note what moved, in bytes or in whatever is counted; return by how much the window has grown."""
+        if round_trip_s is None or round_trip_s < _SHORT_S:
+            return 0
         if self._since_s is None:
             self._since_s = now_s
         self._moved += count
         passed_s = now_s - self._since_s
-        if not round_trip_s or passed_s < max(round_trip_s, _MEASURED_S):
+        if passed_s < max(round_trip_s, _MEASURED_S):
             return 0
         wanted = min(self._most, int(self._round_trips * self._moved * round_trip_s / passed_s))
         self._moved, self._since_s = 0, now_s

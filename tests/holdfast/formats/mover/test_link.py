@@ -271,7 +271,7 @@ def test_a_receiver_gives_more_credit_where_answers_have_a_long_way() -> None:
     options = msgspec.structs.replace(OPTIONS, window_max=20 * MESSAGE_MAX, send_window=20 * MESSAGE_MAX)
     pair = Pair(0, options=options)
     at_once = []
-    for _ in range(12):
+    for _ in range(20):
         pair.send(1, b"a word back")
         while pair.links[0].room >= MESSAGE_MAX:
             pair.send(0, bytes(MESSAGE_MAX))
