@@ -106,7 +106,7 @@ class Line:
             self._check()
             if not has_room:
                 raise LinkLost(f"the peer took nothing for {timeout_s:g} s")
-            self._link.send_frame(frame, is_urgent=is_urgent)
+            self._link.send(frame, is_urgent=is_urgent)
             self._after()
 
     def receive(self, timeout_s: float | None = None) -> Message | None:

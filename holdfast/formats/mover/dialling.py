@@ -13,6 +13,8 @@ class Dialling:
         self._redial_s = redial_s
         self._first_s = min(_PAUSE_FIRST_S, redial_s)
         self._waiting: list[tuple[float, float]] = []  # when a stream is due, and its pause should it be lost soon
+        self.more = 0
+        """How many more are wanted on a long line."""
         self._numbers = 0
         self._dialled: dict[int, tuple[float, float]] = {}
         self.add(streams, now_s)
@@ -21,9 +23,14 @@ class Dialling:
         """Keep so many more streams from now on."""
         self._waiting += [(now_s, self._first_s)] * streams
 
-    def deadline_s(self) -> float | None:
-        """Return when the next stream is to be dialled, or None while all are."""
-        return min((due_s for due_s, _ in self._waiting), default=None)
+    def add_more(self, now_s: float) -> None:
+        """Keep `more` streams from now on."""
+        self.add(self.more, now_s)
+        self.more = 0
+
+    def deadlines_s(self) -> list[float]:
+        """Return when streams are to be dialled, none while all are."""
+        return [due_s for due_s, _ in self._waiting]
 
     def due(self, now_s: float) -> list[int]:
         """Return the numbers of connections to be dialled now."""

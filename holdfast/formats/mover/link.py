@@ -52,7 +52,7 @@ class Link:
         self._inbox = Inbox(options.receive_window, options.message_max, options.window_max)
         self._connections: dict[int, Connection] = {}
         self._dialling = Dialling(options.streams if is_dialler else 0, options.redial_s, now_s)
-        self._more_streams = max(0, options.streams_far - options.streams) if is_dialler else 0
+        self._dialling.more = options.streams_far - options.streams if is_dialler else 0
         self._alone_s = now_s  # when the last connection was lost
         self._lost: dict[int, int | None] = {}  # dead connections with frames in flight; where the peer was asked
         self._gone: deque[int] = deque(maxlen=_GONE_KEPT)  # connections that the peer declared dead
@@ -69,15 +69,8 @@ class Link:
         """Return the longest message that `send` takes now; negative when it takes none."""
         return self._outbox.room
 
-    def send(self, parts: Sequence[bytes | bytearray | memoryview], *, is_urgent: bool = False) -> None:
-        """Send a message of at least one byte, for which there is room. Its parts must not change until it arrived.
-
-        An urgent one goes before those that wait and are not. Raises the link's error if it has failed.
-        """
-        self.send_frame(OutFrame(parts), is_urgent=is_urgent)
-
-    def send_frame(self, frame: OutFrame, *, is_urgent: bool = False) -> None:
-        """Do the same with a frame: making one takes as long as its checksum, and needs no lock."""
+    def send(self, frame: OutFrame, *, is_urgent: bool = False) -> None:
+        """Send a message, for which there is room; an urgent one before those that wait. Raises the link's error."""
         if self.error is not None:
             raise self.error
         assert self.state is LinkState.OPEN, f"the link is {self.state}"
@@ -174,9 +167,7 @@ class Link:
             return None
         times = [each.told_s + self._options.heartbeat_s for each in self._connections.values()]
         times += [each.heard_s + self._options.silence_s for each in self._connections.values()]
-        redial_s = self._dialling.deadline_s()
-        if redial_s is not None:
-            times.append(redial_s)
+        times += self._dialling.deadlines_s()
         if not self._connections:
             times.append(self._alone_s + self._options.give_up_s)
         return min(times)
@@ -233,21 +224,16 @@ class Link:
     def receive(self, connection: int, data: bytes | bytearray | memoryview, now_s: float) -> None:
         """Take bytes by copying them; for tests and for those who cannot receive into a buffer."""
         rest = memoryview(data)
-        while rest:
-            buffer = self.buffer_for(connection)
-            if not buffer:
-                return
+        while rest and (buffer := self.buffer_for(connection)):
             count = min(len(buffer), len(rest))
-            buffer[:count] = rest[:count]
-            rest = rest[count:]
+            buffer[:count], rest = rest[:count], rest[count:]
             self.received(connection, count, now_s)
 
     def _take_header(self, connection: Connection, header: FrameHeader, now_s: float) -> None:
         self._outbox.grant(header.limit)
         self._outbox.acknowledge(header.acknowledged)
-        if self._more_streams and (self.round_trip_s or 0.0) > self._options.far_s:
-            self._dialling.add(self._more_streams, now_s)
-            self._more_streams = 0
+        if self._dialling.more and (self.round_trip_s or 0.0) > self._options.far_s:
+            self._dialling.add_more(now_s)
             self._events += [Dial(number) for number in self._dialling.due(now_s)]
         if header.kind == _DATA:
             if self._inbox.has(header.sequence):

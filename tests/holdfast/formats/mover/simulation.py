@@ -8,6 +8,7 @@ import msgspec
 from holdfast.formats.mover.events import Dial, Dropped, Ended, Failed, LinkOptions
 from holdfast.formats.mover.inbox import Message
 from holdfast.formats.mover.link import Link
+from holdfast.formats.mover.outbox import OutFrame
 from holdfast.formats.mover.wire import HEADER_SIZE, FrameKind, unpack_header, window_min
 
 MESSAGE_MAX = 4096
@@ -93,7 +94,7 @@ class Party:
     def send(self) -> None:
         while self.outgoing and len(self.outgoing[0]) <= self.link.room:
             body = self.outgoing.popleft()
-            self.link.send([body[:7], body[7:]])
+            self.link.send(OutFrame([body[:7], body[7:]]))
 
     def take(self, message: Message) -> None:
         assert message.sequence == self.arrived

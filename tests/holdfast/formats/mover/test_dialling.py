@@ -5,9 +5,9 @@ from holdfast.formats.mover.dialling import Dialling
 
 def test_all_streams_are_dialled_at_once() -> None:
     dialling = Dialling(3, 15.0, 100.0)
-    assert dialling.deadline_s() == 100.0
+    assert dialling.deadlines_s() == [100.0] * 3
     assert dialling.due(100.0) == [0, 1, 2]
-    assert dialling.deadline_s() is None
+    assert dialling.deadlines_s() == []
     assert dialling.due(200.0) == []
 
 
@@ -17,7 +17,7 @@ def test_a_stream_that_failed_is_dialled_again_under_a_new_number_after_ever_lon
     now_s = 0.0
     for number, pause_s in enumerate((1.0, 2.0, 4.0, 8.0, 15.0, 15.0), 1):
         dialling.lost(number, now_s + 0.5)
-        assert dialling.deadline_s() == now_s + pause_s
+        assert dialling.deadlines_s() == [now_s + pause_s]
         assert dialling.due(now_s + pause_s - 0.1) == []
         now_s += pause_s
         assert dialling.due(now_s) == [number + 1]
@@ -38,25 +38,27 @@ def test_a_stream_that_lived_long_is_dialled_again_at_once_and_then_soon() -> No
     dialling.lost(1, 400.0)
     assert dialling.due(400.0) == [2]
     dialling.lost(2, 400.0)
-    assert dialling.deadline_s() == 401.0
+    assert dialling.deadlines_s() == [401.0]
 
 
 def test_more_streams_are_dialled_when_they_are_wanted() -> None:
     dialling = Dialling(1, 15.0, 0.0)
     dialling.due(0.0)
-    dialling.add(2, 7.0)
-    assert dialling.due(7.0) == [1, 2]
+    dialling.more = 2
+    dialling.add_more(7.0)
+    dialling.add_more(8.0)
+    assert dialling.due(9.0) == [1, 2]
 
 
 def test_a_pause_is_never_longer_than_the_longest() -> None:
     dialling = Dialling(1, 0.2, 0.0)
     dialling.due(0.0)
     dialling.lost(0, 0.0)
-    assert dialling.deadline_s() == 0.2
+    assert dialling.deadlines_s() == [0.2]
 
 
 def test_what_was_never_dialled_is_not_dialled_again() -> None:
     dialling = Dialling(0, 15.0, 0.0)
     dialling.lost(7, 0.0)
-    assert dialling.deadline_s() is None
+    assert dialling.deadlines_s() == []
     assert dialling.due(1000.0) == []

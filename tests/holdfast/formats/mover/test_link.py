@@ -6,6 +6,7 @@ import pytest
 from holdfast.errors import LinkLost, OperationCancelled, ProtocolError, WriterFenced
 from holdfast.formats.mover.events import Counters, Dial, Dropped, Ended, Failed
 from holdfast.formats.mover.inbox import Message
+from holdfast.formats.mover.outbox import OutFrame
 from holdfast.formats.mover.states import LinkState
 from holdfast.formats.mover.wire import HEADER_SIZE, FrameKind, pack_header, pack_ranges
 from tests.holdfast.formats.mover.pair import MESSAGE_MAX, OPTIONS, Pair, control, kinds
@@ -61,7 +62,7 @@ def test_any_idle_connection_takes_the_next_message() -> None:
 def test_payload_is_neither_joined_nor_copied_on_its_way_out() -> None:
     pair = Pair(1)
     head, body = b"head", bytearray(BODY)
-    pair.links[0].send([head, body])
+    pair.links[0].send(OutFrame([head, body]))
     parts = pair.links[0].take_output(1, 1 << 20, 0.0)
     assert parts[1].obj is head
     assert parts[2].obj is body
