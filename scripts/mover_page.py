@@ -30,6 +30,7 @@ from holdfast.formats.mover.messages import (
     Wanted,
     encode_message,
 )
+from holdfast.formats.mover.outbox import OutFrame
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "formats" / "mover-protocol.md"
 
@@ -242,10 +243,10 @@ def frames() -> dict[str, bytes]:
         link.connection_made(0, 0.0)
     ack = moved(here, there)
     moved(there, here)
-    here.send(encode_message(OPENING))
+    here.send(OutFrame(encode_message(OPENING)))
     opening = moved(here, there)
     answer = moved(there, here)
-    here.send(encode_message(UNIT, UNIT_BODY))
+    here.send(OutFrame(encode_message(UNIT, UNIT_BODY)))
     damaged = bytearray(b"".join(here.take_output(0, 1 << 20, 0.0)))
     damaged[-1] ^= 1
     there.receive(0, damaged, 0.0)

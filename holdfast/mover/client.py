@@ -33,7 +33,7 @@ class MoverClient:
                 session=session,
                 attempt=attempt,
                 connection=number,
-                connections=self._options.streams,
+                connections=max(self._options.streams, self._options.streams_far),
                 nonce=new_nonce(),
             )
             return dial(address, tls, hello, token)

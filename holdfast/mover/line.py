@@ -14,6 +14,7 @@ from holdfast.errors import HoldfastError, LinkLost, LinkRefused, OperationCance
 from holdfast.formats.mover.events import Counters, Dial, Dropped, Ended, Event, Failed, LinkOptions
 from holdfast.formats.mover.inbox import Message
 from holdfast.formats.mover.link import Link
+from holdfast.formats.mover.outbox import OutFrame
 from holdfast.formats.mover.states import LinkState
 from holdfast.mover.carrier import Carrier
 from holdfast.mover.sockets import ends_of
@@ -62,6 +63,12 @@ class Line:
         return self._ends
 
     @property
+    def round_trip_s(self) -> float:
+        """Return the shortest time in which an answer came; 0 while that is not known."""
+        with self._lock:
+            return self._link.round_trip_s or 0.0
+
+    @property
     def trouble(self) -> str:
         """Return in words why no connection came about so far; empty as soon as one did, or when none was tried."""
         with self._lock:
@@ -86,12 +93,20 @@ class Line:
             carrier.close()
         return is_wanted
 
-    def send(self, parts: Sequence[bytes | bytearray | memoryview], timeout_s: float | None = None) -> None:
+    def send(
+        self,
+        parts: Sequence[bytes | bytearray | memoryview],
+        timeout_s: float | None = None,
+        *,
+        is_urgent: bool = False,
+    ) -> None:
         """Send a message; wait until there is room for it. Its parts must not change until it has arrived.
 
-        Raises the link's error when it has failed, and `LinkLost` when there was no room in time.
+        An urgent one goes before those that wait and are not. Raises the link's error when it has failed, and
+        `LinkLost` when there was no room in time.
         """
-        size = sum(map(len, parts))
+        frame = OutFrame(parts)
+        size = frame.length
         if size > self._message_max:
             raise ProtocolError(f"a message of {size} bytes is to be sent, {self._message_max} are allowed")
         with self._lock:
@@ -99,7 +114,7 @@ class Line:
             self._check()
             if not has_room:
                 raise LinkLost(f"the peer took nothing for {timeout_s:g} s")
-            self._link.send(parts)
+            self._link.send(frame, is_urgent=is_urgent)
             self._after()
 
     def receive(self, timeout_s: float | None = None) -> Message | None:
@@ -264,21 +279,21 @@ class Line:
 
     def _carry(self, carrier: Carrier) -> None:
         """Carry the bytes of one connection until it ends."""
-        number, now = carrier.number, self._clock.monotonic_s
+        number, now, count = carrier.number, self._clock.monotonic_s, 0
         try:
             while True:
                 with self._lock:
+                    if count:
+                        self._link.received(number, count, now())
                     if not carrier.has_output:
                         carrier.output(self._link.take_output(number, carrier.OUTPUT_MAX, now()))
+                    if count or carrier.has_output:
+                        self._after()  # others are woken for what this one did not take
                     if self._is_done(carrier):
                         break
                     buffer = self._link.buffer_for(number)
                     carrier.is_asleep = not carrier.has_output
                 count = carrier.exchange(buffer, _IDLE_S)
-                if count:
-                    with self._lock:
-                        self._link.received(number, count, now())
-                        self._after()
         except (OSError, EOFError):
             pass  # the link dials again
         finally:

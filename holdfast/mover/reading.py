@@ -12,6 +12,7 @@ from holdfast.formats.magic import DIGEST_SIZE, Codec
 from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import Run, pack_runs
 from holdfast.mover.line import Line
+from holdfast.pipeline.buffers import keep_freed_blocks
 from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.restore import StoredSource
@@ -40,6 +41,7 @@ class Reading:
     def __init__(
         self, line: Line, disk: StoredSource, files: Sequence[PackedFile], pace: Pace, *, hears_pace: bool
     ) -> None:
+        keep_freed_blocks()
         self._line = line
         self._pace = pace
         self._hears_pace = hears_pace

@@ -104,6 +104,11 @@ class RemoteSink:
         self._busy = busy
         self._pace.waiting = busy.throttled
 
+    @property
+    def round_trip_s(self) -> float:
+        """Return how long an answer takes at least."""
+        return self._line.round_trip_s
+
     def describe(self, detail: str) -> None:
         """Say in words how the disk is read and why."""
         self._detail = detail[: m.TEXT_MAX]
@@ -120,16 +125,16 @@ class RemoteSink:
         with self._lock:
             self._raise()
             self._answers.append((head, answer))
-        self._send(head, b"".join(digests))
+        self._go_ahead(head, b"".join(digests))
         return answer
 
     def keep_until(self, piece: int) -> None:
         """Leave the pieces up to ``piece`` as at the parent point."""
-        self._send(m.Keep(until=piece))
+        self._go_ahead(m.Keep(until=piece))
 
     def zero(self, first: int, end: int) -> None:
         """Make the pieces ``[first, end)`` zeros."""
-        self._send(m.Zero(first=first, until=end))
+        self._go_ahead(m.Zero(first=first, until=end))
 
     def put(self, unit: PackedUnit) -> None:
         """Send a unit; waits for its share of the limits, and while the other side has no room."""
@@ -178,10 +183,14 @@ class RemoteSink:
         self._thread.join()
         measures.RESENT.record(self._line.counters.resent_frames, side="proxy")
 
-    def _send(self, head: m.AnyHead, *body: bytes | bytearray | memoryview) -> None:
+    def _go_ahead(self, head: m.AnyHead, *body: bytes) -> None:
+        """Say what follows before the units that wait: answers come sooner, and less is kept until then."""
+        self._send(head, *body, is_urgent=True)
+
+    def _send(self, head: m.AnyHead, *body: bytes | bytearray | memoryview, is_urgent: bool = False) -> None:
         try:
             with self._waiting:
-                self._line.send(m.encode_message(head, *body))
+                self._line.send(m.encode_message(head, *body), is_urgent=is_urgent)
         except HoldfastError:
             self._thread.join()  # it hears the same, after everything that came before
             with self._lock:

@@ -4,7 +4,6 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
-from contextlib import suppress
 from functools import partial
 from typing import TypeAlias, TypeVar
 
@@ -18,6 +17,7 @@ from holdfast.formats.digests import piece_digests
 from holdfast.formats.magic import DIGEST_SIZE, PIECE_SIZE
 from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import unpack_runs, unpack_stored_unit
+from holdfast.formats.mover.inbox import Message
 from holdfast.mover.line import Line
 from holdfast.mover.opening import expect
 from holdfast.mover.tracing import traceparent
@@ -208,7 +208,8 @@ class RemoteSource:
                 head, body = m.decode_message(message.payload)
                 match head:
                     case m.StoredUnit():
-                        self._take_unit(head, bytes(body))
+                        self._take_unit(head, body, message)
+                        continue
                     case m.Paced():
                         self._pace.note_wait(head.waited_s, head.because)
                     case _:
@@ -237,7 +238,8 @@ class RemoteSource:
             raise ProtocolError(f"{head.count} digests from piece {head.first} came and were not asked for")
         self._digests.popleft()[1].set_result(bytes(body))
 
-    def _take_unit(self, head: m.StoredUnit, body: bytes) -> None:
+    def _take_unit(self, head: m.StoredUnit, body: memoryview, message: Message) -> None:
+        """Have a unit decoded out of its message, which is released then."""
         with self._lock:
             wish = self._units.pop((head.file, head.number), None)
             if self._busy is not None:
@@ -245,8 +247,13 @@ class RemoteSource:
                 self._busy.throttled.tell(head.throttled_s)
         if wish is None:
             raise ProtocolError(f"unit {head.number} of file {head.file} came and was not asked for")
-        with suppress(RuntimeError):  # the restore has ended, and its pool with it
-            wish.pool.submit(_decoded, head, body, wish.key).add_done_callback(partial(_pass_on, wish.body))
+        try:
+            decoding = wish.pool.submit(_decoded, head, body, wish.key)
+        except RuntimeError:  # the restore has ended, and its pool with it
+            self._line.release(message)
+            return
+        decoding.add_done_callback(lambda _: self._line.release(message))
+        decoding.add_done_callback(partial(_pass_on, wish.body))
 
     def _end(self, error: HoldfastError) -> None:
         with self._lock:
@@ -260,15 +267,15 @@ class RemoteSource:
             wish.body.set_exception(error)
 
 
-def _decoded(head: m.StoredUnit, body: bytes, key: bytes) -> Body:
-    digests, packed = unpack_stored_unit(head, memoryview(body))
-    decoded = decompress(head.codec, packed, head.count * PIECE_SIZE)
+def _decoded(head: m.StoredUnit, body: memoryview, key: bytes) -> bytes:
+    digests, packed = unpack_stored_unit(head, body)
+    decoded = bytes(decompress(head.codec, packed, head.count * PIECE_SIZE))  # copied when it was not compressed
     if piece_digests(decoded, key) != digests:
         raise DataDamaged(f"unit {head.number} of file {head.file}: its pieces do not match their digests")
     return decoded
 
 
-def _pass_on(answer: "Future[Body]", decoding: "Future[Body]") -> None:
+def _pass_on(answer: "Future[Body]", decoding: Future[bytes]) -> None:
     if decoding.cancelled():
         answer.cancel()
         return

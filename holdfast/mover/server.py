@@ -42,7 +42,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     memory_max: int = 512 << 20
     """Bytes of messages on their way, of all sessions together; when it is used up, further ones get 9 MiB each."""
     window_max: int = 64 << 20
-    """Three times what is on its way at 1 Gbit/s and 150 ms: frames wait for those before them."""
+    """Of one session; it begins with less and gets there when the line carries that much."""
     link: LinkOptions = LinkOptions()
     """Of all sessions; the windows are given out as they come."""
 
@@ -225,7 +225,10 @@ class MoverServer:
             return None
         left = self._options.memory_max - sum(session.window for session in self._sessions.values())
         window = max(_WINDOW_MIN, min(self._options.window_max, left // _SHARE))
-        options = msgspec.structs.replace(self._options.link, receive_window=window, send_window=window)
+        # All begin alike, so that none is ahead of the others; long lines get more by and by.
+        options = msgspec.structs.replace(
+            self._options.link, receive_window=_WINDOW_MIN, send_window=_WINDOW_MIN, window_max=window
+        )
         line = Line(options, self._clock)
         session = _Session(hello.attempt, window, line)
         session.thread = threading.Thread(

@@ -8,6 +8,7 @@ import ipaddress
 import secrets
 import socket
 import ssl
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +23,12 @@ GREETING_S = 15.0
 _BACKLOG = 512
 _LINGER_S = 2.0
 _CONGESTION_CONTROL = b"bbr"
+_LONG_S = 0.03
+_UNSENT = 256 << 10
+_SEND_BUFFER = 4 << 20
+"""The kernel takes twice as much, and most that it gives by itself is half of that."""
+_GRANTED = Path("/proc/sys/net/core/wmem_max")
+_ROUND_TRIP_AT = 68  # in the kernel's tcp_info, in microseconds
 _TLS_HINT = "See whether both movers are set up for TLS, and what the other one says."
 _CERTIFICATE_HINT = "Both movers need valid certificates of one authority; `holdfast certs` makes them."
 
@@ -91,6 +98,7 @@ def dial(address: Address, tls: ssl.SSLContext | None, hello: Hello, token: byte
         connection.sendall(greeting.hello)
         while greeting.wanted:
             connection.sendall(greeting.receive(_exactly(connection, greeting.wanted)))
+        widen(connection)
     except ssl.SSLError as error:
         connection.close()
         raise _tls_error(address, error) from error
@@ -125,6 +133,7 @@ def greet(connection: socket.socket, tls: ssl.SSLContext | None, greeting: Liste
             connection.do_handshake()
         while greeting.wanted:
             connection.sendall(greeting.receive(_exactly(connection, greeting.wanted)))
+        widen(connection)
     except ssl.SSLError:
         _let_alert_arrive(connection)
         connection.close()
@@ -177,6 +186,24 @@ def _prepared(connection: socket.socket) -> socket.socket:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _CONGESTION_CONTROL)
     # Sizes of buffers are left to the kernel, which lets them grow with the length of the line.
     return connection
+
+
+def widen(connection: socket.socket, long_s: float = _LONG_S) -> None:
+    """Let more be on its way where answers take longer than ``long_s``.
+
+    There what was lost holds a buffer for two round trips. What waits is better off with the link, which gives it to
+    whichever connection is free. The buffer is left alone where the kernel grants no more than it gives by itself: one
+    that was set does not grow any more.
+    """
+    try:
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ROUND_TRIP_AT + 4)
+        is_long = int.from_bytes(info[_ROUND_TRIP_AT:], sys.byteorder) > long_s * 1e6
+        if is_long:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+            if int(_GRANTED.read_text(encoding="ascii")) >= _SEND_BUFFER:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+    except OSError:
+        pass  # not TCP, or another kernel
 
 
 def _exactly(connection: socket.socket, size: int) -> bytes:

@@ -17,6 +17,7 @@ from holdfast.clock import Clock
 from holdfast.errors import DiskChanged
 from holdfast.formats.digests import piece_digests
 from holdfast.formats.magic import PIECE_SIZE
+from holdfast.formats.mover.window import Window
 from holdfast.model.plan import Action, PlanStep
 from holdfast.model.session import Figures
 from holdfast.pipeline.buffers import Buffers, keep_freed_blocks
@@ -60,7 +61,9 @@ class DiskCopy:
         unit_size = sink.unit_size
         window = max(2, self._options.in_flight_bytes // unit_size)
         self._batch = max(1, window // _BATCHES_AHEAD)
-        self._offered_max = max(2, self._options.offered_bytes // unit_size)
+        self._offered_chunks = Window(
+            max(2, self._options.offered_bytes // unit_size), self._options.offered_bytes_max // unit_size
+        )
         self._buffers = Buffers(unit_size)
         self._pool = ThreadPoolExecutor(self._options.threads, thread_name_prefix="pipe")
         self._packer = Packer(sink, self._pool, self._buffers, clock, self._options.compression, window)
@@ -97,7 +100,7 @@ class DiskCopy:
             self._times.add(chunk.times)
             self._offered.append((chunk, self._sink.offer(chunk.first, chunk.digests)))
         self._reached = chunk.first + chunk.count
-        self._pack_answered(self._offered_max)
+        self._pack_answered(self._offered_chunks.size)
 
     def _pack_answered(self, open_max: int) -> None:
         """Pack the chunks whose answers are there; wait until no more than ``open_max`` are without."""
@@ -107,6 +110,7 @@ class DiskCopy:
             wanted = self.busy.network.awaited(answer)
             self._times.answer_wait_s += self._clock.monotonic_s() - asked_s
             assert chunk.buffer is not None
+            self._offered_chunks.moved(1, self._clock.monotonic_s(), self._sink.round_trip_s)
             self._packer.pack(chunk.first, chunk.digests, chunk.buffer, wanted)
             chunk.buffer = None
 

@@ -1,7 +1,7 @@
 """Packs wanted pieces into units and sends them, encoded, in order."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, nullcontext
 
@@ -87,9 +87,10 @@ class Packer:
             unit.buffer = self._buffers.take()
         source, target = memoryview(buffer), memoryview(unit.buffer)
         at = len(unit.pieces) * PIECE_SIZE
-        for slot in slots:
-            target[at : at + PIECE_SIZE] = source[slot * PIECE_SIZE : (slot + 1) * PIECE_SIZE]
-            at += PIECE_SIZE
+        for first, end in _runs(slots):
+            length = (end - first) * PIECE_SIZE
+            target[at : at + length] = source[first * PIECE_SIZE : end * PIECE_SIZE]
+            at += length
         return buffer
 
     def _close_unit(self) -> None:
@@ -127,3 +128,14 @@ class Packer:
             self._sink.put(packed)
             if unit.buffer:
                 self._buffers.give_back(unit.buffer)
+
+
+def _runs(slots: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield ascending slots as runs, by their first and the one behind their last."""
+    first = end = slots[0]
+    for slot in slots:
+        if slot != end:
+            yield first, end
+            first = slot
+        end = slot + 1
+    yield first, end

@@ -115,6 +115,11 @@ class DiskSink(Protocol):
         """Return how far it is."""
         ...
 
+    @property
+    def round_trip_s(self) -> float:
+        """Return how long an answer takes at least; 0 when it is there at once."""
+        ...
+
     def watch(self, busy: PipeClocks) -> None:
         """Count from now on in these clocks how long storing takes, and the line to it."""
         ...

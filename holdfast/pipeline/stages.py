@@ -51,6 +51,8 @@ class PipeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Read ahead of the packing; about as much again waits to be written."""
     offered_bytes: int = 16 << 20
     """Read, offered, and kept until the answer says what of it is wanted."""
+    offered_bytes_max: int = 64 << 20
+    """Up to which that grows where answers have a long way."""
     commit_new_bytes: int = 24 << 20
     """A commit starts after this much new data."""
     uncommitted_bytes_max: int = 48 << 20

@@ -11,6 +11,7 @@ from holdfast.clock import SystemClock
 from tests.bench.host import load_average, machine_facts
 from tests.bench.ledger import MIB, Ledger
 from tests.bench.mover import run_link
+from tests.bench.movers import run_killed_movers, run_long_line, run_many, run_movers
 from tests.bench.page import Report, rendered, write_into
 from tests.bench.reference import changed_image, reference_image
 from tests.bench.rounds import INCREMENT, installed_peers, run_rounds
@@ -28,7 +29,7 @@ def main() -> None:
     started_load = load_average()
     reference = reference_image(work, options.scale)
     ledger = Ledger(work, reference, options.runs)
-    for name, part in _parts(options).items():
+    for name, part in PARTS.items():
         if not options.only or name in options.only:
             print(f"measuring: {name}", flush=True)
             part(ledger)
@@ -44,23 +45,27 @@ def main() -> None:
         print(f"goal missed: {missed}")
 
 
-def _parts(options: argparse.Namespace) -> dict[str, Callable[[Ledger], None]]:
-    def rounds(ledger: Ledger) -> None:
-        first = changed_image(ledger.reference.path, 1)
-        changes = [first, changed_image(first.path, 2)]
-        ledger.add(INCREMENT, "changed", changes[0].changed_bytes / MIB, "MiB")
-        ledger.add(INCREMENT, "ideal: changed pieces packed and compressed", changes[0].ideal_bytes / MIB, "MiB")
-        run_rounds(ledger, changes, installed_peers(ledger.work, restic=options.restic))
+def _rounds(ledger: Ledger) -> None:
+    first = changed_image(ledger.reference.path, 1)
+    changes = [first, changed_image(first.path, 2)]
+    ledger.add(INCREMENT, "changed", changes[0].changed_bytes / MIB, "MiB")
+    ledger.add(INCREMENT, "ideal: changed pieces packed and compressed", changes[0].ideal_bytes / MIB, "MiB")
+    run_rounds(ledger, changes, installed_peers(ledger.work))
 
-    return {
-        "rounds": rounds,
-        "resume": run_resume,
-        "huge": run_huge,
-        "opening": run_opening,
-        "python": run_python,
-        "link": run_link,
-        "vsphere": run_vsphere,
-    }
+
+PARTS: dict[str, Callable[[Ledger], None]] = {
+    "rounds": _rounds,
+    "resume": run_resume,
+    "huge": run_huge,
+    "opening": run_opening,
+    "python": run_python,
+    "link": run_link,
+    "movers": run_movers,
+    "killed-movers": run_killed_movers,
+    "many": run_many,
+    "long-line": run_long_line,
+    "vsphere": run_vsphere,
+}
 
 
 def _options() -> argparse.Namespace:
@@ -71,11 +76,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--scale", type=float, default=1.0, help="size of the image; 1 is 5 GiB with 3.2 GiB of data")
     parser.add_argument("--runs", type=int, default=3, help="how often each figure is taken")
-    parser.add_argument("--restic", action="store_true", help="compare with restic too")
     parser.add_argument("--page", type=Path, help="page to write goals and figures into: docs/performance.md")
     parser.add_argument("--json", type=Path, help="where the figures go; default: figures.json in the work folder")
-    parts = ["rounds", "resume", "huge", "opening", "python", "vsphere"]
-    parser.add_argument("--only", action="append", choices=parts, help="only this part")
+    parser.add_argument("--only", action="append", choices=PARTS, help="only this part")
     return parser.parse_args()
 
 

@@ -128,7 +128,7 @@ def backup(request: Request) -> Result:
     files = HostFiles()
     repository = Repository.create(Path(request.repository), files, "bench", _CLOCK.now())
     options = StoreOptions(unit_size=UNIT_SIZE, passphrase=request.passphrase)
-    with _reader(request) as reader:
+    with reader_of(request) as reader:
         snapshot = snapshot_of(reader.size_bytes, request.session)
         started_s = _CLOCK.monotonic_s()
         opened = begin_point(repository, SessionId(request.session), snapshot, options)
@@ -187,7 +187,7 @@ def open_newest(request: Request) -> Result:
 
 def bare(request: Request) -> Result:
     """Do the library calls of a full alone."""
-    with _reader(request) as reader:
+    with reader_of(request) as reader:
         started_s = _CLOCK.monotonic_s()
         count = bare_calls(reader, UNIT_SIZE, request.compression)
         return Result(seconds=_CLOCK.monotonic_s() - started_s, figures=Figures(read_bytes=count))
@@ -223,14 +223,14 @@ OPERATIONS: dict[str, Callable[[Request], Result]] = {
 }
 
 
-def snapshot_of(size_bytes: int, session: str) -> Snapshot:
-    """Return a snapshot of the machine with its one disk."""
+def snapshot_of(size_bytes: int, session: str, machine_id: MachineId = MACHINE) -> Snapshot:
+    """Return a snapshot of a machine with its one disk."""
     machine = Machine(
-        machine_id=MACHINE, name="bench", power=PowerState.ON, disks=(Disk(key=KEY, size_bytes=size_bytes),)
+        machine_id=machine_id, name="bench", power=PowerState.ON, disks=(Disk(key=KEY, size_bytes=size_bytes),)
     )
     return Snapshot(
         snapshot_id=SnapshotId(session),
-        machine_id=MACHINE,
+        machine_id=machine_id,
         tag="bench",
         created=_CLOCK.now(),
         disks=(SnapshotDisk(key=KEY, size_bytes=size_bytes, change_id=ChangeId(session)),),
@@ -251,13 +251,14 @@ def _transfer(
         sink = open_disk(writer, opened.number, KEY, parent)
         options = PipeOptions(compression=request.compression)
         copy = DiskCopy(reader, DiskIntake(sink, _CLOCK, options), _CLOCK, options)
-        figures = copy.run(_steps(request, reader), _reporter(request))
+        figures = copy.run(steps_of(request, reader), reporter_of(request))
     if parent_chain is not None:
         parent_chain.close()
     return figures, copy.progress().stages
 
 
-def _steps(request: Request, reader: DiskReader) -> Iterator[PlanStep]:
+def steps_of(request: Request, reader: DiskReader) -> Iterator[PlanStep]:
+    """Return what is to be read."""
     size = reader.size_bytes
     if request.spans is None:
         return whole_disk_steps(reader.allocated_spans(), size, PIECE_SIZE)
@@ -265,7 +266,8 @@ def _steps(request: Request, reader: DiskReader) -> Iterator[PlanStep]:
     return changed_steps(spans, reader.allocated_spans(), (size, size), PIECE_SIZE)
 
 
-def _reporter(request: Request) -> Callable[[PipeProgress], None]:
+def reporter_of(request: Request) -> Callable[[PipeProgress], None]:
+    """Return what keeps the progress file at the progress reached."""
     if request.progress is None:
         return lambda _: None
     descriptor = os.open(request.progress, os.O_RDWR | os.O_CREAT, 0o600)
@@ -281,7 +283,8 @@ def _reporter(request: Request) -> Callable[[PipeProgress], None]:
     return note
 
 
-def _reader(request: Request) -> DiskReader:
+def reader_of(request: Request) -> DiskReader:
+    """Return the disk that is to be read."""
     image = Path(request.image)
     if not request.from_memory:
         return FrozenDisk(image)

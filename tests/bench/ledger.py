@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench.measure import Measured, Series
+from tests.bench.measure import Measured, Series, number
 from tests.bench.reference import Reference
 
 MIB = 1 << 20
@@ -20,6 +20,7 @@ class Ledger:
         self._values: dict[tuple[str, str], list[float]] = defaultdict(list)
         self._units: dict[tuple[str, str], str] = {}
         self._goals: dict[tuple[str, str], float] = {}
+        self._floors: dict[tuple[str, str], float] = {}
 
     def add(self, section: str, name: str, value: float, unit: str) -> None:
         """Note one figure of one run."""
@@ -39,6 +40,10 @@ class Ledger:
         """Say what the median of a figure should not exceed."""
         self._goals[section, name] = limit
 
+    def set_floor(self, section: str, name: str, least: float) -> None:
+        """Say what the median of a figure should reach."""
+        self._floors[section, name] = least
+
     def series(self) -> list[Series]:
         """Return everything noted so far, section by section."""
         order = {section: at for at, section in reversed(list(enumerate(key[0] for key in self._values)))}
@@ -50,6 +55,7 @@ class Ledger:
                 unit=self._units[key],
                 values=tuple(self._values[key]),
                 goal=self._goals.get(key),
+                floor=self._floors.get(key),
             )
             for key in keys
         ]
@@ -64,16 +70,6 @@ def markdown(series: Sequence[Series]) -> str:
             section = one.section
             lines += ["", f"### {section}", "", "| Figure | Median | Min - max | Goal | |", "|---|---|---|---|---|"]
         spread = f"{number(min(one.values))} - {number(max(one.values))}" if len(one.values) > 1 else ""
-        goal = "" if one.goal is None else f"<= {number(one.goal)}"
-        verdict = "" if one.goal is None else ("reached" if one.is_reached else "**missed**")
-        lines.append(f"| {one.name} | {number(one.median)} {one.unit} | {spread} | {goal} | {verdict} |")
+        verdict = one.wanted and ("reached" if one.is_reached else "**missed**")
+        lines.append(f"| {one.name} | {number(one.median)} {one.unit} | {spread} | {one.wanted} | {verdict} |")
     return "\n".join(lines[1:]) + "\n"
-
-
-def number(value: float) -> str:
-    """Return a figure with as many digits as mean something."""
-    if value == int(value) and abs(value) < 1_000_000:
-        return str(int(value))
-    if abs(value) < 10:
-        return f"{value:.2f}"
-    return f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"

@@ -16,6 +16,7 @@ import msgspec
 from holdfast.clock import SystemClock
 from holdfast.providers.raw_disks import data_spans
 from tests.bench.child import Request, Result
+from tests.bench.usage import peak_kib
 
 ROOT = Path(__file__).resolve().parents[2]
 _LOOK_EVERY_MS = 10
@@ -42,6 +43,8 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
     values: tuple[float, ...]
     goal: float | None = None
     """Not to be exceeded by the median."""
+    floor: float | None = None
+    """To be reached by the median."""
 
     @property
     def median(self) -> float:
@@ -50,8 +53,25 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_reached(self) -> bool:
-        """Return whether the goal, if there is one, is met."""
-        return self.goal is None or self.median <= self.goal
+        """Return whether the goals, if there are any, are met."""
+        is_low = self.goal is None or self.median <= self.goal
+        return is_low and (self.floor is None or self.median >= self.floor)
+
+    @property
+    def wanted(self) -> str:
+        """Return sign and number of the goal; empty when there is none."""
+        if self.goal is not None:
+            return f"<= {number(self.goal)}"
+        return "" if self.floor is None else f">= {number(self.floor)}"
+
+
+def number(value: float) -> str:
+    """Return a figure with as many digits as mean something."""
+    if value == int(value) and abs(value) < 1_000_000:
+        return str(int(value))
+    if abs(value) < 10:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def run(
@@ -73,7 +93,7 @@ def run(
         with subprocess.Popen(
             command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=out, stderr=words
         ) as child:
-            peak_kib, killed = _follow(child.pid, watch)
+            peak, killed = _follow(child.pid, watch)
         wall_s = clock.monotonic_s() - started_s
         output, complaints = _content(out), _content(words)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -83,7 +103,7 @@ def run(
     return Measured(
         wall_s=wall_s,
         cpu_s=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-        peak_mib=peak_kib / 1024,
+        peak_mib=peak / 1024,
         killed=killed,
         output=output,
     )
@@ -119,22 +139,16 @@ def _content(file: IO[bytes]) -> bytes:
 
 def _follow(pid: int, watch: Callable[[], bool] | None) -> tuple[int, bool]:
     """Look at a process until it ends, or kill it when ``watch`` says so."""
-    peak_kib, killed = 0, False
+    peak, killed = 0, False
     descriptor = os.pidfd_open(pid)
     poller = select.poll()
     poller.register(descriptor, select.POLLIN)
     try:
         while not poller.poll(_LOOK_EVERY_MS if watch is None else 1):
-            peak_kib = max(peak_kib, _peak_kib(pid))
+            peak = max(peak, peak_kib(pid))
             if watch is not None and not killed and watch():
                 os.kill(pid, 9)
                 killed = True
     finally:
         os.close(descriptor)
-    return peak_kib, killed
-
-
-def _peak_kib(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
-    peaks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
-    return int(peaks[0]) if peaks else 0
+    return peak, killed

@@ -6,6 +6,7 @@ from statistics import median
 from holdfast.formats.mover.events import LinkOptions
 from holdfast.formats.mover.inbox import Message
 from holdfast.formats.mover.link import Link
+from holdfast.formats.mover.outbox import OutFrame
 from tests.bench.ledger import MIB, Ledger
 
 LINK = "The link between two movers, for each message"
@@ -60,7 +61,7 @@ class _Line:
 
     def send(self, parts: list[bytes]) -> None:
         started_ns = time.perf_counter_ns()
-        self.links[0].send(parts)
+        self.links[0].send(OutFrame(parts))
         self.spent_ns[0] += time.perf_counter_ns() - started_ns
 
     def move(self, side: int, connection: int) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import msgspec
 
-from tests.bench.ledger import MIB, markdown, number
-from tests.bench.measure import Series
+from tests.bench.ledger import MIB, markdown
+from tests.bench.measure import Series, number
 from tests.bench.reference import Reference
 
 BEGIN = "<!-- written by `make bench`: begin -->\n"
@@ -41,10 +41,10 @@ def rendered(report: Report) -> str:
         "|---|---|---|---|",
     ]
     for one in report.series:
-        if one.goal is not None:
+        if one.wanted:
             verdict = "reached" if one.is_reached else "**missed**"
             name = f"{one.section} - {one.name}"
-            lines.append(f"| {name} | {number(one.goal)} {one.unit} | {number(one.median)} {one.unit} | {verdict} |")
+            lines.append(f"| {name} | {one.wanted} {one.unit} | {number(one.median)} {one.unit} | {verdict} |")
     lines += ["", "## Figures", "", "| Machine | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in facts.items()]
     return "\n".join(lines) + "\n\n" + markdown(report.series) + "\n"

@@ -36,12 +36,12 @@ class Peer(Protocol):
     def clean(self) -> None: ...
 
 
-def installed_peers(work: Path, *, restic: bool) -> list[Peer]:
+def installed_peers(work: Path) -> list[Peer]:
     """Return the peers to compare with."""
     peers: list[Peer] = []
     if Borg.is_installed:
         peers.append(Borg(work))
-    if restic and Restic.is_installed:
+    if Restic.is_installed:
         peers.append(Restic(work))
     return peers
 
@@ -64,12 +64,14 @@ def run_rounds(ledger: Ledger, changes: list[Change], peers: Sequence[Peer]) -> 
 
 
 def _set_goals(ledger: Ledger, changes: list[Change]) -> None:
-    ledger.set_goal(FULL, f"holdfast / {Zstd.name}, wall", 1.0)
-    ledger.set_goal(FULL, f"holdfast / {Borg.name}, wall", 0.6)
+    for name, most in ((Zstd.name, 0.9), (Borg.name, 0.5), (Restic.name, 0.35)):
+        ledger.set_goal(FULL, f"holdfast / {name}, wall", most)
     ledger.set_goal(RESTORE, "holdfast, restore / full, wall", 1.0)
-    ledger.set_goal(INCREMENT, f"{KNOWN}: wall", max(1.0, 2.0 * changes[0].changed_bytes / (256 * MIB)))
+    ledger.set_goal(INCREMENT, f"{KNOWN}: wall", max(1.0, 1.5 * changes[0].changed_bytes / (256 * MIB)))
     for who in (KNOWN, COMPARED):
-        ledger.set_goal(INCREMENT, f"{who}: stored / ideal", 1.5)
+        ledger.set_goal(INCREMENT, f"{who}: stored / ideal", 1.3)
+    ledger.set_floor(INCREMENT, f"{COMPARED}: read rate", 1536)
+    ledger.set_floor(VERIFY, "holdfast: rate", 1024)
     for section, who in ((FULL, Ours.name), (RESTORE, Ours.name), (INCREMENT, KNOWN), (INCREMENT, COMPARED)):
         ledger.set_goal(section, f"{who}: peak memory", PEAK_MIB_MAX)
 

@@ -36,7 +36,7 @@ _SMALL_DISK = 256 * MIB
 _HUGE_DISKS = (64 * GIB, 1024 * GIB)
 _HUGE_CHANGES = 128
 _MEMORY_DISK = GIB
-_RESENT_MIB_MAX = 64
+RESENT_MIB_MAX = 64
 
 
 def run_resume(ledger: Ledger, kills: Sequence[float] = _KILLS) -> None:
@@ -46,14 +46,16 @@ def run_resume(ledger: Ledger, kills: Sequence[float] = _KILLS) -> None:
     ours.clean()
     warm_up(image)
     for name in (LOST_SOURCE, LOST_STORED):
-        ledger.set_goal(RESUME, name, _RESENT_MIB_MAX)
+        ledger.set_goal(RESUME, name, RESENT_MIB_MAX)
     record = ledger.work / "progress"
     request = msgspec.structs.replace(ours.request("backup", "full", image), progress=str(record))
     for fraction in kills:
         record.unlink(missing_ok=True)
-        measured, _ = run_child(request, watch=_has_reached(record, int(fraction * ledger.reference.size_bytes)))
+        measured, _ = run_child(request, watch=has_reached(record, int(fraction * ledger.reference.size_bytes)))
         assert measured.killed, "the full was over before it could be killed"
-        _add_loss(ledger, ours, read_progress(record))
+        again_mib, unused_mib = lost_mib(ledger.reference, ours, read_progress(record))
+        ledger.add(RESUME, LOST_SOURCE, again_mib, "MiB")
+        ledger.add(RESUME, LOST_STORED, unused_mib, "MiB")
     measured, result = run_child(request)
     ledger.add(RESUME, "last part: wall", measured.wall_s, "s")
     ledger.add(RESUME, "last part: begin, with the tables read again", result.parts["begin"], "s")
@@ -65,21 +67,22 @@ def run_resume(ledger: Ledger, kills: Sequence[float] = _KILLS) -> None:
     record.unlink()
 
 
-def _has_reached(record: Path, limit: int) -> Callable[[], bool]:
+def has_reached(record: Path, limit: int) -> Callable[[], bool]:
+    """Return what says whether a process has come so far, by its progress file."""
     return lambda: read_progress(record).reached_bytes >= limit
 
 
-def _add_loss(ledger: Ledger, ours: Ours, died_at: Progress) -> None:
+def lost_mib(reference: Reference, ours: Ours, died_at: Progress) -> tuple[float, float]:
+    """Return the MiB of data that are read again, and those that were written for nothing."""
     repository = Repository.open(ours.repository, HostFiles())
     with repository.open_chain(repository.relative(repository.chain_folders()[-1]), PASSPHRASE) as chain:
         [file] = chain.files
         [point] = file.contents.points
         committed = point.disks[0].done * PIECE_SIZE
         unused = file.handle.size() - file.superblock.end
-    with FrozenDisk(ledger.reference.path) as disk:
+    with FrozenDisk(reference.path) as disk:
         again = total_length(clip(disk.allocated_spans(), committed, died_at.reached_bytes))
-    ledger.add(RESUME, LOST_SOURCE, again / MIB, "MiB")
-    ledger.add(RESUME, LOST_STORED, unused / MIB, "MiB")
+    return again / MIB, unused / MIB
 
 
 def run_opening(ledger: Ledger) -> None:

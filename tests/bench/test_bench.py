@@ -12,8 +12,18 @@ from holdfast.testing.images import MIB, FileSystem, check_image
 from tests.bench.bare import bare_calls
 from tests.bench.child import Progress, read_progress
 from tests.bench.ledger import Ledger, markdown
+from tests.bench.long_line import is_possible
 from tests.bench.measure import Series, run
 from tests.bench.mover import cost_us
+from tests.bench.movers import (
+    LINK_SHARE,
+    READ_AGAIN,
+    SENT_AGAIN,
+    run_killed_movers,
+    run_long_line,
+    run_many,
+    run_movers,
+)
 from tests.bench.ours import Ours
 from tests.bench.page import BEGIN, END, Report, write_into
 from tests.bench.reference import SIZE_BYTES, Reference, changed_image, changed_pieces, reference_image
@@ -74,6 +84,39 @@ def test_a_round_measures_every_operation_and_restores_the_image(reference: Refe
 
 @pytest.mark.slow
 @pytest.mark.tools("mke2fs", "debugfs")
+def test_two_movers_bring_the_image_over_and_back_also_when_both_are_killed(
+    reference: Reference, tmp_path: Path
+) -> None:
+    ledger = Ledger(tmp_path, reference, runs=1)
+    run_movers(ledger)
+    run_killed_movers(ledger, kills=(0.2,))
+    found = {one.name: one for one in ledger.series()}
+    assert found["full: processor, both sides"].median > found["full: processor, proxy"].median > 0
+    assert found["full: data rate"].wanted == ">= 400"
+    assert 0 <= found[SENT_AGAIN].median <= found[READ_AGAIN].median <= reference.data_bytes / MIB
+
+
+@pytest.mark.slow
+def test_many_disks_are_compared_with_the_one_in_the_middle(reference: Reference, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, reference, runs=1)
+    run_many(ledger, disks=8, disk_mib=4)
+    found = {one.name: one.median for one in ledger.series()}
+    assert found["the fastest disk / the one in the middle, time"] <= 1
+    assert found["the slowest disk / the one in the middle, time"] >= 1
+
+
+@pytest.mark.slow
+def test_a_long_line_is_measured_where_one_can_be_made(reference: Reference, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, reference, runs=1)
+    run_long_line(ledger, size_mib=32)
+    found = {one.name: one.median for one in ledger.series()}
+    assert bool(found) == is_possible()
+    assert 0 < found.get(LINK_SHARE, 1) < 100
+    assert found.get("full: until the line was open and greeted", 1) > 4 * 0.15
+
+
+@pytest.mark.slow
+@pytest.mark.tools("mke2fs", "debugfs")
 def test_what_a_kill_costs_is_found(reference: Reference, tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, reference, runs=1)
     run_resume(ledger, kills=(0.2,))
@@ -94,12 +137,14 @@ def test_a_report_replaces_what_an_earlier_one_wrote_into_a_page(tmp_path: Path,
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}old{END}after\n", encoding="utf-8")
     missed = Series(section="Full", name="wall", unit="s", values=(1.0, 3.0, 2.5), goal=2.0)
-    report = Report(date="2026-01-02", facts={"kernel": "6"}, image=reference, series=[missed])
+    reached = Series(section="Full", name="rate", unit="MiB/s", values=(8.0,), floor=7.0)
+    report = Report(date="2026-01-02", facts={"kernel": "6"}, image=reference, series=[missed, reached])
     write_into(page, report)
     write_into(page, report)
     text = page.read_text(encoding="utf-8")
     assert text.startswith(f"before\n{BEGIN}")
     assert text.endswith(f"{END}after\n")
-    assert text.count("| Full - wall | 2 s | 2.50 s | **missed** |") == 1
+    assert text.count("| Full - wall | <= 2 s | 2.50 s | **missed** |") == 1
+    assert text.count("| Full - rate | >= 7 MiB/s | 8 MiB/s | reached |") == 1
     assert text.count("| wall | 2.50 s | 1 - 3 | <= 2 | **missed** |") == 1
     assert report.goals_missed == ["Full: wall"]

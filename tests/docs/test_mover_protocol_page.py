@@ -169,7 +169,9 @@ def test_the_numbers_of_the_prose_are_those_of_the_code() -> None:
     assert f"A message costs its length + {wire.FRAME_COST}." in PROSE
     assert f"nothing was sent for {options.heartbeat_s:g} s gets an ack" in PROSE
     assert f"nothing was heard for {options.silence_s:g} s is closed" in PROSE
-    assert f"if it had lived for {options.redial_s:g} s, else {options.redial_s:g} s after" in PROSE
+    longest = f"{options.redial_s:g} s"
+    assert f"if it had lived for {longest}, else 1, 2, 4, 8 and then every time {longest}" in PROSE
+    assert f"longer than {options.far_s * 1000:g} ms" in PROSE
     assert f"without any connection for {options.give_up_s / 60:g} min has failed" in PROSE
     assert f"up to {wire.RANGES_MAX} ranges" in PROSE
 

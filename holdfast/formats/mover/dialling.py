@@ -1,31 +1,54 @@
 """When a dialler dials: every stream that is missing, again and again, until the peer was away for too long."""
 
+_PAUSE_FIRST_S = 1.0
+
 
 class Dialling:
-    """The missing streams of a dialler. Connection numbers count up and are never used twice."""
+    """The missing streams of a dialler. Connection numbers count up and are never used twice.
+
+    A stream that does not come about, or is lost soon, is dialled again after a pause that doubles up to ``redial_s``.
+    """
 
     def __init__(self, streams: int, redial_s: float, now_s: float) -> None:
         self._redial_s = redial_s
-        self._due_s = [now_s] * streams
+        self._first_s = min(_PAUSE_FIRST_S, redial_s)
+        self._waiting: list[tuple[float, float]] = []  # when a stream is due, and its pause should it be lost soon
+        self.more = 0
+        """How many more are wanted on a long line."""
         self._numbers = 0
-        self._dialled: dict[int, float] = {}
+        self._dialled: dict[int, tuple[float, float]] = {}
+        self.add(streams, now_s)
 
-    def deadline_s(self) -> float | None:
-        """Return when the next stream is to be dialled, or None while all are."""
-        return min(self._due_s, default=None)
+    def add(self, streams: int, now_s: float) -> None:
+        """Keep so many more streams from now on."""
+        self._waiting += [(now_s, self._first_s)] * streams
+
+    def add_more(self, now_s: float) -> None:
+        """Keep `more` streams from now on."""
+        self.add(self.more, now_s)
+        self.more = 0
+
+    def deadlines_s(self) -> list[float]:
+        """Return when streams are to be dialled, none while all are."""
+        return [due_s for due_s, _ in self._waiting]
 
     def due(self, now_s: float) -> list[int]:
         """Return the numbers of connections to be dialled now."""
-        waiting = [due_s for due_s in self._due_s if due_s > now_s]
-        count = len(self._due_s) - len(waiting)
-        self._due_s = waiting
-        numbers = list(range(self._numbers, self._numbers + count))
-        self._numbers += count
-        self._dialled.update(dict.fromkeys(numbers, now_s))
-        return numbers
+        first = self._numbers
+        for due_s, pause_s in self._waiting:
+            if due_s <= now_s:
+                self._dialled[self._numbers] = now_s, pause_s
+                self._numbers += 1
+        self._waiting = [stream for stream in self._waiting if stream[0] > now_s]
+        return list(range(first, self._numbers))
 
-    def lost(self, connection: int) -> None:
-        """Dial again for a connection that failed or was cut: at once, but not twice within ``redial_s``."""
-        dialled_s = self._dialled.pop(connection, None)
-        if dialled_s is not None:
-            self._due_s.append(dialled_s + self._redial_s)
+    def lost(self, connection: int, now_s: float) -> None:
+        """Dial again for a connection that failed or was cut: at once if it lived for ``redial_s``."""
+        dialled = self._dialled.pop(connection, None)
+        if dialled is None:
+            return
+        dialled_s, pause_s = dialled
+        if now_s - dialled_s >= self._redial_s:
+            self.add(1, now_s)
+        else:
+            self._waiting.append((dialled_s + pause_s, min(2 * pause_s, self._redial_s)))

@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from holdfast.errors import ProtocolError
+from holdfast.formats.mover.window import Window
 from holdfast.formats.mover.wire import FRAME_COST, RANGES_MAX, Range, window_min
 
 _REUSED_MIN = 64 << 10
@@ -65,9 +66,9 @@ class _Buffers:
 
 
 class Inbox:
-    """Frames from their first byte until they are released; they cost at most ``window`` together."""
+    """Frames from their first byte until they are released; they cost at most `window` together."""
 
-    def __init__(self, window: int, message_max: int) -> None:
+    def __init__(self, window: int, message_max: int, window_max: int = 0) -> None:
         assert window >= window_min(message_max)
         self.next_sequence = 0
         """Everything below has arrived."""
@@ -75,7 +76,7 @@ class Inbox:
         """What the frames in here cost, those that are still arriving included."""
         self.limit = window
         """The credit of the sender, counted from its first frame on."""
-        self._window = window
+        self._window = Window(window, window_max)
         self._message_max = message_max
         self._early: dict[int, Message] = {}
         self._buffers = _Buffers()
@@ -84,6 +85,15 @@ class Inbox:
     def memory(self) -> int:
         """Return the bytes of all buffers, those kept for later included, within an eighth."""
         return self.held + self._buffers.kept
+
+    @property
+    def window(self) -> int:
+        """Return what the frames in here may cost."""
+        return self._window.size
+
+    def widen(self, count: int, now_s: float, round_trip_s: float | None) -> None:
+        """Give more credit, up to ``window_max``, when so many bytes have come that a round trip wants it."""
+        self.limit += self._window.moved(count, now_s, round_trip_s)
 
     def has(self, sequence: int) -> bool:
         """Return whether a frame arrived before."""
@@ -95,11 +105,11 @@ class Inbox:
         ahead = (sequence - self.next_sequence) * FRAME_COST
         if length > self._message_max:
             raise ProtocolError(f"frame {sequence} has {length} bytes, {self._message_max} are allowed")
-        if self.held + cost > self._window or ahead > self._window:
-            raise ProtocolError(f"frame {sequence} of {length} bytes is outside the window of {self._window}")
+        if self.held + cost > self.window or ahead > self.window:
+            raise ProtocolError(f"frame {sequence} of {length} bytes is outside the window of {self.window}")
         self.held += cost
         buffer = self._buffers.take(length)
-        self._buffers.trim(self._window - self.held)
+        self._buffers.trim(self.window - self.held)
         return Message(sequence, memoryview(buffer)[:length], buffer)
 
     def abandon(self, message: Message) -> None:
@@ -151,4 +161,4 @@ class Inbox:
 
     def _let_go(self, message: Message) -> None:
         self.held -= len(message.payload) + FRAME_COST
-        self._buffers.give_back(message.give_up(), self._window - self.held)
+        self._buffers.give_back(message.give_up(), self.window - self.held)

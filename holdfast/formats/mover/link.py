@@ -20,7 +20,7 @@ from holdfast.formats.mover.connection import Connection
 from holdfast.formats.mover.dialling import Dialling
 from holdfast.formats.mover.events import Counters, Dial, Dropped, Ended, Event, Failed, LinkOptions
 from holdfast.formats.mover.inbox import Inbox, Message
-from holdfast.formats.mover.outbox import Outbox
+from holdfast.formats.mover.outbox import Outbox, OutFrame
 from holdfast.formats.mover.states import LINK, LinkCause, LinkState, moved
 from holdfast.formats.mover.wire import (
     STREAMS_MAX,
@@ -48,10 +48,11 @@ class Link:
         self.state = LinkState.OPEN
         self.error: HoldfastError | None = None
         self._options = options
-        self._outbox = Outbox(options.send_window, options.message_max)
-        self._inbox = Inbox(options.receive_window, options.message_max)
+        self._outbox = Outbox(options.send_window, options.message_max, options.window_max)
+        self._inbox = Inbox(options.receive_window, options.message_max, options.window_max)
         self._connections: dict[int, Connection] = {}
         self._dialling = Dialling(options.streams if is_dialler else 0, options.redial_s, now_s)
+        self._dialling.more = options.streams_far - options.streams if is_dialler else 0
         self._alone_s = now_s  # when the last connection was lost
         self._lost: dict[int, int | None] = {}  # dead connections with frames in flight; where the peer was asked
         self._gone: deque[int] = deque(maxlen=_GONE_KEPT)  # connections that the peer declared dead
@@ -68,15 +69,12 @@ class Link:
         """Return the longest message that `send` takes now; negative when it takes none."""
         return self._outbox.room
 
-    def send(self, parts: Sequence[bytes | bytearray | memoryview]) -> int:
-        """Send a message of at least one byte, for which there is room, and return its number.
-
-        Its parts must not change before `acknowledged` is above that number. Raises the link's error if it has failed.
-        """
+    def send(self, frame: OutFrame, *, is_urgent: bool = False) -> None:
+        """Send a message, for which there is room; an urgent one before those that wait. Raises the link's error."""
         if self.error is not None:
             raise self.error
         assert self.state is LinkState.OPEN, f"the link is {self.state}"
-        return self._outbox.put(parts)
+        self._outbox.put(frame, is_urgent=is_urgent)
 
     @property
     def acknowledged(self) -> int:
@@ -86,7 +84,7 @@ class Link:
     def release(self, message: Message) -> None:
         """Let the sender use the room of a message, which must not be used any more."""
         self._inbox.release(message)
-        if (self._inbox.limit - self._limit_told) * 4 >= self._options.receive_window:
+        if (self._inbox.limit - self._limit_told) * 4 >= self._inbox.window:
             self._state_is_due = True
 
     @property
@@ -121,6 +119,11 @@ class Link:
         return msgspec.structs.replace(self._counters)
 
     @property
+    def round_trip_s(self) -> float | None:
+        """Return the shortest time in which an answer came so far, None before the first."""
+        return self._outbox.round_trip.shortest_s
+
+    @property
     def memory(self) -> tuple[int, int]:
         """Return the bytes that are held for sending and for receiving."""
         return self._outbox.kept, self._inbox.memory
@@ -142,7 +145,7 @@ class Link:
 
     def connection_lost(self, connection: int, now_s: float) -> None:
         """Note that a connection is closed, or could not be dialled or greeted."""
-        self._dialling.lost(connection)
+        self._dialling.lost(connection, now_s)
         found = self._connections.pop(connection, None)
         if found is None:
             return
@@ -164,9 +167,7 @@ class Link:
             return None
         times = [each.told_s + self._options.heartbeat_s for each in self._connections.values()]
         times += [each.heard_s + self._options.silence_s for each in self._connections.values()]
-        redial_s = self._dialling.deadline_s()
-        if redial_s is not None:
-            times.append(redial_s)
+        times += self._dialling.deadlines_s()
         if not self._connections:
             times.append(self._alone_s + self._options.give_up_s)
         return min(times)
@@ -204,6 +205,7 @@ class Link:
             return
         self._counters.bytes_received += count
         found.heard_s = now_s
+        self._outbox.at(now_s)
         head = found.fill(count)
         if head is None:
             return
@@ -222,18 +224,17 @@ class Link:
     def receive(self, connection: int, data: bytes | bytearray | memoryview, now_s: float) -> None:
         """Take bytes by copying them; for tests and for those who cannot receive into a buffer."""
         rest = memoryview(data)
-        while rest:
-            buffer = self.buffer_for(connection)
-            if not buffer:
-                return
+        while rest and (buffer := self.buffer_for(connection)):
             count = min(len(buffer), len(rest))
-            buffer[:count] = rest[:count]
-            rest = rest[count:]
+            buffer[:count], rest = rest[:count], rest[count:]
             self.received(connection, count, now_s)
 
     def _take_header(self, connection: Connection, header: FrameHeader, now_s: float) -> None:
         self._outbox.grant(header.limit)
         self._outbox.acknowledge(header.acknowledged)
+        if self._dialling.more and (self.round_trip_s or 0.0) > self._options.far_s:
+            self._dialling.add_more(now_s)
+            self._events += [Dial(number) for number in self._dialling.due(now_s)]
         if header.kind == _DATA:
             if self._inbox.has(header.sequence):
                 self._counters.duplicates += 1
@@ -257,6 +258,7 @@ class Link:
             else:
                 self._drop(connection.number, "an acknowledgement arrived damaged", now_s)
         elif is_whole:
+            self._inbox.widen(header.length, now_s, self.round_trip_s)
             self._take_message(message)
         else:
             self._inbox.abandon(message)
@@ -330,6 +332,7 @@ class Link:
         found = self._connections.get(connection)
         if found is None:
             return []
+        self._outbox.at(now_s)
         taken = found.take(max_bytes, self._refill)
         if taken:
             found.told_s = now_s

@@ -12,22 +12,24 @@ from heapq import heappop, heappush
 from isal.isal_zlib import crc32
 
 from holdfast.errors import ProtocolError
+from holdfast.formats.mover.window import RoundTrip, Window
 from holdfast.formats.mover.wire import FRAME_COST, Range
 
 _NOBODY = -1
+_UNSENT = -1
 
 
 class OutFrame:
-    """A frame to be sent; the payload's parts are referred to, never copied."""
+    """A frame to be sent; the payload's parts are referred to, never copied, and must not change until it arrived."""
 
     __slots__ = ("connection", "crc", "is_again", "length", "parts", "sequence")
 
-    def __init__(self, sequence: int, parts: list[memoryview]) -> None:
-        self.sequence = sequence
-        self.parts = parts
+    def __init__(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
+        self.sequence = _UNSENT
+        self.parts = [memoryview(part) for part in parts if len(part)]
         self.length = 0
         self.crc = 0
-        for part in parts:
+        for part in self.parts:
             self.length += len(part)
             self.crc = crc32(part, self.crc)
         self.connection = _NOBODY
@@ -40,20 +42,24 @@ class OutFrame:
 
 
 class Outbox:
-    """Frames from `put` until they are acknowledged; they cost at most ``window`` together."""
+    """Frames from `put` until they are acknowledged; they cost at most the window together."""
 
-    def __init__(self, window: int, message_max: int) -> None:
+    def __init__(self, window: int, message_max: int, window_max: int = 0) -> None:
         assert window >= message_max + FRAME_COST
         self.next_sequence = 0
+        """What the next frame to be sent gets, unless it is sent again."""
         self.acknowledged = 0
         """The peer has everything below."""
         self.kept = 0
         """What the frames in here cost."""
-        self._window = window
+        self.round_trip = RoundTrip()
+        self._window = Window(window, window_max)
+        self._now_s = 0.0
         self._message_max = message_max
         self._limit = 0  # the credit that the peer has given, counted from the first frame on
         self._position = 0  # the credit that is used
         self._waiting: deque[OutFrame] = deque()
+        self._urgent: deque[OutFrame] = deque()
         self._flights: dict[int, OutFrame] = {}
         self._again: list[int] = []  # a heap
         self._reached: dict[int, int] = {}  # how far the ranges went that were acknowledged last
@@ -61,7 +67,7 @@ class Outbox:
     @property
     def room(self) -> int:
         """Return the longest payload that `put` takes now; negative when it takes none."""
-        return min(self._window - self.kept - FRAME_COST, self._message_max)
+        return min(self._window.size - self.kept - FRAME_COST, self._message_max)
 
     @property
     def is_empty(self) -> bool:
@@ -71,16 +77,21 @@ class Outbox:
     @property
     def is_ready(self) -> bool:
         """Return whether `take` may find a frame."""
-        return bool(self._again) or (bool(self._waiting) and self._has_credit(self._waiting[0]))
+        queue = self._urgent or self._waiting
+        return bool(self._again) or (bool(queue) and self._has_credit(queue[0]))
 
-    def put(self, parts: Sequence[bytes | bytearray | memoryview]) -> int:
-        """Add a frame, for which there must be room; return its number. Its parts must not change until it arrived."""
-        frame = OutFrame(self.next_sequence, [memoryview(part) for part in parts if len(part)])
+    def put(self, frame: OutFrame, *, is_urgent: bool = False) -> None:
+        """Add a frame, for which there must be room.
+
+        Urgent frames are sent, and get their number, before those that wait; in both kinds what comes first goes first.
+        """
         assert 0 < frame.length <= self.room, f"frame of {frame.length} bytes, room for {self.room}"
-        self.next_sequence += 1
         self.kept += frame.cost
-        self._waiting.append(frame)
-        return frame.sequence
+        (self._urgent if is_urgent else self._waiting).append(frame)
+
+    def at(self, now_s: float) -> None:
+        """Say what time it is in the calls that follow."""
+        self._now_s = now_s
 
     def take(self, connection: int) -> OutFrame | None:
         """Return the frame that an idle connection is to send, or None."""
@@ -89,12 +100,15 @@ class Outbox:
             if again is not None:
                 again.connection, again.is_again = connection, True
                 return again
-        if not self._waiting or not self._has_credit(self._waiting[0]):
+        queue = self._urgent or self._waiting
+        if not queue or not self._has_credit(queue[0]):
             return None
-        frame = self._waiting.popleft()
-        frame.connection = connection
+        frame = queue.popleft()
+        frame.sequence, frame.connection = self.next_sequence, connection
+        self.next_sequence += 1
         self._position += frame.cost
         self._flights[frame.sequence] = frame
+        self.round_trip.sent(frame.sequence, self._now_s)
         return frame
 
     def has_flights_on(self, connection: int) -> bool:
@@ -138,6 +152,7 @@ class Outbox:
     def clear(self) -> None:
         """Forget everything."""
         self._waiting.clear()
+        self._urgent.clear()
         self._flights.clear()
         self._again.clear()
         self.kept = 0
@@ -147,14 +162,15 @@ class Outbox:
         heappush(self._again, frame.sequence)
 
     def _check(self, end: int) -> None:
-        first_unsent = self._waiting[0].sequence if self._waiting else self.next_sequence
-        if end > first_unsent:
-            raise ProtocolError(f"peer acknowledges frames below {end}, those below {first_unsent} were sent")
+        if end > self.next_sequence:
+            raise ProtocolError(f"peer acknowledges frames below {end}, those below {self.next_sequence} were sent")
 
     def _arrived(self, sequence: int) -> None:
         frame = self._flights.pop(sequence, None)
         if frame is not None:
             self.kept -= frame.cost
+            self.round_trip.arrived(sequence, self._now_s)
+            self._window.moved(frame.cost, self._now_s, self.round_trip.shortest_s)
 
     def _has_credit(self, frame: OutFrame) -> bool:
         return self._position + frame.cost <= self._limit

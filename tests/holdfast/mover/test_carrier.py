@@ -1,12 +1,13 @@
 """A carrier moves what is there and sleeps no longer than it is told."""
 
+import random
 import socket
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from holdfast.mover.carrier import Carrier
+from holdfast.mover.carrier import Carrier, in_records
 from tests.holdfast.mover.movers import CLOCK, MIB
 
 Pair = tuple[Carrier, socket.socket]
@@ -50,6 +51,28 @@ def test_more_than_the_peer_takes_waits_and_goes_on(pair: Pair) -> None:
         carrier.exchange(memoryview(bytearray(8)), 1.0)
     thread.join()
     assert found == sent
+
+
+def test_who_has_sent_everything_comes_back_for_more_at_once(pair: Pair) -> None:
+    carrier, far = pair
+    started_s = CLOCK.monotonic_s()
+    for _ in range(3):
+        carrier.output([memoryview(bytes(1000))])
+        assert carrier.exchange(memoryview(bytearray(8)), 60.0) == 0
+        assert not carrier.has_output
+    assert len(far.recv(10000)) <= 3000
+    assert CLOCK.monotonic_s() - started_s < 30
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_records_are_full_but_the_last_and_hold_the_same_bytes(seed: int) -> None:
+    rng = random.Random(seed)
+    record = 16 << 10
+    lengths = (1, 40, 300, record - 1, record, record + 1, 5 * record, 9 * record + 7)
+    parts = [memoryview(rng.randbytes(rng.choice(lengths))) for _ in range(9)]
+    *full, last = filter(len, in_records(parts))
+    assert all(len(each) % record == 0 for each in full)
+    assert b"".join([*full, last]) == b"".join(parts)
 
 
 def test_a_sleeper_is_woken_and_time_ends_its_sleep(pair: Pair) -> None:

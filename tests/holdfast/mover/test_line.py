@@ -7,9 +7,12 @@ import msgspec
 import pytest
 
 from holdfast.errors import HoldfastError, LinkError, LinkLost, OperationCancelled, ProtocolError, WriterFenced
+from holdfast.formats.mover.link import Link
+from holdfast.formats.mover.wire import FrameKind
 from holdfast.mover.line import Line
 from tests.holdfast.mover.movers import CLOCK, MIB, SWIFT, until
 from tests.holdfast.mover.test_opening import lines
+from tests.holdfast.mover.weather import next_frame
 
 
 def test_messages_of_many_threads_all_arrive_once() -> None:
@@ -36,6 +39,23 @@ def test_messages_of_many_threads_all_arrive_once() -> None:
         assert far.is_over
 
 
+def test_a_message_does_not_wait_until_the_peer_says_something() -> None:
+    near, far = socket.socketpair()
+    peer = Link(SWIFT, CLOCK.monotonic_s(), is_dialler=False)
+    peer.connection_made(0, CLOCK.monotonic_s())
+    line = Line(msgspec.structs.replace(SWIFT, streams=1), CLOCK, lambda _: near)
+    far.settimeout(30)
+    far.sendall(b"".join(peer.take_output(0, MIB, CLOCK.monotonic_s())))  # the credit, and not another word
+    started_s = CLOCK.monotonic_s()
+    for number in range(12):
+        line.send([bytes([number]) * 100])
+        while next_frame(far)[0][0].kind != FrameKind.DATA:
+            pass
+    assert CLOCK.monotonic_s() - started_s < 6  # an idle connection looks around once a second
+    far.close()
+    line.close()
+
+
 def test_a_message_that_no_window_ever_takes_is_refused() -> None:
     with lines() as (near, _), pytest.raises(ProtocolError, match="a message of 5242880 bytes"):
         near.send([bytes(5 * MIB)])
@@ -43,7 +63,7 @@ def test_a_message_that_no_window_ever_takes_is_refused() -> None:
 
 def test_sending_and_ending_wait_as_long_as_they_are_told() -> None:
     line = Line(SWIFT, CLOCK)
-    for _ in range(7):
+    for _ in range(3):
         line.send([bytes(4 * MIB)])
     with pytest.raises(LinkLost, match=r"took nothing for 0\.1 s"):
         line.send([bytes(4 * MIB)], 0.1)

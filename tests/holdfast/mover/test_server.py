@@ -143,7 +143,7 @@ def test_windows_are_shared_and_never_too_small_for_a_message(site: Site) -> Non
     done = threading.Event()
 
     def serve(_: bytes, line: object) -> None:
-        windows.append(vars(line)["_link"]._options.receive_window)  # what the peer is granted
+        windows.append(vars(line)["_link"]._options.window_max)  # what the peer is granted sooner or later
         done.wait(30)
 
     options = msgspec.structs.replace(site.setting.options, memory_max=100 * MIB)

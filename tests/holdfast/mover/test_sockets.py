@@ -12,7 +12,7 @@ import pytest
 from holdfast.errors import ConfigurationInvalid, LinkError, LinkRefused
 from holdfast.formats.mover.greeting import Hello, Listener, Refusal
 from holdfast.formats.mover.states import Greeting
-from holdfast.mover.sockets import Address, Identity, dial, greet, listen, new_nonce
+from holdfast.mover.sockets import Address, Identity, dial, greet, listen, new_nonce, widen
 from tests.holdfast.mover.movers import HERE, Authority
 
 TOKEN = b"t" * 32
@@ -155,3 +155,23 @@ def test_certificates_that_cannot_be_used_are_a_matter_of_configuration(tmp_path
 def test_a_port_that_is_taken_is_a_matter_of_configuration() -> None:
     with listen(HERE) as server, pytest.raises(ConfigurationInvalid, match="cannot listen at 127"):
         listen(Address("127.0.0.1", server.getsockname()[1]))
+
+
+def test_a_short_line_is_left_to_the_kernel_and_what_is_no_line_is_left_alone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as near:
+        before = near.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        widen(near)
+        assert near.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == before
+    pair = socket.socketpair()
+    for each in pair:
+        widen(each)
+        each.close()
+
+
+def test_more_is_on_its_way_on_a_long_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as near:
+        widen(near, 0.0)
+        assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 256 << 10
+        granted = int(Path("/proc/sys/net/core/wmem_max").read_text(encoding="ascii"))
+        if granted >= 4 << 20:
+            assert near.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 8 << 20

@@ -26,6 +26,7 @@ class Shelf:
     digest_key = bytes(32)
     size_bytes = 1 << 30
     unit_size = PER_UNIT * PIECE_SIZE
+    round_trip_s = 0.0
     standing = Standing(
         taken=0,
         committed=0,

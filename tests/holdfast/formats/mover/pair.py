@@ -5,11 +5,17 @@ import msgspec
 from holdfast.formats.mover.events import Dropped, Event, LinkOptions
 from holdfast.formats.mover.inbox import Message
 from holdfast.formats.mover.link import Link
+from holdfast.formats.mover.outbox import OutFrame
 from holdfast.formats.mover.wire import HEADER_SIZE, FrameKind, pack_header, unpack_header, window_min
 
 MESSAGE_MAX = 100_000
 OPTIONS = LinkOptions(
-    streams=2, receive_window=window_min(MESSAGE_MAX), send_window=4 * MESSAGE_MAX, message_max=MESSAGE_MAX
+    streams=2,
+    streams_far=2,
+    receive_window=window_min(MESSAGE_MAX),
+    send_window=4 * MESSAGE_MAX,
+    window_max=0,
+    message_max=MESSAGE_MAX,
 )
 
 
@@ -57,7 +63,7 @@ class Pair:
     def send(self, side: int, *bodies: bytes) -> None:
         """Send messages."""
         for body in bodies:
-            self.links[side].send([body])
+            self.links[side].send(OutFrame([body]))
 
     def messages(self, side: int) -> list[bytes]:
         """Return what a side was handed."""

@@ -8,6 +8,7 @@ import msgspec
 from holdfast.formats.mover.events import Dial, Dropped, Ended, Failed, LinkOptions
 from holdfast.formats.mover.inbox import Message
 from holdfast.formats.mover.link import Link
+from holdfast.formats.mover.outbox import OutFrame
 from holdfast.formats.mover.wire import HEADER_SIZE, FrameKind, unpack_header, window_min
 
 MESSAGE_MAX = 4096
@@ -15,6 +16,7 @@ OPTIONS = LinkOptions(
     streams=4,
     receive_window=window_min(MESSAGE_MAX) + 3000,
     send_window=3 * MESSAGE_MAX,
+    window_max=8 * MESSAGE_MAX,
     message_max=MESSAGE_MAX,
     heartbeat_s=1.0,
     silence_s=4.0,
@@ -92,7 +94,7 @@ class Party:
     def send(self) -> None:
         while self.outgoing and len(self.outgoing[0]) <= self.link.room:
             body = self.outgoing.popleft()
-            self.link.send([body[:7], body[7:]])
+            self.link.send(OutFrame([body[:7], body[7:]]))
 
     def take(self, message: Message) -> None:
         assert message.sequence == self.arrived
@@ -132,8 +134,8 @@ class Simulation:
         while not self.is_done or not all(party.link.is_idle for party in self.parties):
             self._step()
         for party in self.parties:
-            assert party.peak[0] <= OPTIONS.send_window
-            assert party.peak[1] <= OPTIONS.receive_window * 9 // 8
+            assert party.peak[0] <= OPTIONS.window_max
+            assert party.peak[1] <= OPTIONS.window_max * 9 // 8
 
     def _step(self) -> None:
         self.steps += 1

@@ -6,6 +6,7 @@ import pytest
 from holdfast.errors import LinkLost, OperationCancelled, ProtocolError, WriterFenced
 from holdfast.formats.mover.events import Counters, Dial, Dropped, Ended, Failed
 from holdfast.formats.mover.inbox import Message
+from holdfast.formats.mover.outbox import OutFrame
 from holdfast.formats.mover.states import LinkState
 from holdfast.formats.mover.wire import HEADER_SIZE, FrameKind, pack_header, pack_ranges
 from tests.holdfast.formats.mover.pair import MESSAGE_MAX, OPTIONS, Pair, control, kinds
@@ -28,7 +29,7 @@ def test_messages_go_both_ways() -> None:
 
 def test_a_sender_learns_which_messages_have_arrived() -> None:
     pair = Pair(1)
-    assert [pair.links[0].send([body]) for body in (b"a", b"b")] == [0, 1]
+    pair.send(0, b"a", b"b")
     data = pair.out(0, 1)
     pair.into(1, 1, data[:-1])
     pair.into(0, 1, pair.out(1, 1))
@@ -61,7 +62,7 @@ def test_any_idle_connection_takes_the_next_message() -> None:
 def test_payload_is_neither_joined_nor_copied_on_its_way_out() -> None:
     pair = Pair(1)
     head, body = b"head", bytearray(BODY)
-    pair.links[0].send([head, body])
+    pair.links[0].send(OutFrame([head, body]))
     parts = pair.links[0].take_output(1, 1 << 20, 0.0)
     assert parts[1].obj is head
     assert parts[2].obj is body
@@ -223,10 +224,14 @@ def test_a_dialler_dials_its_streams_and_again_those_it_lost() -> None:
     assert link.events() == [Dial(0), Dial(1)]
     link.connection_lost(0, 1.0)
     link.connection_made(1, 1.0)
-    link.tick(14.0)
-    assert link.events() == []
-    link.tick(15.0)
+    assert link.next_deadline() == 1.0
+    link.tick(1.0)
     assert link.events() == [Dial(2)]
+    link.connection_lost(2, 1.5)
+    link.tick(2.9)
+    assert link.events() == []
+    link.tick(3.0)
+    assert link.events() == [Dial(3)]
     assert pair.links[1].next_deadline() == 1800.0
 
 
@@ -243,6 +248,45 @@ def test_a_link_alone_for_half_an_hour_has_failed(side: int) -> None:
     assert link.next_deadline() is None
     link.tick(3000.0)
     assert link.events() == []
+
+
+def test_a_dialler_dials_more_streams_where_answers_have_a_long_way() -> None:
+    far = msgspec.structs.replace(OPTIONS, streams_far=4, far_s=0.03)
+    for way_s, more in ((0.01, []), (0.02, [Dial(2), Dial(3)])):
+        pair = Pair(0, 1, options=far)
+        pair.links[0].tick(0.0)
+        assert pair.links[0].events() == [Dial(0), Dial(1)]
+        pair.got[0].clear()
+        pair.send(0, b"a")
+        data = pair.out(0, 0)
+        pair.now_s += way_s
+        pair.into(1, 0, data)
+        data = pair.out(1, 0)
+        pair.now_s += way_s
+        pair.into(0, 0, data)
+        assert pair.links[0].round_trip_s == pytest.approx(2 * way_s)
+        assert pair.got[0] == more
+
+
+def test_a_receiver_gives_more_credit_where_answers_have_a_long_way() -> None:
+    options = msgspec.structs.replace(OPTIONS, window_max=20 * MESSAGE_MAX, send_window=20 * MESSAGE_MAX)
+    pair = Pair(0, options=options)
+    at_once = []
+    for _ in range(20):
+        pair.send(1, b"a word back")
+        while pair.links[0].room >= MESSAGE_MAX:
+            pair.send(0, bytes(MESSAGE_MAX))
+        data = [pair.out(side, 0) for side in (0, 1)]
+        at_once.append(len(data[0]) // MESSAGE_MAX)
+        pair.now_s += 0.1
+        for side in (0, 1):
+            pair.into(1 - side, 0, data[side])
+        for message in pair.got[1]:
+            assert isinstance(message, Message)
+            pair.links[1].release(message)
+        pair.got[1].clear()
+    assert at_once[0] == 2
+    assert 10 <= max(at_once) <= 20
 
 
 # ---------------------------------------------------------------------------------------------------- the end

@@ -12,7 +12,7 @@ WINDOW = 100_000
 def filled(count: int, *, limit: int = WINDOW) -> Outbox:
     box = Outbox(WINDOW, 4000)
     for at in range(count):
-        box.put([bytes([at]), b"", bytes([at]) * 9])
+        box.put(OutFrame([bytes([at]), b"", bytes([at]) * 9]))
     box.grant(limit)
     return box
 
@@ -31,10 +31,45 @@ def test_frames_are_taken_in_order_by_whoever_comes() -> None:
     assert not box.is_ready
 
 
+def test_urgent_frames_go_before_those_that_wait_and_in_their_own_order() -> None:
+    box = filled(2)
+    assert taken_bodies(box, 1) == [0]
+    for at in (10, 11):
+        box.put(OutFrame([bytes([at])]), is_urgent=True)
+    assert box.is_ready
+    assert taken_bodies(box, 3) == [10, 11, 1]
+    box.put(OutFrame([b"x"]), is_urgent=True)
+    box.clear()
+    assert not box.is_ready
+
+
+def taken_bodies(box: Outbox, count: int) -> list[int]:
+    frames = [box.take(1) for _ in range(count)]
+    assert [frame.sequence for frame in frames if frame] == list(range(box.next_sequence - count, box.next_sequence))
+    return [frame.parts[0][0] for frame in frames if frame]
+
+
+def test_a_window_grows_to_what_moves_while_an_answer_comes_back() -> None:
+    box = Outbox(5000, 4000, 20_000)
+    box.grant(1 << 40)
+    for second in range(40):
+        box.at(second * 0.1)
+        while box.room >= 1000:
+            box.put(OutFrame([bytes(1000)]))
+        taken(box, 1)
+        box.at(second * 0.1 + 0.05)
+        box.acknowledge(box.next_sequence)
+    assert box.round_trip.shortest_s == pytest.approx(0.05)
+    assert box.room == 4000
+    while box.room >= 1000:
+        box.put(OutFrame([bytes(1000)]))
+    assert 20_000 - 2000 < box.kept <= 20_000
+
+
 def test_the_parts_of_a_message_are_referred_to() -> None:
     part = bytearray(b"abc")
     box = Outbox(WINDOW, 4000)
-    box.put([part, b""])
+    box.put(OutFrame([part, b""]))
     box.grant(WINDOW)
     frame = box.take(1)
     assert isinstance(frame, OutFrame)
@@ -54,18 +89,18 @@ def test_nothing_is_taken_without_credit() -> None:
 def test_room_is_what_the_window_leaves() -> None:
     box = Outbox(5000, 4000)
     assert box.room == 4000
-    box.put([bytes(4000)])
+    box.put(OutFrame([bytes(4000)]))
     assert box.room == 5000 - 4000 - 2 * FRAME_COST
-    box.put([bytes(box.room)])
+    box.put(OutFrame([bytes(box.room)]))
     assert box.room == -FRAME_COST
     assert box.kept == 5000
     with pytest.raises(AssertionError, match="room for"):
-        box.put([b"x"])
+        box.put(OutFrame([b"x"]))
 
 
 def test_an_empty_message_is_a_defect_of_the_caller() -> None:
     with pytest.raises(AssertionError, match=r"^frame of 0 bytes"):
-        Outbox(WINDOW, 4000).put([b""])
+        Outbox(WINDOW, 4000).put(OutFrame([b""]))
 
 
 def test_acknowledged_frames_are_forgotten() -> None:
