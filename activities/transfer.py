@@ -1,14 +1,16 @@
 """Moving the bytes of one disk.
 
 A backup continues where the last commit of its chain file stands, whatever a heartbeat said; a restore continues at
-the last position its target confirmed as flushed. Both are safe to run twice, also at the same time: the chain's lock
-admits one writer, and a writer that lost it without noticing is fenced at its next commit.
+the last position its target confirmed as flushed, and looks behind it at what is there. Both are safe to run twice,
+also at the same time: the chain's lock admits one writer, and a writer that lost it without noticing is fenced at its
+next commit.
 """
 
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import msgspec
+from temporalio import activity
 
 from activities.binding import implements
 from activities.boundary import resume_cursor
@@ -19,6 +21,7 @@ from activities.openers import ProviderOpener
 from activities.point_disks import PointDisks
 from activities.pulse import STALL_S, Pulse
 from activities.read_plan import ReadPlan
+from activities.restoring import DiskWriting
 from activities.tally import Tally
 from holdfast.clock import Clock
 from holdfast.errors import DiskChanged, SnapshotNotFound
@@ -26,9 +29,8 @@ from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.plan import PlanStep, Transport
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.disks import DiskReader
-from holdfast.pipeline.restore import DiskRestore, compare_target
 from holdfast.pipeline.sink import DiskSink, WritableDisk
-from holdfast.pipeline.stages import PipeOptions, PipeProgress
+from holdfast.pipeline.stages import PipeOptions
 from holdfast.providers.ports import Provider, SourceDisk
 from holdfast.storage.opening import moved
 
@@ -100,30 +102,11 @@ class TransferActivities:
                     f"disk {request.disk} of target {request.target_id} has {target.size_bytes} bytes, "
                     f"the point has {source.size_bytes}"
                 )
-            first = 0 if previous is None else min(-(-previous.committed_bytes // PIECE_SIZE), source.pieces)
-            subject = TransferCursor(
-                machine=source.machine_name,
-                disk=request.disk,
-                size_bytes=source.size_bytes,
-                committed_bytes=0,
-                reached_bytes=0,
-                target_id=request.target_id,
-            )
-            tally = Tally(self._clock, subject, previous, min(first * PIECE_SIZE, source.size_bytes))
-            key = source.digest_key
-            restore = DiskRestore(source, target, key, self._clock)
-            figures = restore.run(first, lambda progress: pulse.beat(tally.cursor(progress)))
-            if request.compare:
-                done = tally.cursor(_done(restore))
-                compare_target(source, target, key, lambda _: pulse.beat(done))
-            return DiskRestored(
-                disk=request.disk,
-                figures=tally.figures(figures),
-                compared=request.compare,
-                busy=tally.busy(restore.progress().stages),
-                transport=target.transport,
-                note="" if target.transport is None else _passed_over(target.transport, "written"),
-            )
+            writing = DiskWriting(request, source, target, previous)
+            done = writing.run(self._clock, pulse.beat, is_later=activity.info().attempt > 1)
+            way = target.transport
+            note = "" if way is None else _passed_over(way, "written")
+            return msgspec.structs.replace(done, transport=way, note=note)
 
 
 def _told(plan: ReadPlan, sink: DiskSink) -> Iterator[PlanStep]:
@@ -188,8 +171,3 @@ def _subject(request: CopyDisk, disk: WritableDisk) -> TransferCursor:
 def _cursor_of_target(request: RestoreDisk) -> TransferCursor | None:
     previous = resume_cursor(TransferCursor)
     return previous if previous is not None and previous.target_id == request.target_id else None
-
-
-def _done(restore: DiskRestore) -> PipeProgress:
-    progress = restore.progress()
-    return msgspec.structs.replace(progress, committed_bytes=progress.size_bytes, reached_bytes=progress.size_bytes)

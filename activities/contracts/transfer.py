@@ -84,6 +84,8 @@ class RestoreDisk(msgspec.Struct, frozen=True, kw_only=True):
     """Where the disk is read; None when the proxy reads the files itself."""
     compare: bool = True
     """Read the target back and compare it with the point's digests."""
+    begins_with_content: bool = False
+    """The target's disk began with what a machine had: compare first, and write only what differs."""
 
 
 class DiskRestored(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +99,12 @@ class DiskRestored(msgspec.Struct, frozen=True, kw_only=True):
     """How it was written; None where there is one way only, and from a worker of an earlier version."""
     note: str = ""
     """A degraded choice the operator should see, in words; empty when there was none."""
+    compared_bytes: int = 0
+    """Read of the target to find what differs, by the attempt that ended well; 0 when the target began empty."""
+    equal_bytes: int = 0
+    """Of these, what needed no writing."""
+    written_bytes: int = 0
+    """By the attempt that ended well, zeros included."""
 
 
 @activity.defn(name="transfer.copy_disk")

@@ -226,6 +226,11 @@ class LocalProvider:
             refuse_unfinished(self._root, machine_id)
             return self._targets.prepare_in_place(token, machine_id, disks)
 
+    def shares_blocks(self, machine_id: MachineId, disks: Sequence[Disk]) -> bool:
+        """Return whether copies of the disks in the provider's folder share their blocks."""
+        self._root.check()
+        return self._targets.shares_blocks(machine_id, disks)
+
     def target_changes(self, target_id: TargetId, key: DiskKey, since: ChangeId) -> Iterator[Span]:
         """Return what may differ; the whole allocated part of the target's disk is read for that.
 
