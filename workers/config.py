@@ -104,7 +104,7 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """MiB of each disk that are compared with the earlier point although change tracking says that nothing changed
     there, another part each run; 0 believes it."""
     exclude_swap: bool = True
-    """Leave out swap space and page files of guests; they read as zeros after a restore."""
+    """Leave out swap space, swap files and page files of guests; they read as zeros after a restore."""
     exclude_deleted: bool = True
     """Leave out blocks that no file of a guest has, of file systems that are in order and not in use."""
     verify: bool = False

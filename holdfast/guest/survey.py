@@ -1,9 +1,9 @@
 """Looking over a disk: which volumes are on it, and what of them the guest does not need.
 
-Two kinds of bytes are told apart, because a job can leave out either. *Swap* is swap space and page files: nobody asks
-for it after a start of the machine, so it is left out whatever the state of the volume, unless the machine sleeps.
-*Deleted* is what no file has: it is left out of clean volumes only, because a journal that was not replayed may give
-blocks to files that the tables on the disk still call free.
+Two kinds of bytes are told apart, because a job can leave out either. *Swap* is swap space, swap files and page files:
+nobody asks for it after a start of the machine, so it is left out whatever the state of the volume, unless the machine
+sleeps. *Deleted* is what no file has: it is left out of clean volumes only, because a journal that was not replayed may
+give blocks to files that the tables on the disk still call free.
 """
 
 import heapq
@@ -12,14 +12,16 @@ from typing import Protocol
 
 import msgspec
 
-from holdfast.guest import signatures, swap
+from holdfast.guest import signatures, swap, swap_files
 from holdfast.guest.ext import Ext
+from holdfast.guest.ext_files import ExtFiles
 from holdfast.guest.free_list import FreeList
 from holdfast.guest.ntfs import Ntfs
 from holdfast.guest.places import volumes_on
 from holdfast.guest.volume import VolumeState, VolumeUse
 from holdfast.guest.window import DAMAGED, Disk, Implausible, Read, Window, reason_of
 from holdfast.guest.xfs import Xfs
+from holdfast.guest.xfs_files import XfsFiles
 from holdfast.model.spans import Span, coalesce
 
 _SILENT_IN_USE = (signatures.XFS, signatures.NTFS)
@@ -35,10 +37,6 @@ class FileSystem(Protocol):
 
     def free_spans(self, least: int) -> Iterator[Span]:
         """Yield the free spans of the volume, in order; shorter ones than ``least`` bytes may be missing."""
-        ...
-
-    def swap_spans(self) -> Iterator[Span]:
-        """Yield, sorted, the spans of the volume that hold page files."""
         ...
 
 
@@ -108,11 +106,24 @@ def _look_into(window: Window, volume: VolumeUse, swaps: list[Span], deleted: Fr
         file_system = _opened(kind, window)
         reason = file_system.unclean_reason()
         state = VolumeState.UNCLEAN if reason else VolumeState.CLEAN
-        for span in file_system.swap_spans():
-            swaps += window.places(span)
+        swaps += _swap_of(file_system, window)
         if not reason:
             deleted.extend(place for span in file_system.free_spans(deleted.least) for place in window.places(span))
     return msgspec.structs.replace(volume, kind=kind, state=state, reason=reason)
+
+
+def _swap_of(file_system: FileSystem, window: Window) -> Iterator[Span]:
+    """Yield the spans of the disk that hold page files and swap files."""
+    match file_system:
+        case Ext():
+            yield from swap_files.swap_spans(ExtFiles(file_system), window)
+        case Xfs():
+            yield from swap_files.swap_spans(XfsFiles(file_system), window)
+        case Ntfs():
+            for span in file_system.swap_spans():
+                yield from window.places(span)
+        case _:
+            return
 
 
 def _opened(kind: str, window: Window) -> FileSystem:

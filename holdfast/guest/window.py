@@ -96,6 +96,10 @@ class Window:
         """Return bytes of the volume; none when they are not all inside."""
         return self.read(offset, length) if 0 <= offset <= self.size - length else b""
 
+    def inside(self, spans: Sequence[Span]) -> "Window":
+        """Return some spans of this volume as one of its own. Raises `Implausible` when one reaches outside."""
+        return Window(self._disk, [place for span in spans for place in self.places(span)])
+
     def places(self, wanted: Span) -> Iterator[Span]:
         """Yield where on the disk a span of the volume lies. Raises `Implausible` when it reaches outside."""
         if wanted.start < 0 or wanted.end > self.size:

@@ -98,6 +98,14 @@ def sparse(path: Path, size: int) -> Path:
     return path
 
 
+def swap_content(size: int, mark: bytes = b"SWAPSPACE2") -> bytes:
+    """Return swap space without a page or block of zeros, which programs that fill images would leave out."""
+    data = bytearray(b"\xa5" * size)
+    struct.pack_into("<III", data, 1024, 1, size // 4096 - 1, 0)
+    data[4086:4096] = mark.ljust(10, b"\0")
+    return bytes(data)
+
+
 # -- partition tables --------------------------------------------------------------------------------------------------
 
 

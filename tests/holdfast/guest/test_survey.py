@@ -23,11 +23,18 @@ from tests.holdfast.guest.drives import (
     place_volume,
     reader,
     sparse,
+    swap_content,
     write_gpt,
 )
 
 TREE = {f"d{folder}/f{number}": b"%d" % number * 9000 for folder in range(3) for number in range(5)}
 ROUNDS = 150
+PAGED: dict[str, dict[str, bytes]] = {
+    "ntfs": {"pagefile.sys": b"p" * MIB},
+    "ext4": {"swapfile": swap_content(MIB), "swap/swapfile": swap_content(MIB), **TREE},
+    "xfs": {"swapfile": swap_content(MIB), "swap/swapfile": swap_content(MIB), **TREE},
+    "swap": {},
+}
 LEAST = 65536
 
 pytestmark = pytest.mark.tools("mke2fs", "debugfs", "mkntfs", "ntfscp", "mkswap", "mkfs.xfs")
@@ -107,8 +114,7 @@ def test_damage_ends_in_less_left_out_and_never_in_an_error(kind: str, server: P
     if kind != "server":
         path = tmp_path / "image.raw"
         size = 300 * MIB if kind == "xfs" else 24 * MIB
-        tree = {"pagefile.sys": b"p" * MIB} if kind == "ntfs" else None
-        make_image(path, FileSystem(kind), size, tree)
+        make_image(path, FileSystem(kind), size, PAGED[kind])
     asked: dict[int, bytes] = {}
     read, size = reader(path), path.stat().st_size
 
