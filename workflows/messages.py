@@ -28,6 +28,8 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Leave out swap space and page files of guests."""
     exclude_deleted: bool = True
     """Leave out blocks that no file of a guest has, of volumes that were left in order."""
+    exclude_files: tuple[str, ...] = ()
+    """Masks of files and folders of guests that are left out, of volumes that were left in order."""
     verify: bool = False
     """Read every new point back through the restore path before the session ends."""
     quiesce: Quiesce = Quiesce.NEVER

@@ -49,6 +49,8 @@ class CopyDisk(msgspec.Struct, frozen=True, kw_only=True):
     """Leave out swap space and page files of the guest; False, as earlier versions ask for it, reads them."""
     exclude_deleted: bool = False
     """Leave out blocks that no file of the guest has, of volumes that were left in order."""
+    exclude_files: tuple[str, ...] = ()
+    """Masks of files and folders of the guest that are left out, of volumes that were left in order."""
 
 
 class DiskCopied(msgspec.Struct, frozen=True, kw_only=True):

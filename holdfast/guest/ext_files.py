@@ -56,14 +56,14 @@ class ExtFiles:
                 left -= 1
                 yield from self._names(self._ext.block(block), folder, inode)
 
-    def content(self, node: int, *, is_gapless: bool = False) -> list[Span]:
+    def content(self, entry: Entry, *, is_gapless: bool = False) -> list[Span]:
         """Return where the bytes of a file are; see `holdfast.guest.file_tree.FileTree`."""
-        inode = self._ext.inode(node)
+        inode = self._ext.inode(entry.node)
         if _kind(inode) is not Kind.FILE or _names_of(inode) != 1:
             return []
         if _flags(inode) & (_INLINE | _COMPRESSED | _VALUE_OF_ANOTHER):
             return []
-        extents = self._extents(node, inode)
+        extents = self._extents(entry.node, inode)
         return spans_of(extents, self._ext.block_size, self._ext.blocks, is_gapless=is_gapless)
 
     def _names(self, data: bytes, folder: int, inode: bytes) -> Iterator[Entry]:

@@ -49,7 +49,7 @@ class FileTree(Protocol):
         """Yield what is in a folder, without the folder itself and the one above."""
         ...
 
-    def content(self, node: int, *, is_gapless: bool = False) -> list[Span]:
+    def content(self, entry: Entry, *, is_gapless: bool = False) -> list[Span]:
         """Return the spans of the volume that hold the bytes of a file and of no other, in the order of the file.
 
         Empty where its bytes stand among the metadata, are not stored as they are, are shared with another file, or

@@ -17,8 +17,8 @@ NAMES: Final = ("swapfile", "swap.img", "swap", "swap/swapfile", "swap/swap.img"
 
 def swap_spans(tree: FileTree, volume: Window) -> Iterator[Span]:
     """Yield the spans of the disk that hold swap files of a volume. Raises `Implausible`."""
-    for node in _files(tree):
-        spans = tree.content(node, is_gapless=True)
+    for entry in _files(tree):
+        spans = tree.content(entry, is_gapless=True)
         if not spans:
             continue
         file = volume.inside(spans)
@@ -27,15 +27,15 @@ def swap_spans(tree: FileTree, volume: Window) -> Iterator[Span]:
             yield from file.places(unneeded)
 
 
-def _files(tree: FileTree) -> Iterator[int]:
-    """Yield the nodes of files that are called as swap files are, each once."""
+def _files(tree: FileTree) -> Iterator[Entry]:
+    """Yield the files that are called as swap files are, each once."""
     top = _named(tree, tree.root, {name.partition("/")[0] for name in NAMES})
     for name, entry in top.items():
         if entry.kind is Kind.FILE and name in NAMES:
-            yield entry.node
+            yield entry
         if entry.kind is Kind.FOLDER:
             inner = {path.partition("/")[2] for path in NAMES if path.startswith(f"{name}/")}
-            yield from (found.node for found in _named(tree, entry.node, inner).values() if found.kind is Kind.FILE)
+            yield from (found for found in _named(tree, entry.node, inner).values() if found.kind is Kind.FILE)
 
 
 def _named(tree: FileTree, folder: int, names: set[str]) -> dict[str, Entry]:

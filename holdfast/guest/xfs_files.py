@@ -57,9 +57,9 @@ class XfsFiles:
                     pending = []
                     yield from self._names(data, folder)
 
-    def content(self, node: int, *, is_gapless: bool = False) -> list[Span]:
+    def content(self, entry: Entry, *, is_gapless: bool = False) -> list[Span]:
         """Return where the bytes of a file are; see `holdfast.guest.file_tree.FileTree`."""
-        inode = self._xfs.inode(node)
+        inode = self._xfs.inode(entry.node)
         if _kind(inode) is not Kind.FILE or inode.names != 1 or inode.format not in (_LIST, _TREE):
             return []
         if inode.flags & _REALTIME or inode.more_flags & _SHARED:

@@ -5,10 +5,11 @@ import re
 import struct
 import subprocess
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from uuid import UUID
 
+from holdfast.guest.masks import parse_masks
 from holdfast.guest.survey import GuestUse, survey
 from holdfast.guest.window import Disk, Window
 from holdfast.model.spans import Span
@@ -48,9 +49,9 @@ def window(source: Path | bytes) -> Window:
     return Window(disk(source), (Span(0, size),))
 
 
-def look(source: Path | bytes, *, least: int = 1, at_rest: bool = True) -> GuestUse:
+def look(source: Path | bytes, *, least: int = 1, at_rest: bool = True, masks: Sequence[str] = ()) -> GuestUse:
     size = len(source) if isinstance(source, bytes) else source.stat().st_size
-    return survey(reader(source), size, least, at_rest=at_rest)
+    return survey(reader(source), size, least, at_rest=at_rest, masks=parse_masks(masks))
 
 
 def blocks(spans: Iterable[Span], size: int) -> set[int]:

@@ -52,7 +52,7 @@ def entry(files: ExtFiles, path: str) -> Entry:
 
 def stored(path: Path, files: ExtFiles, name: str) -> bytes:
     read = reader(path)
-    return b"".join(read(span.start, span.length) for span in files.content(entry(files, name).node))
+    return b"".join(read(span.start, span.length) for span in files.content(entry(files, name)))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -82,7 +82,7 @@ def test_a_file_in_many_pieces_is_found_whole(tmp_path: Path, shape: str, seed: 
     content = chance.randbytes(6 * MIB)
     write_files(path, FileSystem.EXT4, {"big": content})
     files = files_of(path)
-    assert len(files.content(entry(files, "big").node)) > 300
+    assert len(files.content(entry(files, "big"))) > 300
     assert stored(path, files, "big")[: len(content)] == content
 
 
@@ -101,7 +101,7 @@ def test_what_is_no_plain_file_of_one_name_has_no_content(tmp_path: Path) -> Non
         run("debugfs", "-w", "-R", command, path)
     files = files_of(path)
     for name in ("twice", "small", "link", "pipe", "lost+found"):
-        assert files.content(entry(files, name).node) == []
+        assert files.content(entry(files, name)) == []
     assert entry(files, "link").kind is entry(files, "pipe").kind is Kind.OTHER
     assert list(files.entries(entry(files, "twice").node)) == []
 
@@ -110,9 +110,9 @@ def test_gaps_of_a_file_are_no_content(tmp_path: Path) -> None:
     path = make(tmp_path / "ext.raw", "-t", "ext4", "-b", "1024", tree={"f": b"x" * 100 * 1024})
     run("debugfs", "-w", "-R", "punch f 10 19", path)
     files = files_of(path)
-    node = entry(files, "f").node
-    assert sum(span.length for span in files.content(node)) == 90 * 1024
-    assert files.content(node, is_gapless=True) == []
+    found = entry(files, "f")
+    assert sum(span.length for span in files.content(found)) == 90 * 1024
+    assert files.content(found, is_gapless=True) == []
 
 
 @pytest.mark.parametrize("shape", ["usual", "ext2"])
@@ -129,7 +129,7 @@ def test_damage_of_a_file_is_noticed_or_harmless(tmp_path: Path, shape: str, see
         patch(path, at, bytes(damaged))
         files = files_of(path)
         try:
-            spans = files.content(entry(files, "d/f").node)
+            spans = files.content(entry(files, "d/f"))
         except Implausible:
             continue
         assert all(0 < span.start < span.end <= SIZE for span in spans)
@@ -139,4 +139,4 @@ def test_damage_of_a_file_is_noticed_or_harmless(tmp_path: Path, shape: str, see
 def test_an_inode_that_cannot_be_is_refused(tmp_path: Path, number: int) -> None:
     files = files_of(make(tmp_path / "ext.raw", "-t", "ext4", tree={}))
     with pytest.raises(Implausible):
-        files.content(number)
+        files.content(Entry("", number, Kind.FILE))
