@@ -1,15 +1,17 @@
 """What of a disk is not read because its guest does not need it, counted and told."""
 
+import heapq
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 
 from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import PIECE_SIZE
+from holdfast.guest.masks import FileMask
 from holdfast.guest.survey import GuestUse, survey
 from holdfast.guest.volume import VolumeState
 from holdfast.model.plan import Action, PlanStep
-from holdfast.model.spans import Span
+from holdfast.model.spans import Span, coalesce, intersect
 from holdfast.pipeline.disks import DiskReader
 from holdfast.planning.guest_exclusion import (
     Unneeded,
@@ -22,13 +24,17 @@ from holdfast.planning.guest_exclusion import (
 class GuestExclusion:
     """Keeps the steps of one disk from reading what is ``unwanted``; its figures are complete behind the last step.
 
-    ``at_rest`` says that the machine was switched off when its disks were frozen.
+    ``at_rest`` says that the machine was switched off when its disks were frozen; ``masks`` mean files that are
+    unwanted, too.
     """
 
-    def __init__(self, reader: DiskReader, unwanted: Collection[Unneeded], *, at_rest: bool) -> None:
+    def __init__(
+        self, reader: DiskReader, unwanted: Collection[Unneeded], *, at_rest: bool, masks: Sequence[FileMask] = ()
+    ) -> None:
         self._reader = reader
-        self._unwanted = unwanted
+        self._unwanted = frozenset(unwanted)
         self._at_rest = at_rest
+        self._masks = masks
         self._bytes: dict[Unneeded, int] = {}
         self._has_looked = False
         self.keeps_lacking_deleted = False
@@ -37,14 +43,18 @@ class GuestExclusion:
     @cached_property
     def _use(self) -> GuestUse:
         self._has_looked = True
-        return survey(self._read, self._reader.size_bytes, PIECE_SIZE, at_rest=self._at_rest)
+        return survey(self._read, self._reader.size_bytes, PIECE_SIZE, at_rest=self._at_rest, masks=self._masks)
 
     @cached_property
-    def swap(self) -> tuple[Span, ...]:
-        """Return what is left out as swap; looks the disk over."""
-        if Unneeded.SWAP not in self._unwanted:
+    def remembered(self) -> tuple[Span, ...]:
+        """Return what is left out as swap and as excluded files; looks the disk over."""
+        if self._unwanted.isdisjoint((Unneeded.SWAP, Unneeded.FILES)):
             return ()
-        return remembered_spans(self._use.swap_spans(), self._reader.size_bytes, PIECE_SIZE)
+        spans = heapq.merge(self._swap(), self._use.files_spans(), key=lambda span: span.start)
+        return remembered_spans(coalesce(spans), self._reader.size_bytes, PIECE_SIZE)
+
+    def _swap(self) -> Iterator[Span]:
+        return self._use.swap_spans() if Unneeded.SWAP in self._unwanted else iter(())
 
     def without(self, steps: Iterator[PlanStep]) -> Iterator[PlanStep]:
         """Yield the steps, with zeros in the place of what is left out. The disk is looked over at the first read."""
@@ -56,7 +66,9 @@ class GuestExclusion:
 
     def _filtered(self, steps: Iterator[PlanStep]) -> Iterator[PlanStep]:
         size = self._reader.size_bytes
-        steps = self._counted(Unneeded.SWAP, without_unneeded(steps, self.swap, size, PIECE_SIZE))
+        swap = intersect(self._swap(), self.remembered)
+        steps = self._counted(Unneeded.SWAP, without_unneeded(steps, swap, size, PIECE_SIZE))
+        steps = self._counted(Unneeded.FILES, without_unneeded(steps, self.remembered, size, PIECE_SIZE))
         if Unneeded.DELETED in self._unwanted:
             unneeded = without_unneeded(steps, self._use.deleted_spans(), size, PIECE_SIZE)
             steps = self._counted(Unneeded.DELETED, unneeded)
@@ -77,12 +89,15 @@ class GuestExclusion:
     def left_out(self) -> LeftOut | None:
         """Return what the point has to remember; None when it lacks nothing."""
         deleted = self.keeps_lacking_deleted or Unneeded.DELETED in self._bytes
-        spans = tuple((span.start, span.length) for span in self.swap) if self._has_looked else ()
+        spans = tuple((span.start, span.length) for span in self.remembered) if self._has_looked else ()
         return LeftOut(deleted=deleted, swap=spans) if deleted or spans else None
 
     @property
     def words(self) -> str:
-        """Return what was left out, and of which volumes nothing was and why; empty without either."""
+        """Return what was left out, of which volumes not all was and why, and which masks mean nothing."""
         volumes = self._use.volumes if self._has_looked else ()
         kept = [(volume.place, volume.reason) for volume in volumes if volume.state is not VolumeState.CLEAN]
-        return explanation(self._bytes, kept)
+        kept += [(volume.place, volume.files_reason) for volume in volumes if volume.files_reason]
+        matched = self._use.matched if self._has_looked else range(len(self._masks))
+        missing = [mask.text for number, mask in enumerate(self._masks) if number not in matched]
+        return explanation(self._bytes, kept, missing)

@@ -9,6 +9,7 @@ from activities.guest_exclusion import GuestExclusion
 from holdfast.errors import ChangeTrackingLost
 from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import DIGEST_SIZE, PIECE_SIZE, ZERO_DIGEST
+from holdfast.guest.masks import parse_masks
 from holdfast.model.ids import ChangeId
 from holdfast.model.plan import PlanStep, ReadDecision, ReadMode
 from holdfast.model.spans import Span, align, clip, coalesce, subtract
@@ -40,7 +41,8 @@ class ReadPlan:
         before = None if earlier is None else earlier.change_id
         self._lacked = (earlier.left_out if earlier is not None else None) or LeftOut()
         unwanted = _unwanted(request)
-        self.exclusion = GuestExclusion(reader, unwanted, at_rest=disk.at_rest)
+        masks = parse_masks(request.exclude_files)
+        self.exclusion = GuestExclusion(reader, unwanted, at_rest=disk.at_rest, masks=masks)
         self.decision = decide_mode(
             has_parent=earlier is not None,
             parent_change_id=None if before is None else ChangeId(before),
@@ -83,11 +85,11 @@ class ReadPlan:
         return changed_steps(self._with_needed_again(told), self.reader.allocated_spans(), sizes, PIECE_SIZE)
 
     def _with_needed_again(self, changed: Iterator[Span]) -> Iterator[Span]:
-        """Add what the parent point left out as swap and this one will not, which tracking may be silent about."""
+        """Add what the parent point left out span by span and this one will not, which tracking may be silent about."""
         before = self._swap_lacked()
         if not before:
             return changed
-        again = clip(subtract(before, self.exclusion.swap), 0, self.reader.size_bytes)
+        again = clip(subtract(before, self.exclusion.remembered), 0, self.reader.size_bytes)
         return coalesce(heapq.merge(changed, again, key=lambda span: span.start))
 
     def _swap_lacked(self) -> list[Span]:
@@ -150,5 +152,9 @@ class ReadPlan:
 
 
 def _unwanted(request: CopyDisk) -> frozenset[Unneeded]:
-    asked = ((Unneeded.SWAP, request.exclude_swap), (Unneeded.DELETED, request.exclude_deleted))
+    asked = (
+        (Unneeded.SWAP, request.exclude_swap),
+        (Unneeded.FILES, bool(request.exclude_files)),
+        (Unneeded.DELETED, request.exclude_deleted),
+    )
     return frozenset(kind for kind, is_asked in asked if is_asked)

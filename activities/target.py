@@ -67,6 +67,8 @@ def _prepare(provider: Provider, request: target.PrepareTarget) -> RestoreTarget
         if request.replaces is None:
             raise RequestInvalid(f"target of {request.machine.name!r}: only a machine that is there has present bytes")
         return provider.prepare_in_place(request.token, request.replaces, request.disks)
+    if request.may_share and request.replaces is not None and provider.shares_blocks(request.replaces, request.disks):
+        return provider.prepare_in_place(request.token, request.replaces, request.disks)
     return provider.prepare_target(request.token, request.machine, request.disks, request.replaces, request.placement)
 
 

@@ -1,8 +1,9 @@
 """Moving the bytes of one disk.
 
 A backup continues where the last commit of its chain file stands, whatever a heartbeat said; a restore continues at
-the last position its target confirmed as flushed. Both are safe to run twice, also at the same time: the chain's lock
-admits one writer, and a writer that lost it without noticing is fenced at its next commit.
+the last position its target confirmed as flushed, and looks behind it at what is there. Both are safe to run twice,
+also at the same time: the chain's lock admits one writer, and a writer that lost it without noticing is fenced at its
+next commit.
 """
 
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 import msgspec
+from temporalio import activity
 
 from activities.binding import implements
 from activities.boundary import resume_cursor
@@ -21,6 +23,7 @@ from activities.openers import ProviderOpener
 from activities.point_disks import PointDisks
 from activities.pulse import STALL_S, Pulse
 from activities.read_plan import ReadPlan
+from activities.restoring import DiskWriting, Told
 from activities.tally import Tally
 from activities.turns import Turns
 from holdfast.clock import Clock
@@ -30,9 +33,8 @@ from holdfast.model.plan import PlanStep, Transport
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.disks import DiskReader
 from holdfast.pipeline.pace import Pace
-from holdfast.pipeline.restore import DiskRestore, compare_target
 from holdfast.pipeline.sink import DiskSink, WritableDisk
-from holdfast.pipeline.stages import PipeOptions, PipeProgress
+from holdfast.pipeline.stages import PipeOptions
 from holdfast.planning.bottleneck import bottleneck_words
 from holdfast.providers.ports import Provider, SourceDisk
 from holdfast.storage.opening import moved
@@ -122,35 +124,11 @@ class TransferActivities:
                     f"disk {request.disk} of target {request.target_id} has {target.size_bytes} bytes, "
                     f"the point has {source.size_bytes}"
                 )
-            first = 0 if previous is None else min(-(-previous.committed_bytes // PIECE_SIZE), source.pieces)
-            subject = TransferCursor(
-                machine=source.machine_name,
-                disk=request.disk,
-                size_bytes=source.size_bytes,
-                committed_bytes=0,
-                reached_bytes=0,
-                target_id=request.target_id,
-            )
-            tally = Tally(self._clock, subject, previous, min(first * PIECE_SIZE, source.size_bytes))
-            key = source.digest_key
-            restore = DiskRestore(source, target, key, self._clock)
-            report = meter.counting(lambda progress: pulse.beat(tally.cursor(pace.charged(progress))))
-            done = restore.run(first, report)
-            meter.done(done)
-            figures = tally.figures(done)
-            if request.compare:
-                end = tally.cursor(pace.charged(_done(restore)))
-                compare_target(source, target, key, lambda _: pulse.beat(end))
-            return DiskRestored(
-                disk=request.disk,
-                figures=figures,
-                compared=request.compare,
-                busy=tally.busy(pace.charged(restore.progress()).stages),
-                transport=target.transport,
-                slowed=pace.words,
-                note="" if target.transport is None else _passed_over(target.transport, "written"),
-                bottleneck=bottleneck_words(figures),
-            )
+            writing = DiskWriting(request, source, target, previous)
+            done = writing.run(self._clock, Told(pulse.beat, meter, pace, is_later=activity.info().attempt > 1))
+            way = target.transport
+            note = "" if way is None else _passed_over(way, "written")
+            return msgspec.structs.replace(done, transport=way, note=note)
 
 
 def _wait_words(waited_s: float) -> str:
@@ -228,8 +206,3 @@ def _subject(request: CopyDisk, disk: WritableDisk) -> TransferCursor:
 def _cursor_of_target(request: RestoreDisk) -> TransferCursor | None:
     previous = resume_cursor(TransferCursor)
     return previous if previous is not None and previous.target_id == request.target_id else None
-
-
-def _done(restore: DiskRestore) -> PipeProgress:
-    progress = restore.progress()
-    return msgspec.structs.replace(progress, committed_bytes=progress.size_bytes, reached_bytes=progress.size_bytes)

@@ -29,6 +29,7 @@ from holdfast.model.ids import CredentialName, DiskKey, JobName, ProviderName, R
 from holdfast.model.machine import PowerState
 from holdfast.model.session import Outcome
 from holdfast.model.tags import session_tag
+from holdfast.planning.delta import Delta
 from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
@@ -264,6 +265,7 @@ async def _record_restores(recorder: Recorder, settings: Settings) -> None:
     await recorder.record("success", _restore(recorder, "web", "web-2"), Outcome.SUCCESS)
     await recorder.record("files", _restore(recorder, "web", "web-files"), Outcome.SUCCESS)
     await recorder.record("over-the-original", _restore(recorder, "web", None), Outcome.SUCCESS)
+    await recorder.record("delta", _compare(recorder, "web", into="web-2"), Outcome.SUCCESS)
     cancelled = _restore(recorder, "web", "web-3")
     await recorder.record_cancelled("cancelled", cancelled, "transfer.restore_disk", "restore.block_written")
     provider = ProviderPool(settings, SystemClock(), settings.credentials).open(PROVIDER)
@@ -346,6 +348,13 @@ def _restore(recorder: Recorder, machine: str, new_name: str | None) -> Start:
 def _roll_back(recorder: Recorder, machine: str, new_name: str | None = None) -> Start:
     request = _restore(recorder, machine, new_name).request
     return restore_start(msgspec.structs.replace(request, is_quick=True))
+
+
+def _compare(recorder: Recorder, machine: str, *, into: str) -> Start:
+    """Write what differs over the disk of another machine."""
+    request = _restore(recorder, machine, None).request
+    changes: dict[str, Any] = {"into": into, "disks": (DISK,), "over": (DISK,), "delta": Delta.ALWAYS}
+    return restore_start(msgspec.structs.replace(request, **changes))
 
 
 def _verify(recorder: Recorder) -> Start:

@@ -16,6 +16,7 @@ import msgspec
 
 from holdfast.errors import ConfigurationInvalid, HoldfastError, RepositoryNotFound, RequestInvalid
 from holdfast.formats.magic import UNIT_SIZE_DEFAULT, UNIT_SIZES
+from holdfast.guest.masks import parse_masks
 from holdfast.model.compression import Compression
 from holdfast.model.ids import CredentialName, JobName, ProviderName, RepositoryName
 from holdfast.model.machine import Quiesce
@@ -109,9 +110,12 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """MiB of each disk that are compared with the earlier point although change tracking says that nothing changed
     there, another part each run; 0 believes it."""
     exclude_swap: bool = True
-    """Leave out swap space and page files of guests; they read as zeros after a restore."""
+    """Leave out swap space, swap files and page files of guests; they read as zeros after a restore."""
     exclude_deleted: bool = True
     """Leave out blocks that no file of a guest has, of file systems that are in order and not in use."""
+    exclude_files: tuple[str, ...] = ()
+    """Files and folders of guests that are left out of such file systems, as masks: ``/var/tmp/*``,
+    ``C:\\pagefile.sys``, ``*.iso``."""
     verify: bool = False
     """Read every new point back before the session ends."""
     schedule: str | None = None
@@ -345,6 +349,7 @@ def _check_job(job: JobSettings, settings: Settings) -> None:
         settings.provider(job.provider)
         settings.repository(job.repository)
         settings.proxy(job.proxy)
+        parse_masks(job.exclude_files)
     except HoldfastError as error:
         raise ConfigurationInvalid(f"job {job.name}: {error.message}", hint=error.hint) from error
     _check_count(f"machines_at_once of job {job.name}", job.machines_at_once)

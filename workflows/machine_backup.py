@@ -194,6 +194,7 @@ class MachineBackup:
                 sample_bytes=request.options.sample_mib << 20,
                 exclude_swap=request.options.exclude_swap,
                 exclude_deleted=request.options.exclude_deleted,
+                exclude_files=request.options.exclude_files,
             ),
             options.transfer(queues.transfer_queue(request.proxy), summary(what), disk.size_bytes),
         )

@@ -9,6 +9,7 @@ from holdfast.model.ids import CredentialName, DiskKey, JobName, MachineId, Prov
 from holdfast.model.machine import ANYWHERE, Machine, Placement, PowerState, Quiesce
 from holdfast.model.points import PointSummary, VerifyReport
 from holdfast.model.session import Outcome, Problem, Session, Task
+from holdfast.planning.delta import Delta
 from holdfast.planning.sweep import AGE_MIN_S, Decision
 
 
@@ -27,6 +28,8 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Leave out swap space and page files of guests."""
     exclude_deleted: bool = True
     """Leave out blocks that no file of a guest has, of volumes that were left in order."""
+    exclude_files: tuple[str, ...] = ()
+    """Masks of files and folders of guests that are left out, of volumes that were left in order."""
     verify: bool = False
     """Read every new point back through the restore path before the session ends."""
     quiesce: Quiesce = Quiesce.NEVER
@@ -96,8 +99,12 @@ class RestoreRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Id or name of another machine that gets the disks besides its own; it must be off."""
     placement: Placement = ANYWHERE
     """Where a new machine goes."""
+    over: tuple[DiskKey, ...] = ()
+    """Disks of ``into`` that those in ``disks`` replace, one for one; empty: they come beside what is there."""
     is_quick: bool = False
     """Roll the original back in place: write only what differs from the point."""
+    delta: Delta = Delta.AUTO
+    """Whether disks that are there are compared with the point, and only what differs is written."""
     power: PowerState = PowerState.OFF
     compare: bool = True
     credential: CredentialName | None = None

@@ -1,8 +1,9 @@
 """The restore of a machine, or of some of its disks.
 
 Guarantee: the live machine is not touched before every disk is restored, durable and compared; a restore that does not
-get that far leaves nothing behind. A quick rollback, which writes only what differs, may write to the disks of the
-machine itself; until it is complete what they held is kept, and one that does not get that far gives it back.
+get that far leaves nothing behind. A quick rollback and a delta restore, which write only what differs, may write to
+the disks of the machine itself; until it is complete what they held is kept, and one that does not get that far gives
+it back.
 """
 
 from functools import partial
@@ -16,6 +17,7 @@ from holdfast.model.ids import DiskKey
 from holdfast.model.machine import Disk, Identifier, Identity, Machine, RestoreTarget
 from holdfast.model.points import FoundPoint
 from holdfast.model.session import Outcome, SessionKind, Task
+from holdfast.planning.delta import Beginning, Delta, decide_beginning, explanation
 from holdfast.planning.rollback import unfit_for_rollback
 from workflows import options, queues
 from workflows.book import TRANSFERRING
@@ -58,18 +60,18 @@ class RestoreMachine:
         if self._request.is_quick:
             self._book.tell("Kind", "quick rollback")
             _check_quick(self._request)
+        _check_delta(self._request)
         point = await self._find_point()
         disks = self._wanted_disks(point)
         existing = await self._find_existing(point)
-        if self._request.is_quick:
-            _check_fit(existing, disks)
         name = self._request.new_name if existing is None else existing.name
         machine = msgspec.structs.replace(point.machine, name=name or point.machine.name)
         self._book.tell("Machine", machine.name if existing is not None else f"{machine.name} (new)")
         if existing is None and (kept := _kept(self._request.placement.identity)):
             self._book.tell("Kept", kept)
         self._book.expect(machine, disks)
-        place = await self._prepare(machine, disks, existing)
+        beginning = self._beginning(machine, disks, existing)
+        place = await self._prepare(machine, disks, existing, beginning)
         if existing is None and point.files:
             await self._place_files(point, machine, place)
         self._book.enter(TRANSFERRING)
@@ -119,21 +121,48 @@ class RestoreMachine:
 
     def _key_there(self, machine: Machine, disk: Disk) -> DiskKey:
         """Return the key of a disk at the target: a disk beside those of another machine takes the place of none."""
-        if self._request.into is None:
+        request = self._request
+        if request.into is None:
             return disk.key
+        if request.over:
+            return request.over[request.disks.index(disk.key)]
         return DiskKey(f"{disk.key} of {machine.machine_id}")
 
-    async def _prepare(self, machine: Machine, disks: tuple[Disk, ...], existing: Machine | None) -> RestoreTarget:
+    def _disks_there(self, machine: Machine, disks: tuple[Disk, ...]) -> tuple[Disk, ...]:
+        return tuple(msgspec.structs.replace(disk, key=self._key_there(machine, disk)) for disk in disks)
+
+    def _beginning(self, machine: Machine, disks: tuple[Disk, ...], existing: Machine | None) -> Beginning:
+        """Choose how the disks of the target begin."""
+        request = self._request
+        if existing is None:
+            return Beginning.EMPTY
+        _check_over(existing, request.over)
+        if request.is_quick:
+            _check_fit(existing, disks)
+            return Beginning.PRESENT
+        wish = Delta.NEVER if request.into is not None and not request.over else request.delta
+        beginning, reason = decide_beginning(wish, existing.disks, self._disks_there(machine, disks))
+        if reason:
+            raise RequestInvalid(
+                f"machine {existing.name!r} has nothing to compare with: {reason}",
+                hint="Restore in full, without `--delta`.",
+            )
+        return beginning
+
+    async def _prepare(
+        self, machine: Machine, disks: tuple[Disk, ...], existing: Machine | None, beginning: Beginning
+    ) -> RestoreTarget:
         request = self._request
         self._book.enter("preparing the target")
         prepare = target.PrepareTarget(
             provider=request.provider,
             token=queues.snapshot_tag(self._run.session_id),
             machine=machine,
-            disks=tuple(msgspec.structs.replace(disk, key=self._key_there(machine, disk)) for disk in disks),
+            disks=self._disks_there(machine, disks),
             replaces=None if existing is None else existing.machine_id,
             placement=request.placement,
-            is_in_place=request.is_quick,
+            is_in_place=beginning is Beginning.PRESENT,
+            may_share=beginning is Beginning.SHARED,
         )
         config = options.undo(self._proxy, summary(machine.name))
         abandon = target.AbandonTarget(provider=request.provider, token=prepare.token, prepared=prepare)
@@ -212,14 +241,14 @@ class RestoreMachine:
                 number=point.number,
                 credential=request.credential,
                 compare=request.compare,
+                begins_with_content=place.is_in_place,
                 mover=point.mover,
             ),
             options.transfer(queues.transfer_queue(request.proxy), summary(what), disk.size_bytes),
         )
         if written.note:
             self._book.note([f"{machine.name}/{disk.key}: {written.note}"])
-        way = "" if written.transport is None else f" over {written.transport.mode}: {written.transport.reason}"
-        detail = f"{'written and compared' if written.compared else 'written'}{way}{_after(written.slowed)}"
+        detail = _written(written, begins_with_content=place.is_in_place)
         self._book.put(msgspec.structs.replace(task, detail=detail, figures=written.figures), "restored")
 
     async def _commit(self, place: RestoreTarget, machine: Machine) -> None:
@@ -251,6 +280,37 @@ def _lanes(disks: int) -> int:
     return _DISKS_AT_ONCE_BEFORE
 
 
+def _written(done: transfer.DiskRestored, *, begins_with_content: bool) -> str:
+    """Return in words what was done with a disk."""
+    way = "" if done.transport is None else f" over {done.transport.mode}: {done.transport.reason}"
+    plain = f"{'written and compared' if done.compared else 'written'}{way}{_after(done.slowed)}"
+    if not done.compared_bytes:
+        return plain
+    counts = (size_text(count) for count in (done.compared_bytes, done.equal_bytes, done.written_bytes))
+    return f"{explanation(*counts, is_resumed=not begins_with_content)}; {plain}"
+
+
+def _check_delta(request: RestoreRequest) -> None:
+    if request.over and (request.into is None or len(set(request.over)) != len(request.disks)):
+        raise RequestInvalid(
+            "each disk that is restored over another one of another machine needs one of its own",
+            hint="Name the machine with `--into`, and as many different disks with `--over` as with `--disk`.",
+        )
+    is_anew = request.new_name is not None or (request.into is not None and not request.over)
+    if request.delta is Delta.ALWAYS and is_anew:
+        raise RequestInvalid(
+            "disks that are made anew hold nothing to compare with",
+            hint="Give `--delta` with `--original`, or with `--into NAME --over KEY`.",
+        )
+
+
+def _check_over(existing: Machine, over: tuple[DiskKey, ...]) -> None:
+    known = {disk.key for disk in existing.disks}
+    for key in over:
+        if key not in known:
+            raise DiskNotFound(f"machine {existing.name!r} has no disk {key}")
+
+
 def _check_quick(request: RestoreRequest) -> None:
     if request.new_name is not None or request.into is not None:
         raise RequestInvalid(
@@ -259,8 +319,7 @@ def _check_quick(request: RestoreRequest) -> None:
         )
 
 
-def _check_fit(existing: Machine | None, disks: tuple[Disk, ...]) -> None:
-    assert existing is not None, "looked up for every restore without a new name"
+def _check_fit(existing: Machine, disks: tuple[Disk, ...]) -> None:
     reason = unfit_for_rollback(existing.disks, disks)
     if reason is not None:
         raise RequestInvalid(

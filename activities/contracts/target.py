@@ -18,6 +18,8 @@ class PrepareTarget(msgspec.Struct, frozen=True, kw_only=True):
     placement: Placement = ANYWHERE
     is_in_place: bool = False
     """Let the disks begin with what the machine in ``replaces`` has; see `RestoreTargets.prepare_in_place`."""
+    may_share: bool = False
+    """Do so where that costs nothing, see `RestoreTargets.shares_blocks`; False, as earlier versions ask for it."""
 
 
 class CommitTarget(msgspec.Struct, frozen=True, kw_only=True):

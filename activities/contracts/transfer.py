@@ -51,6 +51,8 @@ class CopyDisk(msgspec.Struct, frozen=True, kw_only=True):
     """Leave out swap space and page files of the guest; False, as earlier versions ask for it, reads them."""
     exclude_deleted: bool = False
     """Leave out blocks that no file of the guest has, of volumes that were left in order."""
+    exclude_files: tuple[str, ...] = ()
+    """Masks of files and folders of the guest that are left out, of volumes that were left in order."""
 
 
 class DiskCopied(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +91,8 @@ class RestoreDisk(msgspec.Struct, frozen=True, kw_only=True):
     """Where the disk is read; None when the proxy reads the files itself."""
     compare: bool = True
     """Read the target back and compare it with the point's digests."""
+    begins_with_content: bool = False
+    """The target's disk began with what a machine had: compare first, and write only what differs."""
 
 
 class DiskRestored(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +110,12 @@ class DiskRestored(msgspec.Struct, frozen=True, kw_only=True):
     """How long the restore waited for its share of which limit; empty when it did not."""
     bottleneck: str = ""
     """Which stage held the others up, and how busy each was, in words; empty when that is not known."""
+    compared_bytes: int = 0
+    """Read of the target to find what differs, by the attempt that ended well; 0 when the target began empty."""
+    equal_bytes: int = 0
+    """Of these, what needed no writing."""
+    written_bytes: int = 0
+    """By the attempt that ended well, zeros included."""
 
 
 @activity.defn(name="transfer.copy_disk")

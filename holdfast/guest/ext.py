@@ -52,14 +52,14 @@ class Ext:
     def __init__(self, volume: Window) -> None:
         self._volume = volume
         self._super = volume.read(_SUPER_AT, _SUPER_SIZE)
-        self._compat, self._incompat, self._ro = struct.unpack_from("<III", self._super, 92)
-        if self._incompat & ~_INCOMPAT_KNOWN or self._ro & ~_RO_KNOWN:
+        self._compat, self.incompat, self._ro = struct.unpack_from("<III", self._super, 92)
+        if self.incompat & ~_INCOMPAT_KNOWN or self._ro & ~_RO_KNOWN:
             raise Implausible("it uses features that are not known here")
-        self._has_crc32c = bool(self._ro & _RO_METADATA_CSUM)
-        if self._has_crc32c and crc32c(self._super[:_SUPER_CRC_AT]) != self._u32(_SUPER_CRC_AT):
+        self.has_crc32c = bool(self._ro & _RO_METADATA_CSUM)
+        if self.has_crc32c and crc32c(self._super[:_SUPER_CRC_AT]) != self._u32(_SUPER_CRC_AT):
             raise Implausible("its superblock does not match its checksum")
         self._measure()
-        self._seed = self._u32(0x270) if self._incompat & _INCOMPAT_CSUM_SEED else crc32c(self._super[104:120])
+        self.seed = self._u32(0x270) if self.incompat & _INCOMPAT_CSUM_SEED else crc32c(self._super[104:120])
         self._flex_at = -1
         self._flex: list[tuple[int, int]] = []
 
@@ -69,7 +69,7 @@ class Ext:
             raise Implausible("its block size is not possible")
         self.block_size = 1024 << block_log
         self.cluster_blocks = 1 << (cluster_log - block_log)
-        is_64bit = bool(self._incompat & _INCOMPAT_64BIT)
+        is_64bit = bool(self.incompat & _INCOMPAT_64BIT)
         self.blocks = self._u32(4) | (self._u32(336) << 32 if is_64bit else 0)
         self.first_block = self._u32(20)
         self.group_blocks, self._inodes_per_group = self._u32(32), self._u32(40)
@@ -95,7 +95,7 @@ class Ext:
 
     def unclean_reason(self) -> str:
         """Return why the bitmaps may not be up to date; empty when they are."""
-        if self._incompat & _INCOMPAT_RECOVER:
+        if self.incompat & _INCOMPAT_RECOVER:
             return "its journal has to be replayed: it is mounted, or was not unmounted"
         state = self._u16(58)
         if state & _ERRORS or not state & _VALID:
@@ -119,9 +119,24 @@ class Ext:
         header = self._volume.read(block * self.block_size, 32)
         return int.from_bytes(header[:4], "big") != _JOURNAL_MAGIC or int.from_bytes(header[28:32], "big") != 0
 
-    def swap_spans(self) -> Iterator[Span]:
-        """Yield nothing: swap files are not looked for in this kind of file system."""
-        return iter(())
+    def inode(self, number: int) -> bytes:
+        """Return an inode. Raises `Implausible`."""
+        if not 0 < number <= self._u32(0):
+            raise Implausible(f"it speaks of inode {number}")
+        index, slot = divmod(number - 1, self._inodes_per_group)
+        if index >= self.groups:
+            raise Implausible(f"inode {number} belongs to no group")
+        table = self._group(index).inode_table
+        raw = self._volume.read(table * self.block_size + slot * self._inode_size, self._inode_size)
+        if self.has_crc32c and _inode_crc(raw, number, self.seed) != _stored_inode_crc(raw):
+            raise Implausible(f"inode {number} does not match its checksum")
+        return raw
+
+    def block(self, number: int) -> bytes:
+        """Return a block. Raises `Implausible`."""
+        if not self.first_block <= number < self.blocks:
+            raise Implausible(f"it speaks of block {number}")
+        return self._volume.read(number * self.block_size, self.block_size)
 
     def free_spans(self, least: int) -> Iterator[Span]:
         """Yield the free spans of the volume, in order; shorter ones than ``least`` bytes may be missing.
@@ -163,7 +178,7 @@ class Ext:
     def _descriptor_place(self, number: int) -> int:
         index, slot = divmod(number, self._per_block)
         block = self.first_block + 1 + index
-        if self._incompat & _INCOMPAT_META_BG and index >= self._u32(260):
+        if self.incompat & _INCOMPAT_META_BG and index >= self._u32(260):
             group = index * self._per_block
             block = self.first_block + group * self.group_blocks + int(self._has_super(group))
             if group == 0 and self.block_size == 1024 and self.first_block == 0:
@@ -173,8 +188,8 @@ class Ext:
     def _check_descriptor(self, number: int, raw: bytes) -> None:
         stored = int.from_bytes(raw[30:32], "little")
         group = struct.pack("<I", number)
-        if self._has_crc32c:
-            found = crc32c(raw[:30] + bytes(2) + raw[32:], crc32c(group, self._seed)) & 0xFFFF
+        if self.has_crc32c:
+            found = crc32c(raw[:30] + bytes(2) + raw[32:], crc32c(group, self.seed)) & 0xFFFF
         elif self._ro & _RO_GDT_CSUM:
             found = crc16(raw[:30] + raw[32:], crc16(group, crc16(self._super[104:120])))
         else:
@@ -192,9 +207,9 @@ class Ext:
         bitmap = self._volume.read(group.block_bitmap * self.block_size, size)
         if free_count(bitmap, count) != group.free:
             raise Implausible(f"the bitmap of group {number} and its descriptor do not agree")
-        if self._has_crc32c:
+        if self.has_crc32c:
             mask = 0xFFFFFFFF if self._descriptor_size >= 64 else 0xFFFF
-            if _bitmap_crc(self._seed, bitmap) & mask != group.bitmap_crc & mask:
+            if _bitmap_crc(self.seed, bitmap) & mask != group.bitmap_crc & mask:
                 raise Implausible(f"the bitmap of group {number} does not match its checksum")
         return bitmap
 
@@ -213,7 +228,7 @@ class Ext:
 
     def _flex_metadata(self, number: int, first: int) -> list[tuple[int, int]]:
         """Return which bitmaps and inode tables of the groups around one may lie in it: first blocks and counts."""
-        log = self._super[372] if self._incompat & _INCOMPAT_FLEX_BG else 0
+        log = self._super[372] if self.incompat & _INCOMPAT_FLEX_BG else 0
         size = min(1 << min(log, 31), _GROUPS_PER_FLEX_MAX)
         at = number // size * size
         if self._flex_at != at:
@@ -234,7 +249,7 @@ class Ext:
         own = int(self._has_super(number))
         index = number // self._per_block
         descriptor_blocks = -(-self.groups // self._per_block)
-        if self._incompat & _INCOMPAT_META_BG:
+        if self.incompat & _INCOMPAT_META_BG:
             before = self._u32(260)
             if index >= before:
                 return own + int(number % self._per_block in (0, 1, self._per_block - 1))
@@ -249,6 +264,26 @@ class Ext:
         if number == 1 or not self._ro & _RO_SPARSE_SUPER:
             return True
         return any(_is_power(number, root) for root in (3, 5, 7))
+
+
+def _has_high_crc(inode: bytes) -> bool:
+    """Return whether an inode is large enough for the upper half of its checksum."""
+    return len(inode) > 128 and int.from_bytes(inode[128:130], "little") >= 4
+
+
+def _stored_inode_crc(inode: bytes) -> int:
+    high = int.from_bytes(inode[130:132], "little") if _has_high_crc(inode) else 0
+    return high << 16 | int.from_bytes(inode[124:126], "little")
+
+
+def _inode_crc(inode: bytes, number: int, seed: int) -> int:
+    """Return the checksum that an inode should have."""
+    blank = bytearray(inode)
+    blank[124:126] = bytes(2)
+    if _has_high_crc(inode):
+        blank[130:132] = bytes(2)
+    start = crc32c(inode[100:104], crc32c(number.to_bytes(4, "little"), seed))
+    return crc32c(bytes(blank), start) & (0xFFFFFFFF if _has_high_crc(inode) else 0xFFFF)
 
 
 def _is_power(number: int, root: int) -> bool:

@@ -2,10 +2,12 @@
 
 import struct
 from collections.abc import Iterator
+from functools import cached_property
 
 from holdfast.guest.bitmaps import free_runs
 from holdfast.guest.ntfs_records import (
     ATTRIBUTE_LIST,
+    BITMAP,
     DATA,
     FILE_NAME,
     INDEX_ALLOCATION,
@@ -15,6 +17,7 @@ from holdfast.guest.ntfs_records import (
     Boot,
     Record,
     decode_entries,
+    decode_index,
     decode_list,
     decode_record,
     file_name,
@@ -52,15 +55,15 @@ class Ntfs:
 
     def __init__(self, volume: Window) -> None:
         self._volume = volume
-        self._boot = Boot.decode(volume.read(0, 512))
-        if self._boot.clusters * self._boot.cluster > volume.size:
+        self.boot = Boot.decode(volume.read(0, 512))
+        if self.boot.clusters * self.boot.cluster > volume.size:
             raise Implausible("it is larger than its volume")
         self._mft: tuple[tuple[int, int, int], ...] = ()
-        base = decode_record(volume.read(self._boot.mft * self._boot.cluster, self._boot.record))
+        base = decode_record(volume.read(self.boot.mft * self.boot.cluster, self.boot.record))
         # The first part of the table says where the rest of it is.
-        self._mft = tuple(self._extents(next(base.find(DATA), None)))
-        self._mft = tuple(extent for part in self._parts(_MFT, DATA) for extent in self._extents(part))
-        if not self._mft or self._mft[0][:2] != (0, self._boot.mft):
+        self._mft = tuple(self.extents(next(base.find(DATA), None)))
+        self._mft = tuple(extent for part in self.parts(_MFT, DATA) for extent in self.extents(part))
+        if not self._mft or self._mft[0][:2] != (0, self.boot.mft):
             raise Implausible("its file table is not where its boot sector says")
         self._page_files = dict(self._find_page_files())
 
@@ -72,14 +75,14 @@ class Ntfs:
         found = self._page_files.get(_HIBERNATION)
         if found is None:
             return False
-        header = self._bytes(found, 0, min(_HEADER_KEPT, self._boot.cluster))[:4]
+        header = self._bytes(found, 0, min(_HEADER_KEPT, self.boot.cluster))[:4]
         return header in _ASLEEP
 
     def unclean_reason(self) -> str:
         """Return why ``$Bitmap`` may not be up to date or not the whole truth; empty when it is."""
         if self.is_asleep:
             return "the machine sleeps"
-        information = next(self._record(_VOLUME).find(VOLUME_INFORMATION), None)
+        information = next(self.record(_VOLUME).find(VOLUME_INFORMATION), None)
         if information is None or information.value is None or len(information.value) < 12:
             raise Implausible("its volume information is missing")
         if int.from_bytes(information.value[10:12], "little") & _DIRTY:
@@ -89,7 +92,7 @@ class Ntfs:
         return "" if self._log_is_closed() else "its log has to be replayed: it is in use, or was not unmounted"
 
     def _log_is_closed(self) -> bool:
-        log = self._whole(_LOG, DATA)
+        log = self.whole(_LOG, DATA)
         head = self._bytes(log, 0, min(_size(log), _RESTART_PAGES[-1] * 2))
         if head.count(0xFF) == len(head):
             return True  # never used, or emptied at the end of a use
@@ -110,12 +113,12 @@ class Ntfs:
 
         Raises `Implausible` at the first contradiction; what came before is not to be used then.
         """
-        boot = self._boot
-        bitmap = self._whole(_BITMAP, DATA)
+        boot = self.boot
+        bitmap = self._bitmap
         size = -(-boot.clusters // 8)
         if _size(bitmap) < size:
             raise Implausible("its bitmap is too short")
-        self._check_used(bitmap, [Span(0, 1), *(Span(lcn, count) for _, lcn, count in self._mft)])
+        self.check_used([Span(0, 1), *(Span(lcn, count) for _, lcn, count in self._mft)])
         for at in range(0, size, _BITMAP_STEP):
             data = self._bytes(bitmap, at, min(_BITMAP_STEP, size - at))
             count = min(8 * len(data), boot.clusters - 8 * at)
@@ -133,20 +136,21 @@ class Ntfs:
         found: list[Span] = []
         for name, parts in self._page_files.items():
             kept = _HEADER_KEPT if name == _HIBERNATION else 0
-            skipped = -(-kept // self._boot.cluster)
+            skipped = -(-kept // self.boot.cluster)
             clusters = [
                 Span(lcn + max(0, skipped - vcn), count - max(0, skipped - vcn))
                 for part in parts
-                for vcn, lcn, count in self._extents(part)
+                for vcn, lcn, count in self.extents(part)
                 if vcn + count > skipped
             ]
-            self._check_used(self._whole(_BITMAP, DATA), clusters)
+            self.check_used(clusters)
             found += clusters
         found.sort(key=lambda span: span.start)
-        yield from (Span(span.start * self._boot.cluster, span.length * self._boot.cluster) for span in found)
+        yield from (Span(span.start * self.boot.cluster, span.length * self.boot.cluster) for span in found)
 
-    def _check_used(self, bitmap: list[Attribute], clusters: list[Span]) -> None:
+    def check_used(self, clusters: list[Span]) -> None:
         """Raise `Implausible` when the bitmap calls one of these clusters free."""
+        bitmap = self._bitmap
         for span in clusters:
             at = span.start // 8
             while at * 8 < span.end:
@@ -163,38 +167,55 @@ class Ntfs:
             if name.lower() not in _PAGE_FILES:
                 continue
             # A block of the index that is no longer used may speak of files that are gone.
-            if self._record(number).sequence != sequence:
+            if self.record(number).sequence != sequence:
                 continue
-            names = [file_name(found.value) for found in self._parts(number, FILE_NAME) if found.value is not None]
+            names = [file_name(found.value) for found in self.parts(number, FILE_NAME) if found.value is not None]
             if (_ROOT, name) not in names:
                 continue
-            parts = self._whole(number, DATA)
+            parts = self.whole(number, DATA)
             if all(part.value is None and part.is_plain for part in parts):
                 yield name.lower(), parts
 
     def _entries_of_root(self) -> Iterator[tuple[int, int, str]]:
-        for root in self._parts(_ROOT, INDEX_ROOT, "$I30"):
+        for data in self._index_parts(_ROOT, only_used=False):
+            yield from decode_entries(data)
+
+    def index(self, folder: int) -> Iterator[tuple[int, bytes]]:
+        """Yield record and name, as they stand in its index, of what is in a folder; nothing of what is none."""
+        for data in self._index_parts(folder, only_used=True):
+            yield from decode_index(data)
+
+    def _index_parts(self, folder: int, *, only_used: bool) -> Iterator[bytes]:
+        """Yield the parts of a folder's index: the root, and blocks, of which some may not be in use."""
+        for root in self.parts(folder, INDEX_ROOT, "$I30"):
             if root.value is None or len(root.value) < 32:
-                raise Implausible("the index of its top folder is damaged")
-            yield from decode_entries(root.value[16:])
-        blocks = list(self._parts(_ROOT, INDEX_ALLOCATION, "$I30"))
+                raise Implausible("the index of a folder is damaged")
+            yield root.value[16:]
+        blocks = list(self.parts(folder, INDEX_ALLOCATION, "$I30"))
         if not blocks:
             return
-        for at in range(0, min(_size(blocks), _INDEX_MAX), self._boot.index):
-            block = self._bytes(blocks, at, self._boot.index)
+        used = b"".join(self._value(part) for part in self.parts(folder, BITMAP, "$I30")) if only_used else b""
+        for number, at in enumerate(range(0, min(_size(blocks), _INDEX_MAX), self.boot.index)):
+            if only_used and not (used[number // 8 : number // 8 + 1] or b"\0")[0] >> number % 8 & 1:
+                continue
+            block = self._bytes(blocks, at, self.boot.index)
             if block[:4] == b"INDX":
-                yield from decode_entries(with_fixups(block, b"INDX")[24:])
+                yield with_fixups(block, b"INDX")[24:]
+
+    @cached_property
+    def _bitmap(self) -> list[Attribute]:
+        return self.whole(_BITMAP, DATA)
 
     # -- records and attributes ----------------------------------------------------------------------------------
 
-    def _record(self, number: int) -> Record:
+    def record(self, number: int) -> Record:
         """Return a record of the file table. Raises `Implausible`."""
-        at = number * self._boot.record
-        return decode_record(self._read_extents(self._mft, at, self._boot.record))
+        at = number * self.boot.record
+        return decode_record(self._read_extents(self._mft, at, self.boot.record))
 
-    def _parts(self, number: int, kind: int, name: str = "") -> Iterator[Attribute]:
+    def parts(self, number: int, kind: int, name: str = "") -> Iterator[Attribute]:
         """Yield the parts of an attribute of a file, wherever its records are. Raises `Implausible`."""
-        record = self._record(number)
+        record = self.record(number)
         listed = next(record.find(ATTRIBUTE_LIST), None)
         if listed is None:
             yield from record.find(kind, name)
@@ -210,14 +231,14 @@ class Ntfs:
 
     def _extension(self, number: int, base: int) -> Record:
         """Return a further record of a file. Raises `Implausible`."""
-        record = self._record(number)
+        record = self.record(number)
         if record.base != base:
             raise Implausible("a record of its file table belongs to another file")
         return record
 
-    def _whole(self, number: int, kind: int) -> list[Attribute]:
+    def whole(self, number: int, kind: int) -> list[Attribute]:
         """Return all parts of an unnamed attribute, in order and without gaps. Raises `Implausible`."""
-        parts = list(self._parts(number, kind))
+        parts = list(self.parts(number, kind))
         reached = 0
         for part in parts:
             if part.first != reached:
@@ -238,22 +259,22 @@ class Ntfs:
         """Return bytes of a plain attribute. Raises `Implausible`."""
         if parts[0].value is not None:
             return parts[0].value[at : at + length]
-        extents = tuple(extent for part in parts for extent in self._extents(part))
+        extents = tuple(extent for part in parts for extent in self.extents(part))
         return self._read_extents(extents, at, length)
 
-    def _extents(self, part: Attribute | None) -> Iterator[tuple[int, int, int]]:
+    def extents(self, part: Attribute | None) -> Iterator[tuple[int, int, int]]:
         """Yield cluster of the file, cluster of the volume, and count. Raises `Implausible`."""
         if part is None or part.value is not None or not part.is_plain:
             raise Implausible("a file of the system is not stored plainly")
         vcn = part.first
         for lcn, count in part.runs:
-            if lcn is None or lcn + count > self._boot.clusters:
+            if lcn is None or lcn + count > self.boot.clusters:
                 raise Implausible("a file lies outside of its volume")
             yield vcn, lcn, count
             vcn += count
 
     def _read_extents(self, extents: tuple[tuple[int, int, int], ...], at: int, length: int) -> bytes:
-        cluster, pieces, end = self._boot.cluster, [], at + length
+        cluster, pieces, end = self.boot.cluster, [], at + length
         for vcn, lcn, count in extents:
             low, high = max(at, vcn * cluster), min(end, (vcn + count) * cluster)
             if low < high:

@@ -13,6 +13,7 @@ VOLUME_INFORMATION = 0x70
 DATA = 0x80
 INDEX_ROOT = 0x90
 INDEX_ALLOCATION = 0xA0
+BITMAP = 0xB0
 
 _FIXUP_STRIDE = 512
 _RECORD = struct.Struct("<HHH")
@@ -173,6 +174,12 @@ def decode_entries(data: bytes) -> Iterator[tuple[int, int, str]]:
 
     ``data`` begins with the index header.
     """
+    for reference, value in decode_index(data):
+        yield reference & 0xFFFFFFFFFFFF, reference >> 48, file_name(value)[1]
+
+
+def decode_index(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield reference and file name attribute of the files in a part of a folder's index. Raises `Implausible`."""
     at, end = struct.unpack_from("<II", data)
     while at + 16 <= min(end, len(data)):
         reference, length, key_length, flags = struct.unpack_from("<QHHH", data, at)
@@ -181,7 +188,7 @@ def decode_entries(data: bytes) -> Iterator[tuple[int, int, str]]:
         if flags & 2:
             return
         if key_length >= _NAME_AT:
-            yield reference & 0xFFFFFFFFFFFF, reference >> 48, file_name(data[at + 16 : at + 16 + key_length])[1]
+            yield reference, data[at + 16 : at + 16 + key_length]
         at += length
 
 

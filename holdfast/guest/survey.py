@@ -1,45 +1,40 @@
 """Looking over a disk: which volumes are on it, and what of them the guest does not need.
 
-Two kinds of bytes are told apart, because a job can leave out either. *Swap* is swap space and page files: nobody asks
-for it after a start of the machine, so it is left out whatever the state of the volume, unless the machine sleeps.
-*Deleted* is what no file has: it is left out of clean volumes only, because a journal that was not replayed may give
-blocks to files that the tables on the disk still call free.
+Three kinds of bytes are told apart, because a job can leave out each. *Swap* is swap space, swap files and page files:
+nobody asks for it after a start of the machine, so it is left out whatever the state of the volume, unless the machine
+sleeps. *Deleted* is what no file has: it is left out of clean volumes only, because a journal that was not replayed may
+give blocks to files that the tables on the disk still call free. *Files* are what masks mean, also of clean volumes
+only.
 """
 
 import heapq
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import msgspec
 
-from holdfast.guest import signatures, swap
+from holdfast.guest import signatures, swap, swap_files
 from holdfast.guest.ext import Ext
+from holdfast.guest.ext_files import ExtFiles
+from holdfast.guest.file_search import FileSearch, FoundFiles
+from holdfast.guest.file_tree import FileTree
 from holdfast.guest.free_list import FreeList
+from holdfast.guest.masks import FileMask
 from holdfast.guest.ntfs import Ntfs
+from holdfast.guest.ntfs_files import NtfsFiles
 from holdfast.guest.places import volumes_on
 from holdfast.guest.volume import VolumeState, VolumeUse
 from holdfast.guest.window import DAMAGED, Disk, Implausible, Read, Window, reason_of
 from holdfast.guest.xfs import Xfs
-from holdfast.model.spans import Span, coalesce
+from holdfast.guest.xfs_files import XfsFiles
+from holdfast.model.spans import Span, coalesce, total_length
 
+FileSystem: TypeAlias = Ext | Xfs | Ntfs
+
+_PATIENCE = 8
+"""How much more than tables and bitmaps may be read to find files by their names."""
 _SILENT_IN_USE = (signatures.XFS, signatures.NTFS)
 _IN_USE = "the machine is on, and this kind of volume does not say that it is in use"
-
-
-class FileSystem(Protocol):
-    """What the survey asks of a file system."""
-
-    def unclean_reason(self) -> str:
-        """Return why its tables may not be up to date; empty when they are."""
-        ...
-
-    def free_spans(self, least: int) -> Iterator[Span]:
-        """Yield the free spans of the volume, in order; shorter ones than ``least`` bytes may be missing."""
-        ...
-
-    def swap_spans(self) -> Iterator[Span]:
-        """Yield, sorted, the spans of the volume that hold page files."""
-        ...
 
 
 class GuestUse:
@@ -47,6 +42,9 @@ class GuestUse:
 
     def __init__(self) -> None:
         self.volumes: list[VolumeUse] = []
+        self.matched: set[int] = set()
+        """Which masks mean a file or folder of any volume."""
+        self._files: list[Span] = []
         self._swap: list[Span] = []
         self._deleted: list[FreeList] = []
 
@@ -54,25 +52,37 @@ class GuestUse:
         """Yield, sorted, the spans of swap space and page files."""
         return coalesce(sorted(self._swap, key=lambda span: span.start))
 
+    def files_spans(self) -> Iterator[Span]:
+        """Yield, sorted, the spans of files that masks mean."""
+        return coalesce(sorted(self._files, key=lambda span: span.start))
+
     def deleted_spans(self) -> Iterator[Span]:
         """Yield, sorted, the spans that no file has."""
         return coalesce(heapq.merge(*self._deleted, key=lambda span: span.start))
 
-    def add(self, volume: VolumeUse, swap_spans: list[Span], deleted: FreeList) -> None:
+    def add(self, volume: VolumeUse, swap_spans: list[Span], deleted: FreeList, files: FoundFiles) -> None:
         """Add a volume that was looked into."""
         deleted.finish()
         self._swap += swap_spans
         self._deleted.append(deleted)
-        sums = {"swap_bytes": sum(span.length for span in swap_spans), "deleted_bytes": deleted.total_bytes}
-        self.volumes.append(msgspec.structs.replace(volume, **sums))
+        self._files += files.spans
+        self.matched |= files.matched
+        found = msgspec.structs.replace(
+            volume,
+            swap_bytes=total_length(swap_spans),
+            deleted_bytes=deleted.total_bytes,
+            files_bytes=total_length(files.spans),
+            files_reason=files.reason,
+        )
+        self.volumes.append(found)
 
 
-def survey(read: Read, size_bytes: int, least: int, *, at_rest: bool) -> GuestUse:
+def survey(read: Read, size_bytes: int, least: int, *, at_rest: bool, masks: Sequence[FileMask] = ()) -> GuestUse:
     """Look over a disk. Free runs of less than ``least`` bytes are of no use to the caller and left out.
 
     ``at_rest`` says that the machine was off. While it runs, data may stand on the disk whose block is given to a file
     in memory only; no later change would tell of it. Only ext marks itself on the disk before anything of that kind
-    can happen, so only ext is believed then.
+    can happen, so only ext is believed then. Files that ``masks`` mean are looked for where deleted blocks are.
 
     Raises only what ``read`` raises: whatever is not understood counts as used, and says why.
     """
@@ -91,8 +101,19 @@ def survey(read: Read, size_bytes: int, least: int, *, at_rest: bool) -> GuestUs
         except DAMAGED as error:
             volume = msgspec.structs.replace(volume, reason=reason_of(error))
             swaps, deleted = [], FreeList(least)
-        use.add(volume, swaps, deleted)
+        use.add(volume, swaps, deleted, _meant_files(disk, volume, masks))
     return use
+
+
+def _meant_files(disk: Disk, volume: VolumeUse, masks: Sequence[FileMask]) -> FoundFiles:
+    """Return the files of a volume that masks mean; none of one that is not clean or whose folders are damaged."""
+    if not masks or volume.state is not VolumeState.CLEAN or volume.kind == signatures.SWAP:
+        return FoundFiles()
+    window = Window(disk, volume.spans, _PATIENCE)
+    try:
+        return FileSearch(_files_of(_opened(volume.kind, window)), window, masks).run()
+    except DAMAGED as error:
+        return FoundFiles(reason=f"no files are left out: {reason_of(error)}")
 
 
 def _look_into(window: Window, volume: VolumeUse, swaps: list[Span], deleted: FreeList) -> VolumeUse:
@@ -108,11 +129,29 @@ def _look_into(window: Window, volume: VolumeUse, swaps: list[Span], deleted: Fr
         file_system = _opened(kind, window)
         reason = file_system.unclean_reason()
         state = VolumeState.UNCLEAN if reason else VolumeState.CLEAN
-        for span in file_system.swap_spans():
-            swaps += window.places(span)
+        swaps += _swap_of(file_system, window)
         if not reason:
             deleted.extend(place for span in file_system.free_spans(deleted.least) for place in window.places(span))
     return msgspec.structs.replace(volume, kind=kind, state=state, reason=reason)
+
+
+def _swap_of(file_system: FileSystem, window: Window) -> Iterator[Span]:
+    """Yield the spans of the disk that hold page files and swap files."""
+    if isinstance(file_system, Ntfs):
+        for span in file_system.swap_spans():
+            yield from window.places(span)
+    else:
+        yield from swap_files.swap_spans(_files_of(file_system), window)
+
+
+def _files_of(file_system: FileSystem) -> FileTree:
+    match file_system:
+        case Ext():
+            return ExtFiles(file_system)
+        case Xfs():
+            return XfsFiles(file_system)
+        case _:
+            return NtfsFiles(file_system)
 
 
 def _opened(kind: str, window: Window) -> FileSystem:

@@ -42,3 +42,7 @@ class VolumeUse(msgspec.Struct, frozen=True, kw_only=True):
     """In runs of free blocks that are long enough to be left out."""
     swap_bytes: int = 0
     """In swap space and page files."""
+    files_bytes: int = 0
+    """In files that masks mean."""
+    files_reason: str = ""
+    """Why not all of these were found; empty when they were, or nobody asked for any."""

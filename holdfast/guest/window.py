@@ -30,6 +30,13 @@ class Implausible(Exception):
     """A volume does not look as its kind should, with the reason. Never leaves this package."""
 
 
+class Exhausted(Implausible):
+    """More would have to be read or remembered than a look into a volume may cost."""
+
+    def __init__(self) -> None:
+        super().__init__("its metadata is larger than a volume of this size can have")
+
+
 DAMAGED = (Implausible, struct.error, ValueError, IndexError, OverflowError)
 """What ends the look into a volume: beside the first, what decoding runs into when bytes are missing or absurd."""
 
@@ -70,15 +77,15 @@ class Disk:
 
 
 class Window:
-    """The bytes of one volume, from 0 on."""
+    """The bytes of one volume, from 0 on. ``patience`` multiplies what may be read of it."""
 
-    def __init__(self, disk: Disk, spans: Sequence[Span]) -> None:
+    def __init__(self, disk: Disk, spans: Sequence[Span], patience: int = 1) -> None:
         self.size = sum(span.length for span in spans)
         self._disk = disk
         self._spans = spans
         self._bases = [0, *accumulate(span.length for span in spans)]
-        self._bytes_left = _BYTES_FREE + self.size // _SIZE_PER_BYTE
-        self._calls_left = _CALLS_FREE + self.size // _SIZE_PER_CALL
+        self._bytes_left = patience * (_BYTES_FREE + self.size // _SIZE_PER_BYTE)
+        self._calls_left = patience * (_CALLS_FREE + self.size // _SIZE_PER_CALL)
 
     def read(self, offset: int, length: int) -> bytes:
         """Return bytes of the volume. Raises `Implausible` outside of it, and when too much is asked for in all."""
@@ -87,7 +94,7 @@ class Window:
         self._bytes_left -= length
         self._calls_left -= 1
         if self._bytes_left < 0 or self._calls_left < 0:
-            raise Implausible("its metadata is larger than a volume of this size can have")
+            raise Exhausted
         if len(self._spans) == 1:
             return self._disk.read(self._spans[0].start + offset, length)
         return b"".join(self._disk.read(span.start, span.length) for span in self.places(Span(offset, length)))
@@ -95,6 +102,10 @@ class Window:
     def peek(self, offset: int, length: int) -> bytes:
         """Return bytes of the volume; none when they are not all inside."""
         return self.read(offset, length) if 0 <= offset <= self.size - length else b""
+
+    def inside(self, spans: Sequence[Span]) -> "Window":
+        """Return some spans of this volume as one of its own. Raises `Implausible` when one reaches outside."""
+        return Window(self._disk, [place for span in spans for place in self.places(span)])
 
     def places(self, wanted: Span) -> Iterator[Span]:
         """Yield where on the disk a span of the volume lies. Raises `Implausible` when it reaches outside."""

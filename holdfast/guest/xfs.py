@@ -18,7 +18,13 @@ _SUPER = struct.Struct(">4sIQQQ16sQ")
 _SUPER_CRC_AT = 224
 _RO_KNOWN = 0x1 | 0x2 | 0x4 | 0x8
 _INCOMPAT_KNOWN = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x20 | 0x40 | 0x80
-_INCOMPAT_META_UUID, _INCOMPAT_NEEDS_REPAIR = 0x4, 0x10
+_INCOMPAT_KINDS, _INCOMPAT_META_UUID, _INCOMPAT_NEEDS_REPAIR = 0x1, 0x4, 0x10
+_FEATURES2_KINDS = 0x200
+
+_INODE = struct.Struct(">2sHBBH8xI")
+_INODE_SIZES = (256, 512, 1024, 2048)
+_INODE_CRC_AT, _INODE_NUMBER_AT, _INODE_UUID_AT = 100, 152, 160
+_MANY_EXTENTS = 0x10
 
 _AGF = struct.Struct(">4sIIIIIIIII4xIII")
 _AGF_UUID_AT = 64
@@ -41,6 +47,19 @@ class _Group(msgspec.Struct, frozen=True):
     free: int
 
 
+class Inode(msgspec.Struct, frozen=True):
+    """What an inode says of its file."""
+
+    mode: int
+    format: int
+    names: int
+    extents: int
+    flags: int
+    more_flags: int
+    fork: bytes
+    """What stands in the inode itself: names, extents, or the root of a tree of them."""
+
+
 class Xfs:
     """One file system. Raises `Implausible` when its superblock is not one."""
 
@@ -49,7 +68,11 @@ class Xfs:
         head = volume.read(0, 512)
         _, self.block_size, self.blocks, _, _, uuid, log_start = _SUPER.unpack_from(head)
         self._group_blocks, self._groups, _, log_blocks, version, self._sector = struct.unpack_from(">IIIIHH", head, 84)
-        self._group_log = head[124]
+        self.root_inode = int.from_bytes(head[56:64], "big")
+        self._inode_size, self._inodes_per_block = struct.unpack_from(">HH", head, 104)
+        self._inode_log, self._group_log = head[123], head[124]
+        self.folder_block_size = self.block_size << min(head[192], 8)
+        self.has_kinds = bool(int.from_bytes(head[200:204], "big") & _FEATURES2_KINDS)
         self._version = version & 15
         self._super = head
         self._check_measures()
@@ -80,6 +103,7 @@ class Xfs:
         ro, self._incompat = struct.unpack_from(">II", sector, 212)
         if ro & ~_RO_KNOWN or self._incompat & ~_INCOMPAT_KNOWN:
             raise Implausible("it uses features that are not known here")
+        self.has_kinds = bool(self._incompat & _INCOMPAT_KINDS)
         if self._incompat & _INCOMPAT_META_UUID:
             self._uuid = sector[248:264]
 
@@ -96,9 +120,57 @@ class Xfs:
             return "its log is on another disk"
         return log_unclean_reason(self._volume, self._log)
 
-    def swap_spans(self) -> Iterator[Span]:
-        """Yield nothing: swap files are not looked for in this kind of file system."""
-        return iter(())
+    def inode(self, number: int) -> Inode:
+        """Return an inode. Raises `Implausible`."""
+        if self._inode_size not in _INODE_SIZES or self._inode_size << self._inode_log != self.block_size:
+            raise Implausible("its inodes have no possible size")
+        block, slot = number >> self._inode_log, number & ((1 << self._inode_log) - 1)
+        data = self._volume.read(self.place(block) * self.block_size + slot * self._inode_size, self._inode_size)
+        magic, mode, version, kind, _, names = _INODE.unpack_from(data)
+        if magic != b"IN" or version not in (2, 3) or (version == 3) != (self._version == 5):
+            raise Implausible(f"inode {number} is damaged")
+        if version == 3:
+            self._check(data, _INODE_CRC_AT, _INODE_UUID_AT, f"inode {number}")
+            if int.from_bytes(data[_INODE_NUMBER_AT : _INODE_NUMBER_AT + 8], "big") != number:
+                raise Implausible(f"inode {number} is another one")
+        more_flags = int.from_bytes(data[120:128], "big") if version == 3 else 0
+        extents = int.from_bytes(data[24:32] if more_flags & _MANY_EXTENTS else data[76:80], "big")
+        core = 176 if version == 3 else 100
+        end = core + 8 * data[82] if data[82] else self._inode_size
+        flags = int.from_bytes(data[90:92], "big")
+        return Inode(mode, kind, names, extents, flags, more_flags, data[core:end])
+
+    def place(self, block: int) -> int:
+        """Return which block of the volume a number of group and block in it means. Raises `Implausible`."""
+        group, inside = block >> self._group_log, block & ((1 << self._group_log) - 1)
+        if group >= self._groups or inside >= self._group_blocks:
+            raise Implausible(f"it speaks of block {inside} of group {group}")
+        return int(group * self._group_blocks + inside)
+
+    def block(self, number: int) -> bytes:
+        """Return a block of the volume. Raises `Implausible`."""
+        return self._volume.read(number * self.block_size, self.block_size)
+
+    @property
+    def map_magic(self) -> bytes:
+        """Return the mark of a block in the tree of a file's extents."""
+        return b"BMA3" if self._version == 5 else b"BMAP"
+
+    def check_folder_block(self, data: bytes) -> int:
+        """Return where the names in a block of a folder begin. Raises `Implausible`."""
+        if (data[3:4] == b"3") != (self._version == 5):
+            raise Implausible("a folder is damaged")
+        if self._version != 5:
+            return 16
+        self._check(data, 4, 24, "a folder")
+        return 64
+
+    def check_map_block(self, data: bytes) -> int:
+        """Return where the records of such a block begin. Raises `Implausible`."""
+        if self._version != 5:
+            return 24
+        self._check(data, 64, 40, "the tree of a file")
+        return 72
 
     def free_spans(self, least: int) -> Iterator[Span]:
         """Yield the free spans of the volume, in order; shorter ones than ``least`` bytes may be missing.

@@ -1,12 +1,12 @@
-"""The rollback pipe: restore point to a disk that holds a later state, writing only what differs.
+"""The rollback pipe: restore point to a disk that holds another state, writing only what differs.
 
-What differs is told by change tracking, or found by comparing the disk with the digests of the point: whole blocks at
-once and several in flight, while what was found is written behind.
+What differs is told by change tracking, or found by comparing the disk with the digests of the point, while what was
+found is written behind. A disk that began empty is written without a look, and looked at only as far as an attempt
+that died may have written it.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from typing import Final
 
 import msgspec
 
@@ -14,15 +14,10 @@ from holdfast.clock import Clock
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.session import Figures
 from holdfast.model.spans import Span, align, clip
-from holdfast.pipeline.busy import PipeClocks, StageClock, StagePool
+from holdfast.pipeline.comparing import Comparison
 from holdfast.pipeline.disks import DiskWriter
-from holdfast.pipeline.flow import in_order
-from holdfast.pipeline.restore import BLOCK_PIECES, DiskRestore, PieceSource, Readable, compare_target, differing_pieces
+from holdfast.pipeline.restore import DiskRestore, PieceSource, compare_target
 from holdfast.pipeline.stages import PipeProgress, StageTimes
-
-_COMPARING: Final = 4
-"""Blocks that are read from the target at once."""
-_AHEAD: Final = 16
 
 Report = Callable[[PipeProgress], None]
 
@@ -35,6 +30,12 @@ class RolledBack(msgspec.Struct, frozen=True, kw_only=True):
     stages: StageTimes
     written_bytes: int
     """Zeros included."""
+    compared_bytes: int = 0
+    """Read of the target to find differences."""
+    equal_bytes: int = 0
+    """Of these, what needed no writing."""
+    again_bytes: int = 0
+    """What an attempt that died had reported as written, and was not there."""
 
 
 class DiskRollback:
@@ -45,17 +46,32 @@ class DiskRollback:
         self._target = target
         self._key = key
         self._clock = clock
-        self._compared_bytes = 0
-        self._busy = PipeClocks(clock)
 
     def write_changed(self, changed: Iterable[Span], first_piece: int, report: Report) -> RolledBack:
         """Write every piece from one on that sorted spans touch. What ``report`` raises stops it."""
-        return self._write(self._changed_runs(changed, first_piece), first_piece, report)
+        return self._write(self._changed_runs(changed, first_piece), first_piece, report, self._comparison())
+
+    def write_all(self, report: Report) -> RolledBack:
+        """Write every piece without a look at the target, which began empty. What ``report`` raises stops it."""
+        pieces = range(self._source.pieces)
+        return self._write([pieces] if pieces else [], 0, report, self._comparison())
+
+    def write_rest(self, first_piece: int, reported_piece: int, report: Report) -> RolledBack:
+        """Write from a piece on what an attempt that died has not written to a target that began empty.
+
+        Its last report said that it had written everything before ``reported_piece``. What ``report`` raises stops it.
+        """
+        comparison = self._comparison()
+        self._target.flush()
+        with closing(comparison.runs_of_rest(first_piece, reported_piece)) as runs:
+            return self._write(runs, first_piece, report, comparison)
 
     def write_differing(self, first_piece: int, report: Report) -> RolledBack:
         """Compare the target with the point from a piece on and write what differs. What ``report`` raises stops it."""
-        with closing(self._differing_runs(first_piece)) as runs:
-            return self._write(runs, first_piece, report)
+        comparison = self._comparison()
+        self._target.flush()  # what is equal counts as committed; an attempt that died may have left it in memory
+        with closing(comparison.runs(first_piece)) as runs:
+            return self._write(runs, first_piece, report, comparison)
 
     def make_equal(self, report: Callable[[], None]) -> int:
         """Compare the whole target with the point, and return how many bytes differed and were written once more.
@@ -67,64 +83,30 @@ class DiskRollback:
             compare_target(self._source, self._target, self._key, lambda _: report())
         return found
 
-    def _write(self, runs: Iterable[range], first_piece: int, report: Report) -> RolledBack:
+    def _comparison(self) -> Comparison:
+        return Comparison(self._source, self._target, self._key)
+
+    def _write(self, runs: Iterable[range], first_piece: int, report: Report, comparison: Comparison) -> RolledBack:
         restore = DiskRestore(self._source, self._target, self._key, self._clock)
-        self._busy = restore.busy
-        before = self._compared_bytes
+        comparison.watch(restore.busy)
 
         def compared(figures: Figures) -> Figures:
-            return msgspec.structs.replace(figures, read_bytes=figures.read_bytes + self._compared_bytes - before)
+            return msgspec.structs.replace(figures, read_bytes=figures.read_bytes + comparison.compared_bytes)
 
         def passed_on(progress: PipeProgress) -> None:
             report(msgspec.structs.replace(progress, figures=compared(progress.figures)))
 
         figures = restore.write(runs, first_piece, passed_on)
-        stages = restore.progress().stages
-        return RolledBack(figures=compared(figures), stages=stages, written_bytes=restore.written_bytes)
+        return RolledBack(
+            figures=compared(figures),
+            stages=restore.progress().stages,
+            written_bytes=restore.written_bytes,
+            compared_bytes=comparison.compared_bytes,
+            equal_bytes=comparison.equal_bytes,
+            again_bytes=comparison.again_bytes,
+        )
 
     def _changed_runs(self, changed: Iterable[Span], first_piece: int) -> Iterator[range]:
         size = self._source.size_bytes
         for span in clip(align(changed, PIECE_SIZE, size), first_piece * PIECE_SIZE, size):
             yield range(span.start // PIECE_SIZE, -(-span.end // PIECE_SIZE))
-
-    def _differing_runs(self, first_piece: int) -> Generator[range, None, None]:
-        end = self._source.pieces
-        blocks = (range(at, min(at + BLOCK_PIECES, end)) for at in range(first_piece, end, BLOCK_PIECES))
-
-        target = _WatchedReads(self._target, self._busy.target)
-
-        def look(block: range) -> tuple[range, list[int]]:
-            return block, differing_pieces(target, self._source, self._key, block)
-
-        with StagePool(_COMPARING, "compare", self._busy.proxy) as pool:
-            for block, pieces in in_order(pool, look, blocks, _AHEAD):
-                self._compared_bytes += min(block.stop * PIECE_SIZE, self._source.size_bytes) - block.start * PIECE_SIZE
-                yield from _runs(pieces)
-                yield range(block.stop, block.stop)
-
-
-class _WatchedReads:
-    """A disk whose reads are counted."""
-
-    def __init__(self, disk: Readable, stage: StageClock) -> None:
-        self._disk = disk
-        self._stage = stage
-
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Read, and count it."""
-        with self._stage:
-            self._disk.read_into(offset, buffer)
-
-
-def _runs(pieces: list[int]) -> Iterator[range]:
-    """Join adjoining pieces."""
-    start = end = -1
-    for piece in pieces:
-        if piece == end:
-            end += 1
-            continue
-        if start < end:
-            yield range(start, end)
-        start, end = piece, piece + 1
-    if start < end:
-        yield range(start, end)

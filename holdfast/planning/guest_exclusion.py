@@ -1,8 +1,9 @@
 """Leaving out what a guest does not need: plan steps and spans in, plan steps out; and the words for people.
 
 What is left out counts as zeros in the point. Change tracking does not report it when it is needed again without
-having been written, so a point remembers what it lacks: spans of swap, which are few, so that the next run reads those
-that are needed by then; and that deleted blocks are missing, so that the first run that wants them compares in full.
+having been written, so a point remembers what it lacks: spans of swap and of excluded files, which are few, so that the
+next run reads those that are needed by then; and that deleted blocks are missing, so that the first run that wants them
+compares in full.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,9 +13,10 @@ from holdfast.model.plan import Action, PlanStep
 from holdfast.model.spans import Span, align_inward, clip
 
 REMEMBERED_MAX = 1024
-"""Most spans of swap that a point remembers, and so leaves out, per disk."""
+"""Most spans of swap and of excluded files that a point remembers, and so leaves out, per disk."""
 
 _VOLUMES_TOLD = 4
+_MASKS_TOLD = 8
 
 
 class Unneeded(StrEnum):
@@ -22,6 +24,8 @@ class Unneeded(StrEnum):
 
     SWAP = "swap"
     """Swap space and page files."""
+    FILES = "excluded files"
+    """Files that masks of the job mean, of volumes that were left in order."""
     DELETED = "deleted"
     """Blocks that no file has, of volumes that were left in order."""
 
@@ -62,10 +66,12 @@ def remembered_spans(spans: Iterable[Span], size: int, piece: int) -> tuple[Span
     return tuple(sorted(longest[:REMEMBERED_MAX], key=lambda span: span.start))
 
 
-def explanation(left_out: Mapping[Unneeded, int], kept: Sequence[tuple[str, str]]) -> str:
-    """Return in words how much was left out, and where deleted blocks were kept (place, reason); empty if neither."""
+def explanation(left_out: Mapping[Unneeded, int], kept: Sequence[tuple[str, str]], missing: Sequence[str] = ()) -> str:
+    """Return in words how much was left out, where not all was and why, and which masks mean nothing; may be empty."""
     parts = [f"{left_out[kind]} bytes of {kind}" for kind in Unneeded if left_out.get(kind)]
     told = [f"{place}: {reason}" for place, reason in kept[:_VOLUMES_TOLD]]
     more = [f"and {len(kept) - _VOLUMES_TOLD} more volumes"] if len(kept) > _VOLUMES_TOLD else []
     words = [f"left out {' and '.join(parts)}"] if parts else []
-    return "; ".join(words + told + more)
+    others = f" and {len(missing) - _MASKS_TOLD} more" if len(missing) > _MASKS_TOLD else ""
+    nothing = [f"nothing is meant by {', '.join(missing[:_MASKS_TOLD])}{others}"] if missing else []
+    return "; ".join(words + told + more + nothing)

@@ -9,7 +9,7 @@ from holdfast.model.ids import DiskKey, TargetId
 from holdfast.model.machine import DISK_SIZE_MAX, DISKS_PER_MACHINE_MAX, SECTOR_SIZE, Disk, RestoreTarget
 from holdfast.planning.rollback import unfit_for_rollback
 
-IN_FULL_HINT: Final = "Restore in full, without `--quick`."
+IN_FULL_HINT: Final = "Restore in full, without `--quick` or `--delta`."
 """What to do where only a rollback is impossible."""
 
 

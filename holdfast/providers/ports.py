@@ -203,6 +203,13 @@ class RestoreTargets(Protocol):
         """
         ...
 
+    def shares_blocks(self, machine_id: MachineId, disks: Sequence[Disk]) -> bool:
+        """Return whether a target in place of these disks takes neither time nor space, nor writes anything twice.
+
+        False also for disks that the machine does not have with this key and size. Raises `MachineNotFound`.
+        """
+        ...
+
     def target_changes(self, target_id: TargetId, key: DiskKey, since: ChangeId) -> Iterator[Span]:
         """Yield, sorted, every span of a disk that may differ between the state named by ``since`` and the target.
 

@@ -171,11 +171,15 @@ class TargetDisk(_RawDisk):
 
     After one failed flush the kernel may have dropped what was written and would report the next
     flush as a success; so every later call raises, and only what an earlier flush confirmed counts.
+    What such a flush left in memory is forgotten when the disk is opened anew, so that whoever
+    reads it back learns what the storage holds.
     """
 
     def __init__(self, path: Path, flags: int = 0) -> None:
         try:
             super().__init__(path, os.O_RDWR | flags)
+            assert self._descriptor is not None, "opened just now"
+            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         except OSError as error:
             raise DiskWriteFailed(f"opening {path}: {describe(error)}") from error
         self.transport: Transport | None = None

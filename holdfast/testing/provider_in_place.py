@@ -186,6 +186,16 @@ class InPlaceConformance:
         assert bench.provider.targets() == []
         subject.assert_live()
 
+    def test_asking_whether_blocks_are_shared_changes_nothing(self, bench: ProviderBench) -> None:
+        """Disks that do not fit share nothing, whatever the storage can do."""
+        subject = _subject(bench)
+        answers = {bench.provider.shares_blocks(subject.machine_id, subject.machine.disks) for _ in range(2)}
+        assert len(answers) == 1
+        for key, size_bytes in ((subject.key, 8 * MIB), (DiskKey("none"), MIB)):
+            assert not bench.provider.shares_blocks(subject.machine_id, [Disk(key=key, size_bytes=size_bytes)])
+        assert bench.provider.targets() == []
+        subject.assert_live()
+
     def test_unknown_targets_in_place_are_refused(self, bench: ProviderBench) -> None:
         """Abandoning one is no fault."""
         subject = _subject(bench)

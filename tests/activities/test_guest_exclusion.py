@@ -6,13 +6,14 @@ import msgspec
 import pytest
 
 from activities.contracts.transfer import CopyDisk, DiskCopied
+from holdfast.errors import RequestInvalid
 from holdfast.formats.contents import LeftOut
 from holdfast.model.ids import DiskKey
 from holdfast.model.machine import Machine, PowerState
 from holdfast.model.plan import ReadMode
 from holdfast.model.points import PointSummary
 from holdfast.testing.images import MIB, FileSystem, check_image, make_image, read_file, write_files
-from tests.activities.lab import PIECE, Lab, run
+from tests.activities.lab import PIECE, Lab, failure, run
 from tests.holdfast.guest.drives import garble, look, mbr, patch, place_volume, sparse
 from tests.holdfast.guest.drives import run as tool
 
@@ -40,10 +41,21 @@ def machine(lab: Lab, tmp_path: Path) -> Machine:
 
 
 def back_up(
-    lab: Lab, machine: Machine, tag: str, *, swap: bool = True, deleted: bool = True, sample: int = 64 << 20
+    lab: Lab,
+    machine: Machine,
+    tag: str,
+    *,
+    swap: bool = True,
+    deleted: bool = True,
+    sample: int = 64 << 20,
+    files: tuple[str, ...] = (),
 ) -> tuple[DiskCopied, PointSummary, LeftOut | None]:
     request: CopyDisk = msgspec.structs.replace(
-        lab.begun(machine, tag), exclude_swap=swap, exclude_deleted=deleted, sample_bytes=sample
+        lab.begun(machine, tag),
+        exclude_swap=swap,
+        exclude_deleted=deleted,
+        sample_bytes=sample,
+        exclude_files=files,
     )
     copied = run(lab.transfers.copy_disk, request)
     assert run(lab.transfers.copy_disk, request).disk == copied.disk, "a second attempt finds everything done"
@@ -168,3 +180,66 @@ def test_a_running_machine_keeps_what_only_looks_clean(lab: Lab, tmp_path: Path)
     lab.provider.set_power(machine.machine_id, PowerState.OFF)
     copied, _, _ = back_up(lab, machine, "s2")
     assert copied.decision.mode is ReadMode.CHANGED
+
+
+BIG = {"var/tmp/big": b"b" * (2 * MIB), "iso/a.iso": b"a" * MIB, "notes": b"n" * MIB}
+
+
+@pytest.fixture
+def files(lab: Lab, tmp_path: Path) -> Machine:
+    """Return a machine with one disk that is an ext4 with large files."""
+    path = tmp_path / "files.raw"
+    make_image(path, FileSystem.EXT4, EXT_SIZE, BIG)
+    return lab.provider.add_machine("files", {DiskKey("disk0"): path})
+
+
+def content_of(path: Path) -> dict[str, bytes]:
+    return {name: read_file(path, FileSystem.EXT4, name) for name in BIG}
+
+
+def test_excluded_files_read_as_zeros_and_the_file_system_is_in_order(lab: Lab, files: Machine, tmp_path: Path) -> None:
+    masks = ("/var/tmp/*", "*.iso", "/none/*")
+    copied, point, kept = back_up(lab, files, "s1", deleted=False, files=masks)
+    part = tmp_path / "restored.raw"
+    part.write_bytes(lab.restored(files, point))
+    assert check_image(part, FileSystem.EXT4).is_clean
+    found = content_of(part)
+    assert found["notes"] == BIG["notes"]
+    for name in ("var/tmp/big", "iso/a.iso"):
+        assert len(found[name]) == len(BIG[name])
+        # Pieces that hold something else, too, are whole; the rest of the file is zeros.
+        assert found[name].count(0) >= len(BIG[name]) - 4 * PIECE
+    assert "bytes of excluded files" in copied.left_out
+    assert copied.left_out.endswith("nothing is meant by /none/*")
+    assert kept is not None
+    assert not kept.deleted
+    assert sum(length for _, length in kept.swap) > 2 * MIB
+
+
+def test_a_file_that_is_no_longer_excluded_is_read_although_nothing_changed(lab: Lab, files: Machine) -> None:
+    _, _, before = back_up(lab, files, "s1", deleted=False, files=("*.iso", "/var"))
+    assert before is not None
+    copied, _, kept = back_up(lab, files, "s2", deleted=False, files=("*.iso",))
+    assert (copied.decision.mode, copied.note) == (ReadMode.CHANGED, "")
+    assert kept is not None
+    gone = sum(length for _, length in before.swap) - sum(length for _, length in kept.swap)
+    assert copied.figures.read_bytes == gone > MIB
+    copied, point, kept = back_up(lab, files, "s3", deleted=False)
+    assert kept is None
+    assert lab.restored(files, point) == lab.content(files)
+
+
+def test_an_excluded_file_whose_volume_is_in_use_by_now_is_read_again(lab: Lab, files: Machine) -> None:
+    back_up(lab, files, "s1", deleted=False, files=("/var/tmp/*",))
+    tool("debugfs", "-w", "-R", "feature needs_recovery", lab.disk_path(files))
+    copied, point, kept = back_up(lab, files, "s2", deleted=False, files=("/var/tmp/*",))
+    assert copied.decision.mode is ReadMode.CHANGED
+    assert "journal has to be replayed" in copied.left_out
+    assert "nothing is meant by /var/tmp/*" in copied.left_out
+    assert kept is None
+    assert lab.restored(files, point) == lab.content(files)
+
+
+def test_a_mask_that_means_nothing_fails_the_copy(lab: Lab, files: Machine) -> None:
+    request = msgspec.structs.replace(lab.begun(files), exclude_files=("*",))
+    assert failure(RequestInvalid, lab.transfers.copy_disk, request).non_retryable

@@ -1,12 +1,17 @@
 """Places a restore writes to."""
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
+from typing_extensions import override
 
 from activities.contracts.target import AbandonTarget, CommitTarget, FindMachine, PrepareTarget, TargetAbandoned
 from holdfast.errors import MachineNotFound, MachineRunning, RequestInvalid, SnapshotFailed, TargetExists
-from holdfast.model.ids import TargetId
+from holdfast.model.ids import MachineId, TargetId
 from holdfast.model.machine import Disk, Machine, PowerState
+from holdfast.providers.local import targets
+from holdfast.providers.local.hypervisor import LocalProvider
 from tests.activities.lab import KEY, PROVIDER, TOKEN, Lab, failure, run, run_twice
 
 REMOVED, NOTHING = TargetAbandoned(removed=True), TargetAbandoned(removed=False)
@@ -145,3 +150,32 @@ def test_a_target_in_place_that_found_no_space_leaves_nothing_to_remove(
     failure(SnapshotFailed, lab.targets.prepare_target, prepared)
     request = AbandonTarget(provider=PROVIDER, token=TOKEN, prepared=prepared)
     assert run(lab.targets.abandon_target, request) == NOTHING
+
+
+class Sharing(LocalProvider):
+    """Says that copies share blocks, which costs nothing to try on a small disk."""
+
+    @override
+    def shares_blocks(self, machine_id: MachineId, disks: Sequence[Disk]) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("may_share", [True, False])
+def test_disks_begin_with_what_is_there_only_where_that_costs_nothing(lab: Lab, *, may_share: bool) -> None:
+    lab.provider = Sharing(lab.root / "provider", lab.clock)
+    machine = lab.add_machine()
+    request = msgspec.structs.replace(lab.prepare_request(machine, replaces=machine.machine_id), may_share=may_share)
+    target = run_twice(lab.targets.prepare_target, request)
+    assert target.is_in_place is may_share
+    assert any(lab.target_disk().read_bytes()) is may_share
+    abandon = AbandonTarget(provider=PROVIDER, token=TOKEN, prepared=request)
+    assert run(lab.targets.abandon_target, abandon) == REMOVED
+    assert lab.provider.targets() == []
+
+
+def test_disks_that_would_be_copied_begin_empty(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "shares_blocks", lambda *_: False)
+    machine = lab.add_machine()
+    request = lab.prepare_request(machine, replaces=machine.machine_id)
+    target = run(lab.targets.prepare_target, msgspec.structs.replace(request, may_share=True))
+    assert not target.is_in_place

@@ -1,8 +1,10 @@
 """Processes die in the middle of a disk: a real server, real workers, SIGKILL, and the bytes compared afterwards."""
 
 import random
+import re
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,21 @@ class Stage:
         [file] = self.files() - known
         return Running(command, file)
 
+    def begin_restore(self, name: str) -> Running:
+        """Start a restore to a new machine and return in the middle of its disk."""
+        command = Command(self._place, "restore", "latest", "--machine", MACHINE, "--as", name)
+        pause = threading.Event()
+        while command.is_running():
+            for file in self._place.provider.glob("targets/*/machine/*.raw"):
+                if allocated(file) >= MID_DISK_BYTES:
+                    return Running(command, file)
+            pause.wait(0.002)
+        raise AssertionError(command.result())
+
+    def expect_equal(self, name: str) -> None:
+        """Compare every byte of a machine's disk with that of the one that was protected."""
+        assert sha256_of(self._provider.disk_paths(name)[DISK]) == sha256_of(self._provider.disk_paths(MACHINE)[DISK])
+
     def back_up(self) -> dict[str, Any]:
         """Back up without any harm."""
         return Command(self._place, *BACKUP).result()
@@ -116,6 +133,14 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         shutil.rmtree(place.root)
 
 
+def allocated(file: Path) -> int:
+    """Return how much of a file that began empty was written; 0 when it has gone."""
+    try:
+        return file.stat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
+
+
 def make_machine(place: DemoPlace) -> None:
     disk = place.disks / "data.raw"
     disk.write_bytes(random.Random(SEED).randbytes(DISK_BYTES))
@@ -132,6 +157,26 @@ def test_a_killed_proxy_goes_on_at_its_last_commit(stage: Stage) -> None:
     assert figures["resent_bytes"] <= RESENT_MAX
     # Whatever was reported: a file that had been begun anew would have grown by all that was there.
     assert DISK_BYTES < running.file.stat().st_size < DISK_BYTES + RESENT_MAX
+
+
+def test_a_restore_goes_on_with_what_a_killed_proxy_had_written(stage: Stage) -> None:
+    """Nothing was flushed: a flush comes every 256 MiB. Still nothing that is there is written again."""
+    stage.back_up()
+    running = stage.begin_restore("copy")
+    stage.crew.kill("proxy")
+    there = allocated(running.file)
+    assert MID_DISK_BYTES <= there < DISK_BYTES
+    stage.crew.start("proxy")
+    document = running.command.result()
+    assert document["session"]["outcome"] == "success", document
+    stage.expect_equal("copy")
+    [task] = document["tasks"]
+    counts = re.search(r"([\d.]+) MiB equal, ([\d.]+) MiB written; written and compared", task["detail"])
+    assert counts is not None, task
+    equal, written = (float(count) for count in counts.groups())
+    assert equal + written == pytest.approx(DISK_BYTES / MIB, abs=1)
+    assert written - (DISK_BYTES - there) / MIB <= 2, "at most the block that was being written"
+    assert document["session"]["figures"]["resent_bytes"] <= MIB
 
 
 def test_a_killed_server_finds_the_session_where_it_was(stage: Stage) -> None:

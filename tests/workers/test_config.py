@@ -195,6 +195,7 @@ def test_the_environment_says_where_temporal_is(tmp_path: Path) -> None:
         (BASE + "tasks = 0", "tasks of proxy proxy-1 is 0"),
         (BASE + JOB + "machines_at_once = 65", "machines_at_once of job nightly is 65"),
         (BASE + JOB + 'machines = ["a", "b"]\nexcluded = ["b"]', "both names and excludes machine b"),
+        (BASE + JOB + 'exclude_files = ["*"]', "job nightly: mask '*' means every file"),
         (BASE + JOB + "unit_size = 1000", "unit_size of job nightly is 1000"),
         (BASE + JOB + 'credential = "../x"', "'../x' cannot be the name of a credential"),
         (BASE + JOB + 'schedule = "daily"', "schedule of job nightly is 'daily'"),

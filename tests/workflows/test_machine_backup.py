@@ -347,9 +347,10 @@ async def test_a_disk_that_the_job_leaves_out_is_neither_in_the_point_nor_copied
 @pytest.mark.parametrize("is_wanted", [True, False])
 async def test_the_job_says_what_is_left_out_of_guests(stage: Stage, is_wanted: bool) -> None:
     world = World()
-    await succeed(stage, world, exclude_swap=is_wanted, exclude_deleted=not is_wanted)
+    masks = ("/var/tmp/*",) if is_wanted else ()
+    await succeed(stage, world, exclude_swap=is_wanted, exclude_deleted=not is_wanted, exclude_files=masks)
     (asked,) = world.requests("transfer.copy_disk")
-    assert (asked.exclude_swap, asked.exclude_deleted) == (is_wanted, not is_wanted)
+    assert (asked.exclude_swap, asked.exclude_deleted, asked.exclude_files) == (is_wanted, not is_wanted, masks)
 
 
 async def test_what_was_left_out_stands_behind_the_task(stage: Stage) -> None:

@@ -1,11 +1,13 @@
 """``holdfast backup``: one session of a job, or of machines named on the spot."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 import typer
 
 from holdfast.errors import RequestInvalid
+from holdfast.guest.masks import parse_masks
 from holdfast.model.compression import Compression
 from holdfast.model.ids import CredentialName, JobName, SessionId
 from holdfast.model.machine import Quiesce
@@ -42,6 +44,14 @@ MachineOption = Annotated[
 FullOption = Annotated[bool, typer.Option("--full", help="Start a new chain with a full.")]
 DistrustOption = Annotated[
     bool, typer.Option("--distrust-changes", help="Read everything and compare, whatever is said to have changed.")
+]
+ExcludeFileOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude-file",
+        metavar="MASK",
+        help="Leave files and folders of guests out, besides those of the job; may be repeated.",
+    ),
 ]
 QuiesceOption = Annotated[
     Quiesce | None, typer.Option("--quiesce", help="Whether guests come to rest.", rich_help_panel=_OVERRIDE)
@@ -97,6 +107,7 @@ def backup(
     machine: MachineOption = None,
     full: FullOption = False,
     distrust_changes: DistrustOption = False,
+    exclude_file: ExcludeFileOption = None,
     quiesce: QuiesceOption = None,
     verify: VerifyOption = None,
     encrypt_with: EncryptOption = None,
@@ -122,6 +133,7 @@ def backup(
         sample_mib=settings.sample_mib,
         exclude_swap=settings.exclude_swap,
         exclude_deleted=settings.exclude_deleted,
+        exclude_files=masks_of(settings, exclude_file or []),
         verify=verify if verify is not None else settings.verify,
         machines_at_once=settings.machines_at_once,
         excluded_disks=settings.excluded_disks,
@@ -156,11 +168,17 @@ def options_of(settings: JobSettings) -> BackupOptions:
         sample_mib=settings.sample_mib,
         exclude_swap=settings.exclude_swap,
         exclude_deleted=settings.exclude_deleted,
+        exclude_files=settings.exclude_files,
         verify=settings.verify,
         machines_at_once=settings.machines_at_once,
         excluded_disks=settings.excluded_disks,
         credential=settings.credential,
     )
+
+
+def masks_of(settings: JobSettings, more: Sequence[str]) -> tuple[str, ...]:
+    """Return the masks of a job and more, each once. Raises `RequestInvalid`."""
+    return tuple(mask.text for mask in parse_masks((*settings.exclude_files, *more)))
 
 
 def _job(run: Invocation, job: str | None, machines: tuple[str, ...], places: _Places) -> JobSettings:

@@ -7,6 +7,7 @@ import typer
 from holdfast.errors import RequestInvalid
 from holdfast.model.ids import DiskKey
 from holdfast.model.machine import ANYWHERE, AS_ANOTHER, Identifier, Identity, Placement, PowerState
+from holdfast.planning.delta import Delta
 from workers.cli.commands import PROTECT, command
 from workers.cli.invocation import Invocation
 from workers.cli.starting import (
@@ -24,6 +25,7 @@ from workflows.messages import RestoreRequest
 IF_STOPPED = "the disks written so far are removed; no machine has been changed"
 IF_ROLLBACK_STOPPED = "the machine gets back what its disks held"
 _TARGET = "Where to"
+_DELTAS = {None: Delta.AUTO, True: Delta.ALWAYS, False: Delta.NEVER}
 
 PointArgument = Annotated[str, typer.Argument(metavar="POINT", help="First digits of the point's id, or latest.")]
 MachineOption = Annotated[
@@ -40,6 +42,15 @@ IntoOption = Annotated[
     str | None,
     typer.Option(
         "--into", metavar="NAME", help="Add the disks to this machine, which must be off.", rich_help_panel=_TARGET
+    ),
+]
+OverOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--over",
+        metavar="KEY",
+        help="With --into: replace this disk there, one for each --disk; may be repeated.",
+        rich_help_panel=_TARGET,
     ),
 ]
 FolderOption = Annotated[
@@ -81,6 +92,15 @@ QuickOption = Annotated[
     bool,
     typer.Option("--quick", help="With --original: write only what differs from the point.", rich_help_panel=_TARGET),
 ]
+DeltaOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--delta/--no-delta",
+        help="Over disks that are there: compare them with the point and write only what differs. "
+        "Default: where that costs nothing.",
+        rich_help_panel=_TARGET,
+    ),
+]
 OnOption = Annotated[bool, typer.Option("--on", help="Power the machine on afterwards.", rich_help_panel=_TARGET)]
 NoCompareOption = Annotated[
     bool, typer.Option("--no-compare", help="Do not read the restored disks back to compare them.")
@@ -112,6 +132,7 @@ def register(app: typer.Typer) -> None:
             ("restore 7f3a9c --original --quick", "the same, writing only what differs: a quick rollback"),
             ("restore latest --machine db --original --disk data", "only one disk of db"),
             ("restore latest --machine db --into web --disk data", "a disk of db, beside those of web"),
+            ("restore latest --machine db --into web --disk data --over data --delta", "over one, what differs of it"),
             ("restore latest --machine web --as web2 --datastore nfs02 --network prod=lab", "to another place"),
             (
                 "restore latest --machine web --as web --mac keep --uuid keep",
@@ -129,7 +150,9 @@ def restore(
     new_name: AsOption = None,
     original: OriginalOption = False,
     quick: QuickOption = False,
+    delta: DeltaOption = None,
     into: IntoOption = None,
+    over: OverOption = None,
     disk: DiskOption = None,
     folder: FolderOption = None,
     pool: PoolOption = None,
@@ -148,10 +171,12 @@ def restore(
 ) -> None:
     """Restore a machine, or single disks of it, from a restore point.
 
-    Disks are written beside the machine and switched in at the very end, all or none. A quick rollback may write to
-    the disks of the machine itself, and keeps what they held until the end.
+    Disks are written beside the machine and switched in at the very end, all or none. A quick rollback and a delta
+    restore may write to the disks of the machine itself, and keep what they held until the end.
     """
-    _check_where(new_name, into, original=original, quick=quick)
+    _check_where(is_new=new_name is not None, original=original, into=into)
+    _check_quick(quick=quick, original=original, delta=delta)
+    _check_over(into=into, over=over, disks=disk)
     identity = Identity(mac_addresses=mac, uuid=uuid)
     placement = Placement(
         folder=folder or "", pool=pool or "", datastore=datastore or "", networks=_networks(network), identity=identity
@@ -169,22 +194,35 @@ def restore(
         disks=tuple(DiskKey(key) for key in disk or ()),
         new_name=new_name,
         into=into,
+        over=tuple(DiskKey(key) for key in over or ()),
+        delta=_DELTAS[delta],
         placement=placement,
         is_quick=quick,
         power=PowerState.ON if on else PowerState.OFF,
         compare=not no_compare,
         credential=credential_for(run, source, credential),
     )
-    new = NewSession(
-        session_id=session_id, start=restore_start(request), if_stopped=IF_ROLLBACK_STOPPED if quick else IF_STOPPED
-    )
+    if_stopped = IF_ROLLBACK_STOPPED if quick or delta else IF_STOPPED
+    new = NewSession(session_id=session_id, start=restore_start(request), if_stopped=if_stopped)
     run_session(run, new, detach=detach, patience_s=patience)
 
 
-def _check_where(new_name: str | None, into: str | None, *, original: bool, quick: bool) -> None:
-    if [new_name is not None, original, into is not None].count(True) != 1:
+def _check_where(*, is_new: bool, original: bool, into: str | None) -> None:
+    if [is_new, original, into is not None].count(True) != 1:
         hint = "Give `--as NAME` for a new machine, `--original` to replace the disks of the one the point is of, or "
         raise RequestInvalid("it is not clear where to restore to", hint=f"{hint}`--into NAME` to add them to another.")
+
+
+def _check_over(*, into: str | None, over: list[str] | None, disks: list[str] | None) -> None:
+    if over and (into is None or len(over) != len(disks or ())):
+        hint = "Give it with `--into NAME`, once for each `--disk`, in the same order."
+        raise RequestInvalid("it is not clear which disk goes over which", hint=hint)
+
+
+def _check_quick(*, quick: bool, original: bool, delta: bool | None) -> None:
+    if quick and delta is not None:
+        hint = "Leave one out: a rollback compares where change tracking cannot be believed."
+        raise RequestInvalid("a quick rollback chooses by itself what it compares", hint=hint)
     if quick and not original:
         hint = "Give it with `--original`: a new machine and other machines hold nothing of the point."
         raise RequestInvalid("only the original machine can be rolled back", hint=hint)

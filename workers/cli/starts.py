@@ -48,7 +48,7 @@ def backup_start(request: BackupRequest, *, is_ad_hoc: bool = False) -> Start:
 def restore_start(request: RestoreRequest) -> Start:
     """Return how a restore is started; any number may run."""
     what = request.machine or f"point {request.point}"
-    place = "the original" if request.new_name is None else request.new_name
+    place = request.new_name or request.into or "the original"
     kind = " (quick rollback)" if request.is_quick else ""
     subject = Subject(kind=SessionKind.RESTORE, job=request.job, machine=request.machine, repository=request.repository)
     return Start(

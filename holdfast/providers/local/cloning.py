@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -63,6 +64,14 @@ def reflink(source: int, target: int) -> bool:
             return False
         raise
     return True
+
+
+def shares_blocks(path: Path, folder: Path) -> bool:
+    """Return whether a copy of a disk in ``folder`` would share its blocks; tried with a file that has no name."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as source, tempfile.TemporaryFile(dir=folder) as target:
+        return reflink(source.fileno(), target.fileno())
 
 
 def copy_sparse(source: int, target: int) -> None:

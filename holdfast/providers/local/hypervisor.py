@@ -230,6 +230,11 @@ class LocalProvider:
             inventory = self._locks.hold(INVENTORY, "the inventory")
             return self._targets.prepare_in_place(token, machine_id, disks, inventory)
 
+    def shares_blocks(self, machine_id: MachineId, disks: Sequence[Disk]) -> bool:
+        """Return whether copies of the disks in the provider's folder share their blocks."""
+        self._root.check()
+        return self._targets.shares_blocks(machine_id, disks)
+
     def target_changes(self, target_id: TargetId, key: DiskKey, since: ChangeId) -> Iterator[Span]:
         """Return what may differ; the whole allocated part of the target's disk is read for that.
 

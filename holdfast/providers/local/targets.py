@@ -30,7 +30,9 @@ from holdfast.errors import (
 from holdfast.faults import reach
 from holdfast.model.ids import DiskKey, MachineId, TargetId, folder_name
 from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget
+from holdfast.planning.rollback import unfit_for_rollback
 from holdfast.providers.checks import check_disks, check_in_place, target_id_of
+from holdfast.providers.local.cloning import shares_blocks
 from holdfast.providers.local.files import (
     StoredFile,
     building,
@@ -125,6 +127,17 @@ class TargetStore:
         with os_errors(DiskWriteFailed, f"copying disks of {record.label} for target {target.target_id}"):
             self._build_in_place(target, record, inventory)
         return target
+
+    def shares_blocks(self, machine_id: MachineId, disks: Sequence[Disk]) -> bool:
+        """Return whether copies of disks of a machine would share their blocks; tried with each. Needs no lock."""
+        record = self._machines.with_id(machine_id)
+        present = self._machines.describe(record).disks
+        if unfit_for_rollback(present, disks) is not None:
+            return False
+        wanted = {disk.key for disk in disks}
+        paths = [self._machines.disk_path(record, entry) for entry in record.file.disks if entry.key in wanted]
+        with os_errors(DiskWriteFailed, f"trying whether disks of {record.label} can be shared"):
+            return all(shares_blocks(path, self._root.targets) for path in paths)
 
     def uncommitted(self, target_id: TargetId) -> TargetFile:
         """Return the target's file. Raises `RequestInvalid` when there is none, or when it was committed."""

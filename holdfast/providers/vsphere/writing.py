@@ -31,7 +31,7 @@ class DiskWriters:
         if TransportMode.NETWORK not in self._settings.transports:
             raise RequestInvalid(
                 "a disk with a snapshot is written over `network` only: other ways do not know its redo log",
-                hint="Allow `network` in `transports` of the provider, or restore in full, without `--quick`.",
+                hint="Allow `network` in `transports` of the provider, or restore without `--quick` or `--delta`.",
             )
 
     def open_in_place(self, vm: Any, facts: DiskFacts) -> OpenedTarget:

@@ -5,10 +5,11 @@ import re
 import struct
 import subprocess
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from uuid import UUID
 
+from holdfast.guest.masks import parse_masks
 from holdfast.guest.survey import GuestUse, survey
 from holdfast.guest.window import Disk, Window
 from holdfast.model.spans import Span
@@ -48,9 +49,9 @@ def window(source: Path | bytes) -> Window:
     return Window(disk(source), (Span(0, size),))
 
 
-def look(source: Path | bytes, *, least: int = 1, at_rest: bool = True) -> GuestUse:
+def look(source: Path | bytes, *, least: int = 1, at_rest: bool = True, masks: Sequence[str] = ()) -> GuestUse:
     size = len(source) if isinstance(source, bytes) else source.stat().st_size
-    return survey(reader(source), size, least, at_rest=at_rest)
+    return survey(reader(source), size, least, at_rest=at_rest, masks=parse_masks(masks))
 
 
 def blocks(spans: Iterable[Span], size: int) -> set[int]:
@@ -96,6 +97,14 @@ def sparse(path: Path, size: int) -> Path:
     path.touch()
     os.truncate(path, size)
     return path
+
+
+def swap_content(size: int, mark: bytes = b"SWAPSPACE2") -> bytes:
+    """Return swap space without a page or block of zeros, which programs that fill images would leave out."""
+    data = bytearray(b"\xa5" * size)
+    struct.pack_into("<III", data, 1024, 1, size // 4096 - 1, 0)
+    data[4086:4096] = mark.ljust(10, b"\0")
+    return bytes(data)
 
 
 # -- partition tables --------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.guest.masks import parse_masks
 from holdfast.guest.survey import survey
 from holdfast.guest.volume import VolumeState
 from holdfast.model.spans import Span
@@ -13,6 +14,7 @@ from tests.holdfast.guest.drives import (
     LINUX,
     MIB,
     SECTOR,
+    blocks,
     garble,
     linear,
     look,
@@ -22,12 +24,21 @@ from tests.holdfast.guest.drives import (
     physical_volume,
     place_volume,
     reader,
+    run,
     sparse,
+    swap_content,
     write_gpt,
 )
 
 TREE = {f"d{folder}/f{number}": b"%d" % number * 9000 for folder in range(3) for number in range(5)}
 ROUNDS = 150
+MASKS = parse_masks(["*.bin", "/d1/*", "/none/*"])
+PAGED: dict[str, dict[str, bytes]] = {
+    "ntfs": {"pagefile.sys": b"p" * MIB, "x.bin": b"x" * 200_000},
+    "ext4": {"swapfile": swap_content(MIB), "swap/swapfile": swap_content(MIB), **TREE},
+    "xfs": {"swapfile": swap_content(MIB), "swap/swapfile": swap_content(MIB), **TREE},
+    "swap": {},
+}
 LEAST = 65536
 
 pytestmark = pytest.mark.tools("mke2fs", "debugfs", "mkntfs", "ntfscp", "mkswap", "mkfs.xfs")
@@ -101,14 +112,60 @@ def test_a_disk_error_is_not_taken_for_damage() -> None:
         survey(read, MIB, LEAST, at_rest=True)
 
 
+MEANT = {"big.iso": b"i" * MIB, "pagefile.bak": b"p" * 300_000}
+KEPT = {"notes": b"n" * 300_000, "small.iso.txt": b"s" * 90_000}
+IMAGES = {FileSystem.EXT4: 24 * MIB, FileSystem.XFS: 300 * MIB, FileSystem.NTFS: 24 * MIB}
+
+
+@pytest.mark.parametrize("kind", IMAGES)
+def test_files_that_masks_mean_are_not_needed_and_others_are(tmp_path: Path, kind: FileSystem) -> None:
+    path = tmp_path / "image.raw"
+    make_image(path, kind, IMAGES[kind], MEANT | KEPT)
+    use = look(path, masks=["*.iso", "/pagefile.bak", "/none"])
+    assert use.matched == {0, 1}
+    spans = list(use.files_spans())
+    assert sum(span.length for span in spans) == use.volumes[0].files_bytes >= sum(map(len, MEANT.values()))
+    assert not set(blocks(spans, SECTOR)) & set(blocks(use.deleted_spans(), SECTOR))
+    garble(path, spans)
+    assert check_image(path, kind).is_clean
+    if kind is not FileSystem.XFS:
+        assert {name: read_file(path, kind, name) for name in KEPT} == KEPT
+        assert {len(read_file(path, kind, name)) for name in MEANT} == set(map(len, MEANT.values()))
+    assert look(path, masks=["*.iso", "/pagefile.bak", "/none"]).volumes == use.volumes
+
+
+@pytest.mark.parametrize("kind", [FileSystem.XFS, FileSystem.NTFS])
+def test_of_a_running_machine_only_ext_is_believed_about_files(tmp_path: Path, kind: FileSystem) -> None:
+    path = tmp_path / "image.raw"
+    make_image(path, kind, IMAGES[kind], MEANT)
+    use = look(path, at_rest=False, masks=["*.iso"])
+    assert (list(use.files_spans()), use.matched) == ([], set())
+    make_image(path, FileSystem.EXT4, 24 * MIB, MEANT)
+    assert look(path, at_rest=False, masks=["*.iso"]).volumes[0].files_bytes == MIB
+    run("debugfs", "-w", "-R", "feature needs_recovery", path)
+    assert look(path, at_rest=False, masks=["*.iso"]).volumes[0].files_bytes == 0
+
+
+def test_damaged_folders_cost_the_files_and_not_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "image.raw"
+    make_image(path, FileSystem.EXT4, 24 * MIB, {"d/big.iso": b"i" * MIB})
+    use = look(path, masks=["*.iso"])
+    block = int(run("debugfs", "-R", "bmap /d 0", path))
+    patch(path, block * 1024 + 4, b"\xff\xff")
+    found = look(path, masks=["*.iso"])
+    assert found.volumes[0].state is VolumeState.CLEAN
+    assert found.volumes[0].deleted_bytes == use.volumes[0].deleted_bytes
+    assert (found.volumes[0].files_bytes, found.matched) == (0, set())
+    assert found.volumes[0].files_reason.startswith("no files are left out: ")
+
+
 @pytest.mark.parametrize("kind", ["server", *FileSystem])
 def test_damage_ends_in_less_left_out_and_never_in_an_error(kind: str, server: Path, tmp_path: Path, seed: int) -> None:
     path = server
     if kind != "server":
         path = tmp_path / "image.raw"
         size = 300 * MIB if kind == "xfs" else 24 * MIB
-        tree = {"pagefile.sys": b"p" * MIB} if kind == "ntfs" else None
-        make_image(path, FileSystem(kind), size, tree)
+        make_image(path, FileSystem(kind), size, PAGED[kind])
     asked: dict[int, bytes] = {}
     read, size = reader(path), path.stat().st_size
 
@@ -116,7 +173,7 @@ def test_damage_ends_in_less_left_out_and_never_in_an_error(kind: str, server: P
         asked[offset] = read(offset, length)
         return asked[offset]
 
-    intact = survey(noted, size, LEAST, at_rest=True)
+    intact = survey(noted, size, LEAST, at_rest=True, masks=MASKS)
     assert all(volume.state is VolumeState.CLEAN for volume in intact.volumes)
     chance = random.Random(seed)
     for _ in range(ROUNDS):
@@ -130,9 +187,9 @@ def test_damage_ends_in_less_left_out_and_never_in_an_error(kind: str, server: P
             reads += 1
             return chunks[offset] if offset in chunks else read(offset, length)
 
-        use = survey(served, size, LEAST, at_rest=True)
-        assert reads < 20_000
-        spans = [*use.swap_spans(), *use.deleted_spans()]
+        use = survey(served, size, LEAST, at_rest=True, masks=MASKS)
+        assert reads < 60_000
+        spans = [*use.swap_spans(), *use.files_spans(), *use.deleted_spans()]
         assert all(0 <= span.start < span.end <= size and span.start % SECTOR == 0 for span in spans)
         if kind in (
             "server",

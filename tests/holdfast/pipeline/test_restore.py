@@ -113,6 +113,33 @@ def test_a_scattered_disk_comes_out_whole_over_whatever_was_there(seed: int, rou
     assert progress[-1].reached_bytes == source.size_bytes
 
 
+def test_sixteen_units_are_in_flight(seed: int) -> None:
+    units = 40
+    flights: list[Future[bytes | memoryview]] = []
+
+    class Awaited(Future["bytes | memoryview"]):
+        """Is looked at only when enough others are on their way."""
+
+        @override
+        def result(self, timeout: float | None = None) -> bytes | memoryview:
+            assert len(flights) - flights.index(self) >= min(16, units - flights.index(self))
+            return super().result(timeout)
+
+    class Far(Unit):
+        @override
+        def fetch(self, number: int, pool: Executor, key: bytes) -> "Future[bytes | memoryview]":
+            flight = Awaited()
+            flight.set_result(checked_unit(self, number, key))
+            flights.append(flight)
+            return flight
+
+    file = Far(random.Random(seed).randbytes(units * Unit.pieces_per_unit * PIECE_SIZE))
+    pieces = units * Unit.pieces_per_unit
+    source = Source(pieces * PIECE_SIZE, [Run(0, pieces, file, 0)])
+    run(source, MemoryDisk(bytes(source.size_bytes)))
+    assert len(flights) == units
+
+
 def test_a_restore_goes_on_from_a_piece(seed: int) -> None:
     source, content = scattered(seed)
     first = source.pieces // 2

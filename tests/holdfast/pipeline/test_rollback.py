@@ -176,3 +176,45 @@ def test_differing_pieces_are_all_named(seed: int) -> None:
     assert differing_pieces(target, source, KEY, range(16)) == [1, 2, 9]
     assert differing_pieces(target, source, KEY, range(3, 9)) == []
     assert piece_digests(content[:PIECE_SIZE], KEY) == [bytes(source.piece_digests(0, 1))]
+
+
+def test_a_disk_that_began_empty_is_written_without_a_look(seed: int) -> None:
+    source, content = whole(seed)
+
+    class Unread(Watched):
+        @override
+        def read_into(self, offset: int, buffer: memoryview) -> None:
+            raise AssertionError(f"{len(buffer)} bytes at {offset} were read")
+
+    target = Unread(bytes(len(content)))
+    done = rollback_of(source, target).write_all(ignored)
+    assert target.flushed == content
+    assert (done.written_bytes, done.compared_bytes) == (source.size_bytes, 0)
+
+
+def test_what_a_dead_attempt_wrote_is_neither_fetched_nor_written_again(seed: int) -> None:
+    source, content = whole(seed)
+    target = Watched(content[: 32 * PIECE_SIZE].ljust(len(content), b"\0"))
+    done = rollback_of(source, target).write_rest(4, 20, ignored)
+    assert target.flushed == content
+    assert target.pieces == set(range(32, source.pieces))
+    file = next(source.runs(0, 1)).file
+    assert isinstance(file, Unit)
+    assert min(file.reads) == 32 // file.pieces_per_unit
+    assert (done.equal_bytes, done.again_bytes) == (28 * PIECE_SIZE, 0)
+    assert done.written_bytes == (source.pieces - 32) * PIECE_SIZE
+
+
+@pytest.mark.parametrize("way", ["rest", "differing"])
+def test_what_a_dead_attempt_left_in_memory_is_flushed_before_it_counts(seed: int, way: str) -> None:
+    source, content = whole(seed)
+    target = Watched(content)
+    target.flushed = b""
+
+    def report(progress: PipeProgress) -> None:
+        assert target.flushed == content or not progress.committed_bytes
+
+    rollback = rollback_of(source, target)
+    done = rollback.write_rest(0, 0, report) if way == "rest" else rollback.write_differing(0, report)
+    assert done.equal_bytes == source.size_bytes
+    assert target.written == []

@@ -73,3 +73,10 @@ def test_what_was_left_out_is_told_in_words() -> None:
     told = explanation({Unneeded.SWAP: 5}, kept).split("; ")
     assert told[:2] == ["left out 5 bytes of swap", "partition 0: it is mounted"]
     assert (len(told), told[-1]) == (6, "and 2 more volumes")
+
+
+def test_masks_that_mean_nothing_are_told() -> None:
+    assert explanation({}, [], ["/a", "*.b"]) == "nothing is meant by /a, *.b"
+    many = explanation({Unneeded.FILES: 5}, [], [f"/{number}" for number in range(11)])
+    assert many.startswith("left out 5 bytes of excluded files; nothing is meant by /0, /1,")
+    assert many.endswith("/7 and 3 more")

@@ -5,7 +5,7 @@ import pytest
 from holdfast.errors import RequestInvalid
 from holdfast.model.ids import SessionId
 from tests.workers.cli.place import Place
-from workers.cli.backup import options_of, request_of
+from workers.cli.backup import masks_of, options_of, request_of
 
 
 def test_something_has_to_be_named(place: Place) -> None:
@@ -48,3 +48,13 @@ def test_a_machine_that_is_not_there_fails_the_session(lab: Place) -> None:
     document = lab.json("backup", "--machine", "nobody", status=13)
     assert document["error"]["code"] == "machine-not-found"
     assert document["session"]["outcome"] == "failed"
+
+
+def test_masks_of_the_command_come_to_those_of_the_job(place: Place) -> None:
+    text = place.config.read_text().replace("schedule =", 'exclude_files = ["/var/tmp/*"]\nschedule =')
+    place.config.write_text(text)
+    settings = place.settings.job("nightly")
+    assert options_of(settings).exclude_files == ("/var/tmp/*",)
+    assert masks_of(settings, ["*.iso", "/var/tmp/*"]) == ("/var/tmp/*", "*.iso")
+    error = place.json("backup", "nightly", "--exclude-file", "C:\\*", status=RequestInvalid.exit_status)["error"]
+    assert "means every file" in error["message"]

@@ -40,6 +40,40 @@ def test_only_the_original_is_rolled_back(place: Place, words: tuple[str, ...]) 
     assert "--original" in error["hint"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--original", "--over", "boot"),
+        ("--into", "x", "--over", "boot"),
+        ("--into", "x", "--disk", "a", "--over", "boot", "--over", "data"),
+    ],
+)
+def test_it_has_to_be_clear_which_disk_goes_over_which(place: Place, words: tuple[str, ...]) -> None:
+    error = place.json("restore", "latest", *words, status=RequestInvalid.exit_status)["error"]
+    assert "once for each `--disk`" in error["hint"]
+
+
+def test_a_quick_rollback_chooses_by_itself_what_it_compares(place: Place) -> None:
+    words = ("restore", "latest", "--original", "--quick", "--delta")
+    error = place.json(*words, status=RequestInvalid.exit_status)["error"]
+    assert "Leave one out" in error["hint"]
+
+
+@pytest.mark.temporal
+def test_a_disk_goes_over_one_of_another_machine_where_they_differ(lab: Place) -> None:
+    lab.json("backup", "nightly", "--full")
+    lab.json("restore", "latest", "--machine", "web", "--as", "twin")
+    [disk] = lab.provider.disk_paths("twin").values()
+    with disk.open("r+b") as file:
+        file.write(b"changed")
+    words = ("--into", "twin", "--disk", "boot", "--over", "boot", "--delta")
+    document = lab.json("restore", "latest", "--machine", "web", *words)
+    [task] = document["tasks"]
+    assert task["detail"].startswith("delta: 4 MiB compared, 3.9 MiB equal, 64 KiB written; written and compared")
+    [disk] = lab.provider.disk_paths("twin").values()
+    assert disk.read_bytes() == (lab.root / "web.raw").read_bytes()
+
+
 @pytest.mark.temporal
 def test_a_machine_is_rolled_back(lab: Place) -> None:
     lab.json("backup", "nightly", "--full")

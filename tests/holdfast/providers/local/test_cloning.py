@@ -16,6 +16,7 @@ from holdfast.providers.local.cloning import (
     copy_sparse,
     needed_bytes,
     reflink,
+    shares_blocks,
     stamp,
 )
 from holdfast.providers.raw_disks import disk_size
@@ -163,3 +164,20 @@ def test_zeros_of_a_block_device_become_holes(tmp_path: Path) -> None:
         assert apply(lambda s, _: needed_bytes(s), device, target) == 16 * MIB
         assert apply(lambda s, _: disk_size(s), device, target) == 16 * MIB
         assert apply(lambda s, _: stamp(s).modified_ns, device, target) == 0
+
+
+@pytest.mark.tools("mkfs.xfs", "mount", "losetup")
+def test_it_is_tried_whether_a_copy_would_share_blocks(tmp_path: Path) -> None:
+    with mounted_xfs(tmp_path) as root:
+        inside = make(root / "source", 8 * MIB, {MIB: b"x"})
+        outside = make(tmp_path / "outside", MIB, {})
+        assert shares_blocks(inside, root)
+        assert not shares_blocks(inside, tmp_path)
+        assert not shares_blocks(outside, root)
+        assert [path.name for path in root.iterdir()] == ["source"]
+        with loop_device(tmp_path / "outside") as device:
+            assert not shares_blocks(device, root)
+
+
+def test_a_disk_that_is_not_there_shares_nothing(tmp_path: Path) -> None:
+    assert not shares_blocks(tmp_path / "none", tmp_path)
