@@ -2,7 +2,6 @@
 
 import datetime as dt
 import ipaddress
-import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -30,7 +29,7 @@ from holdfast.mover.remote_sink import RemoteSink
 from holdfast.mover.remote_source import RemoteSource
 from holdfast.mover.server import MoverServer, ServerOptions
 from holdfast.mover.service import Service
-from holdfast.mover.sockets import Address, Identity, dial, new_nonce
+from holdfast.mover.sockets import Address, Identity, MoverTls, dial, new_nonce
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.disks import DiskReader
 from holdfast.pipeline.restore import StoredSource
@@ -90,12 +89,14 @@ class Authority:
         )
         self.ca_file.write_bytes(self._signed(certificate))
 
-    def identity(self, name: str, *, days: int = 1, trusts: "Authority | None" = None) -> Identity:
-        """Return a certificate for 127.0.0.1; it expired before today when ``days`` is negative."""
+    def identity(
+        self, name: str, *, days: int = 1, begins: int = -10, trusts: "Authority | None" = None
+    ) -> Identity:
+        """Return a certificate for 127.0.0.1, good from ``begins`` to ``begins + 10 + days`` days from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        certificate = self._builder(subject, key, days).add_extension(names, critical=False)
+        certificate = self._builder(subject, key, days, begins).add_extension(names, critical=False)
         paths = self._folder / f"{name}.pem", self._folder / f"{name}.key"
         paths[0].write_bytes(self._signed(certificate))
         paths[1].write_bytes(
@@ -107,7 +108,9 @@ class Authority:
             ca_file=trusts.ca_file if trusts is not None else self.ca_file, certificate=paths[0], key=paths[1]
         )
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int, begins: int = -10
+    ) -> x509.CertificateBuilder:
         day = dt.timedelta(days=1)
         today = CLOCK.now()
         return (
@@ -116,8 +119,8 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(today - 10 * day)
-            .not_valid_after(today + days * day)
+            .not_valid_before(today + begins * day)
+            .not_valid_after(today + (begins + 10 + days) * day)
         )
 
     def _signed(self, certificate: x509.CertificateBuilder) -> bytes:
@@ -127,8 +130,8 @@ class Authority:
 class Setting(msgspec.Struct, kw_only=True):
     """How movers are set up."""
 
-    server_tls: ssl.SSLContext | None = None
-    client_tls: ssl.SSLContext | None = None
+    server_tls: MoverTls | None = None
+    client_tls: MoverTls | None = None
     options: ServerOptions = ServerOptions(address=HERE, link=SWIFT)
     link: LinkOptions = SWIFT
     pipe: PipeOptions = PLAIN_PIPE
