@@ -4,7 +4,7 @@ import datetime as dt
 import ipaddress
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -69,11 +69,22 @@ def mover_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith(names)]
 
 
+def open_files() -> set[str]:
+    """Return the sockets, pipes and files that this process has open, each as its number and what it is."""
+    found = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of the folder itself
+            found.add(f"{descriptor.name} {descriptor.readlink()}")
+    return found
+
+
 @contextmanager
-def no_thread_stays() -> Iterator[None]:
-    """Fail when a thread of a mover lives on."""
+def nothing_stays() -> Iterator[None]:
+    """Fail when a thread of a mover lives on, or a socket, a pipe or a file stays open."""
+    before = open_files()
     yield
     until(lambda: not mover_threads(), f"threads end: {mover_threads()}")
+    until(lambda: open_files() <= before, f"files are closed: {sorted(open_files() - before)}")
 
 
 class Authority:
@@ -149,6 +160,8 @@ class Site:
         store = StoreOptions(unit_size=256 << 10, passphrase=None)
         self.machine = ProtectedMachine(self.repository, 3, sizes, store, self.setting.pipe)
         self.issuer = Issuer(b"s" * 32)
+        self.lines: list[Line] = []
+        """Those that the server has served."""
 
     def begin(self) -> OpenPoint:
         """Begin a point of the machine, all of whose disks are written over."""
@@ -188,7 +201,12 @@ class Site:
         if open_for_writing is not None:
             self.open_for_writing = open_for_writing  # type: ignore[method-assign,assignment] # as the test wants it
         service = Service(self.issuer, self, CLOCK)
-        return MoverServer(self.setting.options, self.setting.server_tls, self.issuer.token, service.serve, CLOCK)
+
+        def serve(session: bytes, line: Line) -> None:
+            self.lines.append(line)
+            service.serve(session, line)
+
+        return MoverServer(self.setting.options, self.setting.server_tls, self.issuer.token, serve, CLOCK)
 
     def open_for_writing(self, grant: Grant, lies_at: str, stack: ExitStack) -> WritableDisk:
         assert grant.writes_file is not None
