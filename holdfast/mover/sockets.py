@@ -181,6 +181,8 @@ def _shown_by_peer(connection: ssl.SSLSocket) -> bytes:
 
 def _let_alert_arrive(connection: socket.socket, patience: _Patience) -> None:
     """Read what is on its way: closing before would take the alert away that says what is wrong."""
+    if connection.fileno() < 0:
+        return  # the peer had reset it, and TLS has closed it
     with suppress(OSError):
         plain = socket.socket(fileno=connection.detach())
         with plain:
