@@ -119,7 +119,7 @@ def dial(
     try:
         connection, binding = _prepared(patience.limit(connection)), UNBOUND
         if tls is not None:
-            connection = tls.wrap_socket(connection, server_hostname=address.host)
+            connection = tls.wrap_socket(_still_there(connection), server_hostname=address.host)
             binding = binding_of(_shown_by_peer(connection), tls.shown)
         greeting = Dialler(hello, token, binding)
         patience.limit(connection).sendall(greeting.hello)
@@ -157,7 +157,7 @@ def greet(
         patience = _Patience(clock, GREETING_S)
         connection = _prepared(patience.limit(connection))
         if tls is not None:
-            connection = tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+            connection = tls.wrap_socket(_still_there(connection), server_side=True, do_handshake_on_connect=False)
             connection.do_handshake()
             greeting.binding = binding_of(tls.shown, _shown_by_peer(connection))
         while greeting.wanted:
@@ -211,6 +211,12 @@ def _prepared(connection: socket.socket) -> socket.socket:
         # On long lines a lost packet in a thousand halves what others bring over, and does little to this one.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _CONGESTION_CONTROL)
     # Sizes of buffers are left to the kernel, which lets them grow with the length of the line.
+    return connection
+
+
+def _still_there(connection: socket.socket) -> socket.socket:
+    """Return a connection whose peer is there. Raises `OSError`; TLS would lose the socket of one that is gone."""
+    connection.getpeername()
     return connection
 
 

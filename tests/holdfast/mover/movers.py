@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from holdfast.clock import SystemClock
+from holdfast.clock import Clock, SystemClock
 from holdfast.formats.mover.events import LinkOptions
 from holdfast.formats.mover.greeting import Hello
 from holdfast.model.compression import Compression
@@ -146,6 +146,8 @@ class Setting(msgspec.Struct, kw_only=True):
     options: ServerOptions = ServerOptions(address=HERE, link=SWIFT)
     link: LinkOptions = SWIFT
     pipe: PipeOptions = PLAIN_PIPE
+    clock: Clock = CLOCK
+    """Of the repository's side."""
 
 
 class Site:
@@ -200,13 +202,14 @@ class Site:
         """Return the mover of the repository."""
         if open_for_writing is not None:
             self.open_for_writing = open_for_writing  # type: ignore[method-assign,assignment] # as the test wants it
-        service = Service(self.issuer, self, CLOCK)
+        clock = self.setting.clock
+        service = Service(self.issuer, self, clock)
 
         def serve(session: bytes, line: Line) -> None:
             self.lines.append(line)
             service.serve(session, line)
 
-        return MoverServer(self.setting.options, self.setting.server_tls, self.issuer.token, serve, CLOCK)
+        return MoverServer(self.setting.options, self.setting.server_tls, self.issuer.token, serve, clock)
 
     def open_for_writing(self, grant: Grant, lies_at: str, stack: ExitStack) -> WritableDisk:
         assert grant.writes_file is not None
@@ -218,7 +221,7 @@ class Site:
             disk=grant.disk,
             lies_at=lies_at,
         )
-        return DiskOpener(self.repository, None, CLOCK, self.setting.pipe).open(place, stack)
+        return DiskOpener(self.repository, None, self.setting.clock, self.setting.pipe).open(place, stack)
 
     def open_for_reading(self, grant: Grant, stack: ExitStack) -> tuple[StoredSource, list[PackedFile]]:
         chain = stack.enter_context(self.repository.open_chain(grant.chain, None))

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -217,6 +218,21 @@ def test_a_stranger_that_goes_on_talking_after_a_failed_handshake_is_cut_off(
                 stranger.sendall(bytes(1000))
                 threading.Event().wait(0.02)
     assert isinstance(heard[0], ssl.SSLError)
+
+
+def test_a_peer_that_is_gone_before_the_handshake_leaves_no_socket(tmp_path: Path) -> None:
+    server = Authority(tmp_path).identity("server").context(ssl.PROTOCOL_TLS_SERVER)
+    for said in (b"", b"x"):
+        with listen(HERE) as listener:
+            stranger = socket.create_connection(("127.0.0.1", listener.getsockname()[1]))
+            stranger.sendall(said)
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            accepted, _ = listener.accept()
+            stranger.close()  # the other side is told that it is gone
+            greeting = Listener(new_nonce(), lambda _: TOKEN, lambda _: Refusal.NONE)
+            with pytest.raises(OSError, match="not connected|reset"):
+                greet(accepted, server, greeting)
+            assert accepted.fileno() < 0
 
 
 def test_a_peer_that_hangs_up_and_one_that_speaks_something_else_are_told_apart() -> None:
