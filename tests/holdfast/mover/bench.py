@@ -81,7 +81,9 @@ class Bench:
         self._server: MoverServer | None = None
         self._machines = 0
         self._files = MachineFiles(
-            files=tuple(MachineFile(name=f"web.{at}", content=rng.randbytes(size)) for at, size in enumerate((9, 90_000)))
+            files=tuple(
+                MachineFile(name=f"web.{at}", content=rng.randbytes(size)) for at, size in enumerate((9, 90_000))
+            )
         )
         self._next_machine()
         machine = self.site.machine
@@ -204,7 +206,11 @@ def _sum(lines: list[Line]) -> Counters:
     return found
 
 
+class _Nothing(msgspec.Struct, frozen=True):
+    address: Address
+
+
 @contextmanager
 def nothing(target: Address) -> Iterator[Between]:
     """Let both movers speak with each other directly."""
-    yield msgspec.defstruct("Nothing", [("address", Address)])(target)
+    yield _Nothing(target)

@@ -100,9 +100,7 @@ class Authority:
         )
         self.ca_file.write_bytes(self._signed(certificate))
 
-    def identity(
-        self, name: str, *, days: int = 1, begins: int = -10, trusts: "Authority | None" = None
-    ) -> Identity:
+    def identity(self, name: str, *, days: int = 1, begins: int = -10, trusts: "Authority | None" = None) -> Identity:
         """Return a certificate for 127.0.0.1, good from ``begins`` to ``begins + 10 + days`` days from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])

@@ -1,6 +1,7 @@
 """Either half of a backup as a process of its own: ``listen FOLDER PORT UNIT_S`` or ``dial HOST PORT ATTEMPT FOLDER``.
 
-The listening one says its port and ends with its input; its storage takes ``UNIT_S`` for each unit, one after the other. The dialling one takes an access as JSON from its input, says
+The listening one says its port and ends with its input; its storage takes ``UNIT_S`` for each unit, one after another.
+The dialling one takes an access as JSON from its input, says
 how far it is, and its figures last; its disk holds numbered pieces.
 """
 
@@ -20,7 +21,9 @@ from tests.holdfast.mover.movers import MIB, PIECE, PLAIN_PIPE, Setting, Site, n
 PIPE: PipeOptions = msgspec.structs.replace(
     PLAIN_PIPE, commit_interval_s=0.5, commit_new_bytes=8 * MIB, uncommitted_bytes_max=24 * MIB
 )
-ONE_COMMIT = msgspec.structs.replace(PIPE, commit_interval_s=1e9, commit_new_bytes=1 << 40, uncommitted_bytes_max=1 << 40)
+ONE_COMMIT = msgspec.structs.replace(
+    PIPE, commit_interval_s=1e9, commit_new_bytes=1 << 40, uncommitted_bytes_max=1 << 40
+)
 """All that slow storage does is what it is told to do: no commit takes its time."""
 
 

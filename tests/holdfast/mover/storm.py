@@ -156,27 +156,19 @@ class Storm:
     def _strike(self, hit: Hit, data: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield bytes that arrive, each with those behind it. Raises `OSError` when the connection ends."""
         pair = self._pairs[hit.connection]
-        match hit.blow:
-            case Blow.CUT | Blow.RESET:
-                pair.close(is_reset=hit.blow is Blow.RESET)
-                raise OSError("the storm has cut it")
-            case Blow.STALL:
-                self._over.wait()
-            case Blow.FREEZE:
-                pair.is_frozen = True
-            case Blow.FREEZE_ALL:
-                for each in list(self._pairs):
-                    each.is_frozen = True
-            case Blow.FLIP:
-                yield bytes([data[0] ^ 0x10]), data[1:]
-            case Blow.DRIP:
-                for at in range(min(_DRIPPED, len(data))):
-                    self._over.wait(0.001)
-                    yield data[at : at + 1], data[at + 1 :]
-            case Blow.PAUSE:
-                self._over.wait(_PAUSE_S)
-            case Blow.HALF:
-                pass
+        if hit.blow in {Blow.CUT, Blow.RESET}:
+            pair.close(is_reset=hit.blow is Blow.RESET)
+            raise OSError("the storm has cut it")
+        if hit.blow in {Blow.FREEZE, Blow.FREEZE_ALL}:
+            for each in [pair] if hit.blow is Blow.FREEZE else list(self._pairs):
+                each.is_frozen = True
+        if hit.blow in {Blow.STALL, Blow.PAUSE}:
+            self._over.wait(None if hit.blow is Blow.STALL else _PAUSE_S)
+        if hit.blow is Blow.FLIP:
+            yield bytes([data[0] ^ 0x10]), data[1:]
+        for at in range(min(_DRIPPED, len(data)) if hit.blow is Blow.DRIP else 0):
+            self._over.wait(0.001)
+            yield data[at : at + 1], data[at + 1 :]
 
 
 def random_hit(rng: random.Random, blow: Blow, streams: int) -> Hit:

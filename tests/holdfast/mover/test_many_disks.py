@@ -22,7 +22,9 @@ Begun = tuple[Site, OpenPoint, WritableDisk]
 
 # Little is on its way of each, so that what a file holds is what its disk was served.
 NARROW = msgspec.structs.replace(PIPE, threads=1, in_flight_bytes=2 * MIB, offered_bytes=4 * MIB)
-NARROW_LINK = msgspec.structs.replace(SWIFT, silence_s=20, send_window=2 * MIB, receive_window=MIB, message_max=384 << 10)
+NARROW_LINK = msgspec.structs.replace(
+    SWIFT, silence_s=20, send_window=2 * MIB, receive_window=MIB, message_max=384 << 10
+)
 
 
 UNIT = 256 << 10

@@ -2,26 +2,30 @@
 
 import os
 import random
-import signal
+import threading
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
+from typing_extensions import override
 
 from holdfast.clock import SystemClock
 from holdfast.errors import LinkRefused, RepositoryFull
 from holdfast.model.machine_files import MachineFile, MachineFiles
+from holdfast.model.points import OpenPoint
 from holdfast.model.session import Figures
 from holdfast.model.spans import Span
 from holdfast.mover.file_transfer import put_remote_files
 from holdfast.mover.sockets import Address
 from holdfast.pipeline.restore import DiskRestore
+from holdfast.testing.chains import restored
 from holdfast.testing.memory import MemoryDisk
-from tests.holdfast.mover.movers import MIB, Setting, Site
+from tests.holdfast.mover.movers import MIB, PIECE, Setting, Site, numbered
 from tests.holdfast.mover.process import PIPE
-from tests.holdfast.mover.test_kill import Process, begun, dialling, finish
+from tests.holdfast.mover.test_kill import RESENT_MAX, SIZE, Process, begun, dialling
+from tests.holdfast.mover.test_many_disks import UNIT
 from tests.holdfast.providers.local.mounts import mounted_tmpfs
 
 FILES = MachineFiles(files=(MachineFile(name="web.nvram", content=random.Random(3).randbytes(MIB)),))
@@ -31,7 +35,9 @@ FILES = MachineFiles(files=(MachineFile(name="web.nvram", content=random.Random(
 
 def test_a_repository_that_fills_up_fails_in_words_and_goes_on_where_it_was_once_there_is_room(tmp_path: Path) -> None:
     with mounted_tmpfs(tmp_path, 24 * MIB) as place:
-        site = Site(place / "repository", {"a": 4 * MIB}, Setting(pipe=msgspec.structs.replace(PIPE, commit_new_bytes=MIB)))
+        site = Site(
+            place / "repository", {"a": 4 * MIB}, Setting(pipe=msgspec.structs.replace(PIPE, commit_new_bytes=MIB))
+        )
         ballast = place / "ballast"
         with site.server() as server:
             first = site.begin()
@@ -80,33 +86,32 @@ def free(place: Path) -> int:
 # -- a clock that jumps ------------------------------------------------------------------------------------------------
 
 
-class JumpingClock(SystemClock):
-    """A wall clock that somebody sets, again and again."""
+class SetClock(SystemClock):
+    """A wall clock that is wrong by some time."""
 
-    def __init__(self) -> None:
-        self.ahead = timedelta()
-        self._rng = random.Random(5)
+    ahead = timedelta()
 
+    @override
     def now(self) -> datetime:
-        self.jump(self._rng.choice((-400, -1, 1, 400)))
-        return datetime.now(UTC) + self.ahead
-
-    def jump(self, days: float) -> None:
-        self.ahead = timedelta(days=days)
+        return super().now() + self.ahead
 
 
-def test_a_wall_clock_that_jumps_harms_nothing_that_is_at_work(tmp_path: Path) -> None:
-    clock = JumpingClock()
+def test_a_wall_clock_that_jumps_harms_nothing_that_is_at_work(tmp_path: Path, seed: int) -> None:
+    clock, rng = SetClock(), random.Random(seed)
+
+    def jump(_: object) -> None:
+        clock.ahead = timedelta(days=rng.choice((-400, -1, 1, 400)))
+
     site = Site(tmp_path / "repository", {"a": 4 * MIB}, Setting(clock=clock))
     opened = site.begin()
     access = site.issuer.issue(site.grant(opened, valid_s=500 * 86400))
     with site.server() as server:
-        site.copy(site.sink(server.address, access), site.reader(), lambda _: clock.now() and None)
+        site.copy(site.sink(server.address, access), site.reader(), jump)
         site.finish(opened)
         reading = site.issuer.issue(msgspec.structs.replace(site.grant(opened, valid_s=500 * 86400), writes_file=None))
         source = site.source(server.address, reading)
         target = MemoryDisk(bytes(source.size_bytes))
-        DiskRestore(source, target, source.digest_key, clock).run(0, lambda _: clock.now() and None)
+        DiskRestore(source, target, source.digest_key, clock).run(0, jump)
         source.close()
     assert bytes(target.content) == site.machine.disks["a"].read(Span(0, 4 * MIB))
 
@@ -126,48 +131,77 @@ def test_a_grant_ends_by_the_clock_of_the_repository_alone_and_only_new_sessions
     site.finish(opened)
 
 
-class SetClock(SystemClock):
-    """A wall clock that is wrong by some time."""
-
-    ahead = timedelta()
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
-
-
 # -- processes that die ------------------------------------------------------------------------------------------------
+
+
+KILLS = 8
+AT_RISK = PIPE.uncommitted_bytes_max + PIPE.commit_new_bytes
+"""What was sent and is not durable when somebody dies."""
+REPORTS = SIZE // UNIT
+"""How often a dialling process says how far it is, at most."""
+
+
+class Pairing:
+    """Both sides of one disk as processes, and a chance that kills them."""
+
+    def __init__(self, folder: Path, rng: random.Random, stack: ExitStack) -> None:
+        self.site, self.opened = begun(folder)
+        self.kills = self.attempts = 0
+        self._rng = rng
+        self._stack = stack
+        self._access = self.site.access(self.opened)
+        self._listener, self._address = self._listen(0)
+
+    def attempt(self) -> Figures | None:
+        """Try to bring the disk over; return its figures, or None when somebody was killed."""
+        self.attempts += 1
+        dialler = dialling(self._stack, self.site, self._address, self._access, self.attempts)
+        if self.kills < KILLS and self._rng.random() < 0.25:
+            threading.Event().wait(self._rng.random() * 1.5)  # as it starts, dials, greets, opens
+            dialler.kill()
+            self.kills += 1
+        dies = self._rng.randrange(REPORTS) if self.kills < KILLS else -1
+        last = ""
+        for number, line in enumerate(dialler.lines()):
+            last = line
+            if number == dies:
+                self._kill(dialler)
+        return msgspec.json.decode(last, type=Figures) if last.startswith("{") else None
+
+    def _kill(self, dialler: Process) -> None:
+        """Kill either side, or both."""
+        self.kills += 1
+        who = self._rng.choice(("dialler", "listener", "both"))
+        if who != "listener":
+            dialler.kill()
+        if who != "dialler":
+            self._listener.kill()
+            self._listener, _ = self._listen(self._address.port)
+
+    def _listen(self, port: int) -> tuple[Process, Address]:
+        listener = self._stack.enter_context(Process("listen", self.site.repository.root, port, 0))
+        return listener, Address("127.0.0.1", int(next(listener.lines())))
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("run", range(6))
 def test_both_sides_are_killed_at_random_moments_and_the_disk_arrives(tmp_path: Path, seed: int, run: int) -> None:
-    rng = random.Random(seed + run)
-    site, opened = begun(tmp_path)
-    access, attempt, kills = site.access(opened), 0, 0
     with ExitStack() as stack:
-        listener = stack.enter_context(Process("listen", site.repository.root, 0, 0))
-        address = Address("127.0.0.1", int(next(listener.lines())))
-        figures: Figures | None = None
+        pairing = Pairing(tmp_path, random.Random(seed + run), stack)
+        figures = None
         while figures is None:
-            attempt += 1
-            assert attempt < 60, "it does not get on"
-            dialler = dialling(stack, site, address, access, attempt)
-            # The first attempts are killed, at any moment: at the start, in the greeting, in the middle, at the end.
-            dies = rng.choice((0, rng.randrange(200), rng.randrange(2000))) if kills < 8 else None
-            *_, last = ["", *(line for number, line in enumerate(dialler.lines()) if not stopped(number, dies, dialler))]
-            if dies is not None:
-                kills += 1
-            if dies is not None and rng.random() < 0.5:
-                listener.kill()
-                listener = stack.enter_context(Process("listen", site.repository.root, address.port, 0))
-                next(listener.lines())
-            figures = msgspec.json.decode(last, type=Figures) if last.startswith("{") else None
-    print(f"{kills} kills, {attempt} attempts, {figures.resent_bytes >> 20} MiB sent again")  # noqa: T201
-    finish(site, opened, figures)
+            assert pairing.attempts < 3 * KILLS, "it does not get on"
+            figures = pairing.attempt()
+    again = figures.resent_bytes
+    print(f"{pairing.kills} kills, {pairing.attempts} attempts, {again >> 20} MiB sent again")  # noqa: T201
+    assert again <= AT_RISK * pairing.kills <= RESENT_MAX * pairing.kills
+    finish_after(pairing.site, pairing.opened, again)
 
 
-def stopped(number: int, dies: int | None, process: Process) -> bool:
-    """Kill a process once it has said so many lines; return False, for what it says is listened to."""
-    if number == dies:
-        process.process.send_signal(signal.SIGKILL)
-    return False
+def finish_after(site: Site, opened: OpenPoint, again: int) -> None:
+    """Finish the point, compare every byte, and see that nothing is there but the chain."""
+    site.machine.finish(opened)
+    assert restored(site.repository, opened.chain, 1, "a", None) == bytes(numbered(SIZE // PIECE).content)
+    folder = site.repository.chain_folder(opened.chain)
+    assert sorted(path.name for path in folder.iterdir() if path.suffix not in {".lock", ".hfm"}) == [opened.file]
+    assert (folder / opened.file).stat().st_size <= SIZE + again + 4 * MIB

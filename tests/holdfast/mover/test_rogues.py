@@ -1,4 +1,4 @@
-"""A peer that has proved itself may still say anything: the other side ends in time, with an error of ours, and whole."""
+"""A peer that has proved itself may still say anything: the other side ends in time, with an error of ours."""
 
 import random
 import socket
@@ -214,7 +214,7 @@ LISTENED = (
 def tells_anything(seed: int, opened: m.AnyHead) -> Callable[[bytes, Line], None]:
     """Return what serves a session with a good beginning and anything behind it."""
 
-    def serve(_: bytes, line: Line) -> None:
+    def serve(_session: bytes, line: Line) -> None:
         rng = random.Random(seed)
         with suppress(HoldfastError):
             line.receive(5)
@@ -284,6 +284,7 @@ def test_a_repository_that_falls_silent_is_given_up(
     site: Site, task: Callable[[Site, Line, str], None], first: m.AnyHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("holdfast.mover.sockets.GREETING_S", 0.3)
+    site.setting.link = msgspec.structs.replace(LINK, silence_s=0.5, give_up_s=0.4)
     access = site.reading(site.machine.kept[0].summary.chain, 1)
 
     def serve(_: bytes, line: Line) -> None:
@@ -293,7 +294,7 @@ def test_a_repository_that_falls_silent_is_given_up(
                 pass
 
     with MoverServer(site.setting.options, None, site.issuer.token, serve, CLOCK) as server:
-        with Storm(server.address, [Hit(at, 1, 0 if at else 150, Blow.FREEZE) for at in range(60)]) as storm:
-            with pytest.raises(HoldfastError) as caught:
-                task(site, site.line(storm.address, access), access.grant)
-            assert caught.value.retryable
+        hits = [Hit(at, 1, 0 if at else 150, Blow.FREEZE) for at in range(60)]
+        with Storm(server.address, hits) as storm, pytest.raises(HoldfastError) as caught:
+            task(site, site.line(storm.address, access), access.grant)
+        assert caught.value.retryable

@@ -141,12 +141,14 @@ def passing_on(target: Address, near: MoverTls, far: MoverTls) -> Iterator[Addre
     def pass_on() -> None:
         accepted, _ = server.accept()
         reached = socket.create_connection((target.host, target.port))
-        with near.wrap_socket(accepted, server_side=True) as left:
-            with far.wrap_socket(reached, server_hostname=target.host) as right:
-                with contextlib.suppress(OSError):
-                    right.sendall(left.recv(80))
-                    left.sendall(right.recv(84))
-                    right.sendall(left.recv(44))
+        with (
+            near.wrap_socket(accepted, server_side=True) as left,
+            far.wrap_socket(reached, server_hostname=target.host) as right,
+            contextlib.suppress(OSError),
+        ):
+            right.sendall(left.recv(80))
+            left.sendall(right.recv(84))
+            right.sendall(left.recv(44))
 
     with listen(HERE) as server:
         thread = threading.Thread(target=pass_on)
@@ -160,9 +162,13 @@ def test_a_greeting_that_is_passed_on_by_somebody_with_a_good_certificate_is_ref
     server, client = contexts(authority.identity("server"), authority.identity("client"))
     near, far = contexts(middle := authority.identity("middle"), middle)
     heard: list[object] = []
-    with listening(server, heard) as address, passing_on(address, near, far) as between:
-        with pytest.raises(LinkRefused, match="or is not whom it is reached by"):
-            dial(between, client, hello(), TOKEN)
+    words = "or is not whom it is reached by"
+    with (
+        listening(server, heard) as address,
+        passing_on(address, near, far) as between,
+        pytest.raises(LinkRefused, match=words),
+    ):
+        dial(between, client, hello(), TOKEN)
     assert isinstance(heard[0], LinkError | OSError)
 
 
@@ -172,20 +178,27 @@ def test_who_stands_between_needs_the_keys_of_both_sides(tmp_path: Path, keys: t
     known = {name: authority.identity(name) for name in ("server", "client", "middle")}
     server, client = contexts(known["server"], known["client"])
     near, far = contexts(known[keys[0]], known[keys[1]])
-    with listening(server) as address, passing_on(address, near, far) as between:
-        with pytest.raises(LinkRefused, match="or is not whom it is reached by"):
-            dial(between, client, hello(), TOKEN)
+    words = "or is not whom it is reached by"
+    with (
+        listening(server) as address,
+        passing_on(address, near, far) as between,
+        pytest.raises(LinkRefused, match=words),
+    ):
+        dial(between, client, hello(), TOKEN)
 
 
 def test_a_greeting_takes_its_time_and_no_more_however_many_bytes_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("holdfast.mover.sockets.GREETING_S", 0.5)
     heard: list[object] = []
     started_s = CLOCK.monotonic_s()
-    with listening(heard=heard) as address, socket.create_connection((address.host, address.port)) as stranger:
-        with contextlib.suppress(OSError):
-            for _ in range(79):  # a hello that is never whole
-                stranger.sendall(b"H")
-                threading.Event().wait(0.05)
+    with (
+        listening(heard=heard) as address,
+        socket.create_connection((address.host, address.port)) as stranger,
+        contextlib.suppress(OSError),
+    ):
+        for _ in range(79):  # a hello that is never whole
+            stranger.sendall(b"H")
+            threading.Event().wait(0.05)
     assert isinstance(heard[0], TimeoutError)
     assert 0.4 < CLOCK.monotonic_s() - started_s < 30
     said: list[bytes] = []
@@ -212,11 +225,14 @@ def test_a_stranger_that_goes_on_talking_after_a_failed_handshake_is_cut_off(
     monkeypatch.setattr("holdfast.mover.sockets._LINGER_S", 0.3)
     server, _ = contexts(identity := Authority(tmp_path).identity("server"), identity)
     heard: list[object] = []
-    with listening(server, heard) as address, socket.create_connection((address.host, address.port)) as stranger:
-        with contextlib.suppress(OSError):
-            while not heard:
-                stranger.sendall(bytes(1000))
-                threading.Event().wait(0.02)
+    with (
+        listening(server, heard) as address,
+        socket.create_connection((address.host, address.port)) as stranger,
+        contextlib.suppress(OSError),
+    ):
+        while not heard:
+            stranger.sendall(bytes(1000))
+            threading.Event().wait(0.02)
     assert isinstance(heard[0], ssl.SSLError)
 
 
@@ -230,7 +246,7 @@ def test_a_peer_that_is_gone_before_the_handshake_leaves_no_socket(tmp_path: Pat
             accepted, _ = listener.accept()
             stranger.close()  # the other side is told that it is gone
             greeting = Listener(new_nonce(), lambda _: TOKEN, lambda _: Refusal.NONE)
-            with pytest.raises(OSError, match="not connected|reset"):
+            with pytest.raises(OSError, match=r"not connected|reset"):
                 greet(accepted, server, greeting)
             assert accepted.fileno() < 0
 

@@ -1,4 +1,4 @@
-"""Every fault of the line, at every kind of work: the same bytes arrive, little is sent twice, nothing is left behind."""
+"""Every fault of the line, at every kind of work: the same bytes arrive, little is sent twice, nothing is left."""
 
 import random
 import ssl
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.mover.sockets import Address
-from tests.holdfast.mover.bench import STREAMS, WINDOW, Bench, Between, Work, nothing
+from tests.holdfast.mover.bench import STREAMS, WINDOW, Bench, Work, nothing
 from tests.holdfast.mover.movers import CLOCK, MIB, Authority, Setting
 from tests.holdfast.mover.storm import Blow, Hit, Storm, random_hit
 from tests.holdfast.mover.weather import END, Fault, Script, Spot, Weather, random_script

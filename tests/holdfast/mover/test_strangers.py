@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import HoldfastError, LinkError, LinkRefused
+from holdfast.errors import LinkError, LinkRefused
 from holdfast.formats.mover.greeting import Dialler, Hello, Listener, Refusal
 from holdfast.formats.mover.wire import VERSION
 from holdfast.model.points import DiskAccess
@@ -44,7 +44,7 @@ def guarded(tmp_path: Path, request: pytest.FixtureRequest) -> Site:
 
 def hello(access: DiskAccess, **changes: int) -> Hello:
     fields = {"attempt": 1, "connection": 0, "connections": 1, **changes}
-    return Hello(session=session_of(access), nonce=new_nonce(), **fields)  # type: ignore[arg-type] # as the test wants
+    return Hello(session=session_of(access), nonce=new_nonce(), **fields)
 
 
 def said_to(address: Address, said: bytes, *, is_last: bool = True) -> float:
@@ -198,6 +198,7 @@ def test_a_dialler_of_another_kind_is_refused_in_words(site: Site, changes: dict
 @contextmanager
 def liar(answers: list[bytes]) -> Iterator[Address]:
     """Listen, and answer each connection with the next of these bytes, whatever it says."""
+
     def answer() -> None:
         for said in answers:
             connection, _ = server.accept()
@@ -242,5 +243,3 @@ def test_a_mover_that_falls_silent_in_the_greeting_is_dialled_again(site: Site) 
         assert GREETING_S < CLOCK.monotonic_s() - started_s < GREETING_S + 10
         assert sorted(storm.struck, key=lambda hit: hit.connection) == hits
     site.finish(opened)
-
-
