@@ -17,7 +17,7 @@ from holdfast.mover.grants import FILES, Grant, Issuer, load_secret, new_salt, s
 from holdfast.mover.reading import PackedFile
 from holdfast.mover.server import MoverServer, ServerOptions
 from holdfast.mover.service import Service
-from holdfast.mover.sockets import Address, Identity
+from holdfast.mover.sockets import Address, Identity, MoverTls
 from holdfast.pipeline.restore import StoredSource
 from holdfast.pipeline.sink import WritableDisk
 from holdfast.pipeline.stages import PipeOptions
@@ -201,7 +201,7 @@ def mover_client(settings: Settings, clock: Clock) -> MoverClient:
     return MoverClient(tls, clock)
 
 
-def server_context(settings: Settings) -> ssl.SSLContext | None:
+def server_context(settings: Settings) -> MoverTls | None:
     """Return the TLS context of movers that are reached from other hosts."""
     identity = mover_identity(settings)
     return None if identity is None else identity.context(ssl.PROTOCOL_TLS_SERVER)

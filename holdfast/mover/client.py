@@ -11,13 +11,13 @@ from holdfast.formats.mover.greeting import SESSION_SIZE, TOKEN_SIZE_MIN, Hello
 from holdfast.model.points import DiskAccess, MoverAccess
 from holdfast.mover.grants import session_of
 from holdfast.mover.line import Line
-from holdfast.mover.sockets import Address, dial, new_nonce
+from holdfast.mover.sockets import Address, MoverTls, dial, new_nonce
 
 
 class MoverClient:
     """Dials movers; one for each process. ``tls`` is the process' own identity, None when it has none."""
 
-    def __init__(self, tls: ssl.SSLContext | None, clock: Clock, options: LinkOptions | None = None) -> None:
+    def __init__(self, tls: MoverTls | None, clock: Clock, options: LinkOptions | None = None) -> None:
         self._tls = tls
         self._clock = clock
         self._options = options if options is not None else LinkOptions()
@@ -36,7 +36,7 @@ class MoverClient:
                 connections=max(self._options.streams, self._options.streams_far),
                 nonce=new_nonce(),
             )
-            return dial(address, tls, hello, token)
+            return dial(address, tls, hello, token, self._clock)
 
         return Line(self._options, self._clock, connect)
 
@@ -49,13 +49,13 @@ class MoverClient:
         session, token = secrets.token_bytes(SESSION_SIZE), secrets.token_bytes(TOKEN_SIZE_MIN)
         hello = Hello(session=session, attempt=1, connection=0, connections=1, nonce=new_nonce())
         try:
-            dial(address, tls, hello, token).close()
+            dial(address, tls, hello, token, self._clock).close()
         except LinkRefused as error:
             if isinstance(error.__cause__, ssl.SSLError):
                 raise
             # A mover that answers and does not know a token that was never issued is what was to be found.
 
-    def _tls_for(self, address: Address, *, has_tls: bool) -> ssl.SSLContext | None:
+    def _tls_for(self, address: Address, *, has_tls: bool) -> MoverTls | None:
         if has_tls and self._tls is None:
             raise ConfigurationInvalid(
                 f"the mover at {address} wants a certificate, and this worker has none",

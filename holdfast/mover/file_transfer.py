@@ -13,6 +13,7 @@ from holdfast.mover.line import Line
 from holdfast.mover.tracing import traceparent
 
 _ANSWER_S = 600.0
+_FAREWELL_S = 5.0
 
 
 def put_remote_files(line: Line, grant: str, files: MachineFiles) -> None:
@@ -23,7 +24,7 @@ def put_remote_files(line: Line, grant: str, files: MachineFiles) -> None:
         line.send(m.encode_message(m.Finish()))
         receive_files(line, m.Finished)
     finally:
-        line.close()
+        _part(line)
 
 
 def read_remote_files(line: Line, grant: str) -> MachineFiles:
@@ -32,7 +33,13 @@ def read_remote_files(line: Line, grant: str) -> MachineFiles:
         line.send(m.encode_message(m.OpenDisk(grant=grant, trace=traceparent())))
         return receive_files(line, m.Finished)
     finally:
-        line.close()
+        _part(line)
+
+
+def _part(line: Line) -> None:
+    """Close a line once the other side knows that its last words have arrived; it would wait for that otherwise."""
+    line.wait_until_over(_FAREWELL_S)
+    line.close()
 
 
 def send_files(line: Line, files: MachineFiles) -> None:

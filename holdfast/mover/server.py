@@ -5,7 +5,6 @@ whoever served that has let go of its files.
 """
 
 import socket
-import ssl
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -21,13 +20,15 @@ from holdfast.formats.mover.greeting import Hello, Listener, Refusal
 from holdfast.formats.mover.states import Greeting
 from holdfast.formats.mover.wire import PAYLOAD_MAX, window_min
 from holdfast.mover.line import Line
-from holdfast.mover.sockets import GREETING_S, Address, greet, listen, new_nonce
+from holdfast.mover.sockets import Address, MoverTls, greet, listen, new_nonce
 
 Serve = Callable[[bytes, Line], None]
 """Serves one session over its line until that ends; raises nothing."""
 
 GREETINGS_MAX = 256
-"""Connections being greeted at once; more are closed, and dialled again by who needs them."""
+"""Connections being greeted at once; when more come, those that came first are closed: who means it is soon done."""
+_LEAVING_MAX = 64
+"""Connections that are being closed so; when there are more, further ones do not get in."""
 _ATTEMPTS_KEPT = 4096
 _PAUSE_S = 0.1
 _WINDOW_MIN = window_min(PAYLOAD_MAX)
@@ -64,14 +65,15 @@ class _Attempt(msgspec.Struct, frozen=True):
     is_over: bool = False
 
 
-class _Guest(msgspec.Struct, frozen=True):
+class _Guest(msgspec.Struct):
     """A connection that is being greeted, by a handle that TLS does not take over."""
 
     handle: socket.socket
-    came_s: float
+    is_leaving: bool = False
 
     def send_off(self) -> None:
         """Make the greeting fail."""
+        self.is_leaving = True
         with suppress(OSError):
             self.handle.shutdown(socket.SHUT_RDWR)
 
@@ -82,7 +84,7 @@ class MoverServer:
     def __init__(
         self,
         options: ServerOptions,
-        tls: ssl.SSLContext | None,
+        tls: MoverTls | None,
         token: Callable[[bytes], bytes],
         serve: Serve,
         clock: Clock,
@@ -158,22 +160,21 @@ class MoverServer:
     def _receive_guest(self, connection: socket.socket) -> None:
         """Begin to greet a connection. Raises `OSError`."""
         thread = threading.Thread(target=self._greet, args=(connection,), name="mover-greet", daemon=True)
-        now_s = self._clock.monotonic_s()
         with self._lock:
-            is_full = len(self._greetings) >= GREETINGS_MAX or self._closing.is_set()
+            staying = [guest for guest in self._greetings.values() if not guest.is_leaving]
+            if len(staying) >= GREETINGS_MAX:
+                staying[0].send_off()
+            is_full = len(self._greetings) >= GREETINGS_MAX + _LEAVING_MAX or self._closing.is_set()
             if not is_full:
-                self._greetings[thread] = _Guest(connection.dup(), now_s)
+                self._greetings[thread] = _Guest(connection.dup())
                 thread.start()
-            for guest in self._greetings.values():
-                if now_s - guest.came_s > GREETING_S:
-                    guest.send_off()  # it says a byte now and then
         if is_full:
             connection.close()
 
     def _greet(self, connection: socket.socket) -> None:
         try:
             greeting = Listener(new_nonce(), self._token, self._admit)
-            connection = greet(connection, self._tls, greeting)
+            connection = greet(connection, self._tls, greeting, self._clock)
             if greeting.state is Greeting.OPEN and greeting.hello is not None:
                 self._join(greeting.hello, connection)
             else:

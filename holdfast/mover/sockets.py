@@ -1,7 +1,8 @@
 """Connections between movers: dialling, listening, TLS, greeting.
 
 Between hosts both sides show a certificate of one authority and check that of the other, by TLS 1.3. On one host, over
-its loopback addresses, plain connections are allowed; the token of the session is proved in any case.
+its loopback addresses, plain connections are allowed; the token of the session is proved in any case, and the proof is
+bound to the certificates of both ends.
 """
 
 import ipaddress
@@ -10,16 +11,19 @@ import socket
 import ssl
 import sys
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
 from typing_extensions import override
 
+from holdfast.clock import Clock, SystemClock
 from holdfast.errors import ConfigurationInvalid, LinkError, LinkRefused
-from holdfast.formats.mover.greeting import NONCE_SIZE, Dialler, Hello, Listener
+from holdfast.formats.mover.greeting import NONCE_SIZE, UNBOUND, Dialler, Hello, Listener, binding_of
+from holdfast.mover.certificates import facts_of
 
 GREETING_S = 15.0
-"""How long a connection may take until it is greeted."""
+"""How long a connection may take until it is greeted, however many bytes come meanwhile."""
 _BACKLOG = 512
 _LINGER_S = 2.0
 _CONGESTION_CONTROL = b"bbr"
@@ -63,6 +67,13 @@ class Address(msgspec.Struct, frozen=True):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class MoverTls(ssl.SSLContext):
+    """A context that knows which certificate its side shows."""
+
+    shown: bytes
+    """SHA-256 of that certificate."""
+
+
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """The certificates by which movers know each other."""
 
@@ -70,15 +81,18 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     certificate: Path
     key: Path
 
-    def context(self, side: ssl._SSLMethod) -> ssl.SSLContext:
+    def context(self, side: ssl._SSLMethod) -> MoverTls:
         """Return a context for ``ssl.PROTOCOL_TLS_CLIENT`` or ``_SERVER``. Raises `ConfigurationInvalid`."""
-        found = ssl.SSLContext(side)
+        found = MoverTls(side)
         found.minimum_version = ssl.TLSVersion.TLSv1_3
         found.verify_mode = ssl.CERT_REQUIRED
+        if side is ssl.PROTOCOL_TLS_SERVER:
+            found.num_tickets = 0  # whoever comes again shows its certificate again
         try:
             found.load_verify_locations(self.ca_file)
             # An empty passphrase: a key that needs one is an error, and nobody is asked on a terminal.
             found.load_cert_chain(self.certificate, self.key, password="")
+            found.shown = bytes.fromhex(facts_of(self.certificate.read_bytes()).fingerprint)
         except (OSError, ssl.SSLError) as error:
             raise ConfigurationInvalid(
                 f"the mover's certificate {self.certificate}, its key or {self.ca_file} cannot be used: {error}",
@@ -87,17 +101,37 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
 
-def dial(address: Address, tls: ssl.SSLContext | None, hello: Hello, token: bytes) -> socket.socket:
+class _Patience:
+    """The time that is left for something."""
+
+    def __init__(self, clock: Clock | None, lasts_s: float) -> None:
+        self._clock = clock if clock is not None else SystemClock()
+        self._ends_s = self._clock.monotonic_s() + lasts_s
+
+    def limit(self, connection: socket.socket) -> socket.socket:
+        """Let the next call of a connection take what is left. Raises `TimeoutError` when nothing is."""
+        left_s = self._ends_s - self._clock.monotonic_s()
+        if left_s <= 0:
+            raise TimeoutError("timed out")
+        connection.settimeout(left_s)
+        return connection
+
+
+def dial(
+    address: Address, tls: MoverTls | None, hello: Hello, token: bytes, clock: Clock | None = None
+) -> socket.socket:
     """Return a greeted connection. Raises `OSError`, or a `LinkError`, retryable or not."""
+    patience = _Patience(clock, GREETING_S)
     connection = socket.create_connection((address.host, address.port), GREETING_S)
     try:
-        connection = _prepared(connection)
+        connection, binding = _prepared(patience.limit(connection)), UNBOUND
         if tls is not None:
-            connection = tls.wrap_socket(connection, server_hostname=address.host)
-        greeting = Dialler(hello, token)
-        connection.sendall(greeting.hello)
+            connection = tls.wrap_socket(_still_there(connection), server_hostname=address.host)
+            binding = binding_of(_shown_by_peer(connection), tls.shown)
+        greeting = Dialler(hello, token, binding)
+        patience.limit(connection).sendall(greeting.hello)
         while greeting.wanted:
-            connection.sendall(greeting.receive(_exactly(connection, greeting.wanted)))
+            connection.sendall(greeting.receive(_exactly(connection, greeting.wanted, patience)))
         widen(connection)
     except ssl.SSLError as error:
         connection.close()
@@ -120,22 +154,25 @@ def _tls_error(address: Address, error: ssl.SSLError) -> LinkError:
     return LinkError(f"TLS with the mover at {address} failed: {reason}", hint=_TLS_HINT)
 
 
-def greet(connection: socket.socket, tls: ssl.SSLContext | None, greeting: Listener) -> socket.socket:
+def greet(
+    connection: socket.socket, tls: MoverTls | None, greeting: Listener, clock: Clock | None = None
+) -> socket.socket:
     """Greet a connection that was accepted; look at the state of ``greeting``.
 
     Raises `OSError` or `LinkError`, and the connection is closed then.
     """
     try:
-        connection.settimeout(GREETING_S)
-        connection = _prepared(connection)
+        patience = _Patience(clock, GREETING_S)
+        connection = _prepared(patience.limit(connection))
         if tls is not None:
-            connection = tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+            connection = tls.wrap_socket(_still_there(connection), server_side=True, do_handshake_on_connect=False)
             connection.do_handshake()
+            greeting.binding = binding_of(tls.shown, _shown_by_peer(connection))
         while greeting.wanted:
-            connection.sendall(greeting.receive(_exactly(connection, greeting.wanted)))
+            connection.sendall(greeting.receive(_exactly(connection, greeting.wanted, patience)))
         widen(connection)
     except ssl.SSLError:
-        _let_alert_arrive(connection)
+        _let_alert_arrive(connection, _Patience(clock, _LINGER_S))
         connection.close()
         raise
     except BaseException:
@@ -144,14 +181,22 @@ def greet(connection: socket.socket, tls: ssl.SSLContext | None, greeting: Liste
     return connection
 
 
-def _let_alert_arrive(connection: socket.socket) -> None:
+def _shown_by_peer(connection: ssl.SSLSocket) -> bytes:
+    """Return the SHA-256 of the certificate that the peer has shown."""
+    certificate = connection.getpeercert(binary_form=True)
+    assert certificate is not None, "a peer without a certificate is refused by TLS"
+    return sha256(certificate).digest()
+
+
+def _let_alert_arrive(connection: socket.socket, patience: _Patience) -> None:
     """Read what is on its way: closing before would take the alert away that says what is wrong."""
+    if connection.fileno() < 0:
+        return  # the peer had reset it, and TLS has closed it
     with suppress(OSError):
         plain = socket.socket(fileno=connection.detach())
         with plain:
-            plain.settimeout(_LINGER_S)
             plain.shutdown(socket.SHUT_WR)
-            while plain.recv(1 << 16):
+            while patience.limit(plain).recv(1 << 16):
                 pass
 
 
@@ -206,10 +251,16 @@ def widen(connection: socket.socket, long_s: float = _LONG_S) -> None:
         pass  # not TCP, or another kernel
 
 
-def _exactly(connection: socket.socket, size: int) -> bytes:
+def _still_there(connection: socket.socket) -> socket.socket:
+    """Return a connection whose peer is there. Raises `OSError`; TLS would lose the socket of one that is gone."""
+    connection.getpeername()
+    return connection
+
+
+def _exactly(connection: socket.socket, size: int, patience: _Patience) -> bytes:
     found = bytearray()
     while len(found) < size:
-        part = connection.recv(size - len(found))
+        part = patience.limit(connection).recv(size - len(found))
         if not part:
             raise LinkError("the peer closed a connection before it was greeted", hint=_TLS_HINT)
         found += part

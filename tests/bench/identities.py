@@ -5,7 +5,7 @@ from pathlib import Path
 
 from holdfast.clock import SystemClock
 from holdfast.mover.certificates import Authority
-from holdfast.mover.sockets import Identity
+from holdfast.mover.sockets import Identity, MoverTls
 
 _SIDES = ("proxy", "repository")
 
@@ -23,12 +23,12 @@ def make_identities(folder: Path, hosts: list[str]) -> str:
     return str(folder)
 
 
-def listening_context(folder: Path) -> ssl.SSLContext:
+def listening_context(folder: Path) -> MoverTls:
     """Return what the repository's mover shows."""
     return _identity(folder, "repository").context(ssl.PROTOCOL_TLS_SERVER)
 
 
-def dialling_context(folder: Path) -> ssl.SSLContext:
+def dialling_context(folder: Path) -> MoverTls:
     """Return what the proxy's mover shows."""
     return _identity(folder, "proxy").context(ssl.PROTOCOL_TLS_CLIENT)
 

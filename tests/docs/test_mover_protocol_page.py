@@ -13,12 +13,14 @@ import pytest
 from holdfast.formats.mover import wire
 from holdfast.formats.mover.bodies import Run, pack_runs, unpack_unit
 from holdfast.formats.mover.events import LinkOptions
-from holdfast.formats.mover.greeting import Dialler, Hello, Listener, Refusal
+from holdfast.formats.mover.greeting import UNBOUND, Dialler, Hello, Listener, Refusal, binding_of
 from holdfast.formats.mover.inbox import Message
 from holdfast.formats.mover.link import Link
 from holdfast.formats.mover.messages import BODY_SIZE, HEAD_SIZE_MAX, AnyHead, Unit, decode_message, encode_message
 from holdfast.formats.mover.states import GREETING, LINK, Greeting
 from holdfast.formats.mover.wire import FrameKind
+from holdfast.mover.server import GREETINGS_MAX
+from holdfast.mover.sockets import GREETING_S
 from scripts import mover_page
 from tests.docs.format_pages import MOVER_PAGE, Row, blocks, quoted, section, tables
 from tests.docs.test_chain_file_page import assert_layout, little
@@ -29,13 +31,15 @@ HELLO = Hello(
     session=SESSION, attempt=0x01020304, connection=0x11121314, connections=99, nonce=bytes(range(32)), version_max=7
 )
 LISTENER_NONCE = bytes(range(50, 82))
+BINDING = bytes(range(64))
 PROSE = MOVER_PAGE.read_text()
 
 
 def greeting() -> tuple[bytes, bytes, bytes, bytes]:
     """Return the four messages of a greeting."""
-    dialler = Dialler(HELLO, TOKEN)
+    dialler = Dialler(HELLO, TOKEN, BINDING)
     listener = Listener(LISTENER_NONCE, {SESSION: TOKEN}.get, lambda _: Refusal.NONE)
+    listener.binding = BINDING
     welcome = listener.receive(dialler.hello)
     proof = dialler.receive(welcome)
     return dialler.hello, welcome, proof, listener.receive(proof)
@@ -45,10 +49,10 @@ def proofs() -> dict[str, bytes]:
     """Return the proofs as the page says that they come about."""
     hello, welcome, _, _ = greeting()
     found = {}
-    for row in tables(section(MOVER_PAGE, "Proofs"))[0]:
+    for row in tables(section(MOVER_PAGE, "Proofs"))[1]:
         [words] = quoted(row["How it comes about"])
         assert row["How it comes about"] == f"HMAC-SHA256(token, `{words}`, a zero byte, *said*)"
-        said = hello[:76] + welcome[:48]
+        said = hello[:76] + welcome[:48] + BINDING
         found[row["Proof"]] = hmac.new(TOKEN, words.encode() + b"\0" + said, hashlib.sha256).digest()
     return found
 
@@ -101,6 +105,13 @@ def test_a_verdict_lies_as_its_table_says() -> None:
     data = greeting()[3]
     expected = {"magic": b"HFMOVER1", "refusal": bytes(2), "crc": sealed(data)}
     assert_layout(tables(section(MOVER_PAGE, "Verdict"))[0], data, expected, {})
+
+
+def test_a_binding_lies_as_its_table_says() -> None:
+    listener, dialler = BINDING[:32], BINDING[32:]
+    rows = tables(section(MOVER_PAGE, "Proofs"))[0]
+    assert_layout(rows, binding_of(listener, dialler), {"listener": listener, "dialler": dialler}, {})
+    assert bytes(64) == UNBOUND
 
 
 def test_the_refusals_are_those_of_the_code() -> None:
@@ -174,6 +185,8 @@ def test_the_numbers_of_the_prose_are_those_of_the_code() -> None:
     assert f"longer than {options.far_s * 1000:g} ms" in PROSE
     assert f"without any connection for {options.give_up_s / 60:g} min has failed" in PROSE
     assert f"up to {wire.RANGES_MAX} ranges" in PROSE
+    assert f"takes {GREETING_S:g} s at most" in PROSE
+    assert f"greets up to {GREETINGS_MAX} connections at once" in PROSE
 
 
 # ---------------------------------------------------------------------------------------------------- messages

@@ -9,7 +9,8 @@
              <-------------------    verdict
 
 Each message has a fixed size, given by ``wanted``. The token itself never crosses: both sides prove that they know it
-by an HMAC over what both have said, their nonces included, so nothing recorded can be played again.
+by an HMAC over what both have said, their nonces included, so nothing recorded can be played again. The certificates of
+both ends are in it as well, as each side sees them, so nothing can be passed on through somebody between them either.
 """
 
 import hmac
@@ -49,6 +50,10 @@ SIZES = {
     Greeting.REFUSED: 0,
 }
 """Bytes of the message that is waited for in each state."""
+
+BINDING_SIZE = 2 * sha256().digest_size
+UNBOUND = bytes(BINDING_SIZE)
+"""The binding of a connection without certificates."""
 
 _LISTENER = b"holdfast mover listener\0"
 _DIALLER = b"holdfast mover dialler\0"
@@ -107,14 +112,15 @@ Admit = Callable[[Hello], Refusal]
 class Dialler:
     """The dialler's side of one connection. Send ``hello`` first, then what `receive` returns."""
 
-    def __init__(self, hello: Hello, token: bytes) -> None:
+    def __init__(self, hello: Hello, token: bytes, binding: bytes = UNBOUND) -> None:
         assert len(token) >= TOKEN_SIZE_MIN
-        assert (len(hello.session), len(hello.nonce)) == (SESSION_SIZE, NONCE_SIZE)
+        assert (len(hello.session), len(hello.nonce), len(binding)) == (SESSION_SIZE, NONCE_SIZE, BINDING_SIZE)
         self.state = Greeting.WELCOME
         self.hello = hello.pack()
         self.version = 0
         self._offer = hello
         self._token = token
+        self._binding = binding
 
     @property
     def wanted(self) -> int:
@@ -142,10 +148,11 @@ class Dialler:
         self._check(refusal)
         if flags or not self._offer.version_min <= version <= self._offer.version_max:
             raise ProtocolError(f"listener chose version {version} with flags {flags}")
-        said = self.hello[: _HELLO.size] + front
+        said = self.hello[: _HELLO.size] + front + self._binding
         proof = message[_WELCOME.size : _WELCOME.size + PROOF_SIZE]
         if not hmac.compare_digest(proof, _proof(self._token, _LISTENER, said)):
-            raise LinkRefused(f"listener does not know the token of session {self._offer.session.hex()}")
+            name = self._offer.session.hex()
+            raise LinkRefused(f"listener does not know the token of session {name}, or is not whom it is reached by")
         self.version = version
         return _sealed(_PROOF.pack(MAGIC, _proof(self._token, _DIALLER, said)))
 
@@ -175,6 +182,8 @@ class Listener:
         self.hello: Hello | None = None
         """Who dials; to be believed in state OPEN only."""
         self.version = 0
+        self.binding = UNBOUND
+        """See `binding_of`; to be set before the first message is received."""
         self._nonce = nonce
         self._find = find
         self._admit = admit
@@ -213,7 +222,7 @@ class Listener:
         self.hello, self._token = hello, token
         self.version = min(VERSION, hello.version_max)
         front = _WELCOME.pack(MAGIC, self.version, Refusal.NONE, 0, self._nonce)
-        self._said = message[: _HELLO.size] + front
+        self._said = message[: _HELLO.size] + front + self.binding
         return refusal, _sealed(front + _proof(token, _LISTENER, self._said))
 
     def _proved(self, message: bytes) -> tuple[Refusal, bytes]:
@@ -255,6 +264,12 @@ class Sessions:
             return Refusal.FENCED
         self._attempts[hello.session] = hello.attempt
         return Refusal.NONE
+
+
+def binding_of(listener: bytes, dialler: bytes) -> bytes:
+    """Return what binds proofs to a connection, from the SHA-256 of the certificates of both ends."""
+    assert len(listener) == len(dialler) == sha256().digest_size
+    return listener + dialler
 
 
 def unpack_hello(message: bytes) -> Hello:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.holdfast.mover.movers import MIB, Site, no_thread_stays
+from tests.holdfast.mover.movers import MIB, Site, nothing_stays
 
 
 @pytest.fixture(autouse=True)
 def _tidy() -> Iterator[None]:
-    with no_thread_stays():
+    with nothing_stays():
         yield
 
 

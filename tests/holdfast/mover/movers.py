@@ -2,10 +2,9 @@
 
 import datetime as dt
 import ipaddress
-import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -14,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from holdfast.clock import SystemClock
+from holdfast.clock import Clock, SystemClock
 from holdfast.formats.mover.events import LinkOptions
 from holdfast.formats.mover.greeting import Hello
 from holdfast.model.compression import Compression
@@ -30,7 +29,7 @@ from holdfast.mover.remote_sink import RemoteSink
 from holdfast.mover.remote_source import RemoteSource
 from holdfast.mover.server import MoverServer, ServerOptions
 from holdfast.mover.service import Service
-from holdfast.mover.sockets import Address, Identity, dial, new_nonce
+from holdfast.mover.sockets import Address, Identity, MoverTls, dial, new_nonce
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.disks import DiskReader
 from holdfast.pipeline.pace import Pace
@@ -73,11 +72,22 @@ def mover_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith(names)]
 
 
+def open_files() -> set[str]:
+    """Return the sockets, pipes and files that this process has open, each as its number and what it is."""
+    found = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of the folder itself
+            found.add(f"{descriptor.name} {descriptor.readlink()}")
+    return found
+
+
 @contextmanager
-def no_thread_stays() -> Iterator[None]:
-    """Fail when a thread of a mover lives on."""
+def nothing_stays() -> Iterator[None]:
+    """Fail when a thread of a mover lives on, or a socket, a pipe or a file stays open."""
+    before = open_files()
     yield
     until(lambda: not mover_threads(), f"threads end: {mover_threads()}")
+    until(lambda: open_files() <= before, f"files are closed: {sorted(open_files() - before)}")
 
 
 class Authority:
@@ -93,12 +103,12 @@ class Authority:
         )
         self.ca_file.write_bytes(self._signed(certificate))
 
-    def identity(self, name: str, *, days: int = 1, trusts: "Authority | None" = None) -> Identity:
-        """Return a certificate for 127.0.0.1; it expired before today when ``days`` is negative."""
+    def identity(self, name: str, *, days: int = 1, begins: int = -10, trusts: "Authority | None" = None) -> Identity:
+        """Return a certificate for 127.0.0.1, good from ``begins`` to ``begins + 10 + days`` days from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        certificate = self._builder(subject, key, days).add_extension(names, critical=False)
+        certificate = self._builder(subject, key, days, begins).add_extension(names, critical=False)
         paths = self._folder / f"{name}.pem", self._folder / f"{name}.key"
         paths[0].write_bytes(self._signed(certificate))
         paths[1].write_bytes(
@@ -110,7 +120,9 @@ class Authority:
             ca_file=trusts.ca_file if trusts is not None else self.ca_file, certificate=paths[0], key=paths[1]
         )
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int, begins: int = -10
+    ) -> x509.CertificateBuilder:
         day = dt.timedelta(days=1)
         today = CLOCK.now()
         return (
@@ -119,8 +131,8 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(today - 10 * day)
-            .not_valid_after(today + days * day)
+            .not_valid_before(today + begins * day)
+            .not_valid_after(today + (begins + 10 + days) * day)
         )
 
     def _signed(self, certificate: x509.CertificateBuilder) -> bytes:
@@ -130,11 +142,13 @@ class Authority:
 class Setting(msgspec.Struct, kw_only=True):
     """How movers are set up."""
 
-    server_tls: ssl.SSLContext | None = None
-    client_tls: ssl.SSLContext | None = None
+    server_tls: MoverTls | None = None
+    client_tls: MoverTls | None = None
     options: ServerOptions = ServerOptions(address=HERE, link=SWIFT)
     link: LinkOptions = SWIFT
     pipe: PipeOptions = PLAIN_PIPE
+    clock: Clock = CLOCK
+    """Of the repository's side."""
 
 
 class Site:
@@ -151,6 +165,8 @@ class Site:
         self.issuer = Issuer(b"s" * 32)
         self.throttle = Throttle(CLOCK)
         self.points = OpenPoints()
+        self.lines: list[Line] = []
+        """Those that the server has served."""
 
     def begin(self) -> OpenPoint:
         """Begin a point of the machine, all of whose disks are written over."""
@@ -189,8 +205,14 @@ class Site:
         """Return the mover of the repository."""
         if open_for_writing is not None:
             self.open_for_writing = open_for_writing  # type: ignore[method-assign,assignment] # as the test wants it
-        service = Service(self.issuer, self, CLOCK, self.throttle)
-        return MoverServer(self.setting.options, self.setting.server_tls, self.issuer.token, service.serve, CLOCK)
+        clock = self.setting.clock
+        service = Service(self.issuer, self, clock, self.throttle)
+
+        def serve(session: bytes, line: Line) -> None:
+            self.lines.append(line)
+            service.serve(session, line)
+
+        return MoverServer(self.setting.options, self.setting.server_tls, self.issuer.token, serve, clock)
 
     def open_for_writing(self, grant: Grant, lies_at: str, stack: ExitStack) -> WritableDisk:
         assert grant.writes_file is not None
@@ -202,7 +224,8 @@ class Site:
             disk=grant.disk,
             lies_at=lies_at,
         )
-        return DiskOpener(self.repository, None, CLOCK, self.setting.pipe, self.points).open(place, stack)
+        opener = DiskOpener(self.repository, None, self.setting.clock, self.setting.pipe, self.points)
+        return opener.open(place, stack)
 
     def open_for_reading(self, grant: Grant, stack: ExitStack) -> tuple[StoredSource, list[PackedFile]]:
         chain = stack.enter_context(self.repository.open_chain(grant.chain, None))

@@ -107,7 +107,7 @@ def test_the_listening_process_is_killed_and_the_next_attempt_goes_on(tmp_path: 
     access = site.access(opened)
     disk = numbered(SIZE // PIECE)
     with ExitStack() as stack:
-        first = stack.enter_context(Process("listen", site.repository.root, 0))
+        first = stack.enter_context(Process("listen", site.repository.root, 0, 0))
         port = int(next(first.lines()))
         address = Address("127.0.0.1", port)
         again: list[Process] = []
@@ -115,7 +115,7 @@ def test_the_listening_process_is_killed_and_the_next_attempt_goes_on(tmp_path: 
         def kill(progress: PipeProgress) -> None:
             if progress.reached_bytes > SIZE // 2 and progress.committed_bytes > 0 and not again:
                 first.kill()
-                again.append(stack.enter_context(Process("listen", site.repository.root, port)))
+                again.append(stack.enter_context(Process("listen", site.repository.root, port, 0)))
 
         with pytest.raises(LinkError) as caught:
             site.copy(site.sink(address, access, 1), disk, kill)

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 from holdfast.errors import ConfigurationInvalid, LinkError, LinkRefused
 from holdfast.formats.mover.greeting import Hello, Listener, Refusal
 from holdfast.formats.mover.states import Greeting
-from holdfast.mover.sockets import Address, Identity, dial, greet, listen, new_nonce, widen
-from tests.holdfast.mover.movers import HERE, Authority
+from holdfast.mover.sockets import Address, Identity, MoverTls, dial, greet, listen, new_nonce, widen
+from tests.holdfast.mover.movers import CLOCK, HERE, Authority
 
 TOKEN = b"t" * 32
 
@@ -23,7 +24,7 @@ def hello(session: bytes = b"s" * 16) -> Hello:
 
 
 @contextlib.contextmanager
-def listening(tls: ssl.SSLContext | None = None, heard: list[object] | None = None) -> Iterator[Address]:
+def listening(tls: MoverTls | None = None, heard: list[object] | None = None) -> Iterator[Address]:
     """Greet one connection, and note its state or error."""
     found = heard if heard is not None else []
 
@@ -45,7 +46,7 @@ def listening(tls: ssl.SSLContext | None = None, heard: list[object] | None = No
             thread.join()
 
 
-def contexts(server: Identity, client: Identity) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def contexts(server: Identity, client: Identity) -> tuple[MoverTls, MoverTls]:
     return server.context(ssl.PROTOCOL_TLS_SERVER), client.context(ssl.PROTOCOL_TLS_CLIENT)
 
 
@@ -101,6 +102,8 @@ Identities = Callable[[Authority, Authority], tuple[Identity, Identity]]
         (lambda a, _: (a.identity("s", days=-1), a.identity("c")), "is not accepted: certificate has expired"),
         (lambda a, b: (a.identity("s"), b.identity("c", trusts=a)), "does not accept this side's certificate"),
         (lambda a, _: (a.identity("s"), a.identity("c", days=-1)), "does not accept this side's certificate.*EXPIRED"),
+        (lambda a, _: (a.identity("s", begins=1), a.identity("c")), "is not accepted: certificate is not yet valid"),
+        (lambda a, _: (a.identity("s"), a.identity("c", begins=1)), "does not accept this side's certificate"),
     ],
 )
 def test_a_wrong_certificate_is_refused_for_good_and_both_sides_know(
@@ -129,6 +132,123 @@ def test_a_wrong_token_and_an_unknown_session_are_refused() -> None:
         dial(address, None, hello(), b"w" * 32)
     with listening() as address, pytest.raises(LinkRefused, match="refused session 7575"):
         dial(address, None, hello(b"u" * 16), TOKEN)
+
+
+@contextlib.contextmanager
+def passing_on(target: Address, near: MoverTls, far: MoverTls) -> Iterator[Address]:
+    """Stand between two movers: end the TLS of either, and pass on what they say within."""
+
+    def pass_on() -> None:
+        accepted, _ = server.accept()
+        reached = socket.create_connection((target.host, target.port))
+        with (
+            near.wrap_socket(accepted, server_side=True) as left,
+            far.wrap_socket(reached, server_hostname=target.host) as right,
+            contextlib.suppress(OSError),
+        ):
+            right.sendall(left.recv(80))
+            left.sendall(right.recv(84))
+            right.sendall(left.recv(44))
+
+    with listen(HERE) as server:
+        thread = threading.Thread(target=pass_on)
+        thread.start()
+        yield Address("127.0.0.1", server.getsockname()[1])
+        thread.join()
+
+
+def test_a_greeting_that_is_passed_on_by_somebody_with_a_good_certificate_is_refused(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    server, client = contexts(authority.identity("server"), authority.identity("client"))
+    near, far = contexts(middle := authority.identity("middle"), middle)
+    heard: list[object] = []
+    words = "or is not whom it is reached by"
+    with (
+        listening(server, heard) as address,
+        passing_on(address, near, far) as between,
+        pytest.raises(LinkRefused, match=words),
+    ):
+        dial(between, client, hello(), TOKEN)
+    assert isinstance(heard[0], LinkError | OSError)
+
+
+@pytest.mark.parametrize("keys", [("server", "middle"), ("middle", "client"), ("server", "server")])
+def test_who_stands_between_needs_the_keys_of_both_sides(tmp_path: Path, keys: tuple[str, str]) -> None:
+    authority = Authority(tmp_path)
+    known = {name: authority.identity(name) for name in ("server", "client", "middle")}
+    server, client = contexts(known["server"], known["client"])
+    near, far = contexts(known[keys[0]], known[keys[1]])
+    words = "or is not whom it is reached by"
+    with (
+        listening(server) as address,
+        passing_on(address, near, far) as between,
+        pytest.raises(LinkRefused, match=words),
+    ):
+        dial(between, client, hello(), TOKEN)
+
+
+def test_a_greeting_takes_its_time_and_no_more_however_many_bytes_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast.mover.sockets.GREETING_S", 0.5)
+    heard: list[object] = []
+    started_s = CLOCK.monotonic_s()
+    with (
+        listening(heard=heard) as address,
+        socket.create_connection((address.host, address.port)) as stranger,
+        contextlib.suppress(OSError),
+    ):
+        for _ in range(79):  # a hello that is never whole
+            stranger.sendall(b"H")
+            threading.Event().wait(0.05)
+    assert isinstance(heard[0], TimeoutError)
+    assert 0.4 < CLOCK.monotonic_s() - started_s < 30
+    said: list[bytes] = []
+
+    def drip() -> None:
+        with server.accept()[0] as connection, contextlib.suppress(OSError):
+            said.append(connection.recv(80))
+            for _ in range(83):
+                connection.sendall(b"H")
+                threading.Event().wait(0.05)
+
+    with listen(HERE) as server:
+        thread = threading.Thread(target=drip)
+        thread.start()
+        with pytest.raises(TimeoutError):
+            dial(Address("127.0.0.1", server.getsockname()[1]), None, hello(), TOKEN)
+        thread.join()
+    assert len(said[0]) == 80
+
+
+def test_a_stranger_that_goes_on_talking_after_a_failed_handshake_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.mover.sockets._LINGER_S", 0.3)
+    server, _ = contexts(identity := Authority(tmp_path).identity("server"), identity)
+    heard: list[object] = []
+    with (
+        listening(server, heard) as address,
+        socket.create_connection((address.host, address.port)) as stranger,
+        contextlib.suppress(OSError),
+    ):
+        while not heard:
+            stranger.sendall(bytes(1000))
+            threading.Event().wait(0.02)
+    assert isinstance(heard[0], ssl.SSLError)
+
+
+def test_a_peer_that_is_gone_before_the_handshake_leaves_no_socket(tmp_path: Path) -> None:
+    server = Authority(tmp_path).identity("server").context(ssl.PROTOCOL_TLS_SERVER)
+    for said in (b"", b"x"):
+        with listen(HERE) as listener:
+            stranger = socket.create_connection(("127.0.0.1", listener.getsockname()[1]))
+            stranger.sendall(said)
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            accepted, _ = listener.accept()
+            stranger.close()  # the other side is told that it is gone
+            greeting = Listener(new_nonce(), lambda _: TOKEN, lambda _: Refusal.NONE)
+            with pytest.raises(OSError, match=r"not connected|reset"):
+                greet(accepted, server, greeting)
+            assert accepted.fileno() < 0
 
 
 def test_a_peer_that_hangs_up_and_one_that_speaks_something_else_are_told_apart() -> None:

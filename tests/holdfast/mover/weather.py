@@ -33,12 +33,17 @@ class Fault(StrEnum):
     LATE = "late"
 
 
+END = -1
+"""The frame that ends a link, wherever it comes."""
+
+
 class Spot(msgspec.Struct, frozen=True):
     """A frame: the connection, counted as they come; 0 for what the dialler says and 1 for the listener; its number."""
 
     connection: int
     side: int
     frame: int
+    """Its number, or `END`."""
 
 
 Script = Mapping[Spot, Fault]
@@ -47,6 +52,7 @@ Script = Mapping[Spot, Fault]
 class Harm(msgspec.Struct):
     """What was done to messages."""
 
+    doubled: int = 0
     flipped_frames: int = 0
     flipped_bytes: int = 0
     broken: int = 0
@@ -131,7 +137,8 @@ class Weather:
         while True:
             header, payload = next_frame(source)
             whole = header[1] + payload
-            fault = self._script.get(Spot(number, side, frame))
+            is_end = header[0].kind == FrameKind.END
+            fault = self._script.get(Spot(number, side, END if is_end else frame))
             frame += 1
             if fault is Fault.CUT:
                 self.harm.broken += 1
@@ -151,6 +158,7 @@ class Weather:
         if fault is Fault.LATE:
             self._over.wait(0.3)
         if fault is Fault.TWICE and header.kind == FrameKind.DATA:
+            self.harm.doubled += 1
             return whole + whole
         if fault is Fault.FLIP_HEADER:
             self.harm.broken += 1

@@ -11,6 +11,7 @@ from holdfast.errors import LinkError, LinkRefused, ProtocolError, WriterFenced
 from holdfast.formats.mover.greeting import (
     HELLO_SIZE,
     PROOF_MESSAGE_SIZE,
+    UNBOUND,
     VERDICT_SIZE,
     WELCOME_SIZE,
     Dialler,
@@ -18,6 +19,7 @@ from holdfast.formats.mover.greeting import (
     Listener,
     Refusal,
     Sessions,
+    binding_of,
     unpack_hello,
 )
 from holdfast.formats.mover.states import Greeting
@@ -126,6 +128,27 @@ def test_what_was_recorded_cannot_be_played_again() -> None:
     second.receive(dialler.hello)
     second.receive(proof)
     assert second.state is Greeting.REFUSED
+
+
+def test_a_greeting_that_was_passed_on_between_two_connections_is_refused_by_both_sides() -> None:
+    ends = {name: name.encode() * 32 for name in "lmd"}  # the one in the middle has a certificate, too
+    seen, shown = binding_of(ends["m"], ends["d"]), binding_of(ends["l"], ends["m"])
+    for binding in (seen, UNBOUND, binding_of(ends["d"], ends["l"])):
+        dialler, listener = Dialler(HELLO, TOKEN, binding), sessions().greet(b"l" * 32)
+        listener.binding = shown
+        welcome = listener.receive(dialler.hello)
+        with pytest.raises(LinkRefused, match="or is not whom it is reached by"):
+            dialler.receive(welcome)
+        # A dialler that does not look at the listener's proof is not believed by the listener either.
+        trusting, same = Dialler(HELLO, TOKEN, binding), sessions().greet(b"l" * 32)
+        same.binding = binding
+        proof = trusting.receive(same.receive(trusting.hello))
+        listener.receive(proof)
+        assert listener.state is Greeting.REFUSED
+    dialler, listener = Dialler(HELLO, TOKEN, shown), sessions().greet(b"l" * 32)
+    listener.binding = shown
+    greet(dialler, listener)
+    assert listener.state is Greeting.OPEN
 
 
 def test_a_listeners_proof_is_no_diallers_proof() -> None:
