@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeAlias, TypeVar
 
@@ -164,7 +165,7 @@ class RemoteSource:
     def fetch(self, file: int, number: int, pool: Executor, key: bytes) -> "Future[Body]":
         """Return the body of a unit, decoded by ``pool`` when it has come and compared with its digests."""
         wish = _Wish(pool, key, Future())
-        with self._lock:
+        with self._heard(), self._lock:
             self._raise()
             known = self._units.setdefault((file, number), wish)
             if known is not wish:
@@ -190,10 +191,20 @@ class RemoteSource:
         measures.RESENT.record(self._line.counters.resent_frames, side="proxy")
 
     def _ask(self, head: m.AnyHead, queue: deque[T], answer: T) -> None:
-        with self._lock:  # answers come in the order of the questions
+        with self._heard(), self._lock:  # answers come in the order of the questions
             self._raise()
             queue.append(answer)
             self._line.send(m.encode_message(head))
+
+    @contextmanager
+    def _heard(self) -> Iterator[None]:
+        """Raise what the other side said of a line that has ended instead of just that."""
+        try:
+            yield
+        except HoldfastError:
+            self._thread.join()  # it hears the same, after everything that came before
+            self._raise()
+            raise
 
     def _raise(self) -> None:
         if self._error is not None:

@@ -22,9 +22,9 @@ def check_throttling(run: Invocation) -> Iterator[Finding]:
             yield ok(f"limits {repository.name}", _limits(repository) + _those_under(held, *names))
     for table, rule in zip(settings.throttling, rules_of(settings.throttling), strict=True):
         text = _text(table, rule, is_on=rule.is_on(run.clock.now()))
-        check, text = f"throttling {rule.name}", text + _those_under(held, f"throttling rule {rule.name}")
-        if _has_network(settings):
-            yield ok(check, text)
+        check, now = f"throttling {rule.name}", _those_under(held, f"throttling rule {rule.name}")
+        if now or _has_network(settings):
+            yield ok(check, text + now)
         else:
             hint = "Rules hold what movers send between hosts; `read_limit` and `write_limit` hold everything else."
             yield warn(check, f"{text}, and no repository has a mover that other hosts reach", hint)

