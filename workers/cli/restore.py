@@ -1,5 +1,6 @@
 """``holdfast restore``: bring a machine or single disks back."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -177,10 +178,7 @@ def restore(
     _check_where(is_new=new_name is not None, original=original, into=into)
     _check_quick(quick=quick, original=original, delta=delta)
     _check_over(into=into, over=over, disks=disk)
-    identity = Identity(mac_addresses=mac, uuid=uuid)
-    placement = Placement(
-        folder=folder or "", pool=pool or "", datastore=datastore or "", networks=_networks(network), identity=identity
-    )
+    placement = _placement((folder, pool, datastore), network, Identity(mac_addresses=mac, uuid=uuid))
     _check_placement(placement, new_name)
     source = run.repository_settings(repository).name
     session_id = new_session_id(run)
@@ -226,6 +224,11 @@ def _check_quick(*, quick: bool, original: bool, delta: bool | None) -> None:
     if quick and not original:
         hint = "Give it with `--original`: a new machine and other machines hold nothing of the point."
         raise RequestInvalid("only the original machine can be rolled back", hint=hint)
+
+
+def _placement(place: Sequence[str | None], network: list[str] | None, identity: Identity) -> Placement:
+    folder, pool, datastore = (name or "" for name in place)
+    return Placement(folder=folder, pool=pool, datastore=datastore, networks=_networks(network), identity=identity)
 
 
 def _check_placement(placement: Placement, new_name: str | None) -> None:

@@ -11,7 +11,7 @@ from holdfast.model.machine_files import FILE_SIZE_MAX, FileLeftOut, MachineFile
 from holdfast.model.points import DiskAccess, OpenPoint
 from holdfast.mover.file_transfer import put_remote_files, read_remote_files, receive_files, send_files
 from holdfast.mover.grants import FILES, Grant, new_salt
-from tests.holdfast.mover.movers import CLOCK, MIB, Site
+from tests.holdfast.mover.movers import CLOCK, MIB, Site, until
 
 NVRAM = MachineFile(name="web.nvram", content=bytes(range(256)) * 1024)
 VMX = MachineFile(name="web.vmx", content=b"")
@@ -51,6 +51,15 @@ def test_files_of_a_point_come_back(site: Site) -> None:
         finished(site, opened)
         reading = access_to(site, opened.chain, opened.number, None)
         assert read_remote_files(site.line(server.address, reading), reading.grant) == KEPT
+
+
+def test_both_sides_part_as_soon_as_the_files_have_come(site: Site) -> None:
+    opened = site.begin()
+    writing = access_to(site, opened.chain, opened.number, opened.file)
+    with site.server() as server:
+        for attempt in range(1, 21):  # who closes before the last words were acknowledged leaves the other waiting
+            put_remote_files(site.line(server.address, writing, attempt), writing.grant, KEPT)
+            until(lambda: not vars(server)["_sessions"], "the session is over", 5.0)
 
 
 def test_a_complete_point_takes_no_files(site: Site) -> None:

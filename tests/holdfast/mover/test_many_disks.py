@@ -30,7 +30,7 @@ NARROW_LINK = msgspec.structs.replace(
 
 UNIT = 256 << 10
 BATCH = 4 * UNIT
-"""What a disk is read ahead by at once, and so what it may lag behind once."""
+"""What a disk is read ahead by at once, and so what it lags behind by when it pauses."""
 BEGUN = 2 * UNIT
 """A file that is larger holds units of its disk."""
 
@@ -129,16 +129,16 @@ def test_disks_of_one_machine_come_at_once_into_its_one_point(tmp_path: Path) ->
     site.finish(opened)
 
 
-def expect_fair(found: Outcome, disks: int) -> None:
-    """Every disk got its share of the storage, within a tenth, as long as all were at work."""
+def expect_fair(found: Outcome, disks: int, pauses: int) -> None:
+    """Every disk got its share of the storage, within a tenth and some pauses, as long as all were at work."""
     print(f"spread {found.spread:.3f}", found)  # noqa: T201 - shown when it fails
     assert len(found.seconds) == disks
     assert min(found.served) > 16 * UNIT, "too little was seen"
-    assert found.spread <= 0.1 + BATCH * disks / sum(found.served)
+    assert found.spread <= 0.1 + pauses * BATCH * disks / sum(found.served)
 
 
 def test_disks_share_the_storage_of_a_repository_fairly(tmp_path: Path) -> None:
-    expect_fair(run(tmp_path / "repository", 10, 8 * MIB, 0.008), 10)
+    expect_fair(run(tmp_path / "repository", 10, 8 * MIB, 0.008), 10, pauses=2)
 
 
 @pytest.mark.slow
@@ -155,7 +155,7 @@ def test_64_larger_disks_share_the_storage_fairly_within_the_memory_of_the_mover
     files = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert files[1] > 2000, "too few descriptors are allowed"
     found = run(tmp_path / "repository", 64, 32 * MIB, 0.008)
-    expect_fair(found, 64)
+    expect_fair(found, 64, pauses=1)
     assert found.memory < 1500 * MIB
 
 

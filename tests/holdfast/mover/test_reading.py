@@ -1,5 +1,6 @@
 """A disk of a finished point is read through two movers."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,14 +16,23 @@ from holdfast.testing.memory import MemoryDisk
 from tests.holdfast.mover.movers import CLOCK, MIB, PIECE, Site, until
 
 
-@pytest.fixture
-def stored(tmp_path: Path) -> Site:
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """Return a chain of three points, each of which wrote a part of the disk."""
-    site = Site(tmp_path / "repository", {"a": 8 * MIB})
+    site = Site(tmp_path_factory.mktemp("original") / "repository", {"a": 8 * MIB})
     disk = site.machine.disks["a"]
     for first, count in ((0, 128), (16, 20), (100, 9)):
         disk.write(Span(first * PIECE, count * PIECE))
         site.machine.back_up()
+    return site
+
+
+@pytest.fixture
+def stored(original: Site, tmp_path: Path) -> Site:
+    """Return a copy of that chain."""
+    shutil.copytree(original.repository.root, tmp_path / "repository")
+    site = Site(tmp_path / "repository", {})
+    site.machine.kept = original.machine.kept
     return site
 
 

@@ -168,7 +168,8 @@ def unit(number: int) -> PackedUnit:
     )
 
 
-def test_closing_is_prompt_when_the_other_side_reads_nothing(site: Site) -> None:
+def test_closing_is_prompt_when_the_other_side_reads_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast.mover.remote_sink._FAREWELL_S", 0.5)
     go_on = threading.Event()
 
     def wait(_: Line) -> None:
@@ -181,7 +182,7 @@ def test_closing_is_prompt_when_the_other_side_reads_nothing(site: Site) -> None
             number += 1
         started_s = CLOCK.monotonic_s()
         writable.sink.close()
-        assert CLOCK.monotonic_s() - started_s < 12
+        assert CLOCK.monotonic_s() - started_s < 3
         go_on.set()
 
 

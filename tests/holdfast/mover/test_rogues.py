@@ -101,7 +101,7 @@ def accesses(site: Site, opened: OpenPoint) -> list[DiskAccess]:
     return [site.access(opened), site.reading(chain, 1), files, site.reading(chain, 1, "")]
 
 
-@pytest.mark.parametrize("run", [pytest.param(25, id="some"), pytest.param(1500, id="many", marks=pytest.mark.soak)])
+@pytest.mark.parametrize("run", [pytest.param(16, id="some"), pytest.param(1500, id="many", marks=pytest.mark.soak)])
 def test_any_messages_of_a_proxy_end_its_session_and_nothing_else(site: Site, seed: int, run: int) -> None:
     rng, site.machine.sessions = random.Random(seed), 2
     opened = site.machine.begin()
@@ -151,7 +151,7 @@ def data_frame(sequence: int, parts: list[bytes], length: int | None = None) -> 
     return pack_header(header, (0, 1 << 40), zlib.crc32(payload)) + payload
 
 
-@pytest.mark.parametrize("run", [pytest.param(30, id="some"), pytest.param(1500, id="many", marks=pytest.mark.soak)])
+@pytest.mark.parametrize("run", [pytest.param(12, id="some"), pytest.param(1500, id="many", marks=pytest.mark.soak)])
 def test_any_frames_of_a_proxy_end_its_session_and_nothing_else(site: Site, seed: int, run: int) -> None:
     rng, site.machine.sessions = random.Random(seed), 2
     opened = site.machine.begin()
@@ -257,7 +257,7 @@ TASKS: list[tuple[Callable[[Site, Line, str], None], m.AnyHead]] = [
 ]
 
 
-@pytest.mark.parametrize("run", [pytest.param(25, id="some"), pytest.param(1500, id="many", marks=pytest.mark.soak)])
+@pytest.mark.parametrize("run", [pytest.param(16, id="some"), pytest.param(1500, id="many", marks=pytest.mark.soak)])
 def test_any_messages_of_a_repository_end_the_proxys_work_in_time(site: Site, seed: int, run: int) -> None:
     rng = random.Random(seed)
     site.machine.sessions = 2

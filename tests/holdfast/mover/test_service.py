@@ -42,11 +42,12 @@ def differing(one: Path, other: Path) -> dict[str, list[int]]:
     found = {}
     for path in one.rglob("*.hfc"):
         pair = path.read_bytes(), (other / path.relative_to(one)).read_bytes()
-        found[path.name] = (
-            [len(each) for each in pair]
-            if len(pair[0]) != len(pair[1])
-            else [at for at, (left, right) in enumerate(zip(*pair, strict=True)) if left != right]
-        )
+        if len(pair[0]) != len(pair[1]):
+            found[path.name] = [len(each) for each in pair]
+        elif pair[0] == pair[1]:
+            found[path.name] = []
+        else:
+            found[path.name] = [at for at, (left, right) in enumerate(zip(*pair, strict=True)) if left != right]
     return found
 
 
