@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from holdfast.model.session import Figures, Outcome, Problem
-from holdfast.planning.bottleneck import bottleneck_short, bottleneck_words
+from holdfast.planning.bottleneck import Stage, bottleneck, bottleneck_words, busy_percent
 
 ROWS_MAX: Final = 100
 BYTES_MAX: Final = 20_000
@@ -34,7 +34,7 @@ _SPACE: Final = "\u00a0"
 """Does not break: the pages make columns as narrow as their longest word."""
 _GAP: Final = _SPACE * 2
 """Keeps columns apart: the pages leave no space between them, and ``1.0:1`` beside ``46 MiB`` read ``1.0:146 MiB``."""
-_HEADINGS: Final = ("Disk", "Size", "Read", "Sent", "Stored", "Ratio", "Took", "Rate", "Bottleneck", "State")
+_HEADINGS: Final = ("Disk", "Size", "Read", "Sent", "Stored", "Ratio", "Rate", "State")
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,9 +124,9 @@ def _lines(report: Report, rows: Sequence[Row]) -> list[str]:
     facts = (*report.facts, ("Bottleneck", bottleneck_words(_sum(report.rows))))
     lines += [f"- {_plain(name)}: {_plain(value, _NOTE_MAX)}" for name, value in facts if value]
     if report.rows:
-        lines += ["", _cells("Machine", _HEADINGS), "|---|---|--:|--:|--:|--:|--:|--:|--:|---|---|", *map(_row, rows)]
+        lines += ["", _cells("Machine", _HEADINGS), "|---|---|--:|--:|--:|--:|--:|--:|---|", *map(_row, rows)]
         if len(rows) < len(report.rows):
-            lines.append(_cells("…", (f"{len(report.rows) - len(rows)} more", *[""] * 9)))
+            lines.append(_cells("…", (f"{len(report.rows) - len(rows)} more", *[""] * 7)))
         lines.append(_total(report.rows))
     if report.problem is not None:
         problem = report.problem
@@ -136,7 +136,7 @@ def _lines(report: Report, rows: Sequence[Row]) -> list[str]:
         lines += ["", "### Notes", "", *(f"- {_plain(note, _NOTE_MAX)}" for note in report.notes[:_NOTES_MAX])]
         if len(report.notes) > _NOTES_MAX:
             lines.append(f"- … and {len(report.notes) - _NOTES_MAX} more")
-    return lines + _details(rows)
+    return lines + _details(rows) + _times(report.rows)
 
 
 def _row(row: Row) -> str:
@@ -193,13 +193,31 @@ def _sum(rows: Sequence[Row]) -> Figures:
 def _figures(figures: Figures, duration_s: float) -> list[str]:
     has_moved = figures.read_bytes > 0 or figures.processed_bytes > 0
     if not has_moved:
-        return [size_text(figures.size_bytes), *[""] * 7]
+        return [size_text(figures.size_bytes), *[""] * 5]
     ratio = f"{figures.read_bytes / figures.transferred_bytes:.1f}:1" if figures.transferred_bytes else ""
     pace = round(figures.read_bytes / duration_s) if duration_s > 0 else 0
     rate = f"{size_text(pace)}/s" if pace else ""
     moved = (figures.read_bytes, figures.transferred_bytes, figures.stored_bytes)
-    took = duration_text(duration_s) if duration_s > 0 else ""
-    return [_extent(figures), *map(size_text, moved), ratio, took, rate, bottleneck_short(figures)]
+    return [_extent(figures), *map(size_text, moved), ratio, rate]
+
+
+def _times(rows: Sequence[Row]) -> list[str]:
+    """Return how long each of the slowest disks took, and for what part of it each stage was busy."""
+    timed = [row for row in rows if busy_percent(row.figures)]
+    slowest = sorted(timed, key=lambda row: -row.figures.duration_s)[:_NOTES_MAX]
+    stages = [stage for stage in Stage if any(stage in busy_percent(row.figures) for row in slowest)]
+    if not slowest:
+        return []
+    lines = ["", "### Time", "", _cells("Machine", ("Disk", "Took", *(stage.value for stage in stages)))]
+    lines += ["|---|---|--:|" + "--:|" * len(stages), *(_time(row, stages) for row in slowest)]
+    return lines + (["", f"… and {len(timed) - len(slowest)} more that were faster"] if timed[_NOTES_MAX:] else [])
+
+
+def _time(row: Row, stages: Sequence[Stage]) -> str:
+    percent, slowest = busy_percent(row.figures), bottleneck(row.figures)
+    cells = [f"{percent[stage]:.0f} %" if stage in percent else "" for stage in stages]
+    marked = (f"**{cell}**" if stage is slowest else cell for stage, cell in zip(stages, cells, strict=True))
+    return _cells(_plain(row.machine, 60), (_plain(row.disk, 60), duration_text(row.figures.duration_s), *marked))
 
 
 def _extent(figures: Figures) -> str:

@@ -66,12 +66,6 @@ def bottleneck_words(figures: Figures) -> str:
     return f"{found} ({', '.join(f'{stage} {part:.0f} %' for stage, part in busy_percent(figures).items())})"
 
 
-def bottleneck_short(figures: Figures) -> str:
-    """Return the bottleneck alone, ``Proxy 93 %``; empty when unknown."""
-    found = bottleneck(figures)
-    return "" if found is None else f"{found} {busy_percent(figures)[found]:.0f} %"
-
-
 def line_seconds(waited_s: float, lasted_s: float, excuses: Sequence[float]) -> float:
     """Return for how long a line held a pipe up that waited for it.
 

@@ -69,7 +69,7 @@ def restored(site: Site, weather: Callable[..., Weather] = Weather, target: Memo
 def test_a_slow_line_is_the_bottleneck_of_a_backup(site: Site) -> None:
     figures, told = backed_up(site, SlowLine)
     assert bottleneck(figures) is Stage.NETWORK
-    assert busy_percent(figures)[Stage.NETWORK] > 60
+    assert busy_percent(figures)[Stage.NETWORK] > 50
     assert figures.target_s > 0, "the repository tells how long storing took"
     assert all(progress.figures.network_s <= progress.figures.duration_s for progress in told)
 

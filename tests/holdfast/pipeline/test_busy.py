@@ -143,7 +143,7 @@ def content() -> bytes:
 def test_a_slow_disk_makes_the_source_the_bottleneck() -> None:
     figures = copied(SlowDisk(content()))
     assert bottleneck(figures) is Stage.SOURCE
-    assert busy_percent(figures)[Stage.SOURCE] > 70
+    assert busy_percent(figures)[Stage.SOURCE] > 50
     assert figures.source_s <= figures.duration_s
 
 
@@ -154,7 +154,7 @@ def test_a_slow_store_makes_the_target_the_bottleneck() -> None:
     finally:
         set_hook(None)
     assert bottleneck(figures) is Stage.TARGET
-    assert busy_percent(figures)[Stage.TARGET] > 70
+    assert busy_percent(figures)[Stage.TARGET] > 50
 
 
 def test_slow_commits_are_the_targets_too() -> None:

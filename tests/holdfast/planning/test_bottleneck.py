@@ -9,7 +9,6 @@ from holdfast.model.session import Figures
 from holdfast.planning.bottleneck import (
     Stage,
     bottleneck,
-    bottleneck_short,
     bottleneck_words,
     busy_percent,
     line_seconds,
@@ -21,7 +20,6 @@ SECONDS = st.floats(0, 1e6)
 def test_the_busiest_stage_is_the_bottleneck() -> None:
     figures = Figures(duration_s=10, source_s=2, proxy_s=9.34, network_s=1, target_s=3.1, throttled_s=0.5)
     assert bottleneck(figures) is Stage.PROXY
-    assert bottleneck_short(figures) == "Proxy 93 %"
     assert bottleneck_words(figures) == "Proxy (Source 20 %, Proxy 93 %, Network 10 %, Target 31 %, Throttling 5 %)"
 
 
@@ -33,7 +31,6 @@ def test_network_and_throttling_are_named_only_where_they_took_time() -> None:
 @pytest.mark.parametrize("figures", [Figures(), Figures(duration_s=5.0), Figures(source_s=1.0)])
 def test_what_an_earlier_version_did_has_no_bottleneck(figures: Figures) -> None:
     assert (busy_percent(figures), bottleneck(figures)) == ({}, None)
-    assert (bottleneck_words(figures), bottleneck_short(figures)) == ("", "")
 
 
 def test_a_limit_explains_what_is_held_up_as_long_as_it_lasts() -> None:
