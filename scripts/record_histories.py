@@ -23,16 +23,18 @@ import msgspec
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
+from activities.contracts.resources import SCHEDULER_ID
 from holdfast.clock import SystemClock
 from holdfast.faults import set_hook
 from holdfast.model.ids import CredentialName, DiskKey, JobName, ProviderName, RepositoryName, SessionId
 from holdfast.model.machine import PowerState
+from holdfast.model.placement import Resources
 from holdfast.model.session import Outcome
 from holdfast.model.tags import session_tag
 from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
-from workers.cli.starts import Start, backup_start, restore_start, sweep_start, verify_start
+from workers.cli.starts import Start, backup_start, resources_of, restore_start, sweep_start, verify_start
 from workers.config import ProxySettings, RepositorySettings, Settings
 from workers.devserver import DevServer, DevServerSettings
 from workers.provider_settings import LocalProviderSettings
@@ -125,6 +127,12 @@ class Recorder:
         for child in progress.children:
             machine = child.rpartition("/")[2].rpartition("-")[0]
             await self._write(f"{state}-{machine}", self._client.get_workflow_handle(child))
+
+    async def record_scheduler(self, state: str) -> None:
+        """Wait until nobody has a slot any more, and keep the history of the scheduler as ``state``."""
+        handle = self._client.get_workflow_handle(SCHEDULER_ID)
+        await handle.result()
+        await self._write(state, handle)
 
     async def _write(self, state: str, handle: WorkflowHandle[Any, Any]) -> None:
         description = await handle.describe()
@@ -243,6 +251,7 @@ async def record_all(client: Client, settings: Settings, folder: Path) -> None:
         await recorder.record("success", _verify(recorder), Outcome.SUCCESS)
         await _record_damage(recorder, settings)
         await _record_sweeps(recorder, settings)
+        await _record_slots(recorder, settings)
     async with serving(client, settings, Role.CONTROL.value):
         await recorder.record_unserved("cancelled", _verify(recorder), "repository.verify")
         await recorder.record_unserved("cancelled", _sweep(recorder, PROVIDER), "sweep.find_leftovers")
@@ -297,6 +306,27 @@ async def _record_damage(recorder: Recorder, settings: Settings) -> None:
     file.write_bytes(content[: len(content) // 2])
     options = BackupOptions(credential=CREDENTIAL, machines_at_once=1)
     await recorder.record("failed-machine", _backup(recorder, *_MACHINES, options=options), Outcome.FAILED)
+
+
+async def _record_slots(recorder: Recorder, settings: Settings) -> None:
+    """Sessions that ask the scheduler for slots, of a machine with more disks than there are."""
+    provider = LocalProvider(settings.home.parent / "hypervisor", SystemClock())
+    disks = {}
+    for number in range(3):
+        disk = settings.home.parent / f"wide-{number}.raw"
+        disk.write_bytes(random.Random(number).randbytes(_DISK_BYTES))  # noqa: S311 - the same bytes each time
+        disks[DiskKey(f"data{number}")] = disk
+    provider.add_machine("wide", disks)
+    resources = resources_of(settings.repositories[0], settings.proxies)
+    backup = _backup(recorder, "wide", options=BackupOptions(credential=CREDENTIAL))
+    await recorder.record("slots", _with_resources(backup, resources), Outcome.SUCCESS)
+    restore = _restore(recorder, "wide", "wide-2")
+    await recorder.record("slots", _with_resources(restore, resources), Outcome.SUCCESS)
+    await recorder.record_scheduler("success")
+
+
+def _with_resources(start: Start, resources: Resources) -> Start:
+    return msgspec.structs.replace(start, request=msgspec.structs.replace(start.request, resources=resources))
 
 
 async def _record_sweeps(recorder: Recorder, settings: Settings) -> None:

@@ -16,6 +16,7 @@ from temporalio.client import Client
 
 from activities.openers import CatalogOpener, RepositoryOpener
 from activities.point_disks import PointDisks
+from activities.resources import RepositoryReach
 from holdfast.catalog.database import Catalog
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import RequestInvalid, ServerUnavailable
@@ -101,6 +102,7 @@ def make_tools(settings: Settings, stack: AsyncExitStack, clock: Clock | None = 
         passphrases=passphrases,
         points=PointDisks(repositories, passphrases, mover_client(settings, used).line, used, PipeOptions()),
         movers=Movers(settings, repositories, passphrases, used),
+        reach=_reach(settings, repositories),
         catalog=_catalog_opener(settings, used, stack),
         clock=used,
     )
@@ -123,6 +125,16 @@ def _repository_opener(settings: Settings) -> RepositoryOpener:
         return Repository.open(settings.repository(name).path, files)
 
     return opened
+
+
+def _reach(settings: Settings, repositories: RepositoryOpener) -> RepositoryReach:
+    """Return what tells whether a proxy gets at a repository: by its mover, else by the files."""
+
+    def reach(name: RepositoryName) -> None:
+        if not settings.repository(name).mover:
+            repositories(name)
+
+    return reach
 
 
 def _catalog_opener(settings: Settings, clock: Clock, stack: AsyncExitStack) -> CatalogOpener:

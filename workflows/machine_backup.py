@@ -5,14 +5,17 @@ snapshot; where that cannot be achieved, a note says what is left behind.
 """
 
 import asyncio
+from datetime import timedelta
 from functools import partial
 
 import msgspec
 from temporalio import workflow
 
 from activities.contracts import catalog, machine_files, repository, snapshot, transfer
+from activities.contracts.resources import GRANTED
 from holdfast.errors import DataDamaged
 from holdfast.model.machine import Snapshot, SnapshotDisk, SnapshotOptions
+from holdfast.model.placement import Grant, Priority
 from holdfast.model.points import OpenPoint, PointSummary
 from holdfast.model.session import Outcome, SessionKind, Task
 from holdfast.planning.disk_exclusion import without_excluded
@@ -23,6 +26,7 @@ from workflows.messages import MachineBackupRequest, MachineBackupResult, Sessio
 from workflows.recording import Recorder
 from workflows.report import duration_text, size_text, summary
 from workflows.session import CAUGHT, outcome_of_failure
+from workflows.slots import Needs, Slots
 from workflows.steps import in_lanes, step, stop_if_cancelled
 from workflows.undo import UndoStack
 
@@ -47,13 +51,24 @@ class MachineBackup:
         self._degraded: list[str] = []
         self._point: PointSummary | None = None
         self._snapshot_open_s = 0.0
-        self._proxy = queues.proxy_queue(request.proxy)
+        needs = Needs(
+            provider=request.provider,
+            repository=request.repository,
+            priority=Priority.BACKUP,
+            what=f"backup of {self._machine.name}",
+        )
+        self._slots = Slots(request.resources, request.proxy, needs, self._book)
         self._repository = queues.repository_queue(request.repository)
 
     @workflow.query(name="progress", description="Where the disks of the machine stand")
     def progress(self) -> SessionProgress:
         """Return where the disks stand."""
         return self._book.progress()
+
+    @workflow.signal(name=GRANTED, description="A slot for a disk")
+    def granted(self, grant: Grant) -> None:
+        """Take a slot that the scheduler gives."""
+        self._slots.granted(grant)
 
     @workflow.run
     async def run(self, request: MachineBackupRequest) -> MachineBackupResult:
@@ -69,7 +84,13 @@ class MachineBackup:
         self._end(outcome)
         return self._result(outcome)
 
+    @property
+    def _proxy(self) -> str:
+        return queues.proxy_queue(self._slots.proxy)
+
     async def _protect(self) -> None:
+        self._book.enter("waiting for a slot")
+        await self._slots.choose(self._machine.machine_id)
         frozen = await self._freeze()
         frozen_at = workflow.now()
         opened = await self._begin(frozen)
@@ -79,6 +100,7 @@ class MachineBackup:
         # All at once, and the slots of the proxy decide; a worker of an earlier version took them one by one.
         lanes = len(frozen.disks) if opened.takes_disks_at_once else 1
         await in_lanes([partial(self._copy, frozen, opened, disk) for disk in frozen.disks], lanes)
+        await self._slots.close()
         self._book.enter("removing the snapshot")
         self._book.note(await self._undo.settle(_SNAPSHOT))
         self._snapshot_open_s = (workflow.now() - frozen_at).total_seconds()
@@ -179,25 +201,28 @@ class MachineBackup:
         await self._recorder.task(task)
         stop_if_cancelled()
         what = f"{frozen.machine.name}/{disk.key} {size_text(disk.size_bytes)} -> {request.repository}"
-        copied = await step(
-            transfer.copy_disk,
-            transfer.CopyDisk(
-                provider=request.provider,
-                machine_id=frozen.machine_id,
-                snapshot_id=frozen.snapshot_id,
-                disk=disk.key,
-                repository=request.repository,
-                point=opened,
-                compression=request.options.compression,
-                credential=request.options.credential,
-                distrust_changes=request.options.distrust_changes,
-                sample_bytes=request.options.sample_mib << 20,
-                exclude_swap=request.options.exclude_swap,
-                exclude_deleted=request.options.exclude_deleted,
-            ),
-            options.transfer(queues.transfer_queue(request.proxy), summary(what), disk.size_bytes),
+        copy = transfer.CopyDisk(
+            provider=request.provider,
+            machine_id=frozen.machine_id,
+            snapshot_id=frozen.snapshot_id,
+            disk=disk.key,
+            repository=request.repository,
+            point=opened,
+            compression=request.options.compression,
+            credential=request.options.credential,
+            distrust_changes=request.options.distrust_changes,
+            sample_bytes=request.options.sample_mib << 20,
+            exclude_swap=request.options.exclude_swap,
+            exclude_deleted=request.options.exclude_deleted,
         )
-        self._copied(task, copied)
+
+        async def at(proxy: str, begins_within: timedelta | None) -> transfer.DiskCopied:
+            queue = queues.transfer_queue(proxy)
+            return await step(
+                transfer.copy_disk, copy, options.transfer(queue, summary(what), disk.size_bytes, begins_within)
+            )
+
+        self._copied(task, await self._slots.run(at))
 
     def _copied(self, task: Task, copied: transfer.DiskCopied) -> None:
         """Note the figures; the task ends only with the point, since an unfinished point is removed again."""
@@ -266,6 +291,7 @@ class MachineBackup:
         """Take everything back, write it down, and return what to fail with."""
         self._book.enter("cleaning up")
         self._book.note(await self._undo.run())
+        await self._slots.close()
         outcome, problem = outcome_of_failure(), problem_of(failure)
         for task in self._book.give_up(outcome, problem):
             await self._recorder.task(task)

@@ -18,7 +18,7 @@ from workers.cli.starting import (
     new_session_id,
     run_session,
 )
-from workers.cli.starts import restore_start
+from workers.cli.starts import resources_of, restore_start
 from workflows.messages import RestoreRequest
 
 IF_STOPPED = "the disks written so far are removed; no machine has been changed"
@@ -73,7 +73,7 @@ ProviderOption = Annotated[
     str | None, typer.Option("--provider", metavar="NAME", help="Provider to restore to.", rich_help_panel=_TARGET)
 ]
 ProxyOption = Annotated[
-    str | None, typer.Option("--proxy", metavar="NAME", help="Proxy that writes.", rich_help_panel=_TARGET)
+    str | None, typer.Option("--proxy", metavar="NAME", help="Only this proxy writes.", rich_help_panel=_TARGET)
 ]
 RepositoryOption = Annotated[
     str | None, typer.Option("--repository", "-r", metavar="NAME", help="Repository of the point.")
@@ -138,13 +138,15 @@ def restore(
     )
     if new_name is None and placement != ANYWHERE:
         raise RequestInvalid("a machine that exists stays where it is", hint="Give a place with `--as NAME` only.")
-    source = run.repository_settings(repository).name
+    kept_in, proxies = run.repository_settings(repository), run.proxies(proxy)
+    source = kept_in.name
     session_id = new_session_id(run)
     request = RestoreRequest(
         session_id=session_id,
         repository=source,
         provider=run.provider_settings(provider).name,
-        proxy=run.proxy_name(proxy),
+        proxy=proxies[0].name,
+        resources=resources_of(kept_in, proxies),
         point=point,
         machine=machine,
         disks=tuple(DiskKey(key) for key in disk or ()),
