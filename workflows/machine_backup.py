@@ -10,10 +10,12 @@ from functools import partial
 
 import msgspec
 from temporalio import workflow
+from temporalio.exceptions import FailureError
+from temporalio.workflow import ActivityConfig
 
 from activities.contracts import catalog, machine_files, repository, snapshot, transfer
 from activities.contracts.resources import GRANTED
-from holdfast.errors import DataDamaged
+from holdfast.errors import DataDamaged, LinkLost, PointNotFound
 from holdfast.model.machine import Snapshot, SnapshotDisk, SnapshotOptions
 from holdfast.model.placement import Grant, Priority
 from holdfast.model.points import OpenPoint, PointSummary
@@ -49,6 +51,8 @@ class MachineBackup:
         self._recorder = Recorder(self._book)
         self._undo = UndoStack()
         self._degraded: list[str] = []
+        self._opened: OpenPoint | None = None
+        self._opening = asyncio.Lock()
         self._point: PointSummary | None = None
         self._snapshot_open_s = 0.0
         needs = Needs(
@@ -143,7 +147,6 @@ class MachineBackup:
 
     async def _begin(self, frozen: Snapshot) -> OpenPoint:
         request = self._request
-        self._book.enter("beginning the restore point")
         abandon = repository.AbandonPoint(
             repository=request.repository,
             session_id=request.session_id,
@@ -152,23 +155,41 @@ class MachineBackup:
         )
         config = options.undo(self._repository, summary(self._machine.name))
         self._undo.push(_POINT, lambda: workflow.execute_activity(repository.abandon_point, abandon, **config))
-        opened = await step(
-            repository.begin_point,
-            repository.BeginPoint(
-                repository=request.repository,
-                session_id=request.session_id,
-                snapshot=frozen,
-                unit_size=request.options.unit_size,
-                full=request.options.full,
-                credential=request.options.credential,
-            ),
-            options.change(self._repository, summary(self._machine.name)),
-        )
+        self._book.enter("beginning the restore point")
+        opened = await self._open_point(frozen)
         self._book.tell("Restore point", f"{opened.point_id[:12]}, {opened.kind}: {opened.reason}")
         self._book.tell("File", f"{opened.chain}/{opened.file}")
         if opened.removed:
             self._book.tell("Removed", f"unfinished files of earlier sessions: {', '.join(opened.removed)}")
         return opened
+
+    async def _open_point(self, frozen: Snapshot) -> OpenPoint:
+        """Begin the point, or find it begun by this session, with access to whoever serves the repository now."""
+        request = self._request
+        begin = repository.BeginPoint(
+            repository=request.repository,
+            session_id=request.session_id,
+            snapshot=frozen,
+            unit_size=request.options.unit_size,
+            full=request.options.full,
+            credential=request.options.credential,
+        )
+        config = options.change(self._repository, summary(self._machine.name))
+        self._opened = await step(repository.begin_point, begin, config)
+        return self._opened
+
+    async def _open_again(self, frozen: Snapshot, lost: OpenPoint) -> None:
+        """Ask who serves the repository, once for all disks whose line was lost.
+
+        Raises `PointNotFound` when the point is not the one that was begun: what was copied is not in it.
+        """
+        async with self._opening:
+            if self._opened is not lost:
+                return
+            self._book.note(["the repository's data mover was lost; its disks go on from their last commit"])
+            found = await self._open_point(frozen)
+            if (found.chain, found.file, found.number) != (lost.chain, lost.file, lost.number):
+                raise PointNotFound(f"file {lost.file} of chain {lost.chain} is gone")
 
     async def _keep_files(self, frozen: Snapshot, opened: OpenPoint) -> None:
         """Keep the files that describe the machine; one that cannot be read is told of.
@@ -218,11 +239,25 @@ class MachineBackup:
 
         async def at(proxy: str, begins_within: timedelta | None) -> transfer.DiskCopied:
             queue = queues.transfer_queue(proxy)
-            return await step(
-                transfer.copy_disk, copy, options.transfer(queue, summary(what), disk.size_bytes, begins_within)
-            )
+            config = options.transfer(queue, summary(what), disk.size_bytes, begins_within)
+            return await self._copy_at(frozen, copy, config)
 
         self._copied(task, await self._slots.run(at))
+
+    async def _copy_at(self, frozen: Snapshot, copy: transfer.CopyDisk, config: ActivityConfig) -> transfer.DiskCopied:
+        """Copy a disk; when the line to the repository stays cut, another mover may serve it, so that is asked."""
+        if copy.point.mover is None or self._request.resources is None:
+            return await step(transfer.copy_disk, copy, config)
+        latest = workflow.now() + options.QUEUE_WAIT
+        while True:
+            assert self._opened is not None, "begun before"
+            now = msgspec.structs.replace(copy, point=self._opened)
+            try:
+                return await step(transfer.copy_disk, now, options.renewable(config))
+            except FailureError as failure:
+                if problem_of(failure).code != LinkLost.code or workflow.now() >= latest:
+                    raise
+            await self._open_again(frozen, now.point)
 
     def _copied(self, task: Task, copied: transfer.DiskCopied) -> None:
         """Note the figures; the task ends only with the point, since an unfinished point is removed again."""

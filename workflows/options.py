@@ -10,6 +10,7 @@ from typing import Final
 from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType, ActivityConfig
 
+from holdfast.errors import LinkLost
 from holdfast.planning.latency import REMOVAL_WAIT_MAX_MINUTES
 
 HEARTBEAT: Final = timedelta(seconds=10)
@@ -90,6 +91,18 @@ def look(queue: str, summary: str) -> ActivityConfig:
         schedule_to_close_timeout=timedelta(minutes=2),
         heartbeat_timeout=HEARTBEAT,
         retry_policy=RetryPolicy(maximum_attempts=1),
+    )
+
+
+def renewable(config: ActivityConfig) -> ActivityConfig:
+    """Return the options of a transfer that ends when its line stays cut: who serves the repository is asked anew."""
+    return config | ActivityConfig(
+        retry_policy=RetryPolicy(
+            initial_interval=_RETRY.initial_interval,
+            backoff_coefficient=_RETRY.backoff_coefficient,
+            maximum_interval=_RETRY.maximum_interval,
+            non_retryable_error_types=[LinkLost.code],
+        )
     )
 
 
