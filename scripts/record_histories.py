@@ -8,14 +8,12 @@ the engine on a folder that is gone afterwards.
 """
 
 import asyncio
-import base64
 import json
 import random
 import sys
 import tempfile
-import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +23,6 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
 from activities.contracts.resources import SCHEDULER_ID
 from holdfast.clock import SystemClock
-from holdfast.faults import set_hook
 from holdfast.model.ids import CredentialName, DiskKey, JobName, ProviderName, RepositoryName, SessionId
 from holdfast.model.machine import PowerState
 from holdfast.model.placement import Resources
@@ -34,6 +31,7 @@ from holdfast.model.tags import session_tag
 from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
+from scripts.history_parts import gate_at, neutral
 from workers.cli.starts import Start, backup_start, resources_of, restore_start, sweep_start, verify_start
 from workers.config import ProxySettings, RepositorySettings, Settings
 from workers.devserver import DevServer, DevServerSettings
@@ -56,7 +54,6 @@ PROVIDER: Final = ProviderName("lab")
 REPOSITORY: Final = RepositoryName("vault")
 CREDENTIAL: Final = CredentialName("night")
 DISK: Final = DiskKey("data")
-NEUTRAL_ROOT: Final = "/srv/holdfast"
 _DISK_BYTES: Final = 3 << 20
 _MACHINES: Final = ("web", "db")
 _IDENTITY: Final = "recorder"
@@ -167,49 +164,6 @@ class Recorder:
                 if pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED:
                     beats.add((pending.last_heartbeat_time.seconds, pending.last_heartbeat_time.nanos))
                 await asyncio.sleep(_LOOK_INTERVAL_S)
-
-
-class Gate:
-    """A fault point at which threads wait."""
-
-    def __init__(self) -> None:
-        self.reached = threading.Event()
-        self.opened = threading.Event()
-
-
-@contextmanager
-def gate_at(point: str) -> Iterator[Gate]:
-    """Let whoever passes the fault point ``point`` wait until the block ends."""
-    gate = Gate()
-
-    def wait(name: str) -> None:
-        if name == point:
-            gate.reached.set()
-            gate.opened.wait(_DEADLINE_S)
-
-    set_hook(wait)
-    try:
-        yield gate
-    finally:
-        set_hook(None)
-        gate.opened.set()
-
-
-def neutral(value: Any, root: str) -> Any:  # noqa: ANN401 - a JSON document
-    """Return a history without paths of this machine and without stack traces, which no replay looks at."""
-    match value:
-        case dict():
-            kept = {key: neutral(inner, root) for key, inner in value.items() if key != "stackTrace"}
-            if isinstance(value.get("data"), str):
-                data = base64.b64decode(value["data"]).replace(root.encode(), NEUTRAL_ROOT.encode())
-                kept["data"] = base64.b64encode(data).decode()
-            return kept
-        case list():
-            return [neutral(inner, root) for inner in value]
-        case str():
-            return value.replace(root, NEUTRAL_ROOT)
-        case _:
-            return value
 
 
 def settings_in(root: Path) -> Settings:

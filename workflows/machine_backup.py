@@ -253,7 +253,7 @@ class MachineBackup:
             assert self._opened is not None, "begun before"
             now = msgspec.structs.replace(copy, point=self._opened)
             try:
-                return await step(transfer.copy_disk, now, options.renewable(config))
+                return await step(transfer.copy_disk, now, config | ActivityConfig(retry_policy=options.RENEWABLE))
             except FailureError as failure:
                 if problem_of(failure).code != LinkLost.code or workflow.now() >= latest:
                     raise

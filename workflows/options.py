@@ -24,6 +24,14 @@ _RETRY: Final = RetryPolicy(
 """A short hiccup costs a second; a lasting one is tried four times a minute, often enough for a mount that comes back
 and seldom enough for a hypervisor under repair."""
 
+RENEWABLE: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=15),
+    non_retryable_error_types=[LinkLost.code],
+)
+"""As above, of a transfer that ends when its line stays cut: who serves the repository is asked anew then."""
+
 OUTAGE: Final = timedelta(minutes=30)
 """How long a worker, hypervisor or repository may be away before a session gives up: the time an operator needs to
 restart a host. Committed data is kept in any case."""
@@ -91,18 +99,6 @@ def look(queue: str, summary: str) -> ActivityConfig:
         schedule_to_close_timeout=timedelta(minutes=2),
         heartbeat_timeout=HEARTBEAT,
         retry_policy=RetryPolicy(maximum_attempts=1),
-    )
-
-
-def renewable(config: ActivityConfig) -> ActivityConfig:
-    """Return the options of a transfer that ends when its line stays cut: who serves the repository is asked anew."""
-    return config | ActivityConfig(
-        retry_policy=RetryPolicy(
-            initial_interval=_RETRY.initial_interval,
-            backoff_coefficient=_RETRY.backoff_coefficient,
-            maximum_interval=_RETRY.maximum_interval,
-            non_retryable_error_types=[LinkLost.code],
-        )
     )
 
 

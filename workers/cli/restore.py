@@ -139,11 +139,10 @@ def restore(
     if new_name is None and placement != ANYWHERE:
         raise RequestInvalid("a machine that exists stays where it is", hint="Give a place with `--as NAME` only.")
     kept_in, proxies = run.repository_settings(repository), run.proxies(proxy)
-    source = kept_in.name
     session_id = new_session_id(run)
     request = RestoreRequest(
         session_id=session_id,
-        repository=source,
+        repository=kept_in.name,
         provider=run.provider_settings(provider).name,
         proxy=proxies[0].name,
         resources=resources_of(kept_in, proxies),
@@ -156,7 +155,7 @@ def restore(
         is_quick=quick,
         power=PowerState.ON if on else PowerState.OFF,
         compare=not no_compare,
-        credential=credential_for(run, source, credential),
+        credential=credential_for(run, kept_in.name, credential),
     )
     new = NewSession(
         session_id=session_id, start=restore_start(request), if_stopped=IF_ROLLBACK_STOPPED if quick else IF_STOPPED
