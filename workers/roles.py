@@ -161,8 +161,9 @@ def _shifts(duty: Duty) -> tuple[_Shift, ...]:
                 _Shift(
                     queue=queues.proxy_queue(duty.name),
                     tasks=SHORT_TASKS,
-                    serves=(_snapshots, _targets, _leftovers, _machine_files, _looks),
+                    serves=(_snapshots, _targets, _leftovers, _machine_files),
                 ),
+                _Shift(queue=queues.look_queue(duty.name), tasks=SHORT_TASKS, serves=(_looks,)),
                 _Shift(queue=queues.transfer_queue(duty.name), tasks=duty.tasks, serves=(_transfers, _rollbacks)),
             )
         case Role.REPOSITORY:

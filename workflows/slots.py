@@ -195,7 +195,7 @@ async def find_proxies(
 
 
 async def _look(name: str, tasks: int, inquiry: Inquiry) -> ProxyFacts:
-    config = options.look(queues.proxy_queue(name), summary(f"what {name} reaches"))
+    config = options.look(queues.look_queue(name), summary(f"what {name} reaches"))
     try:
         seen = await workflow.execute_activity(contract.look, inquiry, **config)
     except FailureError as failure:

@@ -97,6 +97,7 @@ def test_the_queues_and_who_serves_what_on_them(tmp_path: Path) -> None:
     assert [cells[3].split()[0].rstrip(",") for cells in pages.rows(PAGE, "Queue")] == [
         str(SHORT_TASKS),
         str(SHORT_TASKS),
+        str(SHORT_TASKS),
         "the",
         str(SHORT_TASKS),
         str(UPKEEP_TASKS),

@@ -128,6 +128,7 @@ class Stage(msgspec.Struct, frozen=True):
         names = [
             queues.CONTROL,
             queues.proxy_queue(self.proxy),
+            queues.look_queue(self.proxy),
             queues.transfer_queue(self.proxy),
             queues.repository_queue(self.repository),
             queues.upkeep_queue(self.repository),

@@ -39,6 +39,10 @@ def request(stage: Stage, world: World, used: Resources) -> MachineBackupRequest
     return msgspec.structs.replace(request_for(stage, world), resources=used)
 
 
+def all_of(proxy: str) -> list[str]:
+    return [queues.proxy_queue(proxy), queues.look_queue(proxy), queues.transfer_queue(proxy)]
+
+
 def way(mode: TransportMode | None, reason: str = "") -> resources.ProxySeen:
     return resources.ProxySeen(ways=(DiskWay(disk=DiskKey("disk0"), mode=mode, reason=reason),))
 
@@ -56,7 +60,7 @@ def looks(world: World, **modes: Any) -> None:
     """Let proxies say over which way they reach the machine."""
 
     def answer(_: Any) -> Any:
-        proxy = world.queues[-1][1].removeprefix("proxy.")
+        proxy = world.queues[-1][1].removeprefix("proxy.").removesuffix(".look")
         return modes[proxy.partition("-")[2] or "first"]
 
     world.answers["proxy.look"] = answer
@@ -109,7 +113,7 @@ async def test_the_proxy_with_the_best_way_is_taken_and_others_are_named(stage: 
         other=way(TransportMode.DIRECT),
         third=way(None, "its datastore is not mounted"),
     )
-    served = [queues.proxy_queue(other), queues.transfer_queue(other), queues.proxy_queue(third)]
+    served = [*all_of(other), queues.look_queue(third)]
     async with stage.playing(world, *served):
         used = stage.resources(other, third, unseen)
         handle = await stage.start(MachineBackup.run, request(stage, world, used))
@@ -130,9 +134,9 @@ async def test_a_proxy_that_does_not_reach_the_provider_is_passed_over(stage: St
     world.fail(
         "proxy.look",
         ProviderUnavailable("no route to the vCenter"),
-        where=lambda _: world.queues[-1][1] == queues.proxy_queue(stage.proxy),
+        where=lambda _: world.queues[-1][1] == queues.look_queue(stage.proxy),
     )
-    async with stage.playing(world, queues.proxy_queue(other), queues.transfer_queue(other)):
+    async with stage.playing(world, *all_of(other)):
         result = await stage.run_backup(resources=stage.resources(other))
     assert result.session.outcome is Outcome.SUCCESS
     assert where(world, "snapshot.find_machines") == [queues.proxy_queue(other)]
@@ -145,7 +149,7 @@ async def test_disks_of_a_lost_proxy_go_on_at_another_and_the_session_says_so(st
     lost = f"{stage.proxy}-lost"
     looks(world, first=way(TransportMode.NETWORK), lost=way(TransportMode.DIRECT))
     # It answers, and nobody takes its transfers.
-    async with stage.playing(world, queues.proxy_queue(lost)):
+    async with stage.playing(world, queues.proxy_queue(lost), queues.look_queue(lost)):
         handle = await stage.start(MachineBackup.run, request(stage, world, stage.resources(lost)))
         result = await handle.result()
     assert isinstance(result, MachineBackupResult)
@@ -161,7 +165,7 @@ async def test_without_any_proxy_a_session_waits_and_then_says_why(stage: Stage)
     world = World()
     world.answers["proxy.look"] = lambda _: way(None, "it is locked")
     other = f"{stage.proxy}-other"
-    async with stage.playing(world, queues.proxy_queue(other)):
+    async with stage.playing(world, queues.look_queue(other)):
         handle = await stage.start(MachineBackup.run, request(stage, world, stage.resources(other)))
         with pytest.raises(WorkflowFailureError) as caught:
             await handle.result()
