@@ -472,6 +472,14 @@ class ServerUnavailable(HoldfastError):
     )
 
 
+class ProxyUnavailable(HoldfastError):
+    """No proxy that may do the work is there, reaches everything, and has a free slot in time."""
+
+    code = "proxy-unavailable"
+    exit_status = 67
+    default_hint = "Start a worker of a proxy that reaches the machine, or allow the job another one."
+
+
 class CatalogUnavailable(HoldfastError):
     """The catalog database cannot be reached or is newer than this version."""
 

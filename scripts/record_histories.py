@@ -8,14 +8,12 @@ the engine on a folder that is gone afterwards.
 """
 
 import asyncio
-import base64
 import json
 import random
 import sys
 import tempfile
-import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,18 +21,24 @@ import msgspec
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
+from activities.contracts.resources import SCHEDULER_ID
 from holdfast.clock import SystemClock
-from holdfast.faults import set_hook
 from holdfast.model.ids import CredentialName, DiskKey, JobName, ProviderName, RepositoryName, SessionId
 from holdfast.model.machine import PowerState
+from holdfast.model.placement import Resources
 from holdfast.model.session import Outcome
 from holdfast.model.tags import session_tag
 from holdfast.planning.delta import Delta
 from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
+<<<<<<< HEAD
 from scripts.attached_disks import attached
 from workers.cli.starts import Start, backup_start, restore_start, sweep_start, verify_start
+=======
+from scripts.history_parts import gate_at, neutral
+from workers.cli.starts import Start, backup_start, resources_of, restore_start, sweep_start, verify_start
+>>>>>>> place
 from workers.config import ProxySettings, RepositorySettings, Settings
 from workers.devserver import DevServer, DevServerSettings
 from workers.provider_settings import LocalProviderSettings
@@ -56,7 +60,6 @@ PROVIDER: Final = ProviderName("lab")
 REPOSITORY: Final = RepositoryName("vault")
 CREDENTIAL: Final = CredentialName("night")
 DISK: Final = DiskKey("data")
-NEUTRAL_ROOT: Final = "/srv/holdfast"
 _DISK_BYTES: Final = 3 << 20
 _MACHINES: Final = ("web", "db")
 _IDENTITY: Final = "recorder"
@@ -128,6 +131,12 @@ class Recorder:
             machine = child.rpartition("/")[2].rpartition("-")[0]
             await self._write(f"{state}-{machine}", self._client.get_workflow_handle(child))
 
+    async def record_scheduler(self, state: str) -> None:
+        """Wait until nobody has a slot any more, and keep the history of the scheduler as ``state``."""
+        handle = self._client.get_workflow_handle(SCHEDULER_ID)
+        await handle.result()
+        await self._write(state, handle)
+
     async def _write(self, state: str, handle: WorkflowHandle[Any, Any]) -> None:
         description = await handle.describe()
         path = self._folder / f"{description.workflow_type}-{state}.json"
@@ -161,49 +170,6 @@ class Recorder:
                 if pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED:
                     beats.add((pending.last_heartbeat_time.seconds, pending.last_heartbeat_time.nanos))
                 await asyncio.sleep(_LOOK_INTERVAL_S)
-
-
-class Gate:
-    """A fault point at which threads wait."""
-
-    def __init__(self) -> None:
-        self.reached = threading.Event()
-        self.opened = threading.Event()
-
-
-@contextmanager
-def gate_at(point: str) -> Iterator[Gate]:
-    """Let whoever passes the fault point ``point`` wait until the block ends."""
-    gate = Gate()
-
-    def wait(name: str) -> None:
-        if name == point:
-            gate.reached.set()
-            gate.opened.wait(_DEADLINE_S)
-
-    set_hook(wait)
-    try:
-        yield gate
-    finally:
-        set_hook(None)
-        gate.opened.set()
-
-
-def neutral(value: Any, root: str) -> Any:  # noqa: ANN401 - a JSON document
-    """Return a history without paths of this machine and without stack traces, which no replay looks at."""
-    match value:
-        case dict():
-            kept = {key: neutral(inner, root) for key, inner in value.items() if key != "stackTrace"}
-            if isinstance(value.get("data"), str):
-                data = base64.b64decode(value["data"]).replace(root.encode(), NEUTRAL_ROOT.encode())
-                kept["data"] = base64.b64encode(data).decode()
-            return kept
-        case list():
-            return [neutral(inner, root) for inner in value]
-        case str():
-            return value.replace(root, NEUTRAL_ROOT)
-        case _:
-            return value
 
 
 def settings_in(root: Path) -> Settings:
@@ -245,6 +211,7 @@ async def record_all(client: Client, settings: Settings, folder: Path) -> None:
         await recorder.record("success", _verify(recorder), Outcome.SUCCESS)
         await _record_damage(recorder, settings)
         await _record_sweeps(recorder, settings)
+        await _record_slots(recorder, settings)
     async with serving(client, settings, Role.CONTROL.value):
         await recorder.record_unserved("cancelled", _verify(recorder), "repository.verify")
         await recorder.record_unserved("cancelled", _sweep(recorder, PROVIDER), "sweep.find_leftovers")
@@ -300,6 +267,27 @@ async def _record_damage(recorder: Recorder, settings: Settings) -> None:
     file.write_bytes(content[: len(content) // 2])
     options = BackupOptions(credential=CREDENTIAL, machines_at_once=1)
     await recorder.record("failed-machine", _backup(recorder, *_MACHINES, options=options), Outcome.FAILED)
+
+
+async def _record_slots(recorder: Recorder, settings: Settings) -> None:
+    """Sessions that ask the scheduler for slots, of a machine with more disks than there are."""
+    provider = LocalProvider(settings.home.parent / "hypervisor", SystemClock())
+    disks = {}
+    for number in range(3):
+        disk = settings.home.parent / f"wide-{number}.raw"
+        disk.write_bytes(random.Random(number).randbytes(_DISK_BYTES))  # noqa: S311 - the same bytes each time
+        disks[DiskKey(f"data{number}")] = disk
+    provider.add_machine("wide", disks)
+    resources = resources_of(settings.repositories[0], settings.proxies)
+    backup = _backup(recorder, "wide", options=BackupOptions(credential=CREDENTIAL))
+    await recorder.record("slots", _with_resources(backup, resources), Outcome.SUCCESS)
+    restore = _restore(recorder, "wide", "wide-2")
+    await recorder.record("slots", _with_resources(restore, resources), Outcome.SUCCESS)
+    await recorder.record_scheduler("success")
+
+
+def _with_resources(start: Start, resources: Resources) -> Start:
+    return msgspec.structs.replace(start, request=msgspec.structs.replace(start.request, resources=resources))
 
 
 async def _record_sweeps(recorder: Recorder, settings: Settings) -> None:

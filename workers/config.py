@@ -52,10 +52,17 @@ class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     mover: str = ""
     """Address ``host:port`` at which the data mover of its worker listens and proxies reach it. Empty: proxies write
     and read the files themselves. Beyond this host the movers need certificates, see ``[mover]``."""
+<<<<<<< HEAD
     read_limit: int = 0
     """Bytes per second of all restores that read it together, at least 65536; 0: as fast as they can."""
     write_limit: int = 0
     """Bytes per second of all backups that write to it together, at least 65536; 0: as fast as they can."""
+=======
+    tasks: int = 4
+    """Disks moved to and from it at once, over all proxies, 1 to 64."""
+    proxies: tuple[str, ...] = ()
+    """Proxies that are close to it: taken before others by jobs that have a choice, as long as they can do the work."""
+>>>>>>> place
 
 
 class MoverSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,8 +94,11 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Where the machines are."""
     repository: RepositoryName
     """Where the restore points go."""
-    proxy: str
-    """Which proxy reads the disks."""
+    proxy: str = ""
+    """Which proxy reads the disks, when it is always the same."""
+    proxies: tuple[str, ...] = ()
+    """Which proxies may read the disks, when there is a choice: for each machine the one with the best way to its disks
+    and a free slot. With neither ``proxy`` nor ``proxies`` any of the configuration."""
     machines: tuple[str, ...] = ()
     """Names or ids, or where the provider has them groups: ``folder:``, ``cluster:``, ``pool:``, ``datastore:`` or
     ``tag:`` and a path or name. Empty for all machines of the provider."""
@@ -169,6 +179,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def job(self, name: str) -> JobSettings:
         """Return the job of this name. Raises `RequestInvalid`."""
         return _named("job", name, self.jobs, RequestInvalid)
+
+    def proxies_of(self, job: JobSettings) -> tuple[ProxySettings, ...]:
+        """Return the proxies that a job may use, in its order. Raises `ConfigurationInvalid`."""
+        names = (job.proxy,) if job.proxy else job.proxies
+        return tuple(self.proxy(name) for name in names) or self.proxies
 
     @property
     def credentials(self) -> Credentials:
@@ -294,8 +309,13 @@ def _check(settings: Settings) -> None:
     _check_paths("repositories", [(entry.name, entry.path) for entry in settings.repositories])
     for repository in settings.repositories:
         _check_mover(repository, settings)
+<<<<<<< HEAD
         _check_limits(repository)
     rules_of(settings.throttling)
+=======
+        _check_count(f"tasks of repository {repository.name}", repository.tasks)
+        _check_preferred(repository, settings)
+>>>>>>> place
     for proxy in settings.proxies:
         _check_count(f"tasks of proxy {proxy.name}", proxy.tasks)
     for job in settings.jobs:
@@ -316,10 +336,19 @@ def _check_mover(repository: RepositorySettings, settings: Settings) -> None:
         )
 
 
+<<<<<<< HEAD
 def _check_limits(repository: RepositorySettings) -> None:
     for key, limit in (("read_limit", repository.read_limit), ("write_limit", repository.write_limit)):
         if limit:
             check_limit(f"{key} of repository {repository.name}", limit)
+=======
+def _check_preferred(repository: RepositorySettings, settings: Settings) -> None:
+    for name in repository.proxies:
+        try:
+            settings.proxy(name)
+        except HoldfastError as error:
+            raise ConfigurationInvalid(f"repository {repository.name}: {error.message}", hint=error.hint) from error
+>>>>>>> place
 
 
 def _check_names(kind: str, names: Sequence[str]) -> None:
@@ -348,10 +377,18 @@ def _check_job(job: JobSettings, settings: Settings) -> None:
     try:
         settings.provider(job.provider)
         settings.repository(job.repository)
+<<<<<<< HEAD
         settings.proxy(job.proxy)
         parse_masks(job.exclude_files)
+=======
+        proxies = settings.proxies_of(job)
+>>>>>>> place
     except HoldfastError as error:
         raise ConfigurationInvalid(f"job {job.name}: {error.message}", hint=error.hint) from error
+    if job.proxy and job.proxies:
+        raise ConfigurationInvalid(f"job {job.name} has both proxy and proxies", hint="Give one of them, or neither.")
+    if not proxies:
+        raise ConfigurationInvalid(f"job {job.name}: the configuration has no proxy", hint="Add a `[[proxies]]` table.")
     _check_count(f"machines_at_once of job {job.name}", job.machines_at_once)
     if not 0 <= job.sample_mib <= _SAMPLE_MIB_MAX:
         hint = f"Give a number from 0 to {_SAMPLE_MIB_MAX}."

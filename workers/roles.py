@@ -22,6 +22,7 @@ from activities.machine_files import MachineFileActivities
 from activities.openers import CatalogOpener, PassphraseLookup, ProviderOpener, RepositoryOpener
 from activities.point_disks import PointDisks
 from activities.repository import RepositoryActivities, UpkeepActivities
+from activities.resources import ProxyActivities, RepositoryReach, SchedulerActivities
 from activities.rollback import RollbackActivities
 from activities.sessions import SessionActivities
 from activities.snapshot import SnapshotActivities
@@ -35,11 +36,19 @@ from workers.movers import Movers
 from workflows import queues
 from workflows.backup_job import BackupJob
 from workflows.machine_backup import MachineBackup
+from workflows.resources import GrantSlots
 from workflows.restore import RestoreMachine
 from workflows.sweep import SweepProvider
 from workflows.verify import VerifyRepository
 
-WORKFLOWS: Final[tuple[type, ...]] = (BackupJob, MachineBackup, RestoreMachine, VerifyRepository, SweepProvider)
+WORKFLOWS: Final[tuple[type, ...]] = (
+    BackupJob,
+    MachineBackup,
+    RestoreMachine,
+    VerifyRepository,
+    SweepProvider,
+    GrantSlots,
+)
 
 SHORT_TASKS: Final = 8
 """Snapshots, points and catalog lines at once; they wait for others more than they work."""
@@ -89,7 +98,12 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     points: PointDisks
     """What opens disks of restore points, for all roles of the process."""
     movers: Movers
+<<<<<<< HEAD
     throttle: Throttle
+=======
+    reach: RepositoryReach
+    """Says what keeps a proxy of this process from a repository."""
+>>>>>>> place
 
 
 class _Shift(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +155,10 @@ def _shifts(duty: Duty) -> tuple[_Shift, ...]:
         case Role.CONTROL:
             return (
                 _Shift(
-                    queue=queues.CONTROL, tasks=SHORT_TASKS, serves=(_catalog, _sessions, _owners), workflows=WORKFLOWS
+                    queue=queues.CONTROL,
+                    tasks=SHORT_TASKS,
+                    serves=(_catalog, _sessions, _owners, _scheduler),
+                    workflows=WORKFLOWS,
                 ),
             )
         case Role.PROXY:
@@ -151,6 +168,7 @@ def _shifts(duty: Duty) -> tuple[_Shift, ...]:
                     tasks=SHORT_TASKS,
                     serves=(_snapshots, _targets, _leftovers, _machine_files),
                 ),
+                _Shift(queue=queues.look_queue(duty.name), tasks=SHORT_TASKS, serves=(_looks,)),
                 _Shift(queue=queues.transfer_queue(duty.name), tasks=duty.tasks, serves=(_transfers, _rollbacks)),
             )
         case Role.REPOSITORY:
@@ -183,6 +201,14 @@ def _leftovers(tools: Tools) -> object:
 
 def _machine_files(tools: Tools) -> object:
     return MachineFileActivities(tools.providers, tools.points, tools.clock)
+
+
+def _scheduler(_: Tools) -> object:
+    return SchedulerActivities()
+
+
+def _looks(tools: Tools) -> object:
+    return ProxyActivities(tools.providers, tools.reach, tools.clock)
 
 
 def _owners(tools: Tools) -> object:

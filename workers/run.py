@@ -17,6 +17,7 @@ from temporalio.client import Client
 
 from activities.openers import CatalogOpener, RepositoryOpener
 from activities.point_disks import PointDisks
+from activities.resources import RepositoryReach
 from holdfast.catalog.database import Catalog
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import RequestInvalid, ServerUnavailable
@@ -112,9 +113,15 @@ def make_tools(settings: Settings, stack: AsyncExitStack, clock: Clock | None = 
         providers=providers.open,
         repositories=repositories,
         passphrases=passphrases,
+<<<<<<< HEAD
         points=PointDisks(*opened, throttle=throttle),
         movers=Movers(settings, repositories, passphrases, used, throttle),
         throttle=throttle,
+=======
+        points=PointDisks(repositories, passphrases, mover_client(settings, used).line, used, PipeOptions()),
+        movers=Movers(settings, repositories, passphrases, used),
+        reach=_reach(settings, repositories),
+>>>>>>> place
         catalog=_catalog_opener(settings, used, stack),
         clock=used,
     )
@@ -137,6 +144,16 @@ def _repository_opener(settings: Settings) -> RepositoryOpener:
         return Repository.open(settings.repository(name).path, files)
 
     return opened
+
+
+def _reach(settings: Settings, repositories: RepositoryOpener) -> RepositoryReach:
+    """Return what tells whether a proxy gets at a repository: by its mover, else by the files."""
+
+    def reach(name: RepositoryName) -> None:
+        if not settings.repository(name).mover:
+            repositories(name)
+
+    return reach
 
 
 def _catalog_opener(settings: Settings, clock: Clock, stack: AsyncExitStack) -> CatalogOpener:

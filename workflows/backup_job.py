@@ -15,6 +15,7 @@ from temporalio.workflow import ParentClosePolicy
 from activities.contracts import extents, sessions, snapshot
 from holdfast.errors import MachineNotFound, RepositoryUnavailable, SessionFailed
 from holdfast.model.machine import Machine
+from holdfast.model.placement import Inquiry
 from holdfast.model.session import Outcome, Problem, SessionKind
 from holdfast.planning.extent_selection import choose_extent
 from workflows import options, queues, search_attributes
@@ -30,6 +31,7 @@ from workflows.messages import (
 from workflows.naming import labels, with_machine
 from workflows.report import duration_text, size_text, summary
 from workflows.session import SessionRun, outcome_of_failure
+from workflows.slots import find_proxies
 from workflows.steps import in_lanes, step, stop_if_cancelled
 
 _PAUSES_S = (15, 30, 60, 120, 120, 120, 120, 120, 120)
@@ -76,10 +78,11 @@ class BackupJob:
     async def _find_machines(self) -> tuple[Machine, ...]:
         request = self._request
         self._book.enter("looking for the machines")
+        queue = queues.proxy_queue(await self._who_looks())
         found = await step(
             snapshot.find_machines,
             snapshot.FindMachines(provider=request.provider, references=request.machines, excluded=request.excluded),
-            options.lookup(queues.proxy_queue(request.proxy), summary(f"{request.job} at {request.provider}")),
+            options.lookup(queue, summary(f"{request.job} at {request.provider}")),
         )
         self._book.note(f"not protected: {missing}" for missing in found.missing)
         self._book.note(f"not protected: {problem}" for problem in found.problems)
@@ -90,6 +93,15 @@ class BackupJob:
         for machine in found.machines:
             self._book.expect(machine, machine.disks)
         return found.machines
+
+    async def _who_looks(self) -> str:
+        """Return the proxy that looks for the machines: the first that answers when there is a choice."""
+        request = self._request
+        if request.resources is None:
+            return request.proxy
+        inquiry = Inquiry(provider=request.provider, repository=request.repository)
+        found = await find_proxies(request.resources, inquiry, (), self._book)
+        return found.candidates[0].name
 
     async def _find_room(self) -> None:
         """Choose the extent; a folder that is not there is waited for."""
@@ -144,6 +156,7 @@ class BackupJob:
                     repository=request.repository,
                     machine=machine,
                     options=request.options,
+                    resources=request.resources,
                 ),
                 id=child_id,
                 # A session that is terminated asks its machines to stop, so that they clean up.

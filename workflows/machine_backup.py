@@ -5,14 +5,19 @@ snapshot; where that cannot be achieved, a note says what is left behind.
 """
 
 import asyncio
+from datetime import timedelta
 from functools import partial
 
 import msgspec
 from temporalio import workflow
+from temporalio.exceptions import FailureError
+from temporalio.workflow import ActivityConfig
 
 from activities.contracts import catalog, machine_files, repository, snapshot, transfer
-from holdfast.errors import DataDamaged
+from activities.contracts.resources import GRANTED
+from holdfast.errors import DataDamaged, LinkLost, PointNotFound
 from holdfast.model.machine import Snapshot, SnapshotDisk, SnapshotOptions
+from holdfast.model.placement import Grant, Priority
 from holdfast.model.points import OpenPoint, PointSummary
 from holdfast.model.session import Outcome, SessionKind, Task
 from holdfast.planning.disk_exclusion import without_excluded
@@ -23,6 +28,7 @@ from workflows.messages import MachineBackupRequest, MachineBackupResult, Sessio
 from workflows.recording import Recorder
 from workflows.report import duration_text, size_text, summary
 from workflows.session import CAUGHT, outcome_of_failure
+from workflows.slots import Needs, Slots
 from workflows.steps import in_lanes, step, stop_if_cancelled
 from workflows.undo import UndoStack
 
@@ -45,15 +51,28 @@ class MachineBackup:
         self._recorder = Recorder(self._book)
         self._undo = UndoStack()
         self._degraded: list[str] = []
+        self._opened: OpenPoint | None = None
+        self._opening = asyncio.Lock()
         self._point: PointSummary | None = None
         self._snapshot_open_s = 0.0
-        self._proxy = queues.proxy_queue(request.proxy)
+        needs = Needs(
+            provider=request.provider,
+            repository=request.repository,
+            priority=Priority.BACKUP,
+            what=f"backup of {self._machine.name}",
+        )
+        self._slots = Slots(request.resources, request.proxy, needs, self._book)
         self._repository = queues.repository_queue(request.repository)
 
     @workflow.query(name="progress", description="Where the disks of the machine stand")
     def progress(self) -> SessionProgress:
         """Return where the disks stand."""
         return self._book.progress()
+
+    @workflow.signal(name=GRANTED, description="A slot for a disk")
+    def granted(self, grant: Grant) -> None:
+        """Take a slot that the scheduler gives."""
+        self._slots.granted(grant)
 
     @workflow.run
     async def run(self, request: MachineBackupRequest) -> MachineBackupResult:
@@ -69,7 +88,13 @@ class MachineBackup:
         self._end(outcome)
         return self._result(outcome)
 
+    @property
+    def _proxy(self) -> str:
+        return queues.proxy_queue(self._slots.proxy)
+
     async def _protect(self) -> None:
+        self._book.enter("waiting for a slot")
+        await self._slots.choose(self._machine.machine_id)
         frozen = await self._freeze()
         frozen_at = workflow.now()
         opened = await self._begin(frozen)
@@ -79,6 +104,7 @@ class MachineBackup:
         # All at once, and the slots of the proxy decide; a worker of an earlier version took them one by one.
         lanes = len(frozen.disks) if opened.takes_disks_at_once else 1
         await in_lanes([partial(self._copy, frozen, opened, disk) for disk in frozen.disks], lanes)
+        await self._slots.close()
         self._book.enter("removing the snapshot")
         self._book.note(await self._undo.settle(_SNAPSHOT))
         self._snapshot_open_s = (workflow.now() - frozen_at).total_seconds()
@@ -121,7 +147,6 @@ class MachineBackup:
 
     async def _begin(self, frozen: Snapshot) -> OpenPoint:
         request = self._request
-        self._book.enter("beginning the restore point")
         abandon = repository.AbandonPoint(
             repository=request.repository,
             session_id=request.session_id,
@@ -130,23 +155,41 @@ class MachineBackup:
         )
         config = options.undo(self._repository, summary(self._machine.name))
         self._undo.push(_POINT, lambda: workflow.execute_activity(repository.abandon_point, abandon, **config))
-        opened = await step(
-            repository.begin_point,
-            repository.BeginPoint(
-                repository=request.repository,
-                session_id=request.session_id,
-                snapshot=frozen,
-                unit_size=request.options.unit_size,
-                full=request.options.full,
-                credential=request.options.credential,
-            ),
-            options.change(self._repository, summary(self._machine.name)),
-        )
+        self._book.enter("beginning the restore point")
+        opened = await self._open_point(frozen)
         self._book.tell("Restore point", f"{opened.point_id[:12]}, {opened.kind}: {opened.reason}")
         self._book.tell("File", f"{opened.chain}/{opened.file}")
         if opened.removed:
             self._book.tell("Removed", f"unfinished files of earlier sessions: {', '.join(opened.removed)}")
         return opened
+
+    async def _open_point(self, frozen: Snapshot) -> OpenPoint:
+        """Begin the point, or find it begun by this session, with access to whoever serves the repository now."""
+        request = self._request
+        begin = repository.BeginPoint(
+            repository=request.repository,
+            session_id=request.session_id,
+            snapshot=frozen,
+            unit_size=request.options.unit_size,
+            full=request.options.full,
+            credential=request.options.credential,
+        )
+        config = options.change(self._repository, summary(self._machine.name))
+        self._opened = await step(repository.begin_point, begin, config)
+        return self._opened
+
+    async def _open_again(self, frozen: Snapshot, lost: OpenPoint) -> None:
+        """Ask who serves the repository, once for all disks whose line was lost.
+
+        Raises `PointNotFound` when the point is not the one that was begun: what was copied is not in it.
+        """
+        async with self._opening:
+            if self._opened is not lost:
+                return
+            self._book.note(["the repository's data mover was lost; its disks go on from their last commit"])
+            found = await self._open_point(frozen)
+            if (found.chain, found.file, found.number) != (lost.chain, lost.file, lost.number):
+                raise PointNotFound(f"file {lost.file} of chain {lost.chain} is gone")
 
     async def _keep_files(self, frozen: Snapshot, opened: OpenPoint) -> None:
         """Keep the files that describe the machine; one that cannot be read is told of.
@@ -179,6 +222,7 @@ class MachineBackup:
         await self._recorder.task(task)
         stop_if_cancelled()
         what = f"{frozen.machine.name}/{disk.key} {size_text(disk.size_bytes)} -> {request.repository}"
+<<<<<<< HEAD
         copied = await step(
             transfer.copy_disk,
             transfer.CopyDisk(
@@ -197,8 +241,44 @@ class MachineBackup:
                 exclude_files=request.options.exclude_files,
             ),
             options.transfer(queues.transfer_queue(request.proxy), summary(what), disk.size_bytes),
+=======
+        copy = transfer.CopyDisk(
+            provider=request.provider,
+            machine_id=frozen.machine_id,
+            snapshot_id=frozen.snapshot_id,
+            disk=disk.key,
+            repository=request.repository,
+            point=opened,
+            compression=request.options.compression,
+            credential=request.options.credential,
+            distrust_changes=request.options.distrust_changes,
+            sample_bytes=request.options.sample_mib << 20,
+            exclude_swap=request.options.exclude_swap,
+            exclude_deleted=request.options.exclude_deleted,
+>>>>>>> place
         )
-        self._copied(task, copied)
+
+        async def at(proxy: str, begins_within: timedelta | None) -> transfer.DiskCopied:
+            queue = queues.transfer_queue(proxy)
+            config = options.transfer(queue, summary(what), disk.size_bytes, begins_within)
+            return await self._copy_at(frozen, copy, config)
+
+        self._copied(task, await self._slots.run(at))
+
+    async def _copy_at(self, frozen: Snapshot, copy: transfer.CopyDisk, config: ActivityConfig) -> transfer.DiskCopied:
+        """Copy a disk; when the line to the repository stays cut, another mover may serve it, so that is asked."""
+        if copy.point.mover is None or self._request.resources is None:
+            return await step(transfer.copy_disk, copy, config)
+        latest = workflow.now() + options.QUEUE_WAIT
+        while True:
+            assert self._opened is not None, "begun before"
+            now = msgspec.structs.replace(copy, point=self._opened)
+            try:
+                return await step(transfer.copy_disk, now, config | ActivityConfig(retry_policy=options.RENEWABLE))
+            except FailureError as failure:
+                if problem_of(failure).code != LinkLost.code or workflow.now() >= latest:
+                    raise
+            await self._open_again(frozen, now.point)
 
     def _copied(self, task: Task, copied: transfer.DiskCopied) -> None:
         """Note the figures; the task ends only with the point, since an unfinished point is removed again."""
@@ -267,6 +347,7 @@ class MachineBackup:
         """Take everything back, write it down, and return what to fail with."""
         self._book.enter("cleaning up")
         self._book.note(await self._undo.run())
+        await self._slots.close()
         outcome, problem = outcome_of_failure(), problem_of(failure)
         for task in self._book.give_up(outcome, problem):
             await self._recorder.task(task)

@@ -7,6 +7,7 @@ import msgspec
 from holdfast.model.compression import Compression
 from holdfast.model.ids import CredentialName, DiskKey, JobName, MachineId, ProviderName, RepositoryName, SessionId
 from holdfast.model.machine import ANYWHERE, Machine, Placement, PowerState, Quiesce
+from holdfast.model.placement import Resources
 from holdfast.model.points import PointSummary, VerifyReport
 from holdfast.model.session import Outcome, Problem, Session, Task
 from holdfast.planning.delta import Delta
@@ -52,6 +53,8 @@ class BackupRequest(msgspec.Struct, frozen=True, kw_only=True):
     excluded: tuple[str, ...] = ()
     options: BackupOptions = BackupOptions()
     session_id: SessionId = SessionId("")
+    resources: Resources | None = None
+    """Proxies to choose from, and limits; None: ``proxy`` it is, as sessions of earlier versions have it."""
 
 
 class MachineBackupRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +67,8 @@ class MachineBackupRequest(msgspec.Struct, frozen=True, kw_only=True):
     repository: RepositoryName
     machine: Machine
     options: BackupOptions = BackupOptions()
+    resources: Resources | None = None
+    """Proxies to choose from, and limits; None: ``proxy`` it is, as sessions of earlier versions have it."""
 
 
 class MachineBackupResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +114,8 @@ class RestoreRequest(msgspec.Struct, frozen=True, kw_only=True):
     compare: bool = True
     credential: CredentialName | None = None
     job: JobName = JobName("restore")
+    resources: Resources | None = None
+    """Proxies to choose from, and limits; None: ``proxy`` it is, as sessions of earlier versions have it."""
 
 
 class VerifyRequest(msgspec.Struct, frozen=True, kw_only=True):

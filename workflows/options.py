@@ -10,6 +10,7 @@ from typing import Final
 from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType, ActivityConfig
 
+from holdfast.errors import LinkLost
 from holdfast.planning.latency import REMOVAL_WAIT_MAX_MINUTES
 
 HEARTBEAT: Final = timedelta(seconds=10)
@@ -23,12 +24,29 @@ _RETRY: Final = RetryPolicy(
 """A short hiccup costs a second; a lasting one is tried four times a minute, often enough for a mount that comes back
 and seldom enough for a hypervisor under repair."""
 
+RENEWABLE: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=15),
+    non_retryable_error_types=[LinkLost.code],
+)
+"""As above, of a transfer that ends when its line stays cut: who serves the repository is asked anew then."""
+
 OUTAGE: Final = timedelta(minutes=30)
 """How long a worker, hypervisor or repository may be away before a session gives up: the time an operator needs to
 restart a host. Committed data is kept in any case."""
 
 QUEUE_WAIT: Final = timedelta(hours=12)
 """How long transfers may wait for a slot of their proxy, on top of their own time: one night."""
+
+RECLAIM_INTERVAL: Final = timedelta(minutes=5)
+"""How long a slot may stay lost with the session that had it."""
+
+SEEN_WITHIN: Final = timedelta(seconds=10)
+"""How long a proxy may take to answer a look: a worker that is there does at once."""
+
+LOST_AFTER: Final = timedelta(minutes=3)
+"""How long a disk waits for its proxy to come back when the job may use another: a restart takes seconds."""
 
 SLOWEST_BYTES_S: Final = 10 << 20
 """Slowest transfer that is still worth waiting for; below this a snapshot stays open for too long."""
@@ -71,12 +89,30 @@ def change(queue: str, summary: str) -> ActivityConfig:
     )
 
 
-def transfer(queue: str, summary: str, size_bytes: int) -> ActivityConfig:
-    """Return the options of moving one disk: as long as it takes, attempt after attempt from the last commit on."""
+def look(queue: str, summary: str) -> ActivityConfig:
+    """Return the options of looking at a proxy: it answers soon, or is not there."""
+    return ActivityConfig(
+        task_queue=queue,
+        summary=summary,
+        schedule_to_start_timeout=SEEN_WITHIN,
+        start_to_close_timeout=timedelta(minutes=1),
+        schedule_to_close_timeout=timedelta(minutes=2),
+        heartbeat_timeout=HEARTBEAT,
+        retry_policy=RetryPolicy(maximum_attempts=1),
+    )
+
+
+def transfer(queue: str, summary: str, size_bytes: int, begins_within: timedelta | None = None) -> ActivityConfig:
+    """Return the options of moving one disk: as long as it takes, attempt after attempt from the last commit on.
+
+    ``begins_within`` is given where another proxy could do it: when nobody takes an attempt for so long, this one is
+    lost.
+    """
     bound = QUEUE_WAIT + OUTAGE + timedelta(seconds=size_bytes / SLOWEST_BYTES_S)
     return ActivityConfig(
         task_queue=queue,
         summary=summary,
+        schedule_to_start_timeout=begins_within,
         start_to_close_timeout=bound,
         schedule_to_close_timeout=bound,
         heartbeat_timeout=HEARTBEAT,

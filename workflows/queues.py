@@ -23,6 +23,11 @@ def transfer_queue(proxy: str) -> str:
     return f"proxy.{proxy}.transfer"
 
 
+def look_queue(proxy: str) -> str:
+    """Return the queue on which a proxy says what it reaches; it answers at once, however busy it is."""
+    return f"proxy.{proxy}.look"
+
+
 def repository_queue(name: RepositoryName) -> str:
     """Return the queue of a repository's worker: points, extents."""
     return f"repository.{name}"

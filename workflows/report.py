@@ -109,6 +109,15 @@ def summary(text: str) -> str:
     return line.encode()[: SUMMARY_BYTES_MAX - 3].decode(errors="ignore") + "…"
 
 
+def facts_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as Markdown of at most `BYTES_MAX` bytes and `ROWS_MAX` rows."""
+    lines = [_cells(headings[0], headings[1:]), "|".join(["", *["---"] * len(headings), ""])]
+    lines += [_cells(_plain(row[0], 60), [_plain(cell) for cell in row[1:]]) for row in rows[:ROWS_MAX]]
+    if len(rows) > ROWS_MAX:
+        lines.append(f"\n… and {len(rows) - ROWS_MAX} more")
+    return "\n".join(lines).encode()[:BYTES_MAX].decode(errors="ignore")
+
+
 _IMPORTANCE: Final = {
     Outcome.FAILED: 0,
     Outcome.CANCELLED: 1,

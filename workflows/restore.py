@@ -6,15 +6,22 @@ the disks of the machine itself; until it is complete what they held is kept, an
 it back.
 """
 
+from datetime import timedelta
 from functools import partial
 
 import msgspec
 from temporalio import workflow
 
 from activities.contracts import machine_files, repository, rollback, target, transfer
+from activities.contracts.resources import GRANTED
 from holdfast.errors import DiskNotFound, RequestInvalid
 from holdfast.model.ids import DiskKey
+<<<<<<< HEAD
 from holdfast.model.machine import Disk, Identifier, Identity, Machine, RestoreTarget
+=======
+from holdfast.model.machine import Disk, Machine, RestoreTarget
+from holdfast.model.placement import Grant, Priority
+>>>>>>> place
 from holdfast.model.points import FoundPoint
 from holdfast.model.session import Outcome, SessionKind, Task
 from holdfast.planning.delta import Beginning, Delta, decide_beginning, explanation
@@ -23,7 +30,8 @@ from workflows import options, queues
 from workflows.book import TRANSFERRING
 from workflows.messages import RestoreRequest, SessionProgress, SessionResult
 from workflows.report import size_text, summary
-from workflows.session import SessionRun
+from workflows.session import CAUGHT, SessionRun
+from workflows.slots import Needs, Slots
 from workflows.steps import in_lanes, step, stop_if_cancelled
 
 _DISKS_AT_ONCE_BEFORE = 2
@@ -43,18 +51,41 @@ class RestoreMachine:
             SessionKind.RESTORE, request.job, request.repository, request.session_id, request.provider
         )
         self._book = self._run.book
-        self._proxy = queues.proxy_queue(request.proxy)
+        needs = Needs(
+            provider=request.provider,
+            repository=request.repository,
+            priority=Priority.RESTORE,
+            what=f"restore of {request.machine or request.point}",
+        )
+        self._slots = Slots(request.resources, request.proxy, needs, self._book)
 
     @workflow.query(name="progress", description="Where the disks stand")
     def progress(self) -> SessionProgress:
         """Return where the session stands."""
         return self._book.progress()
 
+    @workflow.signal(name=GRANTED, description="A slot for a disk")
+    def granted(self, grant: Grant) -> None:
+        """Take a slot that the scheduler gives."""
+        self._slots.granted(grant)
+
     @workflow.run
     async def run(self, request: RestoreRequest) -> SessionResult:
         """Restore one machine."""
         self._book.tell("Repository", request.repository)
-        return await self._run.carry_out(self._restore)
+        return await self._run.carry_out(self._restore_in_slots)
+
+    @property
+    def _proxy(self) -> str:
+        return queues.proxy_queue(self._slots.proxy)
+
+    async def _restore_in_slots(self) -> None:
+        try:
+            await self._restore()
+        except CAUGHT:
+            await self._slots.close()
+            raise
+        await self._slots.close()
 
     async def _restore(self) -> None:
         if self._request.is_quick:
@@ -62,6 +93,8 @@ class RestoreMachine:
             _check_quick(self._request)
         _check_delta(self._request)
         point = await self._find_point()
+        self._book.enter("waiting for a slot")
+        await self._slots.choose()
         disks = self._wanted_disks(point)
         existing = await self._find_existing(point)
         name = self._request.new_name if existing is None else existing.name
@@ -164,12 +197,20 @@ class RestoreMachine:
             is_in_place=beginning is Beginning.PRESENT,
             may_share=beginning is Beginning.SHARED,
         )
-        config = options.undo(self._proxy, summary(machine.name))
         abandon = target.AbandonTarget(provider=request.provider, token=prepare.token, prepared=prepare)
+<<<<<<< HEAD
         self._run.undo.push(_TARGET, lambda: workflow.execute_activity(target.abandon_target, abandon, **config))
         place = await step(target.prepare_target, prepare, options.change(self._proxy, summary(machine.name)))
         self._book.note(place.notes)
         return place
+=======
+        self._run.undo.push(_TARGET, lambda: self._abandon(abandon, machine))
+        return await step(target.prepare_target, prepare, options.change(self._proxy, summary(machine.name)))
+>>>>>>> place
+
+    async def _abandon(self, abandon: target.AbandonTarget, machine: Machine) -> None:
+        config = options.undo(self._proxy, summary(machine.name))
+        await workflow.execute_activity(target.abandon_target, abandon, **config)
 
     async def _place_files(self, point: FoundPoint, machine: Machine, place: RestoreTarget) -> None:
         """Give a new machine the captured files it can use; disks are worth more, so none that fails ends it."""
@@ -196,21 +237,24 @@ class RestoreMachine:
         request = self._request
         task = await self._begin(machine, disk)
         what = f"{request.repository} -> {machine.name}/{disk.key}, what differs of {size_text(disk.size_bytes)}"
-        done = await step(
-            rollback.roll_back_disk,
-            rollback.RollBackDisk(
-                provider=request.provider,
-                target_id=place.target_id,
-                disk=disk.key,
-                repository=request.repository,
-                chain=point.chain,
-                number=point.number,
-                credential=request.credential,
-                compare=request.compare,
-                mover=point.mover,
-            ),
-            options.transfer(queues.transfer_queue(request.proxy), summary(what), disk.size_bytes),
+        back = rollback.RollBackDisk(
+            provider=request.provider,
+            target_id=place.target_id,
+            disk=disk.key,
+            repository=request.repository,
+            chain=point.chain,
+            number=point.number,
+            credential=request.credential,
+            compare=request.compare,
+            mover=point.mover,
         )
+
+        async def at(proxy: str, begins_within: timedelta | None) -> rollback.DiskRolledBack:
+            queue = queues.transfer_queue(proxy)
+            config = options.transfer(queue, summary(what), disk.size_bytes, begins_within)
+            return await step(rollback.roll_back_disk, back, config)
+
+        done = await self._slots.run(at)
         if done.note:
             self._book.note([f"{machine.name}/{disk.key}: {done.note}"])
         end = " and compared" if done.compared else ""
@@ -229,6 +273,7 @@ class RestoreMachine:
         request = self._request
         task = await self._begin(machine, disk)
         what = f"{request.repository} -> {machine.name}/{disk.key} {size_text(disk.size_bytes)}"
+<<<<<<< HEAD
         written = await step(
             transfer.restore_disk,
             transfer.RestoreDisk(
@@ -245,7 +290,27 @@ class RestoreMachine:
                 mover=point.mover,
             ),
             options.transfer(queues.transfer_queue(request.proxy), summary(what), disk.size_bytes),
+=======
+        write = transfer.RestoreDisk(
+            provider=request.provider,
+            target_id=place.target_id,
+            disk=disk.key,
+            target_disk=self._key_there(machine, disk),
+            repository=request.repository,
+            chain=point.chain,
+            number=point.number,
+            credential=request.credential,
+            compare=request.compare,
+            mover=point.mover,
+>>>>>>> place
         )
+
+        async def at(proxy: str, begins_within: timedelta | None) -> transfer.DiskRestored:
+            queue = queues.transfer_queue(proxy)
+            config = options.transfer(queue, summary(what), disk.size_bytes, begins_within)
+            return await step(transfer.restore_disk, write, config)
+
+        written = await self._slots.run(at)
         if written.note:
             self._book.note([f"{machine.name}/{disk.key}: {written.note}"])
         detail = _written(written, begins_with_content=place.is_in_place)

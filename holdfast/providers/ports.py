@@ -24,6 +24,7 @@ from holdfast.model.machine import (
     SnapshotOptions,
 )
 from holdfast.model.machine_files import MachineFile, MachineFiles, PlacedFiles
+from holdfast.model.placement import DiskWay
 from holdfast.model.plan import Transport
 from holdfast.model.selection import Selector
 from holdfast.model.spans import Span
@@ -91,6 +92,13 @@ class Inventory(Protocol):
 
     def set_power(self, machine_id: MachineId, power: PowerState) -> None:
         """Switch the machine on or off; nothing happens when it is so already."""
+        ...
+
+    def ways(self, machine_id: MachineId) -> tuple[DiskWay, ...]:
+        """Return the best way that this process has to each disk of a machine, without opening any.
+
+        What the settings rule out is told; whether a way works shows when a disk is opened. Raises `MachineNotFound`.
+        """
         ...
 
 

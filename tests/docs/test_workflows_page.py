@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 import pytest
 from temporalio.workflow import ActivityCancellationType, ActivityConfig
 
+from activities.contracts.resources import SCHEDULER_ID
 from holdfast.model.ids import JobName, MachineId, ProviderName, RepositoryName, SessionId
 from tests.architecture import tree
 from tests.docs import pages
@@ -23,11 +24,14 @@ from workflows import book, options, queues, session
 
 PAGE = "docs/workflows.md"
 NAME = RepositoryName("<name>")
-ACTIVITY = re.compile(r"(?:catalog|extents|files|repository|snapshot|target|transfer|sessions|sweep)\.[a-z_]+")
+ACTIVITY = re.compile(
+    r"(?:catalog|extents|files|proxy|repository|resources|snapshot|target|transfer|sessions|sweep)\.[a-z_]+"
+)
 WAITED_FOR = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
 TIMES: dict[str, Callable[[], ActivityConfig]] = {
     "workflows.options.lookup": lambda: options.lookup("queue", "summary"),
+    "workflows.options.look": lambda: options.look("queue", "summary"),
     "workflows.options.change": lambda: options.change("queue", "summary"),
     "workflows.options.transfer": lambda: options.transfer("queue", "summary", 0),
     "workflows.options.verification": lambda: options.verification("queue", "summary"),
@@ -55,6 +59,7 @@ def test_the_ids_are_those_that_are_built() -> None:
         queues.restore_id(SessionId("<session>")),
         queues.verify_id(RepositoryName("<repository>")),
         queues.sweep_id(ProviderName("<provider>")),
+        SCHEDULER_ID,
     ]
 
 
@@ -90,6 +95,7 @@ def test_the_queues_and_who_serves_what_on_them(tmp_path: Path) -> None:
     }
     assert written == served
     assert [cells[3].split()[0].rstrip(",") for cells in pages.rows(PAGE, "Queue")] == [
+        str(SHORT_TASKS),
         str(SHORT_TASKS),
         str(SHORT_TASKS),
         "the",

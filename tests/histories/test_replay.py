@@ -47,7 +47,12 @@ def last_event(path: Path) -> str:
 def test_every_workflow_has_a_history_of_every_end() -> None:
     ends = {(path.name.partition("-")[0], last_event(path)) for path in HISTORIES}
     wanted = {"COMPLETED", "FAILED", "CANCELED"}
-    expected = {(kind.__name__, f"EVENT_TYPE_WORKFLOW_EXECUTION_{end}") for kind in WORKFLOWS for end in wanted}
+    only = {"GrantSlots": {"COMPLETED"}}  # nobody cancels it, and nothing makes it fail
+    expected = {
+        (kind.__name__, f"EVENT_TYPE_WORKFLOW_EXECUTION_{end}")
+        for kind in WORKFLOWS
+        for end in only.get(kind.__name__, wanted)
+    }
     assert expected - ends == set()
 
 

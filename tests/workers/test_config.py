@@ -64,6 +64,39 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
     assert settings.dev_server_folder == tmp_path / "home" / "temporal"
 
 
+def test_a_job_has_one_proxy_or_several_or_any(tmp_path: Path) -> None:
+    proxies = BASE + '[[proxies]]\nname = "proxy-2"\n[[proxies]]\nname = "proxy-3"\n'
+
+    def names(text: str) -> list[str]:
+        settings = load(tmp_path, proxies + JOB.replace('proxy = "proxy-1"', text))
+        return [proxy.name for proxy in settings.proxies_of(settings.job("nightly"))]
+
+    assert names('proxy = "proxy-2"') == ["proxy-2"]
+    assert names('proxies = ["proxy-3", "proxy-1"]') == ["proxy-3", "proxy-1"]
+    assert names("") == ["proxy-1", "proxy-2", "proxy-3"]
+    with pytest.raises(ConfigurationInvalid, match="job nightly has both proxy and proxies"):
+        names('proxy = "proxy-1"\nproxies = ["proxy-2"]')
+    with pytest.raises(ConfigurationInvalid, match="job nightly: the configuration has no proxy proxy-9"):
+        names('proxies = ["proxy-9"]')
+
+
+def test_a_job_needs_some_proxy(tmp_path: Path) -> None:
+    text = BASE.replace('[[proxies]]\nname = "proxy-1"', "") + JOB.replace('proxy = "proxy-1"', "")
+    with pytest.raises(ConfigurationInvalid, match="job nightly: the configuration has no proxy"):
+        load(tmp_path, text)
+
+
+def test_a_repository_has_a_limit_and_proxies_that_are_close_to_it(tmp_path: Path) -> None:
+    assert load(tmp_path, BASE).repository("main").tasks == 4
+    text = BASE.replace('name = "main"', 'name = "main"\ntasks = 9\nproxies = ["proxy-1"]')
+    found = load(tmp_path, text).repository("main")
+    assert (found.tasks, found.proxies) == (9, ("proxy-1",))
+    with pytest.raises(ConfigurationInvalid, match="repository main: the configuration has no proxy near"):
+        load(tmp_path, text.replace('"proxy-1"]', '"near"]'))
+    with pytest.raises(ConfigurationInvalid, match="tasks of repository main is 65"):
+        load(tmp_path, text.replace("tasks = 9", "tasks = 65"))
+
+
 def test_a_vcenter_is_read_with_its_paths(tmp_path: Path) -> None:
     text = """
         port = 8443

@@ -50,7 +50,7 @@ def test_every_contract_is_served_by_exactly_one_queue_of_one_role(tmp_path: Pat
     "role, expected",
     [
         (Role.CONTROL, [queues.CONTROL]),
-        (Role.PROXY, [queues.proxy_queue("p1"), queues.transfer_queue("p1")]),
+        (Role.PROXY, [queues.proxy_queue("p1"), queues.look_queue("p1"), queues.transfer_queue("p1")]),
         (Role.REPOSITORY, [queues.repository_queue(VAULT), queues.upkeep_queue(VAULT)]),
     ],
 )

@@ -19,6 +19,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from holdfast.model.ids import JobName, ProviderName, RepositoryName, SessionId
+from holdfast.model.placement import ProxyLimit, Resources
 from tests.workflows.stubs import World
 from workers.devserver import DevServer, DevServerSettings
 from workers.roles import WORKFLOWS
@@ -85,6 +86,12 @@ class Stage(msgspec.Struct, frozen=True):
         request = VerifyRequest(session_id=SessionId(f"s-{self.proxy}"), repository=self.repository)
         return msgspec.structs.replace(request, **changes)
 
+    def resources(self, *others: str, tasks: int = 2, repository_tasks: int = 4) -> Resources:
+        """Return what a session may use: this stage's proxy and others, with so many slots each."""
+        names = (self.proxy, *others)
+        proxies = tuple(ProxyLimit(name=name, tasks=tasks) for name in names)
+        return Resources(proxies=proxies, repository_tasks=repository_tasks)
+
     def sweep(self, **changes: Any) -> SweepRequest:
         request = SweepRequest(provider=ProviderName("lab"), proxy=self.proxy, session_id=SessionId(f"s-{self.proxy}"))
         return msgspec.structs.replace(request, **changes)
@@ -116,14 +123,16 @@ class Stage(msgspec.Struct, frozen=True):
         return caught.value
 
     @asynccontextmanager
-    async def playing(self, world: World) -> AsyncIterator[None]:
-        """Serve all queues with the stubs of ``world``."""
+    async def playing(self, world: World, *more: str) -> AsyncIterator[None]:
+        """Serve all queues, and ``more``, with the stubs of ``world``."""
         names = [
             queues.CONTROL,
             queues.proxy_queue(self.proxy),
+            queues.look_queue(self.proxy),
             queues.transfer_queue(self.proxy),
             queues.repository_queue(self.repository),
             queues.upkeep_queue(self.repository),
+            *more,
         ]
         async with AsyncExitStack() as stack:
             for name in names:

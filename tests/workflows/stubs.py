@@ -16,6 +16,7 @@ from activities.contracts import (
     extents,
     machine_files,
     repository,
+    resources,
     rollback,
     sessions,
     snapshot,
@@ -23,6 +24,7 @@ from activities.contracts import (
     target,
     transfer,
 )
+from activities.resources import SchedulerActivities
 from holdfast.errors import HoldfastError
 from holdfast.model.extents import ExtentFacts
 from holdfast.model.ids import ChainId, DiskKey, FileId, MachineId, PointId, SnapshotId, TargetId
@@ -45,6 +47,10 @@ CONTRACTS: tuple[Callable[..., Any], ...] = (
     repository.abandon_point,
     repository.find_point,
     repository.verify_points,
+    resources.look,
+    resources.claim,
+    resources.release,
+    resources.find_gone,
     sessions.find_child,
     sessions.follow_child,
     snapshot.find_machines,
@@ -62,6 +68,8 @@ CONTRACTS: tuple[Callable[..., Any], ...] = (
     transfer.restore_disk,
     rollback.roll_back_disk,
 )
+SCHEDULER = SchedulerActivities()
+"""The real ones: they talk to the scheduler of the test's server."""
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 GIB = 1 << 30
 
@@ -83,6 +91,8 @@ class World:
     def __init__(self, machines: Iterable[Machine] = ()) -> None:
         self.machines = tuple(machines) or (a_machine("web"),)
         self.asked: list[tuple[str, Any]] = []
+        self.queues: list[tuple[str, str]] = []
+        """Where what was asked."""
         self._changed = asyncio.Event()
         self.tasks: dict[tuple[str, str], Task] = {}
         self.sessions: dict[str, Session] = {}
@@ -99,6 +109,10 @@ class World:
             "repository.abandon_point": lambda _: repository.PointAbandoned(),
             "repository.find_point": self._find_point,
             "repository.verify": lambda _: VerifyReport(points=1, units=1, stored_bytes=1),
+            "proxy.look": lambda _: resources.ProxySeen(),
+            "resources.claim": SCHEDULER.claim,
+            "resources.release": SCHEDULER.release,
+            "resources.find_gone": SCHEDULER.find_gone,
             "sessions.find_child": lambda _: None,
             "snapshot.find_machines": lambda _: snapshot.MachinesFound(machines=self.machines),
             "snapshot.create": self._freeze,
@@ -155,6 +169,7 @@ class World:
 
         async def stub(request: Any) -> Any:
             self.asked.append((name, request))
+            self.queues.append((name, activity.info().task_queue))
             self._changed.set()
             with boundary():
                 answer = self.answers[name](request)

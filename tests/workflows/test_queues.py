@@ -9,6 +9,7 @@ def test_short_and_long_work_never_share_a_queue() -> None:
         queues.CONTROL,
         queues.proxy_queue("a"),
         queues.transfer_queue("a"),
+        queues.look_queue("a"),
         queues.repository_queue(RepositoryName("a")),
         queues.upkeep_queue(RepositoryName("a")),
     ]

@@ -21,8 +21,8 @@ from workers.cli.starting import (
     new_session_id,
     run_session,
 )
-from workers.cli.starts import backup_start
-from workers.config import JobSettings
+from workers.cli.starts import backup_start, resources_of
+from workers.config import JobSettings, Settings
 from workflows.messages import BackupOptions, BackupRequest
 
 AD_HOC = "adhoc"
@@ -70,7 +70,7 @@ ProviderOption = Annotated[
     str | None, typer.Option("--provider", metavar="NAME", help="Where the machines are.", rich_help_panel=_OVERRIDE)
 ]
 ProxyOption = Annotated[
-    str | None, typer.Option("--proxy", metavar="NAME", help="Which proxy reads.", rich_help_panel=_OVERRIDE)
+    str | None, typer.Option("--proxy", metavar="NAME", help="Only this proxy reads.", rich_help_panel=_OVERRIDE)
 ]
 RepositoryOption = Annotated[
     str | None, typer.Option("--repository", "-r", metavar="NAME", help="Where to.", rich_help_panel=_OVERRIDE)
@@ -140,17 +140,21 @@ def backup(
         credential=CredentialName(encrypt_with) if encrypt_with else settings.credential,
     )
     session_id = new_session_id(run)
-    start = backup_start(request_of(settings, session_id, options), is_ad_hoc=job is None)
+    start = backup_start(request_of(run.settings, settings, session_id, options), is_ad_hoc=job is None)
     new = NewSession(session_id=session_id, start=start, if_stopped=IF_STOPPED)
     run_session(run, new, detach=detach, patience_s=patience)
 
 
-def request_of(settings: JobSettings, session_id: SessionId, options: BackupOptions | None = None) -> BackupRequest:
+def request_of(
+    known: Settings, settings: JobSettings, session_id: SessionId, options: BackupOptions | None = None
+) -> BackupRequest:
     """Return the request of a session of a job; without ``options`` those of the job."""
+    proxies = known.proxies_of(settings)
     return BackupRequest(
         job=settings.name,
         provider=settings.provider,
-        proxy=settings.proxy,
+        proxy=proxies[0].name,
+        resources=resources_of(known.repository(settings.repository), proxies),
         repository=settings.repository,
         machines=settings.machines,
         excluded=settings.excluded,
@@ -192,7 +196,7 @@ def _job(run: Invocation, job: str | None, machines: tuple[str, ...], places: _P
             name=JobName(AD_HOC),
             provider=run.provider_settings(places.provider).name,
             repository=run.repository_settings(places.repository).name,
-            proxy=run.proxy_name(places.proxy),
+            proxies=tuple(proxy.name for proxy in run.proxies(places.proxy)),
             machines=machines,
         )
     settings = known.job(job)
@@ -200,6 +204,7 @@ def _job(run: Invocation, job: str | None, machines: tuple[str, ...], places: _P
         settings,
         provider=known.provider(places.provider or settings.provider).name,
         repository=known.repository(places.repository or settings.repository).name,
-        proxy=known.proxy(places.proxy or settings.proxy).name,
+        proxy=known.proxy(places.proxy).name if places.proxy else settings.proxy,
+        proxies=() if places.proxy else settings.proxies,
         machines=machines or settings.machines,
     )

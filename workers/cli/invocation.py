@@ -116,6 +116,14 @@ class Invocation:
             return self.settings.proxy(name).name
         return only("proxy", "--proxy", self.settings.proxies).name
 
+    def proxies(self, name: str | None) -> tuple[ProxySettings, ...]:
+        """Return the proxy called ``name``; without a name all that may be chosen from. Raises `RequestInvalid`."""
+        if name is not None:
+            return (self.settings.proxy(name),)
+        if len(self.settings.proxies) > 1:
+            return self.settings.proxies
+        return (only("proxy", "--proxy", self.settings.proxies),)
+
     @property
     def providers(self) -> ProviderPool:
         """Return the providers of the configuration; they are closed when the command ends."""

@@ -20,7 +20,7 @@ from workers.cli.starting import (
     new_session_id,
     run_session,
 )
-from workers.cli.starts import restore_start
+from workers.cli.starts import resources_of, restore_start
 from workflows.messages import RestoreRequest
 
 IF_STOPPED = "the disks written so far are removed; no machine has been changed"
@@ -110,7 +110,7 @@ ProviderOption = Annotated[
     str | None, typer.Option("--provider", metavar="NAME", help="Provider to restore to.", rich_help_panel=_TARGET)
 ]
 ProxyOption = Annotated[
-    str | None, typer.Option("--proxy", metavar="NAME", help="Proxy that writes.", rich_help_panel=_TARGET)
+    str | None, typer.Option("--proxy", metavar="NAME", help="Only this proxy writes.", rich_help_panel=_TARGET)
 ]
 RepositoryOption = Annotated[
     str | None, typer.Option("--repository", "-r", metavar="NAME", help="Repository of the point.")
@@ -175,18 +175,32 @@ def restore(
     Disks are written beside the machine and switched in at the very end, all or none. A quick rollback and a delta
     restore may write to the disks of the machine itself, and keep what they held until the end.
     """
+<<<<<<< HEAD
     _check_where(is_new=new_name is not None, original=original, into=into)
     _check_quick(quick=quick, original=original, delta=delta)
     _check_over(into=into, over=over, disks=disk)
     placement = _placement((folder, pool, datastore), network, Identity(mac_addresses=mac, uuid=uuid))
     _check_placement(placement, new_name)
     source = run.repository_settings(repository).name
+=======
+    if [new_name is not None, original, into is not None].count(True) != 1:
+        hint = "Give `--as NAME` for a new machine, `--original` to replace the disks of the one the point is of, or "
+        raise RequestInvalid("it is not clear where to restore to", hint=f"{hint}`--into NAME` to add them to another.")
+    _check_quick(quick=quick, original=original)
+    placement = Placement(
+        folder=folder or "", pool=pool or "", datastore=datastore or "", networks=_networks(network or [])
+    )
+    if new_name is None and placement != ANYWHERE:
+        raise RequestInvalid("a machine that exists stays where it is", hint="Give a place with `--as NAME` only.")
+    kept_in, proxies = run.repository_settings(repository), run.proxies(proxy)
+>>>>>>> place
     session_id = new_session_id(run)
     request = RestoreRequest(
         session_id=session_id,
-        repository=source,
+        repository=kept_in.name,
         provider=run.provider_settings(provider).name,
-        proxy=run.proxy_name(proxy),
+        proxy=proxies[0].name,
+        resources=resources_of(kept_in, proxies),
         point=point,
         machine=machine,
         disks=tuple(DiskKey(key) for key in disk or ()),
@@ -198,7 +212,7 @@ def restore(
         is_quick=quick,
         power=PowerState.ON if on else PowerState.OFF,
         compare=not no_compare,
-        credential=credential_for(run, source, credential),
+        credential=credential_for(run, kept_in.name, credential),
     )
     if_stopped = IF_ROLLBACK_STOPPED if quick or delta else IF_STOPPED
     new = NewSession(session_id=session_id, start=restore_start(request), if_stopped=if_stopped)

@@ -134,16 +134,16 @@ async def _apply(run: Invocation, client: Client, *, prune: bool) -> dict[str, l
 
 def wanted_schedules(settings: Settings) -> dict[str, Schedule]:
     """Return every schedule of the configuration by its id: of jobs, and of sweeps of providers."""
-    jobs = {_JOB + job.name: schedule_of(job) for job in settings.jobs if job.schedule is not None}
+    jobs = {_JOB + job.name: schedule_of(job, settings) for job in settings.jobs if job.schedule is not None}
     swept = [entry for entry in settings.providers if isinstance(entry, VSphereProviderSettings) and entry.sweep]
     return jobs | {_SWEEP + provider.name: sweep_schedule_of(provider, settings) for provider in swept}
 
 
-def schedule_of(job: JobSettings) -> Schedule:
+def schedule_of(job: JobSettings, settings: Settings) -> Schedule:
     """Return the schedule of a job that has one."""
     assert job.schedule is not None, "asked for only with a schedule"
     # The run names its session itself; an id given here would be that of every run.
-    start = backup_start(request_of(job, SessionId("")))
+    start = backup_start(request_of(settings, job, SessionId("")))
     return _schedule(start, job.schedule, job.timezone, f"job {job.name} of the configuration")
 
 
@@ -153,7 +153,8 @@ def sweep_schedule_of(provider: VSphereProviderSettings, settings: Settings) -> 
     The proxy is that of the first job of the provider, which reaches it for sure, else the first.
     """
     assert provider.sweep is not None, "asked for only with a time"
-    proxies = [job.proxy for job in settings.jobs if job.provider == provider.name]
+    jobs = [job for job in settings.jobs if job.provider == provider.name]
+    proxies = [settings.proxies_of(job)[0].name for job in jobs]
     proxies += [proxy.name for proxy in settings.proxies]
     if not proxies:
         raise RequestInvalid(f"provider {provider.name} cannot be swept: the configuration has no proxy")

@@ -1,11 +1,14 @@
 """How each session is started: workflow, id, queue, summary and search attributes, for commands and schedules alike."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from temporalio.common import TypedSearchAttributes
 
+from holdfast.model.placement import ProxyLimit, Resources
 from holdfast.model.session import SessionKind
+from workers.config import ProxySettings, RepositorySettings
 from workflows import queues
 from workflows.backup_job import BackupJob
 from workflows.messages import BackupRequest, RestoreRequest, SweepRequest, VerifyRequest
@@ -27,6 +30,15 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     """One line for people who look at Temporal's web pages."""
     search_attributes: TypedSearchAttributes
     task_queue: str = queues.CONTROL
+
+
+def resources_of(repository: RepositorySettings, proxies: Sequence[ProxySettings]) -> Resources:
+    """Return what a session may use, as the configuration says."""
+    return Resources(
+        proxies=tuple(ProxyLimit(name=proxy.name, tasks=proxy.tasks) for proxy in proxies),
+        repository_tasks=repository.tasks,
+        preferred=repository.proxies,
+    )
 
 
 def backup_start(request: BackupRequest, *, is_ad_hoc: bool = False) -> Start:

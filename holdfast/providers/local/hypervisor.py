@@ -1,5 +1,6 @@
 """The local provider: the port of `holdfast.providers.ports` over a folder of this host."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -26,6 +27,8 @@ from holdfast.model.machine import (
     SnapshotOptions,
 )
 from holdfast.model.machine_files import MachineFile, MachineFiles, PlacedFiles
+from holdfast.model.placement import DiskWay
+from holdfast.model.plan import TransportMode
 from holdfast.model.selection import Selector
 from holdfast.model.spans import Span
 from holdfast.providers.local.locks import INVENTORY, WAIT_S, Locks
@@ -105,6 +108,10 @@ class LocalProvider:
         self._root.check()
         record = self._machines.find(reference)
         return {entry.key: self._machines.disk_path(record, entry) for entry in record.file.disks}
+
+    def ways(self, machine_id: MachineId) -> tuple[DiskWay, ...]:
+        """Return the one way there is: disks are files or devices of this host."""
+        return tuple(_way(key, path) for key, path in self.disk_paths(machine_id).items())
 
     def set_power(self, machine_id: MachineId, power: PowerState) -> None:
         """Note in the machine's file that it is on or off."""
@@ -318,3 +325,9 @@ def _notes(machine: Machine, options: SnapshotOptions) -> tuple[str, ...]:
     if options.quiesce is Quiesce.REQUIRE:
         raise QuiesceFailed(f"machine {machine.name!r} runs, and the local provider cannot quiesce guests")
     return ("crash-consistent: the local provider cannot quiesce guests",)
+
+
+def _way(key: DiskKey, path: Path) -> DiskWay:
+    if os.access(path, os.R_OK):
+        return DiskWay(disk=key, mode=TransportMode.DIRECT, reason="the disk is on this host")
+    return DiskWay(disk=key, mode=None, reason=f"{path} cannot be read on this host")

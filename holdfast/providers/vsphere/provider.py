@@ -31,12 +31,15 @@ from holdfast.model.machine import (
     SnapshotOptions,
 )
 from holdfast.model.machine_files import MachineFile, MachineFiles, PlacedFiles
+from holdfast.model.placement import DiskWay
 from holdfast.model.selection import Selector
 from holdfast.model.spans import Span
 from holdfast.providers.ports import OpenedTarget, SourceDisk
 from holdfast.providers.vsphere.changes import FrozenDiskInVSphere, changed_areas
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.datacenters import Datacenters
+from holdfast.providers.vsphere.devices import disks_of
+from holdfast.providers.vsphere.disk_rules import reason_to_skip
 from holdfast.providers.vsphere.frozen import Frozen
 from holdfast.providers.vsphere.guards import GuardRules
 from holdfast.providers.vsphere.hot_add import HotAdd
@@ -127,6 +130,14 @@ class VSphereProvider:
         what = f"switching machine {plain_name(values['name'])!r} {power}"
         switch = vm.PowerOffVM_Task if power is PowerState.OFF else vm.PowerOnVM_Task
         wait(parts.connection, self._clock, parts.connection.call(what, switch), what, _POWER_PATIENCE_S)
+
+    def ways(self, machine_id: MachineId) -> tuple[DiskWay, ...]:
+        """Return the best way to each disk that snapshots protect, as its file is now."""
+        parts = self._open
+        vm = parts.inventory.managed(machine_id)
+        devices = read(parts.connection, vm, "config.hardware.device").get("config.hardware.device") or ()
+        protected = [facts for facts in disks_of(devices) if reason_to_skip(facts) is None]
+        return tuple(parts.opener.best_way(facts, vm) for facts in protected)
 
     def why_not_attached(self, machine_id: MachineId) -> str:
         """Return why disks of a machine cannot be attached to this host, for hot-add; empty when they can."""

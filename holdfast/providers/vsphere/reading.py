@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from holdfast.errors import ChangeTrackingLost, DiskNotFound, DiskReadFailed, HoldfastError
+from holdfast.model.placement import DiskWay
 from holdfast.model.plan import Transport, TransportMode
 from holdfast.model.spans import Span
 from holdfast.planning.lost_tracking import told_or_rest
@@ -16,13 +17,14 @@ from holdfast.providers.raw_disks import FrozenDisk
 from holdfast.providers.vsphere import descriptors
 from holdfast.providers.vsphere.changes import ALLOCATED, FrozenDiskInVSphere, changed_areas
 from holdfast.providers.vsphere.datacenters import Datacenters
+from holdfast.providers.vsphere.disk_rules import DiskFacts
 from holdfast.providers.vsphere.folder_disk import DatastoreFile, FlatFile, FolderDisk, locate
 from holdfast.providers.vsphere.hot_add import HotAdd
 from holdfast.providers.vsphere.lease_disk import LeaseDisks
 from holdfast.providers.vsphere.mounts import flat_path
 from holdfast.providers.vsphere.network_disk import NetworkDisks
 from holdfast.providers.vsphere.settings import VSphereSettings
-from holdfast.providers.vsphere.transport_rules import DiskPlace, candidates
+from holdfast.providers.vsphere.transport_rules import Candidates, DiskPlace, candidates
 
 _Opener = Callable[[FrozenDiskInVSphere, Transport], SourceDisk]
 
@@ -57,14 +59,7 @@ class DiskOpener:
         Raises `DiskReadFailed` with every reason when none works.
         """
         facts = disk.facts
-        place = DiskPlace(
-            datastore=facts.datastore,
-            is_mounted=facts.datastore in self._settings.mounts,
-            why_not_attached=self._why_not_attached(disk),
-            is_child=facts.is_child,
-            is_encrypted=bool(facts.encryption_key),
-        )
-        found = candidates(place, self._settings.transports)
+        found = self._candidates(facts, disk.machine)
         failed: list[str] = []
         for way in found.ways:
             try:
@@ -79,10 +74,27 @@ class DiskOpener:
             hint="Repair a way, or allow another in `transports` of the provider; see docs/vsphere.md.",
         )
 
-    def _why_not_attached(self, disk: FrozenDiskInVSphere) -> str:
+    def best_way(self, facts: DiskFacts, machine: object) -> DiskWay:
+        """Return the best way that may work to a disk of a machine, as it would be frozen now."""
+        found = self._candidates(facts, machine)
+        if not found.ways:
+            return DiskWay(disk=facts.key, mode=None, reason="; ".join(found.left_out))
+        return DiskWay(disk=facts.key, mode=found.ways[0].mode, reason=found.ways[0].reason)
+
+    def _candidates(self, facts: DiskFacts, machine: object) -> Candidates:
+        place = DiskPlace(
+            datastore=facts.datastore,
+            is_mounted=facts.datastore in self._settings.mounts,
+            why_not_attached=self._why_not_attached(machine),
+            is_child=facts.is_child,
+            is_encrypted=bool(facts.encryption_key),
+        )
+        return candidates(place, self._settings.transports)
+
+    def _why_not_attached(self, machine: object) -> str:
         if TransportMode.HOT_ADD not in self._settings.transports:
             return "not among `transports`"
-        return self._hot_add.why_not(disk.machine)
+        return self._hot_add.why_not(machine)
 
     def _open_direct(self, disk: FrozenDiskInVSphere, way: Transport) -> SourceDisk:
         return FrozenDisk(flat_path(self._settings.mounts, disk.facts), way)

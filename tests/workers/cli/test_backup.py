@@ -4,6 +4,7 @@ import pytest
 
 from holdfast.errors import RequestInvalid
 from holdfast.model.ids import SessionId
+from holdfast.model.placement import ProxyLimit, Resources
 from tests.workers.cli.place import Place
 from workers.cli.backup import masks_of, options_of, request_of
 
@@ -19,9 +20,10 @@ def test_something_has_to_be_named(place: Place) -> None:
 def test_the_request_is_what_the_job_says(place: Place) -> None:
     place.config.write_text(place.config.read_text() + 'verify = true\ncredential = "night"\nmachines_at_once = 5\n')
     job = place.settings.job("nightly")
-    request = request_of(job, SessionId("s1"))
+    request = request_of(place.settings, job, SessionId("s1"))
     assert (request.job, request.provider, request.repository, request.proxy) == ("nightly", "lab", "main", "p1")
     assert (request.machines, request.session_id) == (("web",), "s1")
+    assert request.resources == Resources(proxies=(ProxyLimit(name="p1", tasks=2),), repository_tasks=4)
     assert request.options == options_of(job)
     assert (request.options.verify, request.options.credential, request.options.machines_at_once) == (True, "night", 5)
 

@@ -186,7 +186,7 @@ def test_a_workflow_id_that_a_later_session_has_now_protects_only_that_one(
 async def scheduled(place: Place) -> SessionId:
     """Start the job as its schedule does, and return the session that it is, once that is written down."""
     client = await connect(place.settings.temporal)
-    start = backup_start(request_of(place.settings.job("swept"), SessionId("")))
+    start = backup_start(request_of(place.settings, place.settings.job("swept"), SessionId("")))
     handle = await client.start_workflow(start.workflow, start.request, id=start.workflow_id, task_queue="control")
     session_id = SessionId(handle.first_execution_run_id or "")
     async with asyncio.timeout(60):

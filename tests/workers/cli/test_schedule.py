@@ -14,7 +14,7 @@ from workflows.messages import SweepRequest
 
 
 def test_a_schedule_is_what_the_job_says(place: Place) -> None:
-    schedule = schedule_of(place.settings.job("nightly"))
+    schedule = schedule_of(place.settings.job("nightly"), place.settings)
     assert schedule.spec.cron_expressions == ["0 22 * * *"]
     assert schedule.spec.time_zone_name == "UTC"
     assert (schedule.policy.overlap.name, schedule.policy.catchup_window) == ("SKIP", CATCH_UP)

@@ -12,6 +12,7 @@ from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError, ProviderUnavailable, QuiesceFailed, RequestInvalid, SnapshotNotFound
 from holdfast.model.ids import ChangeId, DiskKey, SnapshotId, TargetId
 from holdfast.model.machine import PowerState, Quiesce, SnapshotOptions
+from holdfast.model.plan import TransportMode
 from holdfast.model.selection import Selector, SelectorKind
 from holdfast.model.spans import Span
 from holdfast.providers.local import freezing
@@ -60,6 +61,20 @@ def test_a_vanished_folder_never_looks_empty(bench: LocalBench) -> None:
         with pytest.raises(ProviderUnavailable, match="is not there"):
             call()
     assert list(bench.root.iterdir()) == []
+
+
+def test_the_way_to_a_disk_is_known_before_it_is_opened(bench: LocalBench) -> None:
+    machine = bench.make_machine("web", [4096, 8192])
+    provider = LocalProvider(bench.root, SystemClock())
+    first, second = machine.disks
+    assert [(way.disk, way.mode) for way in provider.ways(machine.machine_id)] == [
+        (first.key, TransportMode.DIRECT),
+        (second.key, TransportMode.DIRECT),
+    ]
+    provider.disk_paths(machine.machine_id)[second.key].unlink()
+    lost = provider.ways(machine.machine_id)[1]
+    assert lost.mode is None
+    assert "cannot be read on this host" in lost.reason
 
 
 def test_a_provider_can_be_made_before_its_folder_is_there(tmp_path: Path) -> None:

@@ -47,6 +47,21 @@ def test_every_way_gives_the_same_bytes_and_spans(bench: VSphereBench, machine: 
         assert any(span.start <= GRAIN and span.end >= GRAIN + 512 for span in disk.allocated_spans())
 
 
+def test_the_best_way_is_known_before_anything_is_opened(bench: VSphereBench, machine: Machine, tmp_path: Path) -> None:
+    def way(**settings: Any) -> tuple[TransportMode | None, str]:
+        provider = VSphereProvider(msgspec.structs.replace(bench.settings, **settings), SystemClock())
+        bench._opened.append(provider)
+        [found] = provider.ways(machine.machine_id)
+        assert found.disk == machine.disks[0].key
+        return found.mode, found.reason
+
+    assert way(mounts={bench.store: tmp_path}, transports=ALL)[0] is TransportMode.DIRECT
+    assert way(mounts={}, transports=ALL)[0] is TransportMode.NETWORK
+    mode, reason = way(mounts={}, transports=(TransportMode.DIRECT,))
+    assert mode is None
+    assert reason == f"not direct: the proxy does not see datastore {bench.store}"
+
+
 def test_what_failed_before_is_told(bench: VSphereBench, machine: Machine, tmp_path: Path) -> None:
     stale = {bench.store: tmp_path}
     with opened(bench, machine, mounts=stale, nbdkit_plugin=("no-such-plugin",)) as disk:
