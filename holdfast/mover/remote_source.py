@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeAlias, TypeVar
 
@@ -148,13 +149,11 @@ class RemoteSource:
     def fetch(self, file: int, number: int, pool: Executor, key: bytes) -> "Future[Body]":
         """Return the body of a unit, decoded by ``pool`` when it has come and compared with its digests."""
         wish = _Wish(pool, key, Future())
-        with self._lock:
-            self._raise()
+        with self._asking():
             known = self._units.setdefault((file, number), wish)
-            if known is not wish:
-                return known.body
-            self._line.send(m.encode_message(m.GetUnit(file=file, number=number)))
-        return wish.body
+            if known is wish:
+                self._line.send(m.encode_message(m.GetUnit(file=file, number=number)))
+        return known.body
 
     def close(self) -> None:
         """End the session. Idempotent."""
@@ -173,10 +172,21 @@ class RemoteSource:
         self._thread.join()
 
     def _ask(self, head: m.AnyHead, queue: deque[T], answer: T) -> None:
-        with self._lock:  # answers come in the order of the questions
-            self._raise()
+        with self._asking():
             queue.append(answer)
             self._line.send(m.encode_message(head))
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Hold the lock, for answers come in the order of the questions; raise what the other side failed with."""
+        try:
+            with self._lock:
+                self._raise()
+                yield
+        except HoldfastError:
+            self._thread.join()  # it hears the same, after everything that came before
+            self._raise()  # what the other side said of it says more
+            raise
 
     def _raise(self) -> None:
         if self._error is not None:
