@@ -12,6 +12,9 @@ from typing import Final
 
 _RECEIVED_AT_ONCE = 1 << 20
 """A frame that arrives slowly is told of in steps of this size, so that a slow line does not look dead."""
+_PARTS_AT_ONCE = 16
+_MOMENT_S = 0.02
+"""How long the rest of a frame is waited for before its first part is told of: on a line they come bit by bit."""
 _BUFFERS_AT_ONCE = 64
 _RECORD_SIZE = 16 << 10
 """What TLS encrypts at once, and what one call into it sends or receives at most."""
@@ -58,22 +61,35 @@ class Carrier:
     def exchange(self, buffer: memoryview, timeout_s: float) -> int:
         """Send what can be sent and receive what is there; return how many bytes were put into ``buffer``.
 
-        Returns at once when all of the output is out or something came, because there may be more then. Otherwise waits
-        until something can move, `wake` is called, or the time is over. Raises `OSError`, and `EOFError` when the peer
-        has closed.
+        Returns at once when all of the output is out or the buffer is full, because there may be more then. Otherwise
+        waits until something can move, `wake` is called, or the time is over; once bytes have come, only for a moment.
+        Raises `OSError`, and `EOFError` when the peer has closed.
         """
+        wanted = min(len(buffer), _RECEIVED_AT_ONCE)
         is_out = self._send()
-        count = self._receive(buffer)
-        if count or is_out:
-            return count
-        self._poll.modify(self._socket, select.POLLIN | (select.POLLOUT if self._output else 0))
-        for descriptor, _ in self._poll.poll(timeout_s * 1000):
-            if descriptor == self._alarm:
-                with contextlib.suppress(BlockingIOError):
-                    os.read(self._alarm, 4096)
+        count = self._receive(buffer[:wanted])
+        for _ in range(_PARTS_AT_ONCE):
+            if is_out or count == wanted or not self._wait(_MOMENT_S if count else timeout_s):
+                break
+            is_out = self._send()
+            try:
+                count += self._receive(buffer[count:wanted])
+            except EOFError:
+                if not count:
+                    raise
+                break  # it is met again behind what has come
         self.is_asleep = False
-        self._send()
-        return self._receive(buffer)
+        return count
+
+    def _wait(self, timeout_s: float) -> bool:
+        """Return whether something can move now, before `wake` is called and the time is over."""
+        self._poll.modify(self._socket, select.POLLIN | (select.POLLOUT if self._output else 0))
+        ready = self._poll.poll(timeout_s * 1000)
+        if not any(descriptor == self._alarm for descriptor, _ in ready):
+            return bool(ready)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._alarm, 4096)
+        return False
 
     def close(self) -> None:
         """Close the connection. Idempotent."""
@@ -117,9 +133,8 @@ class Carrier:
         self._output.popleft()
 
     def _receive(self, buffer: memoryview) -> int:
-        """Fill the buffer as far as bytes are there, up to a bound."""
-        rest = buffer[:_RECEIVED_AT_ONCE]
-        size = len(rest)
+        """Fill the buffer as far as bytes are there."""
+        rest, size = buffer, len(buffer)
         with contextlib.suppress(*_NOT_NOW):
             while rest:
                 received = self._socket.recv_into(rest) if self._tls is None else int(self._tls.read(len(rest), rest))
