@@ -105,6 +105,8 @@ class RestoreMachine:
         self._book.expect(machine, disks)
         beginning = self._beginning(machine, disks, existing)
         place = await self._prepare(machine, disks, existing, beginning)
+        if place.is_in_place and not self._request.is_quick:
+            self._book.tell("Kind", "delta restore")
         if existing is None and point.files:
             await self._place_files(point, machine, place)
         self._book.enter(TRANSFERRING)

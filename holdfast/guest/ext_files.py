@@ -14,6 +14,8 @@ _KINDS = {0x8000: Kind.FILE, 0x4000: Kind.FOLDER}
 _ENTRY_KINDS = {1: Kind.FILE, 2: Kind.FOLDER}
 _UNKNOWN_KIND = 0
 _EXTENTS, _INLINE, _COMPRESSED, _VALUE_OF_ANOTHER = 0x80000, 0x10000000, 0x4, 0x200000
+_HAS_INDEX = 0x1000
+"""The folder has an index: its first block holds the root of that, and no names of others."""
 _INCOMPAT_FILE_TYPE = 0x2
 
 _EXTENTS_MAGIC = 0xF30A
@@ -50,11 +52,12 @@ class ExtFiles:
         size = self._ext.block_size
         left = min(_size(inode), FOLDER_MAX) // size
         for extent in self._extents(folder, inode):
-            for block in range(extent.block, extent.block + extent.length):
+            for step in range(extent.length):
                 if left <= 0:
                     return
                 left -= 1
-                yield from self._names(self._ext.block(block), folder, inode)
+                if extent.logical + step or not _flags(inode) & _HAS_INDEX:
+                    yield from self._names(self._ext.block(extent.block + step), folder, inode)
 
     def content(self, entry: Entry, *, is_gapless: bool = False) -> list[Span]:
         """Return where the bytes of a file are; see `holdfast.guest.file_tree.FileTree`."""
@@ -67,10 +70,10 @@ class ExtFiles:
         return spans_of(extents, self._ext.block_size, self._ext.blocks, is_gapless=is_gapless)
 
     def _names(self, data: bytes, folder: int, inode: bytes) -> Iterator[Entry]:
-        if self._ext.has_crc32c and _TAIL.unpack_from(data, len(data) - _TAIL.size)[:4] == _TAIL_MARK:
-            stored = int.from_bytes(data[-4:], "little")
-            if crc32c(data[: -_TAIL.size], self._seed(folder, inode)) != stored:
-                raise Implausible("a folder does not match its checksum")
+        """Yield the names in a block; none of one that belongs to the index and has a checksum of another kind."""
+        if data[:4] == bytes(4) and _NAME.unpack_from(data)[1] in (len(data) & 0xFFFF, 0xFFFF):
+            return
+        self._check_names(data, self._seed(folder, inode))
         at = 0
         while at + _NAME.size <= len(data):
             node, length, name_length, kind = _NAME.unpack_from(data, at)
@@ -86,6 +89,13 @@ class ExtFiles:
                 continue
             found = _kind(self._ext.inode(node)) if kind == _UNKNOWN_KIND else _ENTRY_KINDS.get(kind, Kind.OTHER)
             yield Entry(name.decode("utf-8", "surrogateescape"), node, found)
+
+    def _check_names(self, data: bytes, seed: int) -> None:
+        """Raise `Implausible` for a block of names that does not match the checksum at its end."""
+        if not self._ext.has_crc32c or _TAIL.unpack_from(data, len(data) - _TAIL.size)[:4] != _TAIL_MARK:
+            return
+        if crc32c(data[: -_TAIL.size], seed) != int.from_bytes(data[-4:], "little"):
+            raise Implausible("a folder does not match its checksum")
 
     # -- runs ----------------------------------------------------------------------------------------------------
 

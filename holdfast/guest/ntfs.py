@@ -1,6 +1,8 @@
 """NTFS: free clusters from ``$Bitmap`` of a volume that was left in order, and the runs of its page files."""
 
+import itertools
 import struct
+from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -120,7 +122,7 @@ class Ntfs:
             raise Implausible("its bitmap is too short")
         self.check_used([Span(0, 1), *(Span(lcn, count) for _, lcn, count in self._mft)])
         for at in range(0, size, _BITMAP_STEP):
-            data = self._bytes(bitmap, at, min(_BITMAP_STEP, size - at))
+            data = self._bitmap_bytes(at, min(_BITMAP_STEP, size - at))
             count = min(8 * len(data), boot.clusters - 8 * at)
             for start, length in free_runs(data, count, -(-least // boot.cluster)):
                 yield Span((8 * at + start) * boot.cluster, length * boot.cluster)
@@ -150,11 +152,10 @@ class Ntfs:
 
     def check_used(self, clusters: list[Span]) -> None:
         """Raise `Implausible` when the bitmap calls one of these clusters free."""
-        bitmap = self._bitmap
         for span in clusters:
             at = span.start // 8
             while at * 8 < span.end:
-                data = self._bytes(bitmap, at, min(_BITMAP_STEP, -(-span.end // 8) - at))
+                data = self._bitmap_bytes(at, min(_BITMAP_STEP, -(-span.end // 8) - at))
                 low = max(span.start - 8 * at, 0)
                 high = min(span.end - 8 * at, 8 * len(data))
                 mask = (1 << high) - (1 << low)
@@ -194,17 +195,26 @@ class Ntfs:
         blocks = list(self.parts(folder, INDEX_ALLOCATION, "$I30"))
         if not blocks:
             return
+        extents = tuple(extent for part in blocks for extent in self.extents(part))
         used = b"".join(self._value(part) for part in self.parts(folder, BITMAP, "$I30")) if only_used else b""
         for number, at in enumerate(range(0, min(_size(blocks), _INDEX_MAX), self.boot.index)):
             if only_used and not (used[number // 8 : number // 8 + 1] or b"\0")[0] >> number % 8 & 1:
                 continue
-            block = self._bytes(blocks, at, self.boot.index)
+            block = self._read_extents(extents, at, self.boot.index)
             if block[:4] == b"INDX":
                 yield with_fixups(block, b"INDX")[24:]
 
     @cached_property
     def _bitmap(self) -> list[Attribute]:
         return self.whole(_BITMAP, DATA)
+
+    @cached_property
+    def _bitmap_extents(self) -> tuple[tuple[int, int, int], ...]:
+        return tuple(extent for part in self._bitmap for extent in self.extents(part))
+
+    def _bitmap_bytes(self, at: int, length: int) -> bytes:
+        value = self._bitmap[0].value
+        return self._read_extents(self._bitmap_extents, at, length) if value is None else value[at : at + length]
 
     # -- records and attributes ----------------------------------------------------------------------------------
 
@@ -275,7 +285,10 @@ class Ntfs:
 
     def _read_extents(self, extents: tuple[tuple[int, int, int], ...], at: int, length: int) -> bytes:
         cluster, pieces, end = self.boot.cluster, [], at + length
-        for vcn, lcn, count in extents:
+        first = bisect_right(extents, at // cluster, key=lambda extent: extent[0])
+        for vcn, lcn, count in itertools.islice(extents, max(0, first - 1), None):
+            if vcn * cluster >= end:
+                break
             low, high = max(at, vcn * cluster), min(end, (vcn + count) * cluster)
             if low < high:
                 pieces.append(self._volume.read(lcn * cluster + low - vcn * cluster, high - low))

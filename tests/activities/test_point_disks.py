@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +33,7 @@ from holdfast.model.ids import CredentialName, DiskKey, RepositoryName, SessionI
 from holdfast.model.machine import Machine
 from holdfast.model.points import FoundPoint, PointSummary
 from holdfast.mover.client import MoverClient
+from holdfast.mover.remote_source import RemoteSource
 from holdfast.pipeline.sink import WritableDisk
 from holdfast.storage.chain_lock import acquire_chain_lock
 from holdfast.storage.repository import Repository
@@ -133,6 +135,31 @@ def test_points_are_written_and_read_through_the_mover(site: Site, credential: C
     found = site.find(point, credential)
     restore = msgspec.structs.replace(lab.restore_request(target, point), credential=credential, mover=found.mover)
     site.run(site.transfers.restore_disk, restore)
+    assert lab.content(lab.commit(target)) == content
+
+
+def test_only_units_with_pieces_that_differ_come_over_the_line(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = site.lab
+    machine = lab.add_machine(size_bytes=48 * PIECE)
+    content = lab.content(machine)
+    found = site.find(point := site.back_up(machine, "s1"))
+    lab.overwrite(machine, 5 * PIECE, 10)
+    lab.overwrite(machine, 40 * PIECE, 10)
+    target = lab.provider.prepare_in_place("t1", machine.machine_id, machine.disks)
+    fetched: list[int] = []
+    fetch = RemoteSource.fetch
+
+    def counted(
+        source: RemoteSource, file: int, number: int, pool: Executor, key: bytes
+    ) -> "Future[bytes | memoryview]":
+        fetched.append(number)
+        return fetch(source, file, number, pool, key)
+
+    monkeypatch.setattr(RemoteSource, "fetch", counted)
+    restore = msgspec.structs.replace(lab.restore_request(target, point), mover=found.mover, begins_with_content=True)
+    done = site.run(site.transfers.restore_disk, restore)
+    assert len(fetched) == 2
+    assert done.written_bytes == 2 * PIECE
     assert lab.content(lab.commit(target)) == content
 
 

@@ -12,6 +12,7 @@ from holdfast.guest.file_tree import Entry, Kind
 from holdfast.guest.window import Implausible
 from holdfast.testing.images import FileSystem, remove_files, write_files
 from tests.holdfast.guest.drives import MIB, patch, reader, run, sparse, window
+from tests.holdfast.providers.local.mounts import mounted, require_root
 
 pytestmark = pytest.mark.tools("mke2fs", "debugfs")
 
@@ -93,6 +94,26 @@ def test_a_folder_with_an_index_is_read_whole(tmp_path: Path) -> None:
     files = files_of(path)
     folder = entry(files, "many").node
     assert {one.name for one in files.entries(folder)} == {name.partition("/")[2] for name in tree}
+
+
+@pytest.mark.tools("mount")
+@pytest.mark.parametrize("shape", ["usual", "large blocks", "no checksums"])
+def test_folders_that_a_kernel_made_are_read_whole(tmp_path: Path, shape: str) -> None:
+    """It turns the first block into the root of an index, and leaves the mark of its earlier checksum there."""
+    require_root()
+    path = make(tmp_path / "ext.raw", *SHAPES[shape], "-N", "8192", tree={})
+    counts = {"few": 5, "some": 100, "many": 1500, "gone": 900}
+    with mounted(tmp_path / "mount", "-o", "loop", str(path)) as top:
+        for folder, count in counts.items():
+            (top / folder).mkdir()
+            for number in range(count):
+                (top / folder / f"{'n' * 100}{number}").touch()
+        for number in range(7, 900):
+            (top / "gone" / f"{'n' * 100}{number}").unlink()
+    files = files_of(path)
+    for folder, count in (counts | {"gone": 7}).items():
+        names = {one.name for one in files.entries(entry(files, folder).node)}
+        assert names == {f"{'n' * 100}{number}" for number in range(count)}
 
 
 def test_what_is_no_plain_file_of_one_name_has_no_content(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from holdfast.guest.masks import parse_masks
 from holdfast.guest.survey import survey
 from holdfast.guest.volume import VolumeState
 from holdfast.model.spans import Span
-from holdfast.testing.images import FileSystem, check_image, make_image, read_file
+from holdfast.testing.images import FileSystem, check_image, make_image, read_file, write_files
 from tests.holdfast.guest.drives import (
     LINUX,
     MIB,
@@ -29,6 +29,7 @@ from tests.holdfast.guest.drives import (
     swap_content,
     write_gpt,
 )
+from tests.holdfast.providers.local.mounts import mounted, require_root
 
 TREE = {f"d{folder}/f{number}": b"%d" % number * 9000 for folder in range(3) for number in range(5)}
 ROUNDS = 150
@@ -159,10 +160,30 @@ def test_damaged_folders_cost_the_files_and_not_the_rest(tmp_path: Path) -> None
     assert found.volumes[0].files_reason.startswith("no files are left out: ")
 
 
-@pytest.mark.parametrize("kind", ["server", *FileSystem])
+def without_checksums(path: Path) -> None:
+    """Make an ext2 with folders in folders."""
+    run("mke2fs", "-q", "-F", "-t", "ext2", sparse(path, 24 * MIB))
+    write_files(path, FileSystem.EXT4, {**PAGED["ext4"], "d1/deep/er/x.bin": b"x" * 200_000})
+
+
+def with_folders(path: Path) -> None:
+    """Make an NTFS with folders in folders."""
+    require_root()
+    run("mkntfs", "-q", "-F", "-s", "512", "-p", "0", "-H", "255", "-S", "63", sparse(path, 24 * MIB))
+    with mounted(path.parent / "mount", "-t", "ntfs-3g", "-o", "loop", str(path)) as top:
+        for number in range(60):
+            (top / "d1" / "deep" / f"er{number}").mkdir(parents=True)
+            (top / "d1" / "deep" / f"er{number}" / "x.bin").write_bytes(b"x" * 9000)
+
+
+@pytest.mark.tools("ntfs-3g", "mount")
+@pytest.mark.parametrize("kind", ["server", "ext2", "folders of ntfs", *FileSystem])
 def test_damage_ends_in_less_left_out_and_never_in_an_error(kind: str, server: Path, tmp_path: Path, seed: int) -> None:
     path = server
-    if kind != "server":
+    if kind in ("ext2", "folders of ntfs"):
+        path = tmp_path / "image.raw"
+        (without_checksums if kind == "ext2" else with_folders)(path)
+    elif kind != "server":
         path = tmp_path / "image.raw"
         size = 300 * MIB if kind == "xfs" else 24 * MIB
         make_image(path, FileSystem(kind), size, PAGED[kind])
