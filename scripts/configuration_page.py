@@ -13,7 +13,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from workers.config import JobSettings, MoverSettings, ProxySettings, RepositorySettings, Settings
+from workers.config import MoverSettings, ProxySettings, RepositorySettings, Settings
+from workers.job_settings import JobSettings
 from workers.provider_settings import KIND_DEFAULT, KINDS, DatastoreLatencySettings
 from workers.telemetry import TelemetrySettings
 from workers.temporal import PayloadKeyFile, TemporalSettings, TlsFiles

@@ -32,13 +32,9 @@ from holdfast.planning.delta import Delta
 from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.storage.atomic import HostFiles
 from holdfast.storage.repository import Repository
-<<<<<<< HEAD
 from scripts.attached_disks import attached
-from workers.cli.starts import Start, backup_start, restore_start, sweep_start, verify_start
-=======
 from scripts.history_parts import gate_at, neutral
 from workers.cli.starts import Start, backup_start, resources_of, restore_start, sweep_start, verify_start
->>>>>>> place
 from workers.config import ProxySettings, RepositorySettings, Settings
 from workers.devserver import DevServer, DevServerSettings
 from workers.provider_settings import LocalProviderSettings

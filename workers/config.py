@@ -15,15 +15,14 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from holdfast.errors import ConfigurationInvalid, HoldfastError, RepositoryNotFound, RequestInvalid
-from holdfast.formats.magic import UNIT_SIZE_DEFAULT, UNIT_SIZES
+from holdfast.formats.magic import UNIT_SIZES
 from holdfast.guest.masks import parse_masks
-from holdfast.model.compression import Compression
-from holdfast.model.ids import CredentialName, JobName, ProviderName, RepositoryName
-from holdfast.model.machine import Quiesce
+from holdfast.model.ids import RepositoryName
 from holdfast.mover.sockets import Address
 from workers.config_wording import complaint, nearest
 from workers.credentials import NAME, Credentials
 from workers.cron import check_cron
+from workers.job_settings import JobSettings
 from workers.provider_settings import (
     LocalProviderSettings,
     ProviderSettings,
@@ -52,17 +51,14 @@ class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     mover: str = ""
     """Address ``host:port`` at which the data mover of its worker listens and proxies reach it. Empty: proxies write
     and read the files themselves. Beyond this host the movers need certificates, see ``[mover]``."""
-<<<<<<< HEAD
-    read_limit: int = 0
-    """Bytes per second of all restores that read it together, at least 65536; 0: as fast as they can."""
-    write_limit: int = 0
-    """Bytes per second of all backups that write to it together, at least 65536; 0: as fast as they can."""
-=======
     tasks: int = 4
     """Disks moved to and from it at once, over all proxies, 1 to 64."""
     proxies: tuple[str, ...] = ()
     """Proxies that are close to it: taken before others by jobs that have a choice, as long as they can do the work."""
->>>>>>> place
+    read_limit: int = 0
+    """Bytes per second of all restores that read it together, at least 65536; 0: as fast as they can."""
+    write_limit: int = 0
+    """Bytes per second of all backups that write to it together, at least 65536; 0: as fast as they can."""
 
 
 class MoverSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,55 +79,6 @@ class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How jobs refer to it; also the name of its task queue."""
     tasks: int = 2
     """Disks worked on at once, 1 to 64."""
-
-
-class JobSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One ``[[jobs]]`` table: which machines are backed up where, how and when."""
-
-    name: JobName
-    """How commands and sessions refer to it."""
-    provider: ProviderName
-    """Where the machines are."""
-    repository: RepositoryName
-    """Where the restore points go."""
-    proxy: str = ""
-    """Which proxy reads the disks, when it is always the same."""
-    proxies: tuple[str, ...] = ()
-    """Which proxies may read the disks, when there is a choice: for each machine the one with the best way to its disks
-    and a free slot. With neither ``proxy`` nor ``proxies`` any of the configuration."""
-    machines: tuple[str, ...] = ()
-    """Names or ids, or where the provider has them groups: ``folder:``, ``cluster:``, ``pool:``, ``datastore:`` or
-    ``tag:`` and a path or name. Empty for all machines of the provider."""
-    excluded: tuple[str, ...] = ()
-    """What is left out, in the same words."""
-    excluded_disks: tuple[str, ...] = ()
-    """Disks that are left out, as ``machine/key`` with the wildcards of a shell: ``web01/2001``, ``*/scratch``."""
-    machines_at_once: int = 2
-    """Machines worked on at once, 1 to 64."""
-    compression: Compression = Compression.ZSTD_1
-    """How strongly data is compressed."""
-    unit_size: int = UNIT_SIZE_DEFAULT
-    """Bytes that are compressed and encrypted together: 262144, 524288, 1048576 or 4194304."""
-    credential: CredentialName | None = None
-    """Name of the credential whose passphrase encrypts; without it data is not encrypted."""
-    quiesce: Quiesce = Quiesce.NEVER
-    """Whether guests come to rest for their snapshot: `never`, `try` or `require`."""
-    sample_mib: int = 64
-    """MiB of each disk that are compared with the earlier point although change tracking says that nothing changed
-    there, another part each run; 0 believes it."""
-    exclude_swap: bool = True
-    """Leave out swap space, swap files and page files of guests; they read as zeros after a restore."""
-    exclude_deleted: bool = True
-    """Leave out blocks that no file of a guest has, of file systems that are in order and not in use."""
-    exclude_files: tuple[str, ...] = ()
-    """Files and folders of guests that are left out of such file systems, as masks: ``/var/tmp/*``,
-    ``C:\\pagefile.sys``, ``*.iso``."""
-    verify: bool = False
-    """Read every new point back before the session ends."""
-    schedule: str | None = None
-    """When the job runs, as five cron fields; without it only when asked to. See `holdfast schedule apply`."""
-    timezone: str = "UTC"
-    """Time zone of ``schedule``, such as ``Europe/Zurich``."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -309,13 +256,10 @@ def _check(settings: Settings) -> None:
     _check_paths("repositories", [(entry.name, entry.path) for entry in settings.repositories])
     for repository in settings.repositories:
         _check_mover(repository, settings)
-<<<<<<< HEAD
         _check_limits(repository)
-    rules_of(settings.throttling)
-=======
         _check_count(f"tasks of repository {repository.name}", repository.tasks)
         _check_preferred(repository, settings)
->>>>>>> place
+    rules_of(settings.throttling)
     for proxy in settings.proxies:
         _check_count(f"tasks of proxy {proxy.name}", proxy.tasks)
     for job in settings.jobs:
@@ -336,19 +280,18 @@ def _check_mover(repository: RepositorySettings, settings: Settings) -> None:
         )
 
 
-<<<<<<< HEAD
 def _check_limits(repository: RepositorySettings) -> None:
     for key, limit in (("read_limit", repository.read_limit), ("write_limit", repository.write_limit)):
         if limit:
             check_limit(f"{key} of repository {repository.name}", limit)
-=======
+
+
 def _check_preferred(repository: RepositorySettings, settings: Settings) -> None:
     for name in repository.proxies:
         try:
             settings.proxy(name)
         except HoldfastError as error:
             raise ConfigurationInvalid(f"repository {repository.name}: {error.message}", hint=error.hint) from error
->>>>>>> place
 
 
 def _check_names(kind: str, names: Sequence[str]) -> None:
@@ -377,12 +320,8 @@ def _check_job(job: JobSettings, settings: Settings) -> None:
     try:
         settings.provider(job.provider)
         settings.repository(job.repository)
-<<<<<<< HEAD
-        settings.proxy(job.proxy)
-        parse_masks(job.exclude_files)
-=======
         proxies = settings.proxies_of(job)
->>>>>>> place
+        parse_masks(job.exclude_files)
     except HoldfastError as error:
         raise ConfigurationInvalid(f"job {job.name}: {error.message}", hint=error.hint) from error
     if job.proxy and job.proxies:

@@ -98,12 +98,9 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     points: PointDisks
     """What opens disks of restore points, for all roles of the process."""
     movers: Movers
-<<<<<<< HEAD
     throttle: Throttle
-=======
     reach: RepositoryReach
     """Says what keeps a proxy of this process from a repository."""
->>>>>>> place
 
 
 class _Shift(msgspec.Struct, frozen=True, kw_only=True):

@@ -113,15 +113,10 @@ def make_tools(settings: Settings, stack: AsyncExitStack, clock: Clock | None = 
         providers=providers.open,
         repositories=repositories,
         passphrases=passphrases,
-<<<<<<< HEAD
         points=PointDisks(*opened, throttle=throttle),
         movers=Movers(settings, repositories, passphrases, used, throttle),
         throttle=throttle,
-=======
-        points=PointDisks(repositories, passphrases, mover_client(settings, used).line, used, PipeOptions()),
-        movers=Movers(settings, repositories, passphrases, used),
         reach=_reach(settings, repositories),
->>>>>>> place
         catalog=_catalog_opener(settings, used, stack),
         clock=used,
     )

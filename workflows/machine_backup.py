@@ -222,26 +222,6 @@ class MachineBackup:
         await self._recorder.task(task)
         stop_if_cancelled()
         what = f"{frozen.machine.name}/{disk.key} {size_text(disk.size_bytes)} -> {request.repository}"
-<<<<<<< HEAD
-        copied = await step(
-            transfer.copy_disk,
-            transfer.CopyDisk(
-                provider=request.provider,
-                machine_id=frozen.machine_id,
-                snapshot_id=frozen.snapshot_id,
-                disk=disk.key,
-                repository=request.repository,
-                point=opened,
-                compression=request.options.compression,
-                credential=request.options.credential,
-                distrust_changes=request.options.distrust_changes,
-                sample_bytes=request.options.sample_mib << 20,
-                exclude_swap=request.options.exclude_swap,
-                exclude_deleted=request.options.exclude_deleted,
-                exclude_files=request.options.exclude_files,
-            ),
-            options.transfer(queues.transfer_queue(request.proxy), summary(what), disk.size_bytes),
-=======
         copy = transfer.CopyDisk(
             provider=request.provider,
             machine_id=frozen.machine_id,
@@ -255,7 +235,7 @@ class MachineBackup:
             sample_bytes=request.options.sample_mib << 20,
             exclude_swap=request.options.exclude_swap,
             exclude_deleted=request.options.exclude_deleted,
->>>>>>> place
+            exclude_files=request.options.exclude_files,
         )
 
         async def at(proxy: str, begins_within: timedelta | None) -> transfer.DiskCopied:

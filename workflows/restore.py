@@ -16,12 +16,8 @@ from activities.contracts import machine_files, repository, rollback, target, tr
 from activities.contracts.resources import GRANTED
 from holdfast.errors import DiskNotFound, RequestInvalid
 from holdfast.model.ids import DiskKey
-<<<<<<< HEAD
 from holdfast.model.machine import Disk, Identifier, Identity, Machine, RestoreTarget
-=======
-from holdfast.model.machine import Disk, Machine, RestoreTarget
 from holdfast.model.placement import Grant, Priority
->>>>>>> place
 from holdfast.model.points import FoundPoint
 from holdfast.model.session import Outcome, SessionKind, Task
 from holdfast.planning.delta import Beginning, Delta, decide_beginning, explanation
@@ -200,15 +196,10 @@ class RestoreMachine:
             may_share=beginning is Beginning.SHARED,
         )
         abandon = target.AbandonTarget(provider=request.provider, token=prepare.token, prepared=prepare)
-<<<<<<< HEAD
-        self._run.undo.push(_TARGET, lambda: workflow.execute_activity(target.abandon_target, abandon, **config))
+        self._run.undo.push(_TARGET, lambda: self._abandon(abandon, machine))
         place = await step(target.prepare_target, prepare, options.change(self._proxy, summary(machine.name)))
         self._book.note(place.notes)
         return place
-=======
-        self._run.undo.push(_TARGET, lambda: self._abandon(abandon, machine))
-        return await step(target.prepare_target, prepare, options.change(self._proxy, summary(machine.name)))
->>>>>>> place
 
     async def _abandon(self, abandon: target.AbandonTarget, machine: Machine) -> None:
         config = options.undo(self._proxy, summary(machine.name))
@@ -275,24 +266,6 @@ class RestoreMachine:
         request = self._request
         task = await self._begin(machine, disk)
         what = f"{request.repository} -> {machine.name}/{disk.key} {size_text(disk.size_bytes)}"
-<<<<<<< HEAD
-        written = await step(
-            transfer.restore_disk,
-            transfer.RestoreDisk(
-                provider=request.provider,
-                target_id=place.target_id,
-                disk=disk.key,
-                target_disk=self._key_there(machine, disk),
-                repository=request.repository,
-                chain=point.chain,
-                number=point.number,
-                credential=request.credential,
-                compare=request.compare,
-                begins_with_content=place.is_in_place,
-                mover=point.mover,
-            ),
-            options.transfer(queues.transfer_queue(request.proxy), summary(what), disk.size_bytes),
-=======
         write = transfer.RestoreDisk(
             provider=request.provider,
             target_id=place.target_id,
@@ -303,8 +276,8 @@ class RestoreMachine:
             number=point.number,
             credential=request.credential,
             compare=request.compare,
+            begins_with_content=place.is_in_place,
             mover=point.mover,
->>>>>>> place
         )
 
         async def at(proxy: str, begins_within: timedelta | None) -> transfer.DiskRestored:

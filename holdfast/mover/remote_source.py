@@ -165,12 +165,7 @@ class RemoteSource:
     def fetch(self, file: int, number: int, pool: Executor, key: bytes) -> "Future[Body]":
         """Return the body of a unit, decoded by ``pool`` when it has come and compared with its digests."""
         wish = _Wish(pool, key, Future())
-<<<<<<< HEAD
-        with self._heard(), self._lock:
-            self._raise()
-=======
         with self._asking():
->>>>>>> line
             known = self._units.setdefault((file, number), wish)
             if known is wish:
                 self._line.send(m.encode_message(m.GetUnit(file=file, number=number)))
@@ -194,25 +189,11 @@ class RemoteSource:
         measures.RESENT.record(self._line.counters.resent_frames, side="proxy")
 
     def _ask(self, head: m.AnyHead, queue: deque[T], answer: T) -> None:
-<<<<<<< HEAD
-        with self._heard(), self._lock:  # answers come in the order of the questions
-            self._raise()
-=======
         with self._asking():
->>>>>>> line
             queue.append(answer)
             self._line.send(m.encode_message(head))
 
     @contextmanager
-<<<<<<< HEAD
-    def _heard(self) -> Iterator[None]:
-        """Raise what the other side said of a line that has ended instead of just that."""
-        try:
-            yield
-        except HoldfastError:
-            self._thread.join()  # it hears the same, after everything that came before
-            self._raise()
-=======
     def _asking(self) -> Iterator[None]:
         """Hold the lock, for answers come in the order of the questions; raise what the other side failed with."""
         try:
@@ -222,7 +203,6 @@ class RemoteSource:
         except HoldfastError:
             self._thread.join()  # it hears the same, after everything that came before
             self._raise()  # what the other side said of it says more
->>>>>>> line
             raise
 
     def _raise(self) -> None:

@@ -22,7 +22,8 @@ from workers.cli.starting import (
     run_session,
 )
 from workers.cli.starts import backup_start, resources_of
-from workers.config import JobSettings, Settings
+from workers.config import Settings
+from workers.job_settings import JobSettings
 from workflows.messages import BackupOptions, BackupRequest
 
 AD_HOC = "adhoc"

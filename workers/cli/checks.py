@@ -19,8 +19,9 @@ from holdfast.planning.extent_selection import RESERVE_BYTES
 from holdfast.providers.ports import Provider
 from workers.cli import wording
 from workers.cli.invocation import Invocation
-from workers.config import JobSettings, RepositorySettings, find_file
+from workers.config import RepositorySettings, find_file
 from workers.devserver import find_temporal
+from workers.job_settings import JobSettings
 from workers.provider_settings import LocalProviderSettings, ProviderSettings, VSphereProviderSettings
 from workers.providers import vsphere_product
 

@@ -175,25 +175,12 @@ def restore(
     Disks are written beside the machine and switched in at the very end, all or none. A quick rollback and a delta
     restore may write to the disks of the machine itself, and keep what they held until the end.
     """
-<<<<<<< HEAD
     _check_where(is_new=new_name is not None, original=original, into=into)
     _check_quick(quick=quick, original=original, delta=delta)
     _check_over(into=into, over=over, disks=disk)
     placement = _placement((folder, pool, datastore), network, Identity(mac_addresses=mac, uuid=uuid))
     _check_placement(placement, new_name)
-    source = run.repository_settings(repository).name
-=======
-    if [new_name is not None, original, into is not None].count(True) != 1:
-        hint = "Give `--as NAME` for a new machine, `--original` to replace the disks of the one the point is of, or "
-        raise RequestInvalid("it is not clear where to restore to", hint=f"{hint}`--into NAME` to add them to another.")
-    _check_quick(quick=quick, original=original)
-    placement = Placement(
-        folder=folder or "", pool=pool or "", datastore=datastore or "", networks=_networks(network or [])
-    )
-    if new_name is None and placement != ANYWHERE:
-        raise RequestInvalid("a machine that exists stays where it is", hint="Give a place with `--as NAME` only.")
     kept_in, proxies = run.repository_settings(repository), run.proxies(proxy)
->>>>>>> place
     session_id = new_session_id(run)
     request = RestoreRequest(
         session_id=session_id,

@@ -30,7 +30,8 @@ from workers.cli.invocation import Invocation
 from workers.cli.starting import with_client
 from workers.cli.starts import Start, backup_start, sweep_start
 from workers.cli.tables import plain_table
-from workers.config import JobSettings, Settings
+from workers.config import Settings
+from workers.job_settings import JobSettings
 from workers.provider_settings import VSphereProviderSettings
 from workflows.messages import SweepRequest
 
