@@ -70,11 +70,11 @@ class TransferActivities:
                 min(disk.sink.standing.taken * PIECE_SIZE, disk.sink.size_bytes),
                 counters_kept=True,
             )
-            copied = self._run_copy(plan, disk.sink, _Told(tally, brake, meter))
+            copied = self._run_copy(plan, disk.sink, _Audience(tally, brake, meter))
             _check_unmoved(provider, request, reader, disk.moves)
             return copied
 
-    def _run_copy(self, plan: ReadPlan, sink: DiskSink, told: "_Told") -> DiskCopied:
+    def _run_copy(self, plan: ReadPlan, sink: DiskSink, told: "_Audience") -> DiskCopied:
         tally, brake, meter = told
         options = msgspec.structs.replace(self._options, compression=plan.request.compression)
         copy = DiskCopy(plan.reader, sink, self._clock, options)
@@ -139,7 +139,7 @@ class TransferActivities:
             )
 
 
-class _Told(NamedTuple):
+class _Audience(NamedTuple):
     """Who is told how a copy goes on."""
 
     tally: Tally
