@@ -4,6 +4,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
+import msgspec
 from temporalio import activity
 
 from holdfast import measures
@@ -24,7 +25,7 @@ class TaskMeter:
     def __init__(self, kind: str, repository: RepositoryName, clock: Clock) -> None:
         self._task = {"kind": kind, "repository": str(repository)}
         self._clock = clock
-        self._counted = Figures()
+        self._counted: dict[str, float] = msgspec.structs.asdict(Figures())
         self._next_s = self._began_s = clock.monotonic_s()
 
     def __enter__(self) -> Self:
@@ -46,7 +47,7 @@ class TaskMeter:
 
     def since(self, figures: Figures) -> None:
         """Count from these figures on: what they say was done by earlier attempts."""
-        self._counted = figures
+        self._counted = msgspec.structs.asdict(figures)
 
     def counting(self, report: Report) -> Report:
         """Return a report that also counts."""
@@ -70,14 +71,16 @@ class TaskMeter:
     def _count(self, figures: Figures) -> None:
         if not measures.is_recording():
             return
-        before, self._counted = self._counted, figures
         for measure, field in _COUNTED.items():
-            self._add(measure, getattr(figures, field) - getattr(before, field))
+            self._add(measure, figures, field)
         for stage, field in _STAGES.items():
-            self._add(measures.BUSY, getattr(figures, field) - getattr(before, field), stage=stage.value)
+            self._add(measures.BUSY, figures, field, stage=stage.value)
 
-    def _add(self, measure: measures.Measure, amount: float, **labels: str) -> None:
+    def _add(self, measure: measures.Measure, figures: Figures, field: str, **labels: str) -> None:
+        """Count by how much a figure has grown; that of the network is an estimate, and may shrink for a while."""
+        amount = getattr(figures, field) - self._counted[field]
         if amount > 0:
+            self._counted[field] += amount
             measure.record(amount, **self._task, **labels)
 
 

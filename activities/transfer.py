@@ -83,12 +83,12 @@ class TransferActivities:
                 min(disk.sink.standing.taken * PIECE_SIZE, disk.sink.size_bytes),
                 counters_kept=True,
             )
-            copied = self._run_copy(plan, disk.sink, _Told(tally, brake, meter))
+            copied = self._run_copy(plan, disk.sink, _Audience(tally, brake, meter))
             _check_unmoved(provider, request, reader, disk.moves)
             slowed = filter(None, (_wait_words(waited_s), brake.words, pace.words))
             return msgspec.structs.replace(copied, slowed="; ".join(slowed))
 
-    def _run_copy(self, plan: ReadPlan, sink: DiskSink, told: "_Told") -> DiskCopied:
+    def _run_copy(self, plan: ReadPlan, sink: DiskSink, told: "_Audience") -> DiskCopied:
         tally, brake, meter = told
         options = msgspec.structs.replace(self._options, compression=plan.request.compression)
         copy = DiskCopy(plan.reader, sink, self._clock, options)
@@ -136,7 +136,7 @@ def _wait_words(waited_s: float) -> str:
     return f"began {waited_s:.0f} s later, after other copies of its datastore" if waited_s else ""
 
 
-class _Told(NamedTuple):
+class _Audience(NamedTuple):
     """Who is told how a copy goes on."""
 
     tally: Tally

@@ -54,6 +54,19 @@ def test_what_was_done_since_the_start_is_counted_about_once_a_second(taken: Tak
     assert taken.of(measures.TASK_SECONDS, **HERE, outcome="success") == [1.5]
 
 
+def test_an_estimate_that_shrinks_and_grows_again_is_not_counted_twice(taken: Taken) -> None:
+    clock = StillClock()
+
+    def work(meter: TaskMeter) -> None:
+        report = meter.counting(lambda _: None)
+        for network_s in (2.0, 1.5, 2.5):
+            report(progress(Figures(network_s=network_s)))
+            clock.seconds += 2
+
+    metered(clock, work)
+    assert taken.of(measures.BUSY, stage="Network") == [2.0, 0.5]
+
+
 @pytest.mark.parametrize(
     "error, outcome",
     [
