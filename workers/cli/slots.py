@@ -43,8 +43,9 @@ async def _state(client: Client) -> SlotsState:
     """Return what the scheduler knows; without one nobody needs it."""
     scheduler = client.get_workflow_handle(SCHEDULER_ID)
     try:
-        return await scheduler.query(_QUERY, result_type=SlotsState, rpc_timeout=RPC_TIMEOUT)
+        found: SlotsState = await scheduler.query(_QUERY, result_type=SlotsState, rpc_timeout=RPC_TIMEOUT)
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return SlotsState()
         raise
+    return found
