@@ -42,7 +42,7 @@ QUEUE_WAIT: Final = timedelta(hours=12)
 RECLAIM_INTERVAL: Final = timedelta(minutes=5)
 """How long a slot may stay lost with the session that had it."""
 
-SEEN_WITHIN: Final = timedelta(seconds=10)
+SEEN_WITHIN: Final = timedelta(seconds=5)
 """How long a proxy may take to answer a look: a worker that is there does at once."""
 
 LOST_AFTER: Final = timedelta(minutes=3)
