@@ -2,6 +2,8 @@
 
 _SHORT_S = 0.005
 """Where an answer comes sooner, no line is fast enough to want more than a window is begun with."""
+_LONG_S = 0.03
+"""Where it takes longer, half of the most is wanted at once: new connections are slow, and would stay so."""
 _MEASURED_S = 0.1
 """A rate is taken over this time at least: much may move in a moment and say nothing."""
 
@@ -46,12 +48,17 @@ class Window:
             return 0
         if self._since_s is None:
             self._since_s = now_s
+            if round_trip_s >= _LONG_S:
+                return self._grow(self._most // 2)
         self._moved += count
         passed_s = now_s - self._since_s
         if passed_s < max(round_trip_s, _MEASURED_S):
             return 0
-        wanted = min(self._most, int(self._round_trips * self._moved * round_trip_s / passed_s))
+        wanted = int(self._round_trips * self._moved * round_trip_s / passed_s)
         self._moved, self._since_s = 0, now_s
-        grown = max(0, wanted - self.size)
+        return self._grow(wanted)
+
+    def _grow(self, wanted: int) -> int:
+        grown = max(0, min(self._most, wanted) - self.size)
         self.size += grown
         return grown

@@ -14,13 +14,20 @@ def test_a_window_stays_where_answers_are_there_at_once() -> None:
 
 def test_a_window_grows_to_some_round_trips_and_not_beyond_its_bound() -> None:
     window = Window(16, 64, 3)
-    assert window.moved(0, 0.0, 0.1) == 0
-    assert window.moved(5, 0.05, 0.1) == 0
-    assert window.moved(5, 0.1, 0.1) == 30 - 16
-    assert window.moved(10, 0.3, 0.1) == 0  # 5 in a round trip
+    assert window.moved(0, 0.0, 0.02) == 0
+    assert window.moved(5, 0.05, 0.02) == 0
+    assert window.moved(45, 0.1, 0.02) == 30 - 16  # 10 in a round trip
+    assert window.moved(50, 0.3, 0.02) == 0  # 5 in a round trip
     assert window.size == 30
-    assert window.moved(1000, 0.4, 0.1) == 34
+    assert window.moved(10000, 0.4, 0.02) == 34
     assert window.size == 64
+
+
+def test_half_of_the_most_is_there_at_once_where_answers_have_a_long_way() -> None:
+    window = Window(16, 64)
+    assert window.moved(1, 5.0, 0.1) == 16
+    assert window.size == 32
+    assert window.moved(100, 6.0, 0.1) == 8  # 10 in a round trip
 
 
 def test_a_burst_on_a_short_line_widens_nothing() -> None:
