@@ -5,8 +5,8 @@ peer, which is told the rate and says how long it waited.
 """
 
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Final
 
 import msgspec
@@ -65,23 +65,19 @@ class Pace:
 
     def take(self, count: int, attend: Callable[[], None] | None = None) -> None:
         """Return once ``count`` bytes may pass; ``attend`` is called beside that of the pace."""
-        is_waiting = False
+        with ExitStack() as wait:
+            is_waiting = False
 
-        def wait_on() -> None:
-            nonlocal is_waiting
-            if not is_waiting:
-                is_waiting = True
-                self._begin()
-            self._attend()
-            if attend is not None:
-                attend()
+            def wait_on() -> None:
+                nonlocal is_waiting
+                if not is_waiting:
+                    is_waiting = True
+                    wait.enter_context(self._waited())
+                self._attend()
+                if attend is not None:
+                    attend()
 
-        try:
-            with self.waiting:
-                self._bucket.take(count, wait_on)
-        finally:
-            if is_waiting:
-                self._end()
+            self._bucket.take(count, wait_on)
         self.count(count)
 
     def count(self, count: int) -> None:
@@ -137,6 +133,15 @@ class Pace:
         if waited_s < _SPEAKS_FROM_S:
             return ""
         return f"waited {waited_s:.0f} s for its share of {' and of '.join(filter(None, self._reasons))}"
+
+    @contextmanager
+    def _waited(self) -> Iterator[None]:
+        with self.waiting:
+            self._begin()
+            try:
+                yield
+            finally:
+                self._end()
 
     def _begin(self) -> None:
         with self._lock:

@@ -178,8 +178,7 @@ def restore(
     _check_where(is_new=new_name is not None, original=original, into=into)
     _check_quick(quick=quick, original=original, delta=delta)
     _check_over(into=into, over=over, disks=disk)
-    placement = _placement((folder, pool, datastore), network, Identity(mac_addresses=mac, uuid=uuid))
-    _check_placement(placement, new_name)
+    placement = _placement(new_name, (folder, pool, datastore), network, Identity(mac_addresses=mac, uuid=uuid))
     kept_in, proxies = run.repository_settings(repository), run.proxies(proxy)
     session_id = new_session_id(run)
     request = RestoreRequest(
@@ -201,8 +200,8 @@ def restore(
         compare=not no_compare,
         credential=credential_for(run, kept_in.name, credential),
     )
-    if_stopped = IF_ROLLBACK_STOPPED if quick or delta else IF_STOPPED
-    new = NewSession(session_id=session_id, start=restore_start(request), if_stopped=if_stopped)
+    stopped = IF_ROLLBACK_STOPPED if quick or delta else IF_STOPPED
+    new = NewSession(session_id=session_id, start=restore_start(request), if_stopped=stopped)
     run_session(run, new, detach=detach, patience_s=patience)
 
 
@@ -227,9 +226,13 @@ def _check_quick(*, quick: bool, original: bool, delta: bool | None) -> None:
         raise RequestInvalid("only the original machine can be rolled back", hint=hint)
 
 
-def _placement(place: Sequence[str | None], network: list[str] | None, identity: Identity) -> Placement:
+def _placement(
+    new_name: str | None, place: Sequence[str | None], network: list[str] | None, identity: Identity
+) -> Placement:
     folder, pool, datastore = (name or "" for name in place)
-    return Placement(folder=folder, pool=pool, datastore=datastore, networks=_networks(network), identity=identity)
+    found = Placement(folder=folder, pool=pool, datastore=datastore, networks=_networks(network), identity=identity)
+    _check_placement(found, new_name)
+    return found
 
 
 def _check_placement(placement: Placement, new_name: str | None) -> None:

@@ -36,6 +36,7 @@ LINK = LinkOptions(
     streams=STREAMS,
     receive_window=WINDOW,
     send_window=WINDOW,
+    window_max=WINDOW,
     message_max=384 << 10,
     heartbeat_s=0.1,
     silence_s=0.7,
