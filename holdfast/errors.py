@@ -50,6 +50,7 @@
     │   └── LinkLost
     ├── LimitExceeded
     ├── ServerUnavailable           Temporal cannot be reached
+    ├── ProxyUnavailable            no proxy can do what was asked for
     ├── CatalogUnavailable
     ├── ToolMissing
     ├── OperationCancelled

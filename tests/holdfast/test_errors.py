@@ -62,6 +62,7 @@ PUBLISHED = {
     "encoding-failed": 57,
     "limit-exceeded": 60,
     "server-unavailable": 61,
+    "proxy-unavailable": 67,
     "catalog-unavailable": 62,
     "tool-missing": 63,
     "cancelled": 64,

@@ -30,7 +30,7 @@ def test_network_and_throttling_are_named_only_where_they_took_time() -> None:
 
 @pytest.mark.parametrize("figures", [Figures(), Figures(duration_s=5.0), Figures(source_s=1.0)])
 def test_what_an_earlier_version_did_has_no_bottleneck(figures: Figures) -> None:
-    assert (busy_percent(figures), bottleneck(figures)) == ({}, None)
+    assert (busy_percent(figures), bottleneck(figures), bottleneck_words(figures)) == ({}, None, "")
 
 
 def test_a_limit_explains_what_is_held_up_as_long_as_it_lasts() -> None:
