@@ -186,8 +186,11 @@ class MachineBackup:
         async with self._opening:
             if self._opened is not lost:
                 return
-            self._book.note(["the repository's data mover was lost; its disks go on from their last commit"])
             found = await self._open_point(frozen)
+            if _mover(found) == _mover(lost):
+                self._book.tell("Data mover", "was away; the disks went on from their last commit")
+            else:
+                self._book.note(["the repository's data mover was lost; the disks go on at another one"])
             if (found.chain, found.file, found.number) != (lost.chain, lost.file, lost.number):
                 raise PointNotFound(f"file {lost.file} of chain {lost.chain} is gone")
 
@@ -359,3 +362,7 @@ class MachineBackup:
             notes=tuple(self._book.notes),
             problem=self._book.problem,
         )
+
+
+def _mover(point: OpenPoint) -> str:
+    return "" if point.mover is None else point.mover.address

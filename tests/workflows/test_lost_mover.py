@@ -20,19 +20,25 @@ pytestmark = pytest.mark.temporal
 FIRST, SECOND = "10.0.0.5:7777", "10.0.0.6:7777"
 
 
-def a_world(file: str = "00000001-full.hfc") -> World:
-    """A machine with three disks, and a repository whose second mover begins ``file``."""
+def a_world(file: str = "00000001-full.hfc", second: str = SECOND) -> World:
+    """A machine with three disks, and a repository that is found again at ``second``, and begins ``file`` there."""
     world = World([a_machine("web", disks=3)])
     begin = world.answers["repository.begin_point"]
 
     def begun(asked: Any) -> Any:
         is_first = world.count("repository.begin_point") == 1
-        mover = MoverAccess(address=FIRST if is_first else SECOND, has_tls=True, disks=())
+        mover = MoverAccess(address=FIRST if is_first else second, has_tls=True, disks=())
         point = msgspec.structs.replace(begin(asked), mover=mover, takes_disks_at_once=True)
         return point if is_first else msgspec.structs.replace(point, file=file)
 
     world.answers["repository.begin_point"] = begun
-    world.fail("transfer.copy_disk", LinkLost("no connection for 1800 s"), where=lambda r: is_at(r, FIRST))
+    lost = LinkLost("no connection for 1800 s")
+    is_back = second == FIRST
+    world.fail(
+        "transfer.copy_disk",
+        lost,
+        where=lambda asked: is_at(asked, FIRST) and not (is_back and world.count("repository.begin_point") > 1),
+    )
     return world
 
 
@@ -50,11 +56,20 @@ async def test_every_disk_goes_on_at_the_other_mover_and_the_point_is_begun_agai
         handle = await dev_stage.start(MachineBackup.run, scheduled(dev_stage, world))
         result = await handle.result()
     assert result.outcome is Outcome.WARNING
-    assert result.notes == ("the repository's data mover was lost; its disks go on from their last commit",)
+    assert result.notes == ("the repository's data mover was lost; the disks go on at another one",)
     assert world.count("repository.begin_point") == 2
     copies = world.requests("transfer.copy_disk")
     assert sorted(copy.disk for copy in copies if is_at(copy, SECOND)) == ["disk0", "disk1", "disk2"]
     assert world.count("resources.claim") == world.count("resources.release") == 3
+
+
+async def test_a_mover_that_comes_back_is_no_reason_to_warn(dev_stage: Stage) -> None:
+    world = a_world(second=FIRST)
+    async with dev_stage.playing(world):
+        handle = await dev_stage.start(MachineBackup.run, scheduled(dev_stage, world))
+        result = await handle.result()
+    assert (result.outcome, result.notes) == (Outcome.SUCCESS, ())
+    assert world.count("repository.begin_point") == 2
 
 
 async def test_a_point_that_is_another_one_is_not_gone_on_with(dev_stage: Stage) -> None:

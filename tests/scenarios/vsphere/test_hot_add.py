@@ -85,7 +85,7 @@ async def test_a_cancelled_backup_leaves_nothing_attached(stage: Stage, proxy: P
     machine = stage.machine("attached-cancelled")
     files = stage.files()
     async with stage.in_the_middle(stage.backup(machine, HOT_ADD)) as handle:
-        assert len(proxy.attached()) == 1
+        assert proxy.attached()
         await handle.cancel()
     await stage.error_of(handle)
     expect_detached(proxy)
