@@ -4,9 +4,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# One process per core of the smallest machine that runs the suite; each starts its own servers on free ports.
+# Three processes on the two cores of the smallest machine that runs the suite: tests wait a lot. Each starts its own
+# servers on free ports.
 # A file stays in one process, so that its servers and disks are made once; tests/conftest.py puts them in order.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # The pure core, where every branch is tested, and the tests that do it.
 FLOOR_SOURCES := holdfast.model holdfast.planning holdfast.formats holdfast.errors
