@@ -42,8 +42,8 @@ fix: ready-dev ## format, and repair what lint can repair
 bench: ready-dev ## measure formats, pipeline and storage
 	$(BIN)/python -m tests.bench
 
-soak: ready-dev ## run the long tests with random faults
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m soak --timeout 3600 -rP
+soak: ready-dev ## run the long tests with random faults; `make soak ONLY=explorer` all crash states of upkeep
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "soak$(if $(ONLY), and $(ONLY))" --timeout 3600 -rP
 
 audit: ready-dev ## look for dead code and unused dependencies; before a release
 	$(BIN)/python -m vulture

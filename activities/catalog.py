@@ -1,12 +1,16 @@
 """Writing down what happened."""
 
+from contextlib import suppress
+
 from activities.binding import implements
 from activities.contracts import catalog
 from activities.openers import CatalogOpener
 from activities.pulse import Pulse
 from holdfast import measures
-from holdfast.catalog.points import PointKind, RestorePointRecord
+from holdfast.catalog.points import PointKind, PointState, RestorePointRecord
 from holdfast.clock import Clock
+from holdfast.errors import PointNotFound
+from holdfast.model.ids import PointId
 from holdfast.model.session import Session, Task
 
 
@@ -35,7 +39,18 @@ class CatalogActivities:
     def record_point(self, request: catalog.RecordPoint) -> catalog.Recorded:
         """Write a finished point."""
         with Pulse(self._clock):
-            self._open().points.record(_record_of(request))
+            self._open().points.record(record_of(request))
+        return catalog.Recorded()
+
+    @implements(catalog.record_health)
+    def record_health(self, request: catalog.RecordHealth) -> catalog.Recorded:
+        """Write how points stand that were found damaged, now or before."""
+        with Pulse(self._clock):
+            for point in request.points:
+                # One that was made by another installation, or before the catalog was lost.
+                with suppress(PointNotFound):
+                    state = PointState(point.state.value)
+                    self._open().points.set_state(request.repository, PointId(point.point_id), state)
         return catalog.Recorded()
 
     @implements(catalog.finish_session)
@@ -56,7 +71,8 @@ def _measure(session: Session) -> None:
         measures.SESSION_END.record(session.ended.timestamp(), **labels)
 
 
-def _record_of(request: catalog.RecordPoint) -> RestorePointRecord:
+def record_of(request: catalog.RecordPoint) -> RestorePointRecord:
+    """Return what the catalog keeps of a finished point."""
     point = request.point
     return RestorePointRecord(
         repository=request.repository,

@@ -9,7 +9,7 @@ from holdfast.errors import PointNotFound
 from holdfast.model.ids import CredentialName, DiskKey, ProviderName, RepositoryName
 from holdfast.model.points import MoverAccess, OpenPoint
 from holdfast.providers.ports import Provider
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
 
 ProviderOpener: TypeAlias = Callable[[ProviderName], Provider]
 """Returns the provider of a name. Raises `ConfigurationInvalid` for an unknown one."""

@@ -27,10 +27,10 @@ from holdfast.pipeline.sink import WritableDisk
 from holdfast.pipeline.stages import PipeOptions
 from holdfast.pipeline.throttle import Throttle
 from holdfast.planning.throttling import Direction, Transfer
-from holdfast.storage.chain_writer import ChainWriter
-from holdfast.storage.open_points import OpenPoints
-from holdfast.storage.opening import DiskOpener, DiskPlace
-from holdfast.storage.point_files import put_files, read_files
+from holdfast.storage.chain_files.chain_writer import ChainWriter
+from holdfast.storage.intake.open_points import OpenPoints
+from holdfast.storage.intake.opening import DiskOpener, DiskPlace
+from holdfast.storage.points.point_files import put_files, read_files
 
 MoverDialler: TypeAlias = Callable[[MoverAccess, DiskAccess, int], Line]
 """Returns a line to a repository's mover for one disk and attempt. Raises `LinkError` and `ConfigurationInvalid`."""

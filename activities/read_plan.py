@@ -58,6 +58,9 @@ class ReadPlan:
         if disk.moves:
             self._copy_again(disk.moves)
             return self._every_byte() if self.request.distrust_changes else self._whole()
+        if self.request.point.compares and disk.earlier is not None:
+            self._compare_because(self.request.point.compares)
+            return self._whole()
         if self.decision.mode is ReadMode.CHANGED and disk.earlier is not None and before is not None:
             return self._changed(provider, disk.earlier, ChangeId(before))
         is_tracking_new_or_gone = (before is None) != (disk.change_id is None)
@@ -85,11 +88,13 @@ class ReadPlan:
         return changed_steps(self._with_needed_again(told), self.reader.allocated_spans(), sizes, PIECE_SIZE)
 
     def _with_needed_again(self, changed: Iterator[Span]) -> Iterator[Span]:
-        """Add what the parent point left out span by span and this one will not, which tracking may be silent about."""
+        """Add what tracking may be silent about: what the parent left out and this one will not, and what it lost."""
         before = self._swap_lacked()
-        if not before:
+        lost = [Span(one.start, one.length) for one in self.request.point.damaged if one.disk == self.request.disk]
+        if not before and not lost:
             return changed
-        again = clip(subtract(before, self.exclusion.remembered), 0, self.reader.size_bytes)
+        wanted = subtract(before, self.exclusion.remembered)
+        again = clip(coalesce(heapq.merge(wanted, lost, key=lambda span: span.start)), 0, self.reader.size_bytes)
         return coalesce(heapq.merge(changed, again, key=lambda span: span.start))
 
     def _swap_lacked(self) -> list[Span]:

@@ -7,15 +7,20 @@ import msgspec
 from activities.binding import implements
 from activities.boundary import resume_cursor
 from activities.contracts import repository as contract
+from activities.health import passphrase_of
 from activities.openers import MoverIssuer, PassphraseLookup, RepositoryOpener
 from activities.pulse import STALL_S, Pulse
-from activities.verification import ChainCheck, chains_to_verify, joined
+from activities.verification import ChainCheck, Scope, chains_to_verify, joined, newest_chains
 from holdfast.clock import Clock
+from holdfast.model.archives import is_archive
 from holdfast.model.ids import PointId, RepositoryName
-from holdfast.model.machine import Snapshot
+from holdfast.model.owners import ChainOwner
 from holdfast.model.points import FoundPoint, OpenPoint, PointSummary, VerifyReport
-from holdfast.storage.lifecycle import StoreOptions, abandon_session, begin_point, finish_point
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.intake.finishing import finish_point
+from holdfast.storage.intake.lifecycle import StoreOptions, abandon_session, begin_point, chain_problem
+from holdfast.storage.intake.quick_points import begin_quick
+from holdfast.storage.retention.archiving import archive_credential, begin_archive
 
 
 class RepositoryActivities:
@@ -39,15 +44,29 @@ class RepositoryActivities:
         with Pulse(self._clock):
             repository = self._repositories(request.repository)
             options = StoreOptions(
-                unit_size=request.unit_size, passphrase=self._passphrases(request.credential), full=request.full
+                unit_size=request.unit_size,
+                passphrase=self._passphrases(request.credential),
+                full=request.full,
+                fulls=request.fulls,
+                is_full_when_broken=request.is_full_when_broken,
+                owner=request.owner,
             )
-            self._end_writing(request.repository, repository, request.snapshot)
-            begun = begin_point(repository, request.session_id, request.snapshot, options)
+            self._end_writing(request.repository, repository, options.owner_of(request.snapshot.machine))
+            begun = _begin(repository, request, options)
             if self._movers is None:
                 return begun
             keys = [disk.key for disk in request.snapshot.disks]
             access = self._movers.to_write(request.repository, begun, keys, request.credential)
             return msgspec.structs.replace(begun, mover=access)
+
+    @implements(contract.look_at_chain)
+    def look_at_chain(self, request: contract.LookAtChain) -> contract.ChainSeen:
+        """Say whether the newest chain of a machine can be continued."""
+        with Pulse(self._clock):
+            repository = self._repositories(request.repository)
+            passphrase = self._passphrases(request.credential)
+            owner = request.owner or ChainOwner.of_machine(request.machine_id, request.machine)
+            return contract.ChainSeen(problem=chain_problem(repository, owner, request.machine_id, passphrase))
 
     @implements(contract.finish_point)
     def finish_point(self, request: contract.FinishPoint) -> PointSummary:
@@ -63,10 +82,11 @@ class RepositoryActivities:
         """Remove an unfinished point and what was set aside of it after a failed flush."""
         with Pulse(self._clock):
             repository = self._repositories(request.repository)
-            machine = request.snapshot.machine
-            options = StoreOptions(unit_size=1 << 20, passphrase=self._passphrases(request.credential))
-            self._end_writing(request.repository, repository, request.snapshot)
-            removed = abandon_session(repository, request.session_id, machine.machine_id, machine.name, options)
+            options = StoreOptions(
+                unit_size=1 << 20, passphrase=self._passphrases(request.credential), owner=request.owner
+            )
+            self._end_writing(request.repository, repository, options.owner_of(request.snapshot.machine))
+            removed = abandon_session(repository, request.session_id, request.snapshot.machine, options)
             return contract.PointAbandoned(removed=removed)
 
     @implements(contract.find_point)
@@ -92,11 +112,10 @@ class RepositoryActivities:
                 files=tuple(file.name for file in found.point.machine_files),
             )
 
-    def _end_writing(self, name: RepositoryName, repository: Repository, snapshot: Snapshot) -> None:
-        """End what movers write for a machine: nothing of it is wanted, and a dead proxy's session holds its chain."""
+    def _end_writing(self, name: RepositoryName, repository: Repository, owner: ChainOwner) -> None:
+        """End what movers write for an owner: nothing of it is wanted, and a dead proxy's session holds its chain."""
         if self._movers is not None:
-            folder = repository.machine_folder(snapshot.machine_id, snapshot.machine.name)
-            self._movers.end_writing(name, repository.relative(folder))
+            self._movers.end_writing(name, repository.relative(repository.owner_folder(owner)))
 
 
 class UpkeepActivities:
@@ -114,7 +133,7 @@ class UpkeepActivities:
         with Pulse(self._clock, cursor=previous, stall_s=STALL_S) as pulse:
             repository = self._repositories(request.repository)
             passphrase = self._passphrases(request.credential)
-            chains = chains_to_verify(repository, request.chain)
+            chains = newest_chains(repository) if request.newest else chains_to_verify(repository, request.chain)
             done, report = _known(previous, chains)
             for index, chain in enumerate(chains[done:], done):
                 cursor = contract.VerifyCursor(
@@ -125,9 +144,38 @@ class UpkeepActivities:
                     partial=report,
                 )
                 pulse.beat(cursor)
-                check = ChainCheck(repository, chain, passphrase, request.machine, request.numbers)
+                key = self._key(request, repository, chain, passphrase)
+                check = ChainCheck(repository, chain, key, _scope(request), self._clock)
                 report = joined(report, check.run(partial(_beat_checked, pulse, cursor)))
             return report
+
+    def _key(
+        self, request: contract.VerifyPoints, repository: Repository, chain: str, passphrase: str | None
+    ) -> str | None:
+        """Return the passphrase of a chain: an archive says itself which one it was made with."""
+        own = archive_credential(repository.files, repository.chain_folder(chain)) if is_archive(chain) else None
+        if own is not None:
+            return self._passphrases(own)
+        if not request.credentials:
+            return passphrase
+        return passphrase_of(repository, chain, [None, *map(self._passphrases, request.credentials)])
+
+
+def _begin(repository: Repository, request: contract.BeginPoint, options: StoreOptions) -> OpenPoint:
+    if request.archive is not None:
+        return begin_archive(repository, request.session_id, request.snapshot, options, request.archive)
+    if request.quick is not None:
+        return begin_quick(repository, request.session_id, request.snapshot, options, request.quick)
+    return begin_point(repository, request.session_id, request.snapshot, options)
+
+
+def _scope(request: contract.VerifyPoints) -> Scope:
+    return Scope(
+        machine=request.machine,
+        numbers=request.numbers,
+        newest=request.newest,
+        is_new_only=request.is_new_only,
+    )
 
 
 def _beat_checked(pulse: Pulse, cursor: contract.VerifyCursor, checked_bytes: int) -> None:

@@ -1,12 +1,14 @@
-"""Looking after workflows that a session started."""
+"""Looking after workflows that a session started, or takes turns with."""
 
 import asyncio
+from datetime import datetime
 from typing import Final
 
 from temporalio import activity
-from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.binding import implements
 from activities.boundary import error_from_failure
@@ -26,6 +28,14 @@ class SessionActivities:
             return None
         return sessions.ChildRun(workflow_id=found.id, run_id=found.run_id)
 
+    @implements(sessions.find_earlier)
+    async def find_earlier(self, request: sessions.EarlierSessions) -> sessions.RunningSessions:
+        """Ask Temporal for the newest run of each workflow."""
+        began = {name: await _began(name) for name in request.workflow_ids}
+        asks = (request.started, request.workflow_id)
+        earlier = (name for name, moment in began.items() if moment is not None and (moment, name) < asks)
+        return sessions.RunningSessions(workflow_ids=tuple(earlier))
+
     @implements(sessions.follow_child)
     async def follow_child(self, request: sessions.ChildRun) -> RawValue:
         """Wait for a child and return its result as it is."""
@@ -37,6 +47,17 @@ class SessionActivities:
             if isinstance(failure.cause, ApplicationError):
                 raise failure.cause from None  # with what the child says of its disks
             raise error_from_failure(failure) or failure from failure
+
+
+async def _began(workflow_id: str) -> datetime | None:
+    """Return when the run of a workflow began, None when none runs."""
+    try:
+        found = await activity.client().get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+    return found.start_time if found.status is WorkflowExecutionStatus.RUNNING else None
 
 
 async def _result(handle: WorkflowHandle[object, RawValue]) -> RawValue:

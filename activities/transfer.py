@@ -37,7 +37,7 @@ from holdfast.pipeline.sink import DiskSink, WritableDisk
 from holdfast.pipeline.stages import PipeOptions
 from holdfast.planning.bottleneck import bottleneck_words
 from holdfast.providers.ports import Provider, SourceDisk
-from holdfast.storage.opening import moved
+from holdfast.storage.intake.opening import moved
 
 
 class TransferActivities:
@@ -125,7 +125,8 @@ class TransferActivities:
                     f"the point has {source.size_bytes}"
                 )
             writing = DiskWriting(request, source, target, previous)
-            done = writing.run(self._clock, Told(pulse.beat, meter, pace, is_later=activity.info().attempt > 1))
+            is_later = request.is_again or activity.info().attempt > 1
+            done = writing.run(self._clock, Told(pulse.beat, meter, pace, is_later=is_later))
             way = target.transport
             note = "" if way is None else _passed_over(way, "written")
             return msgspec.structs.replace(done, transport=way, note=note)

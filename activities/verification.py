@@ -7,16 +7,22 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from holdfast.clock import Clock
 from holdfast.errors import DataError, PassphraseWrong
 from holdfast.model.ids import DiskKey
 from holdfast.model.points import Damage, VerifyReport
-from holdfast.storage.chain import Chain, chain_file_names
-from holdfast.storage.metadata import METADATA_NAME, check_against_metadata, check_links, read_metadata
-from holdfast.storage.repository import Repository
-from holdfast.storage.verifier import verify_chain
+from holdfast.storage.chains.chain import Chain, chain_file_names
+from holdfast.storage.chains.metadata import METADATA_NAME, check_against_metadata, check_links, read_metadata
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.health.health_file import points_of
+from holdfast.storage.health.marking import mark_checked
+from holdfast.storage.health.verifier import Findings, verify_chain
 
 DAMAGES_NAMED_MAX = 50
 """Damaged spans that a report names; a report travels in heartbeats and histories, so more are only counted."""
+
+HEALTH_MAX = 1000
+"""Points of one report that are told to the catalog; those beyond are told by the next check."""
 
 _METADATA_READS = 2
 
@@ -30,6 +36,16 @@ def chains_to_verify(repository: Repository, chain: str | None) -> list[str]:
     return [repository.relative(folder) for folder in folders if chain_file_names(repository.files, folder)]
 
 
+def newest_chains(repository: Repository) -> list[str]:
+    """Return of each machine the newest chain in which a point was ever finished."""
+    newest = {
+        folder.parent: folder
+        for folder in repository.chain_folders()
+        if repository.files.exists(folder / METADATA_NAME)
+    }
+    return [repository.relative(folder) for folder in newest.values()]
+
+
 def joined(left: VerifyReport, right: VerifyReport) -> VerifyReport:
     """Return the report of both."""
     damages = left.damages + right.damages
@@ -39,42 +55,75 @@ def joined(left: VerifyReport, right: VerifyReport) -> VerifyReport:
         units=left.units + right.units,
         stored_bytes=left.stored_bytes + right.stored_bytes,
         damages=damages[:DAMAGES_NAMED_MAX],
+        health=(left.health + right.health)[:HEALTH_MAX],
         unnamed_damages=left.unnamed_damages + right.unnamed_damages + len(damages[DAMAGES_NAMED_MAX:]),
     )
 
 
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
+    """Which points of a chain are checked, and how far."""
+
+    machine: str | None = None
+    numbers: Sequence[int] = ()
+    """Empty for all."""
+    newest: bool = False
+    """Only the newest complete point of each machine."""
+    is_new_only: bool = False
+    """Of the units only those in the points' own files."""
+
+    @property
+    def is_all(self) -> bool:
+        """Return whether everything in the chain is read."""
+        return self.machine is None and not self.numbers and not self.newest
+
+
 class ChainCheck:
-    """The check of one chain, of all its points or of those with the given machine and numbers."""
+    """The check of one chain, of all its points or of those in the scope.
+
+    With a ``clock`` what is found is written into the health file of the chain.
+    """
 
     def __init__(
         self,
         repository: Repository,
         chain: str,
         passphrase: str | None,
-        machine: str | None = None,
-        numbers: Sequence[int] = (),
+        scope: Scope = Scope(),  # noqa: B008 - a value
+        clock: Clock | None = None,
     ) -> None:
         self._repository = repository
         self._chain = chain
         self._passphrase = passphrase
-        self._machine = machine
-        self._numbers = numbers
+        self._scope = scope
+        self._machine = scope.machine
+        self._clock = clock
 
     def run(self, report: Callable[[int], None]) -> VerifyReport:
         """Return what is damaged; ``report`` gets the stored bytes checked so far."""
         try:
-            found = self._links()
+            links = self._links()
             with self._repository.open_chain(self._chain, self._passphrase) as chain:
                 numbers = self._wanted(chain)
                 if numbers == [] or not chain.files:
                     return VerifyReport(chains=0)
-                checked = verify_chain(chain, report, numbers=numbers)
+                checked = self._checked(chain, numbers, report)
         except PassphraseWrong:
             raise
         except DataError as error:
             return VerifyReport(damages=(self._damage("", error.message),))
         damages = tuple(msgspec.structs.replace(damage, chain=self._chain) for damage in checked.damages)
-        return joined(VerifyReport(chains=0, damages=found), msgspec.structs.replace(checked, damages=damages))
+        return joined(VerifyReport(chains=0, damages=links), msgspec.structs.replace(checked, damages=damages))
+
+    def _checked(self, chain: Chain, numbers: list[int] | None, report: Callable[[int], None]) -> VerifyReport:
+        found = Findings()
+        began = None if self._clock is None else self._clock.now()
+        checked = verify_chain(chain, report, numbers=numbers, found=found, is_new_only=self._scope.is_new_only)
+        if began is None:
+            return checked
+        looked_at = None if numbers is None else set(numbers)
+        read = began if self._scope.is_all else None
+        health = mark_checked(self._repository.files, chain, found, looked_at, read)
+        return msgspec.structs.replace(checked, health=points_of(self._chain, health))
 
     def _links(self) -> tuple[Damage, ...]:
         """Compare the files with each other and with the chain's metadata.
@@ -103,14 +152,18 @@ class ChainCheck:
             check_against_metadata(chain, metadata)
 
     def _wanted(self, chain: Chain) -> list[int] | None:
-        if self._machine is None:
-            return list(self._numbers) or None
-        numbers = [
-            point.number
+        if self._scope.is_all:
+            return None
+        points = [
+            point
             for _, point in chain.points()
-            if self._machine in {point.machine.machine_id, point.machine.name}
+            if self._machine in {None, point.machine.machine_id, point.machine.name}
+            and (not self._scope.numbers or point.number in self._scope.numbers)
         ]
-        return [number for number in numbers if not self._numbers or number in self._numbers]
+        if self._scope.newest:
+            newest = {point.machine.machine_id: point.number for point in points if point.complete}
+            return list(newest.values())
+        return [point.number for point in points]
 
     def _damage(self, file: str, reason: str) -> Damage:
         return Damage(

@@ -12,8 +12,10 @@
     │   ├── RepositoryNotFound
     │   ├── SessionNotFound
     │   ├── CredentialMissing
-    │   └── TargetExists
-    │       └── IdentityTaken
+    │   ├── TargetExists
+    │   │   └── IdentityTaken
+    │   ├── PlanChanged
+    │   └── PointLocked
     ├── SourceError                 the hypervisor or a source disk
     │   ├── ProviderUnavailable
     │   ├── AccessDenied
@@ -43,7 +45,9 @@
     │   ├── DataDamaged
     │   ├── ChainBroken
     │   ├── PassphraseWrong
-    │   └── EncodingFailed
+    │   ├── EncodingFailed
+    │   ├── ProofInvalid
+    │   └── ProofContradicted
     ├── LinkError                   the line between two data movers
     │   ├── ProtocolError
     │   ├── LinkRefused
@@ -164,6 +168,22 @@ class IdentityTaken(TargetExists):
     code = "identity-taken"
     exit_status = 33
     default_hint = "Restore with a new one, or take the machine that has it out of the provider's inventory first."
+
+
+class PlanChanged(InputError):
+    """What would be done is not what was shown, because something changed meanwhile."""
+
+    code = "plan-changed"
+    exit_status = 34
+    default_hint = "Look at the plan as it is now, and run that."
+
+
+class PointLocked(InputError):
+    """A point that is locked would have to go, or a file that it needs."""
+
+    code = "point-locked"
+    exit_status = 35
+    default_hint = "Wait until the lock ends; a lock is never taken away before its time."
 
 
 class SourceError(HoldfastError):
@@ -418,6 +438,22 @@ class EncodingFailed(DataError):
     retryable = True
     exit_status = 57
     default_hint = "The memory or processor of the host may be faulty; nothing wrong was stored."
+
+
+class ProofInvalid(DataError):
+    """A proof was not signed by the key that is trusted, or not as it stands."""
+
+    code = "proof-invalid"
+    exit_status = 58
+    default_hint = "Do not believe it; ask who made it for another copy."
+
+
+class ProofContradicted(DataError):
+    """A chain does not hold what a proof says of it."""
+
+    code = "proof-contradicted"
+    exit_status = 59
+    default_hint = "The chain was changed or damaged since; `holdfast verify` says what can still be restored."
 
 
 class LinkError(HoldfastError):

@@ -166,6 +166,29 @@ PIECES: Final = Measure(
     meaning="Pieces that were offered: `stored`, or `known` because the chain had them.",
 )
 
+SCRUBBED: Final = Measure(
+    name="holdfast_scrubbed_bytes_total",
+    kind=Kind.COUNTER,
+    unit="By",
+    labels=("repository",),
+    meaning="Stored bytes that scrubs have read again and compared.",
+)
+OLDEST_UNREAD: Final = Measure(
+    name="holdfast_scrub_oldest_age_seconds",
+    kind=Kind.GAUGE,
+    unit="s",
+    labels=("repository",),
+    meaning="Age of the stored bytes that have not been read for longest, since they were read or written; "
+    "as of the last scrub.",
+)
+DAMAGED_POINTS: Final = Measure(
+    name="holdfast_damaged_points",
+    kind=Kind.GAUGE,
+    unit="points",
+    labels=("repository",),
+    meaning="Restore points that are damaged or missing, as of the last scrub.",
+)
+
 # -- movers: sessions from the side of the repository, frames from both --------------------------------------------
 
 MOVER_SESSIONS: Final = Measure(
@@ -182,9 +205,41 @@ RESENT: Final = Measure(
     labels=("side",),
     meaning="Frames, of a unit at most, that had to be sent again, by the side that sent them.",
 )
+
+# -- retention: from workers of the role repository -----------------------------------------------------------------
+
+RETENTION_POINTS: Final = Measure(
+    name="holdfast_retention_points_total",
+    kind=Kind.COUNTER,
+    unit="points",
+    labels=("repository", "verdict"),
+    meaning="Points that retention took away: `merged` into the full behind them, `deleted`, or `expired` archives.",
+)
+RETENTION_MOVED: Final = Measure(
+    name="holdfast_retention_moved_bytes_total",
+    kind=Kind.COUNTER,
+    unit="By",
+    labels=("repository",),
+    meaning="Moved by merges from one chain file to another.",
+)
+CHAINS_MOVED: Final = Measure(
+    name="holdfast_chain_move_bytes_total",
+    kind=Kind.COUNTER,
+    unit="By",
+    labels=("repository", "to"),
+    meaning="Copied and read back because chains moved to another repository.",
+)
+RETENTION_FREED: Final = Measure(
+    name="holdfast_retention_freed_bytes_total",
+    kind=Kind.COUNTER,
+    unit="By",
+    labels=("repository",),
+    meaning="Of removed files that were deleted for good when their grace period was over.",
+)
 ALL: Final = (
     SESSIONS, SESSION_SECONDS, SESSION_END,
     TASKS, TASK_SECONDS, TASK_WAIT, READ, TRANSFERRED, STORED, READ_AGAIN, BUSY, BOTTLENECKS,
-    COMMITS, PIECES,
+    COMMITS, PIECES, SCRUBBED, OLDEST_UNREAD, DAMAGED_POINTS,
     MOVER_SESSIONS, RESENT,
+    RETENTION_POINTS, RETENTION_MOVED, RETENTION_FREED, CHAINS_MOVED,
 )  # fmt: skip

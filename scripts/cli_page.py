@@ -23,7 +23,7 @@ Every command explains itself with `--help`; this page is the same text.
 - Results go to standard output, everything said on the way to standard error.
 - With `--json` standard output is exactly one JSON document, also when the command fails: `{"error": {"code", "message", "hint"}}`, beside whatever could be found out.
 - The exit status is 0 for success and for a session that ended with a warning, else that of the error in [errors](errors.md).
-- Restore points, sessions and chain files can be looked at without Temporal: `points`, `sessions`, `inspect` and `verify --offline` read files and the catalog directly.
+- Restore points, sessions and chain files can be looked at without Temporal: `points`, `chain`, `diff`, `export`, `prove`, `sessions`, `inspect` and `verify --offline` read files and the catalog directly.
 - An interrupt (Ctrl-C) while a session is followed asks the session to stop and shows how it undoes what it has not finished; a second one leaves at once.
 - A Temporal server that goes away while a session is followed is waited for; the session does not depend on the command.
 

@@ -13,9 +13,11 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from workers.config import MoverSettings, ProxySettings, RepositorySettings, Settings
+from workers.config import ProxySettings, RepositorySettings, Settings
 from workers.job_settings import JobSettings
+from workers.mover_settings import MoverSettings
 from workers.provider_settings import KIND_DEFAULT, KINDS, DatastoreLatencySettings
+from workers.retention_settings import RetentionSettings
 from workers.telemetry import TelemetrySettings
 from workers.temporal import PayloadKeyFile, TemporalSettings, TlsFiles
 from workers.throttling_settings import ThrottlingSettings
@@ -35,6 +37,7 @@ TABLES: dict[type[msgspec.Struct], str] = {
     ProxySettings: "`[[proxies]]`",
     ThrottlingSettings: "`[[throttling]]`",
     JobSettings: "`[[jobs]]`",
+    RetentionSettings: "`[jobs.retention]`",
 }
 
 # What the structs themselves leave to the name of the key.

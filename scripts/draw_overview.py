@@ -13,8 +13,8 @@ from activities.binding import contract_name
 from activities.contracts import repository, snapshot, transfer
 from holdfast.model.ids import JobName, RepositoryName
 from holdfast.pipeline.stages import StageTimes
-from holdfast.storage.chain import chain_file_name
-from holdfast.storage.metadata import METADATA_NAME
+from holdfast.storage.chains.chain import chain_file_name
+from holdfast.storage.chains.metadata import METADATA_NAME
 from workflows.queues import CONTROL, backup_id, proxy_queue, repository_queue, transfer_queue
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"

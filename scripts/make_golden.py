@@ -28,14 +28,15 @@ from holdfast.model.plan import PlanStep
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
 from holdfast.planning.read_plan import changed_steps, whole_disk_steps
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.chain import Chain, StoredDisk
-from holdfast.storage.chain_writer import ChainWriter
-from holdfast.storage.intake import DiskIntake
-from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
-from holdfast.storage.point_files import put_files
-from holdfast.storage.point_writer import DiskPointWriter, open_disk
-from holdfast.storage.repository import Repository
+from holdfast.storage.chain_files.chain_writer import ChainWriter
+from holdfast.storage.chains.chain import Chain, StoredDisk
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
+from holdfast.storage.intake.disk_intake import DiskIntake
+from holdfast.storage.intake.finishing import finish_point
+from holdfast.storage.intake.lifecycle import StoreOptions, begin_point
+from holdfast.storage.points.point_files import put_files
+from holdfast.storage.points.point_writer import DiskPointWriter, open_disk
 from scripts.golden_stories import Content, Story, drawn, stories
 
 MANIFEST = "manifest.json"

@@ -8,21 +8,20 @@ the engine on a folder that is gone afterwards.
 """
 
 import asyncio
-import json
 import random
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from temporalio.api.enums.v1 import PendingActivityState
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.client import Client
 
 from activities.contracts.resources import SCHEDULER_ID
 from holdfast.clock import SystemClock
+from holdfast.model.health import BrokenChain
 from holdfast.model.ids import CredentialName, DiskKey, JobName, ProviderName, RepositoryName, SessionId
 from holdfast.model.machine import PowerState
 from holdfast.model.placement import Resources
@@ -30,11 +29,13 @@ from holdfast.model.session import Outcome
 from holdfast.model.tags import session_tag
 from holdfast.planning.delta import Delta
 from holdfast.providers.local.hypervisor import LocalProvider
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
 from scripts.attached_disks import attached
-from scripts.history_parts import gate_at, neutral
-from workers.cli.starts import Start, backup_start, resources_of, restore_start, sweep_start, verify_start
+from scripts.history_recorder import Recorder
+from scripts.retained_points import backup_with_retention, retention_as_shown
+from scripts.shared_limits import share_a_limit
+from workers.cli.starts import Start, backup_start, health_start, resources_of, restore_start, sweep_start, verify_start
 from workers.config import ProxySettings, RepositorySettings, Settings
 from workers.devserver import DevServer, DevServerSettings
 from workers.provider_settings import LocalProviderSettings
@@ -42,11 +43,13 @@ from workers.providers import ProviderPool
 from workers.roles import Role, enter_workers
 from workers.run import ALL, duties_of, make_tools
 from workers.temporal import project_plugin
+from workflows.limits import KEEPER_ID
 from workflows.messages import (
     BackupOptions,
     BackupRequest,
+    HealthRequest,
+    HealthTask,
     RestoreRequest,
-    SessionProgress,
     SweepRequest,
     VerifyRequest,
 )
@@ -59,113 +62,6 @@ DISK: Final = DiskKey("data")
 _DISK_BYTES: Final = 3 << 20
 _MACHINES: Final = ("web", "db")
 _IDENTITY: Final = "recorder"
-_LOOK_INTERVAL_S: Final = 0.05
-_DEADLINE_S: Final = 60
-_BEATS: Final = 2
-"""Different times of reports seen since the cancellation: the answer to the second told the worker of it."""
-
-
-class Recorder:
-    """Runs sessions and writes down their histories."""
-
-    def __init__(self, client: Client, root: Path, folder: Path) -> None:
-        self._client = client
-        self._root = root
-        self._folder = folder
-        self._sessions = 0
-
-    def session_id(self) -> SessionId:
-        """Return the id of the next session."""
-        self._sessions += 1
-        return SessionId(f"s{self._sessions:04}")
-
-    async def start(self, start: Start) -> WorkflowHandle[Any, Any]:
-        """Start a session."""
-        return await self._client.start_workflow(
-            start.workflow,
-            start.request,
-            id=start.workflow_id,
-            task_queue=start.task_queue,
-            search_attributes=start.search_attributes,
-            static_summary=start.summary,
-        )
-
-    async def record(self, state: str, start: Start, expected: Outcome) -> None:
-        """Run a session to its end and keep its histories as ``state``."""
-        await self.keep(state, await self.start(start), expected)
-
-    async def record_cancelled(self, state: str, start: Start, activity: str, point: str) -> None:
-        """Cancel a session while ``activity`` stands still at the fault point ``point``, and keep its histories."""
-        with gate_at(point) as gate:
-            handle = await self.start(start)
-            busy = await self._who_runs(handle, activity)
-            await asyncio.wait_for(asyncio.to_thread(gate.reached.wait), _DEADLINE_S)
-            await handle.cancel()
-            await self._until_told(busy, activity)
-        await self.keep(state, handle, Outcome.CANCELLED)
-
-    async def record_unserved(self, state: str, start: Start, activity: str) -> None:
-        """Cancel a session whose ``activity`` nobody serves, and keep its histories."""
-        handle = await self.start(start)
-        await self._who_runs(handle, activity)
-        await handle.cancel()
-        await self.keep(state, handle, Outcome.CANCELLED)
-
-    async def keep(self, state: str, handle: WorkflowHandle[Any, Any], expected: Outcome) -> None:
-        """Wait for a session and write the histories of its workflow and of its machines' workflows."""
-        try:
-            ended = (await handle.result()).session.outcome
-        except WorkflowFailureError as failure:
-            is_cancelled = type(failure.cause).__name__ == "CancelledError"
-            ended = Outcome.CANCELLED if is_cancelled else Outcome.FAILED
-        if ended is not expected:
-            message = f"{state} ended with {ended}, not with {expected}"
-            raise AssertionError(message)
-        await self._write(state, handle)
-        progress = await handle.query("progress", result_type=SessionProgress)
-        for child in progress.children:
-            machine = child.rpartition("/")[2].rpartition("-")[0]
-            await self._write(f"{state}-{machine}", self._client.get_workflow_handle(child))
-
-    async def record_scheduler(self, state: str) -> None:
-        """Wait until nobody has a slot any more, and keep the history of the scheduler as ``state``."""
-        handle = self._client.get_workflow_handle(SCHEDULER_ID)
-        await handle.result()
-        await self._write(state, handle)
-
-    async def _write(self, state: str, handle: WorkflowHandle[Any, Any]) -> None:
-        description = await handle.describe()
-        path = self._folder / f"{description.workflow_type}-{state}.json"
-        if path.exists():
-            print(f"kept    {path.name}", flush=True)
-            return
-        document = json.loads((await handle.fetch_history()).to_json())
-        text = json.dumps(neutral(document, str(self._root)), indent=1, sort_keys=True, ensure_ascii=False)
-        path.write_text(text + "\n", encoding="utf-8")
-        print(f"written {path.name}", flush=True)
-
-    async def _who_runs(self, handle: WorkflowHandle[Any, Any], activity: str) -> WorkflowHandle[Any, Any]:
-        """Return the workflow, the session's or that of its machine, once ``activity`` is among its pending ones."""
-        async with asyncio.timeout(_DEADLINE_S):
-            while True:
-                progress = await handle.query("progress", result_type=SessionProgress)
-                known = [handle, *(self._client.get_workflow_handle(child) for child in progress.children)]
-                for candidate in known:
-                    if await _pending(candidate, activity) is not None:
-                        return candidate
-                await asyncio.sleep(_LOOK_INTERVAL_S)
-
-    async def _until_told(self, handle: WorkflowHandle[Any, Any], activity: str) -> None:
-        """Return once the activity has reported so often that its worker knows of the cancellation."""
-        beats: set[tuple[int, int]] = set()
-        async with asyncio.timeout(_DEADLINE_S):
-            while len(beats) < _BEATS:
-                pending = await _pending(handle, activity)
-                if pending is None:
-                    return
-                if pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED:
-                    beats.add((pending.last_heartbeat_time.seconds, pending.last_heartbeat_time.nanos))
-                await asyncio.sleep(_LOOK_INTERVAL_S)
 
 
 def settings_in(root: Path) -> Settings:
@@ -205,11 +101,17 @@ async def record_all(client: Client, settings: Settings, folder: Path) -> None:
         await _record_restores(recorder, settings)
         await _record_rollbacks(recorder, settings)
         await recorder.record("success", _verify(recorder), Outcome.SUCCESS)
+        await recorder.record("check", _health(recorder, HealthTask.CHECK), Outcome.SUCCESS)
+        await recorder.record("success", _health(recorder, HealthTask.SCRUB), Outcome.SUCCESS)
         await _record_damage(recorder, settings)
         await _record_sweeps(recorder, settings)
         await _record_slots(recorder, settings)
+        await share_a_limit(client, REPOSITORY)
+        await recorder.record_last("success", KEEPER_ID)
+        await record_retention(recorder, settings)
     async with serving(client, settings, Role.CONTROL.value):
         await recorder.record_unserved("cancelled", _verify(recorder), "repository.verify")
+        await recorder.record_unserved("cancelled", _health(recorder, HealthTask.SCRUB), "health.scrub")
         await recorder.record_unserved("cancelled", _sweep(recorder, PROVIDER), "sweep.find_leftovers")
 
 
@@ -260,9 +162,33 @@ async def _record_damage(recorder: Recorder, settings: Settings) -> None:
     file.write_bytes(content)
     await recorder.record("damaged", _verify(recorder), Outcome.FAILED)
     await recorder.record("damaged", _restore(recorder, "db", "db-2"), Outcome.FAILED)
+    await recorder.record("damaged", _health(recorder, HealthTask.SCRUB), Outcome.FAILED)
+    read_back = BackupOptions(credential=CREDENTIAL, verify_increments=True, on_broken_chain=BrokenChain.FAIL)
+    await recorder.record("read-again", _backup(recorder, "db", options=read_back), Outcome.SUCCESS)
     file.write_bytes(content[: len(content) // 2])
     options = BackupOptions(credential=CREDENTIAL, machines_at_once=1)
     await recorder.record("failed-machine", _backup(recorder, *_MACHINES, options=options), Outcome.FAILED)
+    asking = msgspec.structs.replace(options, on_broken_chain=BrokenChain.ASK)
+    await recorder.record_decided("asked", _backup(recorder, "db", options=asking), BrokenChain.FULL)
+
+
+async def record_retention(recorder: Recorder, settings: Settings) -> None:
+    """Sessions that look after chains, of a machine of their own."""
+    provider = LocalProvider(settings.home.parent / "hypervisor", SystemClock())
+    disk = settings.home.parent / "kept.raw"
+    disk.write_bytes(random.Random(9).randbytes(_DISK_BYTES))  # noqa: S311 - the same bytes each time
+    machine_id = provider.add_machine("kept", {DISK: disk}).machine_id
+    for _ in range(2):
+        await (await recorder.start(_backup(recorder, "kept"))).result()
+    await recorder.record("retention-held", backup_with_retention(_backup(recorder, "kept")), Outcome.WARNING)
+    agreed = retention_as_shown(REPOSITORY, machine_id, "kept", recorder.session_id())
+    await recorder.record("success", agreed, Outcome.SUCCESS)
+    await recorder.record("retention", backup_with_retention(_backup(recorder, "kept")), Outcome.SUCCESS)
+    await (await recorder.start(_backup(recorder, "kept"))).result()
+    agreed = retention_as_shown(REPOSITORY, machine_id, "kept", recorder.session_id())
+    await recorder.record_cancelled("cancelled", agreed, "retention.carry_out", "upkeep.announced")
+    gone = retention_as_shown(REPOSITORY, machine_id, "kept", recorder.session_id(), is_gone=True)
+    await recorder.record("gone", gone, Outcome.SUCCESS)
 
 
 async def _record_slots(recorder: Recorder, settings: Settings) -> None:
@@ -279,7 +205,7 @@ async def _record_slots(recorder: Recorder, settings: Settings) -> None:
     await recorder.record("slots", _with_resources(backup, resources), Outcome.SUCCESS)
     restore = _restore(recorder, "wide", "wide-2")
     await recorder.record("slots", _with_resources(restore, resources), Outcome.SUCCESS)
-    await recorder.record_scheduler("success")
+    await recorder.record_last("success", SCHEDULER_ID)
 
 
 def _with_resources(start: Start, resources: Resources) -> Start:
@@ -345,17 +271,19 @@ def _verify(recorder: Recorder) -> Start:
     return verify_start(VerifyRequest(session_id=recorder.session_id(), repository=REPOSITORY, credential=CREDENTIAL))
 
 
+def _health(recorder: Recorder, task: HealthTask) -> Start:
+    return health_start(
+        HealthRequest(
+            session_id=recorder.session_id(), repository=REPOSITORY, task=task, days=1, credentials=(CREDENTIAL,)
+        )
+    )
+
+
 def _sweep(recorder: Recorder, provider: ProviderName) -> Start:
     return sweep_start(SweepRequest(provider=provider, proxy=PROXY, age_min_s=0, session_id=recorder.session_id()))
 
 
-async def _pending(handle: WorkflowHandle[Any, Any], activity: str) -> Any:  # noqa: ANN401 - a message of Temporal
-    """Return what Temporal knows of an activity that has not ended, None when there is none."""
-    found = (await handle.describe()).raw_description.pending_activities
-    return next((pending for pending in found if pending.activity_type.name == activity), None)
-
-
-async def main(folder: Path) -> None:
+async def main(folder: Path, record: Callable[[Client, Settings, Path], Awaitable[None]] = record_all) -> None:
     """Record into ``folder``, which exists."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
@@ -370,7 +298,7 @@ async def main(folder: Path) -> None:
             client = await Client.connect(
                 address.grpc, namespace=address.namespace, identity=_IDENTITY, plugins=[project_plugin()]
             )
-            await record_all(client, settings, folder)
+            await record(client, settings, folder)
         finally:
             await asyncio.to_thread(server.kill)
 

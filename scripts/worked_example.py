@@ -23,13 +23,13 @@ from holdfast.model.machine import PowerState
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.stages import PipeOptions
 from holdfast.planning.read_plan import whole_disk_steps
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.chain import Chain
-from holdfast.storage.chain_file import ChainFile
-from holdfast.storage.chain_writer import ChainWriter, FileSpec
-from holdfast.storage.intake import DiskIntake
-from holdfast.storage.metadata import describe
-from holdfast.storage.point_writer import complete_point, open_disk, with_new_point
+from holdfast.storage.chain_files.chain_file import ChainFile
+from holdfast.storage.chain_files.chain_writer import ChainWriter, FileSpec
+from holdfast.storage.chains.chain import Chain
+from holdfast.storage.chains.metadata import describe
+from holdfast.storage.files.atomic import HostFiles
+from holdfast.storage.intake.disk_intake import DiskIntake
+from holdfast.storage.points.point_writer import complete_point, open_disk, with_new_point
 from scripts.golden_stories import Content
 from scripts.make_golden import NOON, StandingClock
 

@@ -3,6 +3,7 @@
 Variables:
 
 - ``HOLDFAST_SEED``: repeats a run with the seed that it printed.
+- ``HOLDFAST_YEARS``: how many simulated years a soak run lives through, 20 unless told otherwise.
 - ``HOLDFAST_CI=1``: what would be skipped because the host lacks something fails instead.
 """
 
@@ -17,6 +18,7 @@ import hypothesis
 import pytest
 
 IS_CI = os.environ.get("HOLDFAST_CI") == "1"
+YEARS = int(os.environ.get("HOLDFAST_YEARS", "20"))
 
 # In CI the host has everything these need, so a skip would hide a loss.
 NEVER_SKIPPED = ("temporal", "tools", "vsphere")

@@ -18,7 +18,7 @@ import msgspec
 from holdfast.clock import Clock
 from holdfast.errors import ConfigurationInvalid, RequestInvalid
 from holdfast.mover.certificates import Authority, CertificateFacts, Pair, checked_address, facts_of
-from holdfast.storage.atomic import Files
+from holdfast.storage.files.atomic import Files
 from workers.credentials import NAME
 
 AUTHORITY = "ca"

@@ -23,6 +23,8 @@ from workers.config_wording import complaint, nearest
 from workers.credentials import NAME, Credentials
 from workers.cron import check_cron
 from workers.job_settings import JobSettings
+from workers.method_settings import check_method
+from workers.mover_settings import PATIENCE_MAX_S, MoverSettings, check_patience
 from workers.provider_settings import (
     LocalProviderSettings,
     ProviderSettings,
@@ -30,6 +32,7 @@ from workers.provider_settings import (
     check_vsphere,
     with_kinds,
 )
+from workers.retention_settings import check_retention
 from workers.telemetry import TelemetrySettings
 from workers.temporal import TemporalSettings
 from workers.throttling_settings import ThrottlingSettings, check_limit, rules_of
@@ -39,6 +42,7 @@ TASKS_MAX = 64
 """Most disks one proxy works on, and most machines one session works on, at once."""
 
 _SAMPLE_MIB_MAX = 1 << 20
+_DAYS_MAX = 3650
 
 
 class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,25 +55,28 @@ class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     mover: str = ""
     """Address ``host:port`` at which the data mover of its worker listens and proxies reach it. Empty: proxies write
     and read the files themselves. Beyond this host the movers need certificates, see ``[mover]``."""
+    mover_patience: int = PATIENCE_MAX_S
+    """Seconds for which proxies dial its mover when the line is cut, 10 to 1800; then the session asks who serves the
+    repository now. With several gateways a minute or two is enough."""
     tasks: int = 4
     """Disks moved to and from it at once, over all proxies, 1 to 64."""
     proxies: tuple[str, ...] = ()
     """Proxies that are close to it: taken before others by jobs that have a choice, as long as they can do the work."""
     read_limit: int = 0
-    """Bytes per second of all restores that read it together, at least 65536; 0: as fast as they can."""
+    """Bytes per second of all restores and scrubs that read it together, at least 65536; 0: as fast as they can."""
     write_limit: int = 0
     """Bytes per second of all backups that write to it together, at least 65536; 0: as fast as they can."""
-
-
-class MoverSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The ``[mover]`` table: the certificate by which this worker's data mover is known; see `holdfast certs`."""
-
-    ca_file: Path
-    """Certificate of the authority that all movers trust; several may stand in the file."""
-    certificate: Path
-    """This worker's certificate, for the names and addresses under which it is reached."""
-    key: Path
-    """The private key of the certificate, without a passphrase."""
+    scrub: str | None = None
+    """When stored bytes are read again, the oldest first, as five cron fields; without it only when asked to. See
+    `holdfast schedule apply`."""
+    scrub_days: int = 30
+    """Within how many days a scrub reads every stored byte again, 1 to 3650."""
+    health_check: str | None = None
+    """When the newest point of each machine is read back whole, as five cron fields."""
+    archives: str | None = None
+    """When archives that have expired are removed, as five cron fields; without it only when asked to."""
+    copies: tuple[RepositoryName, ...] = ()
+    """Other repositories that its worker reaches and that may hold the same bytes: lost ones are looked for there."""
 
 
 class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -257,6 +264,7 @@ def _check(settings: Settings) -> None:
     for repository in settings.repositories:
         _check_mover(repository, settings)
         _check_limits(repository)
+        _check_health(repository, settings)
         _check_count(f"tasks of repository {repository.name}", repository.tasks)
         _check_preferred(repository, settings)
     rules_of(settings.throttling)
@@ -272,6 +280,7 @@ def _check_mover(repository: RepositorySettings, settings: Settings) -> None:
     address = Address.parse(repository.mover)
     if not address.port:
         raise ConfigurationInvalid(f"mover of repository {repository.name} has no port: {repository.mover}")
+    check_patience(repository.name, repository.mover_patience)
     if not address.is_loopback and settings.mover is None:
         raise ConfigurationInvalid(
             f"mover of repository {repository.name} is reached from other hosts at {repository.mover} "
@@ -284,6 +293,22 @@ def _check_limits(repository: RepositorySettings) -> None:
     for key, limit in (("read_limit", repository.read_limit), ("write_limit", repository.write_limit)):
         if limit:
             check_limit(f"{key} of repository {repository.name}", limit)
+
+
+def _check_health(repository: RepositorySettings, settings: Settings) -> None:
+    check_cron(f"scrub of repository {repository.name}", repository.scrub)
+    check_cron(f"health_check of repository {repository.name}", repository.health_check)
+    check_cron(f"archives of repository {repository.name}", repository.archives)
+    if not 1 <= repository.scrub_days <= _DAYS_MAX:
+        hint = f"Give a number from 1 to {_DAYS_MAX}."
+        raise ConfigurationInvalid(f"scrub_days of repository {repository.name} is {repository.scrub_days}", hint=hint)
+    for name in repository.copies:
+        if name == repository.name:
+            raise ConfigurationInvalid(f"repository {name} is named as its own copy")
+        try:
+            settings.repository(name)
+        except HoldfastError as error:
+            raise ConfigurationInvalid(f"repository {repository.name}: {error.message}", hint=error.hint) from error
 
 
 def _check_preferred(repository: RepositorySettings, settings: Settings) -> None:
@@ -340,11 +365,14 @@ def _check_job(job: JobSettings, settings: Settings) -> None:
         raise ConfigurationInvalid(f"unit_size of job {job.name} is {job.unit_size}", hint=f"Allowed are {sizes}.")
     if job.credential is not None and not NAME.fullmatch(job.credential):
         raise ConfigurationInvalid(f"job {job.name}: {job.credential!r} cannot be the name of a credential")
+    check_method(job)
     _check_schedule(job)
 
 
 def _check_schedule(job: JobSettings) -> None:
     check_cron(f"schedule of job {job.name}", job.schedule)
+    if job.retention is not None:
+        check_retention(f"retention of job {job.name}", job.retention)
     try:
         ZoneInfo(job.timezone)
     except (LookupError, OSError, ValueError) as error:

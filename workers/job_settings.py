@@ -1,11 +1,17 @@
 """The ``[[jobs]]`` tables of the configuration. What is wrong with them is found by `workers.config`."""
 
+from typing import Literal
+
 import msgspec
 
 from holdfast.formats.magic import UNIT_SIZE_DEFAULT
 from holdfast.model.compression import Compression
+from holdfast.model.health import BrokenChain
 from holdfast.model.ids import CredentialName, JobName, ProviderName, RepositoryName
 from holdfast.model.machine import Quiesce
+from holdfast.model.owners import ChainLayout
+from holdfast.model.retention import Method
+from workers.retention_settings import RetentionSettings
 
 
 class JobSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,9 +55,27 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     exclude_files: tuple[str, ...] = ()
     """Files and folders of guests that are left out of such file systems, as masks: ``/var/tmp/*``,
     ``C:\\pagefile.sys``, ``*.iso``."""
-    verify: bool = False
-    """Read every new point back before the session ends."""
+    chain: ChainLayout = ChainLayout.PER_MACHINE
+    """Whether each machine has a chain of its own, `per-machine`, or all are in one, `per-job`; see
+    docs/methods.md."""
+    method: Method = Method.FOREVER
+    """How points depend on each other: `forever`, `forward` or `reverse`; see docs/methods.md."""
+    active_full: str | None = None
+    """On which days everything is read anew into a new chain: weekdays such as ``saturday`` or ``sunday, wednesday``,
+    or a day of the month such as ``first sunday``."""
+    synthetic_full: str | None = None
+    """On which days the repository makes a full of what it has, in the same words."""
+    compact_full: str | None = None
+    """On which days a full that has become loose is written anew, in the same words."""
+    verify: bool | Literal["increments"] = "increments"
+    """Read new points back before the session ends: all that a point needs (true), of increments what the run has
+    stored and the maps (`increments`), or nothing (false)."""
+    on_broken_chain: BrokenChain = BrokenChain.FAIL
+    """When the chain of a machine is damaged beyond repair: the machine fails, begins a new chain with a full, or asks
+    and waits for `holdfast health decide`: `fail`, `full` or `ask`."""
     schedule: str | None = None
     """When the job runs, as five cron fields; without it only when asked to. See `holdfast schedule apply`."""
     timezone: str = "UTC"
     """Time zone of ``schedule``, such as ``Europe/Zurich``."""
+    retention: RetentionSettings | None = None
+    """What stays of each machine's points; without it everything does."""

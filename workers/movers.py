@@ -22,10 +22,10 @@ from holdfast.pipeline.restore import StoredSource
 from holdfast.pipeline.sink import WritableDisk
 from holdfast.pipeline.stages import PipeOptions
 from holdfast.pipeline.throttle import Throttle
-from holdfast.storage.chain_writer import ChainWriter
-from holdfast.storage.open_points import OpenPoints
-from holdfast.storage.opening import DiskOpener, DiskPlace
-from holdfast.storage.point_files import put_files, read_files
+from holdfast.storage.chain_files.chain_writer import ChainWriter
+from holdfast.storage.intake.open_points import OpenPoints
+from holdfast.storage.intake.opening import DiskOpener, DiskPlace
+from holdfast.storage.points.point_files import put_files, read_files
 from workers.config import Settings
 
 _KEY_FILE = "mover.key"
@@ -139,7 +139,9 @@ class Movers:
         if address is None or issuer is None:
             return None
         accesses = tuple(issuer.issue(grant) for grant in grants)
-        return MoverAccess(address=str(address), has_tls=not address.is_loopback, disks=accesses)
+        patience_s = float(self._settings.repository(name).mover_patience)
+        has_tls = not address.is_loopback
+        return MoverAccess(address=str(address), has_tls=has_tls, disks=accesses, patience_s=patience_s)
 
     def _expiry_s(self) -> int:
         return int((self._clock.now() + GRANTED).timestamp())

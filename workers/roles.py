@@ -17,12 +17,17 @@ from temporalio.worker import Worker
 
 from activities.binding import served_by
 from activities.catalog import CatalogActivities
+from activities.chains import ChainActivities
 from activities.extents import ExtentActivities
+from activities.health import HealthActivities
 from activities.machine_files import MachineFileActivities
+from activities.moving import MovingActivities, RelocationActivities
 from activities.openers import CatalogOpener, PassphraseLookup, ProviderOpener, RepositoryOpener
 from activities.point_disks import PointDisks
 from activities.repository import RepositoryActivities, UpkeepActivities
 from activities.resources import ProxyActivities, RepositoryReach, SchedulerActivities
+from activities.retention import RetentionActivities
+from activities.retention_catalog import RetentionCatalogActivities
 from activities.rollback import RollbackActivities
 from activities.sessions import SessionActivities
 from activities.snapshot import SnapshotActivities
@@ -35,25 +40,39 @@ from holdfast.pipeline.throttle import Throttle
 from workers.movers import Movers
 from workflows import queues
 from workflows.backup_job import BackupJob
+from workflows.health import CheckHealth
+from workflows.holding import HoldMachine
+from workflows.limits import ShareLimits
 from workflows.machine_backup import MachineBackup
+from workflows.machine_upkeep import MachineUpkeep
+from workflows.moving import MoveChains
 from workflows.resources import GrantSlots
 from workflows.restore import RestoreMachine
+from workflows.retention import RetainPoints
 from workflows.sweep import SweepProvider
 from workflows.verify import VerifyRepository
 
 WORKFLOWS: Final[tuple[type, ...]] = (
     BackupJob,
     MachineBackup,
+    MachineUpkeep,
     RestoreMachine,
     VerifyRepository,
     SweepProvider,
+    RetainPoints,
     GrantSlots,
+    ShareLimits,
+    CheckHealth,
+    MoveChains,
+    HoldMachine,
 )
 
 SHORT_TASKS: Final = 8
 """Snapshots, points and catalog lines at once; they wait for others more than they work."""
 UPKEEP_TASKS: Final = 1
 """Verifications at once in one repository: a second one would only make both slower."""
+CHAIN_TASKS: Final = 2
+"""Chains changed at once in one repository, by merges and removals: their reading and writing is the storage's."""
 GRACE: Final = timedelta(seconds=30)
 """How long running activities may take to stop when a process ends. Transfers stop within a second of their next
 report and are resumed elsewhere; the rest is short."""
@@ -154,7 +173,7 @@ def _shifts(duty: Duty) -> tuple[_Shift, ...]:
                 _Shift(
                     queue=queues.CONTROL,
                     tasks=SHORT_TASKS,
-                    serves=(_catalog, _sessions, _owners, _scheduler),
+                    serves=(_catalog, _sessions, _owners, _scheduler, _retention_catalog, _relocation),
                     workflows=WORKFLOWS,
                 ),
             )
@@ -172,12 +191,21 @@ def _shifts(duty: Duty) -> tuple[_Shift, ...]:
             name = RepositoryName(duty.name)
             return (
                 _Shift(queue=queues.repository_queue(name), tasks=SHORT_TASKS, serves=(_repository, _extents)),
-                _Shift(queue=queues.upkeep_queue(name), tasks=UPKEEP_TASKS, serves=(_upkeep,)),
+                _Shift(queue=queues.upkeep_queue(name), tasks=UPKEEP_TASKS, serves=(_upkeep, _health)),
+                _Shift(queue=queues.chain_queue(name), tasks=CHAIN_TASKS, serves=(_chains, _retention, _moving)),
             )
 
 
 def _catalog(tools: Tools) -> object:
     return CatalogActivities(tools.catalog, tools.clock)
+
+
+def _moving(tools: Tools) -> object:
+    return MovingActivities(tools.repositories, tools.passphrases, tools.clock)
+
+
+def _relocation(tools: Tools) -> object:
+    return RelocationActivities(tools.catalog, tools.clock)
 
 
 def _sessions(_: Tools) -> object:
@@ -226,6 +254,22 @@ def _repository(tools: Tools) -> object:
 
 def _upkeep(tools: Tools) -> object:
     return UpkeepActivities(tools.repositories, tools.passphrases, tools.clock)
+
+
+def _chains(tools: Tools) -> object:
+    return ChainActivities(tools.repositories, tools.passphrases, tools.clock)
+
+
+def _retention(tools: Tools) -> object:
+    return RetentionActivities(tools.repositories, tools.passphrases, tools.clock)
+
+
+def _retention_catalog(tools: Tools) -> object:
+    return RetentionCatalogActivities(tools.catalog, tools.clock)
+
+
+def _health(tools: Tools) -> object:
+    return HealthActivities(tools.repositories, tools.passphrases, tools.clock, tools.throttle)
 
 
 def _extents(tools: Tools) -> object:

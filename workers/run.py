@@ -6,6 +6,7 @@ A worker needs no order of start: it waits for its server, and work waits for it
 import asyncio
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Sequence
@@ -24,10 +25,11 @@ from holdfast.errors import RequestInvalid, ServerUnavailable
 from holdfast.model.ids import RepositoryName
 from holdfast.pipeline.stages import PipeOptions
 from holdfast.pipeline.throttle import Throttle
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
 from workers.config import Settings
 from workers.health import ready_file
+from workers.limit_sharing import sharing
 from workers.movers import Movers, mover_client
 from workers.providers import ProviderPool
 from workers.roles import Duty, Role, Tools, enter_workers
@@ -69,6 +71,9 @@ async def serve(
     if client is None:
         return
     async with AsyncExitStack() as stack:
+        # First in, last out: what has its share ends before the share is given back.
+        label = f"{', '.join(map(_label, duties))} at {socket.gethostname()} ({os.getpid()})"
+        await stack.enter_async_context(sharing(client, tools.throttle, label, tools.clock, _say))
         served = [RepositoryName(duty.name) for duty in duties if duty.role is Role.REPOSITORY]
         stack.enter_context(tools.movers.serving(served))
         queues = await enter_workers(stack, client, duties, tools)

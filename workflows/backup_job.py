@@ -5,20 +5,23 @@ says of every machine how it ended.
 """
 
 import asyncio
+from collections.abc import Awaitable
 from datetime import timedelta
 from functools import partial
 
 from temporalio import workflow
-from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
+from temporalio.exceptions import FailureError
 from temporalio.workflow import ParentClosePolicy
 
-from activities.contracts import extents, sessions, snapshot
+from activities.contracts import extents, snapshot
 from holdfast.errors import MachineNotFound, RepositoryUnavailable, SessionFailed
 from holdfast.model.machine import Machine
 from holdfast.model.placement import Inquiry
-from holdfast.model.session import Outcome, Problem, SessionKind
+from holdfast.model.session import Outcome, Problem
+from holdfast.planning.archives import kept_words
 from holdfast.planning.extent_selection import choose_extent
 from workflows import options, queues, search_attributes
+from workflows.children import run_child
 from workflows.failures import problem_of, result_in
 from workflows.machine_backup import MachineBackup
 from workflows.messages import (
@@ -27,12 +30,15 @@ from workflows.messages import (
     MachineBackupResult,
     SessionProgress,
     SessionResult,
+    UpkeepOptions,
 )
 from workflows.naming import labels, with_machine
 from workflows.report import duration_text, size_text, summary
 from workflows.session import SessionRun, outcome_of_failure
+from workflows.session_upkeep import SessionUpkeep
 from workflows.slots import find_proxies
 from workflows.steps import in_lanes, step, stop_if_cancelled
+from workflows.turns import wait_for_earlier
 
 _PAUSES_S = (15, 30, 60, 120, 120, 120, 120, 120, 120)
 """Between looks at a repository whose folder is not there: a quarter of an hour for a mount to come back."""
@@ -48,7 +54,7 @@ class BackupJob:
         """Take the request, so that questions can be answered from the first moment."""
         self._request = request
         self._run = SessionRun(
-            SessionKind.BACKUP, request.job, request.repository, request.session_id, request.provider
+            request.options.kind, request.job, request.repository, request.session_id, request.provider
         )
         self._book = self._run.book
         self._failures: list[tuple[str, Problem, BaseException]] = []
@@ -64,16 +70,37 @@ class BackupJob:
     async def run(self, request: BackupRequest) -> SessionResult:
         """Protect the machines of the job."""
         self._book.tell("Repository", request.repository)
+        if request.options.archive is not None:
+            self._book.tell("Archive", kept_words(request.options.archive))
+        if request.options.quick is not None:
+            self._book.tell("Quick backup", f"increments between two runs of {request.job}")
         return await self._run.carry_out(self._protect_all)
 
     async def _protect_all(self) -> None:
+        await wait_for_earlier(self._request.after, self._book)
         machines = await self._find_machines()
         await self._find_room()
         self._book.enter("protecting machines")
         work = [partial(self._protect, machine) for machine in machines]
-        await in_lanes(work, max(1, self._request.options.machines_at_once))
+        # One after the other where they share a chain: its file has one writer.
+        at_once = 1 if self._request.options.owner is not None else self._request.options.machines_at_once
+        if self._request.options.owner is not None:
+            self._book.tell("Chain", "one for all machines of the job, which take turns")
+        await in_lanes(work, max(1, at_once))
         stop_if_cancelled()
+        if self._request.upkeep is not None:  # sessions of earlier versions have none
+            await self._upkeep(self._request.upkeep)
         self._raise_failures(len(machines))
+
+    async def _upkeep(self, wanted: UpkeepOptions) -> None:
+        """Look after the chains of machines that got a point; who is gone is judged only when no machine failed."""
+        upkeep = SessionUpkeep(self._run, wanted, self._request.options.credential)
+        if wanted.owner is not None:
+            await upkeep.of_owner(wanted.owner, self._run.points, judges_gone=not self._failures)
+            return
+        await upkeep.of_points(self._run.points)
+        if not self._failures and self._request.options.quick is None:
+            await upkeep.of_gone_machines()
 
     async def _find_machines(self) -> tuple[Machine, ...]:
         request = self._request
@@ -145,8 +172,9 @@ class BackupJob:
 
     async def _run_child(self, machine: Machine, child_id: str) -> MachineBackupResult:
         request = self._request
-        try:
-            return await workflow.execute_child_workflow(
+
+        def start() -> Awaitable[MachineBackupResult]:
+            return workflow.execute_child_workflow(
                 MachineBackup.run,
                 MachineBackupRequest(
                     session_id=self._run.session_id,
@@ -163,7 +191,7 @@ class BackupJob:
                 parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
                 search_attributes=search_attributes.started(
                     search_attributes.Subject(
-                        kind=SessionKind.BACKUP,
+                        kind=request.options.kind,
                         job=request.job,
                         machine=machine.name,
                         repository=request.repository,
@@ -171,26 +199,8 @@ class BackupJob:
                 ),
                 static_summary=machine_summary(machine, request.repository),
             )
-        except WorkflowAlreadyStartedError:
-            found = await self._find_ours(child_id)
-            if found is None:
-                raise
-        return await self._follow(found)
 
-    async def _find_ours(self, child_id: str) -> sessions.ChildRun | None:
-        """Return the machine's workflow that is said to run already, if it is the one this session has just started.
-
-        A server on an SQL store may start a child, lose the answer in a conflict, and then refuse to start it again.
-        """
-        config = options.lookup(queues.CONTROL, summary(f"whose is {child_id}"))
-        reference = sessions.ChildReference(workflow_id=child_id, parent_run_id=workflow.info().run_id)
-        return await step(sessions.find_child, reference, config)
-
-    async def _follow(self, child: sessions.ChildRun) -> MachineBackupResult:
-        config = options.verification(queues.CONTROL, summary(f"waiting for {child.workflow_id}"))
-        raw = await step(sessions.follow_child, child, config)
-        result: MachineBackupResult = workflow.payload_converter().from_payload(raw.payload, MachineBackupResult)
-        return result
+        return await run_child(child_id, start, MachineBackupResult)
 
     def _take(self, result: MachineBackupResult) -> None:
         self._book.replace(result.machine_id, result.tasks)

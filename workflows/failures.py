@@ -30,6 +30,7 @@ _MESSAGE_LENGTH_MAX: Final = 1000
 
 _SERVED_BY: Final = {
     "catalog": (CatalogUnavailable, "control"),
+    "moving": (RepositoryUnavailable, "repository"),
     "extents": (RepositoryUnavailable, "repository"),
     "repository": (RepositoryUnavailable, "repository"),
 }

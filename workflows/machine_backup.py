@@ -5,27 +5,30 @@ snapshot; where that cannot be achieved, a note says what is left behind.
 """
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Awaitable
 from functools import partial
 
 import msgspec
 from temporalio import workflow
-from temporalio.exceptions import FailureError
 from temporalio.workflow import ActivityConfig
 
 from activities.contracts import catalog, machine_files, repository, snapshot, transfer
 from activities.contracts.resources import GRANTED
-from holdfast.errors import DataDamaged, LinkLost, PointNotFound
+from holdfast.errors import PointNotFound
+from holdfast.model.health import BrokenChain
 from holdfast.model.machine import Snapshot, SnapshotDisk, SnapshotOptions
 from holdfast.model.placement import Grant, Priority
 from holdfast.model.points import OpenPoint, PointSummary
-from holdfast.model.session import Outcome, SessionKind, Task
+from holdfast.model.session import Outcome, Task
 from holdfast.planning.disk_exclusion import without_excluded
 from workflows import options, queues, search_attributes
+from workflows.after_point import AfterPoint
 from workflows.book import TRANSFERRING, Book
+from workflows.broken_chain import DECIDE, ChainQuestion
 from workflows.failures import failure_with, problem_of
 from workflows.messages import MachineBackupRequest, MachineBackupResult, SessionProgress
 from workflows.recording import Recorder
+from workflows.renewing import Renewing
 from workflows.report import duration_text, size_text, summary
 from workflows.session import CAUGHT, outcome_of_failure
 from workflows.slots import Needs, Slots
@@ -45,21 +48,21 @@ class MachineBackup:
         """Take the request, so that questions can be answered from the first moment."""
         self._request = request
         self._machine = request.machine
-        title = f"{SessionKind.BACKUP} of {self._machine.name}"
+        title = f"{request.options.kind} of {self._machine.name}"
         started = workflow.info().start_time
         self._book = Book(title, request.session_id, started, workflow.set_current_details)
         self._recorder = Recorder(self._book)
         self._undo = UndoStack()
         self._degraded: list[str] = []
-        self._opened: OpenPoint | None = None
-        self._opening = asyncio.Lock()
+        self._served: Renewing[OpenPoint] | None = None
         self._point: PointSummary | None = None
         self._snapshot_open_s = 0.0
+        self._chain = ChainQuestion(request, self._book, queues.repository_queue(request.repository))
         needs = Needs(
             provider=request.provider,
             repository=request.repository,
             priority=Priority.BACKUP,
-            what=f"backup of {self._machine.name}",
+            what=title,
         )
         self._slots = Slots(request.resources, request.proxy, needs, self._book)
         self._repository = queues.repository_queue(request.repository)
@@ -73,6 +76,11 @@ class MachineBackup:
     def granted(self, grant: Grant) -> None:
         """Take a slot that the scheduler gives."""
         self._slots.granted(grant)
+
+    @workflow.signal(name=DECIDE, description="What becomes of a chain that cannot be continued: full or fail")
+    def decide(self, decision: BrokenChain) -> None:
+        """Take somebody's decision."""
+        self._chain.decide(decision)
 
     @workflow.run
     async def run(self, request: MachineBackupRequest) -> MachineBackupResult:
@@ -93,6 +101,7 @@ class MachineBackup:
         return queues.proxy_queue(self._slots.proxy)
 
     async def _protect(self) -> None:
+        await self._chain.ask()
         self._book.enter("waiting for a slot")
         await self._slots.choose(self._machine.machine_id)
         frozen = await self._freeze()
@@ -112,8 +121,7 @@ class MachineBackup:
         point = await self._complete(opened)
         # From here on there is a restore point, and a cancellation comes too late to take it away.
         await self._record(point)
-        if self._request.options.verify:
-            await self._verify(point)
+        await AfterPoint(self._request, self._book, self._recorder).look_after(opened, point)
 
     async def _freeze(self) -> Snapshot:
         request, tag = self._request, queues.snapshot_tag(self._request.session_id)
@@ -152,11 +160,14 @@ class MachineBackup:
             session_id=request.session_id,
             snapshot=frozen,
             credential=request.options.credential,
+            owner=request.options.owner,
         )
         config = options.undo(self._repository, summary(self._machine.name))
         self._undo.push(_POINT, lambda: workflow.execute_activity(repository.abandon_point, abandon, **config))
         self._book.enter("beginning the restore point")
         opened = await self._open_point(frozen)
+        is_on = request.resources is not None
+        self._served = Renewing(self._book, opened, partial(self._open_again, frozen), is_on=is_on)
         self._book.tell("Restore point", f"{opened.point_id[:12]}, {opened.kind}: {opened.reason}")
         self._book.tell("File", f"{opened.chain}/{opened.file}")
         if opened.removed:
@@ -172,27 +183,25 @@ class MachineBackup:
             snapshot=frozen,
             unit_size=request.options.unit_size,
             full=request.options.full,
+            fulls=request.options.fulls,
+            is_full_when_broken=self._chain.is_full_when_broken,
+            archive=request.options.archive,
+            quick=request.options.quick,
             credential=request.options.credential,
+            owner=request.options.owner,
         )
         config = options.change(self._repository, summary(self._machine.name))
-        self._opened = await step(repository.begin_point, begin, config)
-        return self._opened
+        return await step(repository.begin_point, begin, config)
 
-    async def _open_again(self, frozen: Snapshot, lost: OpenPoint) -> None:
-        """Ask who serves the repository, once for all disks whose line was lost.
+    async def _open_again(self, frozen: Snapshot, lost: OpenPoint) -> OpenPoint:
+        """Ask who serves the repository.
 
         Raises `PointNotFound` when the point is not the one that was begun: what was copied is not in it.
         """
-        async with self._opening:
-            if self._opened is not lost:
-                return
-            found = await self._open_point(frozen)
-            if _mover(found) == _mover(lost):
-                self._book.tell("Data mover", "was away; the disks went on from their last commit")
-            else:
-                self._book.note(["the repository's data mover was lost; the disks go on at another one"])
-            if (found.chain, found.file, found.number) != (lost.chain, lost.file, lost.number):
-                raise PointNotFound(f"file {lost.file} of chain {lost.chain} is gone")
+        found = await self._open_point(frozen)
+        if (found.chain, found.file, found.number) != (lost.chain, lost.file, lost.number):
+            raise PointNotFound(f"file {lost.file} of chain {lost.chain} is gone")
+        return found
 
     async def _keep_files(self, frozen: Snapshot, opened: OpenPoint) -> None:
         """Keep the files that describe the machine; one that cannot be read is told of.
@@ -201,18 +210,20 @@ class MachineBackup:
         """
         request = self._request
         self._book.enter("keeping the machine files")
-        copied = await step(
-            machine_files.copy_machine_files,
-            machine_files.CopyMachineFiles(
+
+        def kept(now: OpenPoint, config: ActivityConfig) -> Awaitable[machine_files.MachineFilesCopied]:
+            files = machine_files.CopyMachineFiles(
                 provider=request.provider,
                 machine_id=frozen.machine_id,
                 snapshot_id=frozen.snapshot_id,
                 repository=request.repository,
-                point=opened,
+                point=now,
                 credential=request.options.credential,
-            ),
-            options.change(self._proxy, summary(frozen.machine.name)),
-        )
+            )
+            return step(machine_files.copy_machine_files, files, config)
+
+        assert self._served is not None, "begun before"
+        copied = await self._served.run(kept, options.change(self._proxy, summary(frozen.machine.name)))
         told = [f"{file.name} ({size_text(file.size_bytes)})" for file in copied.kept]
         told += [f"{file.name} left out: {file.reason}" for file in copied.left_out]
         self._book.tell("Machine files", ", ".join(told) or "none")
@@ -241,27 +252,11 @@ class MachineBackup:
             exclude_files=request.options.exclude_files,
         )
 
-        async def at(proxy: str, begins_within: timedelta | None) -> transfer.DiskCopied:
-            queue = queues.transfer_queue(proxy)
-            config = options.transfer(queue, summary(what), disk.size_bytes, begins_within)
-            return await self._copy_at(frozen, copy, config)
+        def copied(point: OpenPoint, config: ActivityConfig) -> Awaitable[transfer.DiskCopied]:
+            return step(transfer.copy_disk, msgspec.structs.replace(copy, point=point), config)
 
-        self._copied(task, await self._slots.run(at))
-
-    async def _copy_at(self, frozen: Snapshot, copy: transfer.CopyDisk, config: ActivityConfig) -> transfer.DiskCopied:
-        """Copy a disk; when the line to the repository stays cut, another mover may serve it, so that is asked."""
-        if copy.point.mover is None or self._request.resources is None:
-            return await step(transfer.copy_disk, copy, config)
-        latest = workflow.now() + options.QUEUE_WAIT
-        while True:
-            assert self._opened is not None, "begun before"
-            now = msgspec.structs.replace(copy, point=self._opened)
-            try:
-                return await step(transfer.copy_disk, now, config | ActivityConfig(retry_policy=options.RENEWABLE))
-            except FailureError as failure:
-                if problem_of(failure).code != LinkLost.code or workflow.now() >= latest:
-                    raise
-            await self._open_again(frozen, now.point)
+        assert self._served is not None, "begun before"
+        self._copied(task, await self._slots.run(partial(self._served.run, copied), what, disk.size_bytes))
 
     def _copied(self, task: Task, copied: transfer.DiskCopied) -> None:
         """Note the figures; the task ends only with the point, since an unfinished point is removed again."""
@@ -308,24 +303,6 @@ class MachineBackup:
             )
         )
 
-    async def _verify(self, point: PointSummary) -> None:
-        request = self._request
-        self._book.enter("verifying the restore point")
-        report = await step(
-            repository.verify_points,
-            repository.VerifyPoints(
-                repository=request.repository,
-                chain=point.chain,
-                numbers=(point.number,),
-                credential=request.options.credential,
-            ),
-            options.verification(queues.upkeep_queue(request.repository), summary(f"{self._machine.name} new point")),
-        )
-        if not report.is_good:
-            first = f": {report.damages[0].reason}" if report.damages else ""
-            raise DataDamaged(f"the new point {point.point_id[:12]} of {self._machine.name} does not verify{first}")
-        self._book.tell("Verified", f"{size_text(report.stored_bytes)} read back")
-
     async def _failed(self, failure: BaseException) -> BaseException:
         """Take everything back, write it down, and return what to fail with."""
         self._book.enter("cleaning up")
@@ -362,7 +339,3 @@ class MachineBackup:
             notes=tuple(self._book.notes),
             problem=self._book.problem,
         )
-
-
-def _mover(point: OpenPoint) -> str:
-    return "" if point.mover is None else point.mover.address

@@ -1,17 +1,40 @@
 """What workflows are started with, answer, and can be asked. Fields are only ever added, with defaults."""
 
 from datetime import datetime
+from enum import StrEnum
 
 import msgspec
 
+from holdfast.model.archives import Archive
 from holdfast.model.compression import Compression
+from holdfast.model.fulls import FullPolicy, MethodOptions
+from holdfast.model.health import BrokenChain, RepairReport, ScrubReport
 from holdfast.model.ids import CredentialName, DiskKey, JobName, MachineId, ProviderName, RepositoryName, SessionId
 from holdfast.model.machine import ANYWHERE, Machine, Placement, PowerState, Quiesce
+from holdfast.model.owners import ChainOwner
 from holdfast.model.placement import Resources
 from holdfast.model.points import PointSummary, VerifyReport
-from holdfast.model.session import Outcome, Problem, Session, Task
+from holdfast.model.retention import QuickBackup, RetentionOptions
+from holdfast.model.session import Outcome, Problem, Session, SessionKind, Task
 from holdfast.planning.delta import Delta
 from holdfast.planning.sweep import AGE_MIN_S, Decision
+
+
+class Retained(msgspec.Struct, frozen=True, kw_only=True):
+    """What retention did, in points and bytes; it adds up over machines."""
+
+    kept: int = 0
+    merged: int = 0
+    deleted: int = 0
+    held: int = 0
+    """Points that go as soon as somebody agrees: the rules until now keep them."""
+    moved_bytes: int = 0
+    freed_bytes: int = 0
+    """Of files that were put away; the room is there when their grace period is over."""
+
+    def __add__(self, other: "Retained") -> "Retained":
+        """Return the sum field by field."""
+        return Retained(**{f: getattr(self, f) + getattr(other, f) for f in self.__struct_fields__})
 
 
 class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +44,8 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
     unit_size: int = 1 << 20
     full: bool = False
     """Start new chains with fulls."""
+    fulls: FullPolicy | None = None
+    """When new chains are started without being asked; None: never, as in sessions of earlier versions."""
     distrust_changes: bool = False
     """Read everything and compare by digest."""
     sample_mib: int = 64
@@ -33,12 +58,44 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Masks of files and folders of guests that are left out, of volumes that were left in order."""
     verify: bool = False
     """Read every new point back through the restore path before the session ends."""
+    verify_increments: bool = False
+    """Read back what a new increment holds, and compare its maps with their roots, before the session ends."""
+    on_broken_chain: BrokenChain | None = None
+    """What happens when the chain of a machine is damaged and cannot be continued; None fails, without a look before,
+    as sessions of earlier versions do."""
     quiesce: Quiesce = Quiesce.NEVER
     machines_at_once: int = 2
     excluded_disks: tuple[str, ...] = ()
     """Patterns of ``machine/disk`` that are left out, with the wildcards of a shell."""
     credential: CredentialName | None = None
     """Name of the passphrase; None stores without encryption."""
+    owner: ChainOwner | None = None
+    """Whose chain all machines go into, one after the other; None: each has its own."""
+    archive: Archive | None = None
+    """Make archives, which no job continues and which are kept so long; None: points of the job."""
+    quick: QuickBackup | None = None
+    """Make a quick backup: increments between two runs of the job, and nothing where there is no chain to continue."""
+
+    @property
+    def kind(self) -> SessionKind:
+        """Return which kind of session this is of."""
+        return SessionKind.BACKUP if self.archive is None else SessionKind.ARCHIVE
+
+
+class ByHand(StrEnum):
+    """A change of a chain that is asked for."""
+
+    SYNTHETIC_FULL = "synthetic full"
+    COMPACTION = "compaction"
+
+
+class UpkeepOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What is done with a machine's chains once its point is there; what is None is not done."""
+
+    retention: RetentionOptions | None = None
+    method: MethodOptions | None = None
+    owner: ChainOwner | None = None
+    """Whose chains they are, where the machines have none of their own."""
 
 
 class BackupRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +112,10 @@ class BackupRequest(msgspec.Struct, frozen=True, kw_only=True):
     session_id: SessionId = SessionId("")
     resources: Resources | None = None
     """Proxies to choose from, and limits; None: ``proxy`` it is, as sessions of earlier versions have it."""
+    upkeep: UpkeepOptions | None = None
+    """What follows when the machines are protected; None: nothing, as in sessions of earlier versions."""
+    after: tuple[str, ...] = ()
+    """Ids of workflows that are waited for when they began earlier; none in sessions of earlier versions."""
 
 
 class MachineBackupRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +144,68 @@ class MachineBackupResult(msgspec.Struct, frozen=True, kw_only=True):
     """How long the machine's snapshot was there; 0 when it was not taken, or not removed as planned."""
     notes: tuple[str, ...] = ()
     problem: Problem | None = None
+
+
+class MachineUpkeepRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The upkeep of one machine's chains inside a session."""
+
+    session_id: SessionId
+    job: JobName
+    repository: RepositoryName
+    machine_id: MachineId
+    machine_name: str
+    upkeep: UpkeepOptions
+    point: PointSummary | None = None
+    """What the session has just made of the machine; None when it made no points."""
+    began: datetime | None = None
+    """When the session began that made the point."""
+    is_gone: bool = False
+    """The job does not try the machine any more."""
+    has_consent: bool = False
+    """Whether somebody agreed that more goes at once than the rules until now would have let go."""
+    by_hand: ByHand | None = None
+    """A change of the chain that somebody asked for, whatever the days say; nothing else is done then."""
+    expected: str = ""
+    """Digest of the plan that was shown; a plan that differs is refused. Empty: whatever the plan is."""
+    credential: CredentialName | None = None
+    gone: tuple[MachineId, ...] = ()
+    """Of the machines that share the chains: those that the job does not try any more."""
+
+
+class ShownPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The plan for a machine as it was shown."""
+
+    machine_id: MachineId
+    machine_name: str
+    digest: str
+    is_gone: bool = False
+    gone: tuple[MachineId, ...] = ()
+    """Of the machines that share the chain: those that are."""
+
+
+class RetentionRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Retention of a job without a backup. ``session_id`` empty: derived from the run, as scheduled starts need."""
+
+    job: JobName
+    repository: RepositoryName
+    upkeep: UpkeepOptions
+    machines: tuple[ShownPlan, ...] = ()
+    """What is carried out; empty: whatever is to be done for all machines of the job."""
+    has_consent: bool = False
+    credential: CredentialName | None = None
+    session_id: SessionId = SessionId("")
+
+
+class MachineUpkeepResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What the upkeep of one machine's chains did."""
+
+    machine_id: MachineId
+    machine_name: str
+    lines: tuple[tuple[str, str], ...] = ()
+    """Names of the steps, and in words what each did."""
+    notes: tuple[str, ...] = ()
+    """What the operator should see; a step that failed is among it."""
+    retained: Retained = Retained()
 
 
 class RestoreRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +252,44 @@ class VerifyRequest(msgspec.Struct, frozen=True, kw_only=True):
     job: JobName = JobName("verify")
 
 
+class HealthTask(StrEnum):
+    """What a session for the health of a repository does."""
+
+    CHECK = "check"
+    """Read the newest point of each machine as a restore would."""
+    SCRUB = "scrub"
+    """Read the oldest stored bytes again, so that all are read within a number of days."""
+    REPAIR = "repair"
+    """Only repair what is known to be damaged."""
+
+
+class HealthRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A health check, a scrub or a repair of a repository. ``session_id`` empty: derived from the run."""
+
+    repository: RepositoryName
+    task: HealthTask
+    machine: str | None = None
+    """Check only this machine."""
+    days: int = 30
+    """A scrub reads every stored byte again within so many."""
+    every_s: int = 86400
+    """From one scheduled scrub to the next."""
+    is_deep: bool = False
+    """Decode what is scrubbed, as a restore does."""
+    repairs: bool = True
+    """Repair what is found damaged."""
+    credentials: tuple[CredentialName, ...] = ()
+    """Of the chains that are encrypted."""
+    copies: tuple[RepositoryName, ...] = ()
+    """Other repositories on the same worker in which lost bytes are looked for."""
+    session_id: SessionId = SessionId("")
+    job: JobName = JobName("health")
+    scrub_began: datetime | None = None
+    """When the first of these runs began."""
+    scrubbed: ScrubReport | None = None
+    """What the runs before this one have done, where a scrub was so long that it went on as new."""
+
+
 class SweepRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The removal of what dead sessions left at a provider. ``session_id`` empty: derived from the run."""
 
@@ -165,6 +326,12 @@ class SessionResult(msgspec.Struct, frozen=True, kw_only=True):
     """The machine a restore made or changed."""
     swept: SweepReport | None = None
     """What a sweep found and did."""
+    retained: Retained | None = None
+    """What retention did, of all machines together."""
+    scrub: ScrubReport | None = None
+    """What a scrub has read."""
+    repair: RepairReport | None = None
+    """What a repair did, and what is still damaged."""
 
 
 class TaskProgress(msgspec.Struct, frozen=True, kw_only=True):

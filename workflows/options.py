@@ -10,7 +10,7 @@ from typing import Final
 from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType, ActivityConfig
 
-from holdfast.errors import LinkLost
+from holdfast.errors import LinkLost, RepositoryFull
 from holdfast.planning.latency import REMOVAL_WAIT_MAX_MINUTES
 
 HEARTBEAT: Final = timedelta(seconds=10)
@@ -31,6 +31,17 @@ RENEWABLE: Final = RetryPolicy(
     non_retryable_error_types=[LinkLost.code],
 )
 """As above, of a transfer that ends when its line stays cut: who serves the repository is asked anew then."""
+
+_UNLESS_FULL: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=15),
+    non_retryable_error_types=[RepositoryFull.code],
+)
+"""As above, of what may as well be begun another day when there is no room for it now."""
+
+DECISION_WAIT: Final = timedelta(hours=12)
+"""How long a machine whose job asks waits for somebody to say what becomes of its damaged chain: until the morning."""
 
 OUTAGE: Final = timedelta(minutes=30)
 """How long a worker, hypervisor or repository may be away before a session gives up: the time an operator needs to
@@ -132,6 +143,11 @@ def verification(queue: str, summary: str) -> ActivityConfig:
         retry_policy=_RETRY,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     )
+
+
+def relocation(queue: str, summary: str) -> ActivityConfig:
+    """Return the options of moving a chain to another repository: as long as it takes, unless there is no room."""
+    return verification(queue, summary) | ActivityConfig(retry_policy=_UNLESS_FULL)
 
 
 def undo(queue: str, summary: str) -> ActivityConfig:

@@ -38,9 +38,19 @@ def upkeep_queue(repository: RepositoryName) -> str:
     return f"repository.{repository}.upkeep"
 
 
+def chain_queue(repository: RepositoryName) -> str:
+    """Return the queue of the work that changes chains of a repository; it never waits behind one that only reads."""
+    return f"repository.{repository}.chains"
+
+
 def backup_id(job: JobName) -> str:
     """Return the workflow id of a job's session; one at a time for each job."""
     return f"backup/{job}"
+
+
+def quick_id(job: JobName) -> str:
+    """Return the workflow id of a quick backup into a job; one at a time for each job, beside its sessions."""
+    return f"quick/{job}"
 
 
 def machine_backup_id(repository: RepositoryName, machine_id: MachineId, name: str) -> str:
@@ -56,6 +66,31 @@ def restore_id(session_id: SessionId) -> str:
 def verify_id(repository: RepositoryName) -> str:
     """Return the workflow id of a verification; one at a time for each repository."""
     return f"verify/{repository}"
+
+
+def machine_upkeep_id(repository: RepositoryName, machine_id: MachineId, name: str) -> str:
+    """Return the workflow id of the upkeep of a machine's chains; one at a time for each machine and repository."""
+    return f"upkeep-machine/{repository}/{folder_name(name, machine_id)}"
+
+
+def retention_id(job: JobName) -> str:
+    """Return the workflow id of a retention session; one at a time for each job."""
+    return f"retention/{job}"
+
+
+def archives_id(repository: RepositoryName) -> str:
+    """Return the workflow id of a session that removes expired archives; one at a time for each repository."""
+    return f"archives/{repository}"
+
+
+def health_id(repository: RepositoryName) -> str:
+    """Return the workflow id of a health check, scrub or repair; one at a time for each repository."""
+    return f"health/{repository}"
+
+
+def chains_id(repository: RepositoryName, folder: str) -> str:
+    """Return the workflow id of what moves or maps the chains in a machine's folder; one at a time for each."""
+    return f"chains/{repository}/{folder}"
 
 
 def sweep_id(provider: ProviderName) -> str:

@@ -8,6 +8,8 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError
 
 from activities.contracts import catalog
+from holdfast.model.ids import RepositoryName
+from holdfast.model.points import PointHealth
 from holdfast.model.session import Session, Task
 from workflows import options, queues
 from workflows.book import Book
@@ -41,6 +43,12 @@ class Recorder:
         """Write a finished point."""
         what = f"{request.point.machine_name} point {request.point.point_id[:12]}"
         await self._write(catalog.record_point, request, what, options.RECORD_PATIENCE)
+
+    async def health(self, repository: RepositoryName, points: tuple[PointHealth, ...]) -> None:
+        """Write how points stand that were found damaged once; nothing when there are none."""
+        if points:
+            request = catalog.RecordHealth(repository=repository, points=points)
+            await self._write(catalog.record_health, request, f"{len(points)} points", options.RECORD_PATIENCE)
 
     async def finish(self, session: Session) -> None:
         """Write how a session ended."""

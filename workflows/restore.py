@@ -6,17 +6,20 @@ the disks of the machine itself; until it is complete what they held is kept, an
 it back.
 """
 
-from datetime import timedelta
+from collections.abc import Awaitable
 from functools import partial
+from itertools import count
 
 import msgspec
 from temporalio import workflow
+from temporalio.workflow import ActivityConfig
 
 from activities.contracts import machine_files, repository, rollback, target, transfer
 from activities.contracts.resources import GRANTED
-from holdfast.errors import DiskNotFound, RequestInvalid
+from holdfast.errors import DiskNotFound, PointNotFound, RequestInvalid
 from holdfast.model.ids import DiskKey
 from holdfast.model.machine import Disk, Identifier, Identity, Machine, RestoreTarget
+from holdfast.model.machine_files import PlacedFiles
 from holdfast.model.placement import Grant, Priority
 from holdfast.model.points import FoundPoint
 from holdfast.model.session import Outcome, SessionKind, Task
@@ -25,6 +28,7 @@ from holdfast.planning.rollback import unfit_for_rollback
 from workflows import options, queues
 from workflows.book import TRANSFERRING
 from workflows.messages import RestoreRequest, SessionProgress, SessionResult
+from workflows.renewing import Renewing
 from workflows.report import size_text, summary
 from workflows.session import CAUGHT, SessionRun
 from workflows.slots import Needs, Slots
@@ -53,6 +57,7 @@ class RestoreMachine:
             priority=Priority.RESTORE,
             what=f"restore of {request.machine or request.point}",
         )
+        self._served: Renewing[FoundPoint] | None = None
         self._slots = Slots(request.resources, request.proxy, needs, self._book)
 
     @workflow.query(name="progress", description="Where the disks stand")
@@ -88,7 +93,11 @@ class RestoreMachine:
             self._book.tell("Kind", "quick rollback")
             _check_quick(self._request)
         _check_delta(self._request)
-        point = await self._find_point()
+        self._book.enter("looking for the restore point")
+        point = await self._find_point(self._request.point)
+        self._tell_point(point)
+        is_on = self._request.resources is not None
+        self._served = Renewing(self._book, point, self._find_again, is_on=is_on)
         self._book.enter("waiting for a slot")
         await self._slots.choose()
         disks = self._wanted_disks(point)
@@ -111,23 +120,30 @@ class RestoreMachine:
         stop_if_cancelled()
         await self._commit(place, machine)
 
-    async def _find_point(self) -> FoundPoint:
+    async def _find_point(self, reference: str) -> FoundPoint:
         request = self._request
-        self._book.enter("looking for the restore point")
-        point = await step(
+        return await step(
             repository.find_point,
             repository.FindPoint(
                 repository=request.repository,
-                reference=request.point,
+                reference=reference,
                 machine=request.machine,
                 credential=request.credential,
             ),
-            options.lookup(queues.repository_queue(request.repository), summary(f"point {request.point}")),
+            options.lookup(queues.repository_queue(request.repository), summary(f"point {reference}")),
         )
+
+    async def _find_again(self, lost: FoundPoint) -> FoundPoint:
+        """Ask who serves the repository. Raises `PointNotFound` when the point lies elsewhere now."""
+        found = await self._find_point(lost.point_id)
+        if (found.chain, found.number) != (lost.chain, lost.number):
+            raise PointNotFound(f"point {lost.number} of chain {lost.chain} is gone")
+        return found
+
+    def _tell_point(self, point: FoundPoint) -> None:
         self._book.tell(
             "Restore point", f"{point.point_id[:12]} of {point.machine.name}, {point.created:%Y-%m-%d %H:%M}"
         )
-        return point
 
     def _wanted_disks(self, point: FoundPoint) -> tuple[Disk, ...]:
         wanted = self._request.disks
@@ -209,19 +225,21 @@ class RestoreMachine:
         """Give a new machine the captured files it can use; disks are worth more, so none that fails ends it."""
         request = self._request
         self._book.enter("placing the machine files")
-        done = await step(
-            machine_files.place_machine_files,
-            machine_files.PlaceMachineFiles(
+
+        def placed(now: FoundPoint, config: ActivityConfig) -> Awaitable[PlacedFiles]:
+            files = machine_files.PlaceMachineFiles(
                 provider=request.provider,
                 target_id=place.target_id,
                 repository=request.repository,
                 chain=point.chain,
                 number=point.number,
                 credential=request.credential,
-                mover=point.mover,
-            ),
-            options.change(self._proxy, summary(machine.name)),
-        )
+                mover=now.mover,
+            )
+            return step(machine_files.place_machine_files, files, config)
+
+        assert self._served is not None, "found before"
+        done = await self._served.run(placed, options.change(self._proxy, summary(machine.name)))
         if done.placed:
             self._book.tell("Machine files", ", ".join(done.placed))
         self._book.note(f"machine file {file.name} was not restored: {file.reason}" for file in done.left_out)
@@ -242,12 +260,11 @@ class RestoreMachine:
             mover=point.mover,
         )
 
-        async def at(proxy: str, begins_within: timedelta | None) -> rollback.DiskRolledBack:
-            queue = queues.transfer_queue(proxy)
-            config = options.transfer(queue, summary(what), disk.size_bytes, begins_within)
-            return await step(rollback.roll_back_disk, back, config)
+        def rolled_back(now: FoundPoint, config: ActivityConfig) -> Awaitable[rollback.DiskRolledBack]:
+            return step(rollback.roll_back_disk, msgspec.structs.replace(back, mover=now.mover), config)
 
-        done = await self._slots.run(at)
+        assert self._served is not None, "found before"
+        done = await self._slots.run(partial(self._served.run, rolled_back), what, disk.size_bytes)
         if done.note:
             self._book.note([f"{machine.name}/{disk.key}: {done.note}"])
         end = " and compared" if done.compared else ""
@@ -280,12 +297,15 @@ class RestoreMachine:
             mover=point.mover,
         )
 
-        async def at(proxy: str, begins_within: timedelta | None) -> transfer.DiskRestored:
-            queue = queues.transfer_queue(proxy)
-            config = options.transfer(queue, summary(what), disk.size_bytes, begins_within)
-            return await step(transfer.restore_disk, write, config)
+        tries = count()
 
-        written = await self._slots.run(at)
+        def restored(now: FoundPoint, config: ActivityConfig) -> Awaitable[transfer.DiskRestored]:
+            # By another data mover or proxy than before: what was written already is compared.
+            request = msgspec.structs.replace(write, mover=now.mover, is_again=next(tries) > 0)
+            return step(transfer.restore_disk, request, config)
+
+        assert self._served is not None, "found before"
+        written = await self._slots.run(partial(self._served.run, restored), what, disk.size_bytes)
         if written.note:
             self._book.note([f"{machine.name}/{disk.key}: {written.note}"])
         detail = _written(written, begins_with_content=place.is_in_place)

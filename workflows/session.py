@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -20,9 +21,10 @@ from workflows.steps import stop_if_cancelled
 from workflows.undo import UndoStack
 
 if TYPE_CHECKING:
+    from holdfast.model.health import RepairReport, ScrubReport
     from holdfast.model.machine import Machine
     from holdfast.model.points import PointSummary, VerifyReport
-    from workflows.messages import SweepReport
+    from workflows.messages import Retained, SweepReport
 
 CAUGHT: Final = (FailureError, HoldfastError, asyncio.CancelledError)
 """What ends a session. Anything else is a defect: it stops the workflow until a corrected worker replays it."""
@@ -61,11 +63,29 @@ class SessionRun:
         self.report: VerifyReport | None = None
         self.machine: Machine | None = None
         self.swept: SweepReport | None = None
+        self.retained: Retained | None = None
+        self.scrub: ScrubReport | None = None
+        self.repair: RepairReport | None = None
 
     @property
     def session_id(self) -> SessionId:
         """Return the id, which a start without one takes from the run."""
         return self._session.session_id
+
+    @property
+    def job(self) -> JobName:
+        """Return the job that the session is a run of."""
+        return self._session.job
+
+    @property
+    def repository(self) -> RepositoryName:
+        """Return the repository that is written or read."""
+        return self._session.repository
+
+    @property
+    def started(self) -> datetime:
+        """Return when the session began."""
+        return self._session.started
 
     async def carry_out(self, work: Callable[[], Awaitable[None]]) -> SessionResult:
         """Do the work and return the result.
@@ -123,6 +143,9 @@ class SessionRun:
             report=self.report,
             machine=self.machine,
             swept=self.swept,
+            retained=self.retained,
+            scrub=self.scrub,
+            repair=self.repair,
         )
 
     def _failure(self) -> BaseException:

@@ -2,13 +2,14 @@
 
 import asyncio
 import builtins
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from typing import Final, TypeVar
 
 import msgspec
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, FailureError, TimeoutError, TimeoutType  # noqa: A004 - Temporal's own
+from temporalio.workflow import ActivityConfig
 
 from activities.contracts import resources as contract
 from holdfast.errors import ProxyUnavailable
@@ -29,8 +30,8 @@ ASK_AGAIN: Final = timedelta(minutes=10)
 
 _Result = TypeVar("_Result")
 
-AtProxy = Callable[[str, timedelta | None], Awaitable[_Result]]
-"""Does something at the proxy of this name; the time is how long it may take to begin, None for as long as it takes."""
+Transfer = Callable[[ActivityConfig], Awaitable[_Result]]
+"""Moves a disk by an activity with these options, which say at which proxy."""
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,14 +75,19 @@ class Slots:
             async with self._lock:
                 await self._choose(self._resources)
 
-    async def run(self, work: AtProxy[_Result]) -> _Result:
-        """Do a piece of work in a slot of its own; when its proxy is lost it is done again at another."""
+    async def run(self, move: Transfer[_Result], what: str, size_bytes: int) -> _Result:
+        """Move a disk in a slot of its own; when its proxy is lost that is done again at another.
+
+        ``what`` is told of it, and ``size_bytes`` says how long it may take.
+        """
         if self._resources is None:
-            return await work(self.proxy, None)
+            return await move(options.transfer(queues.transfer_queue(self.proxy), summary(what), size_bytes))
+        begins_within = options.LOST_AFTER if len(self._resources.proxies) > 1 else None
         while True:
             grant = await self._take(self._resources)
+            queue = queues.transfer_queue(grant.proxy)
             try:
-                result = await work(grant.proxy, options.LOST_AFTER if len(self._resources.proxies) > 1 else None)
+                result = await move(options.transfer(queue, summary(what), size_bytes, begins_within))
             except CAUGHT as failure:
                 await self._give_back(grant.ticket)
                 if not _is_lost(failure):
@@ -105,15 +111,23 @@ class Slots:
         self._book.tell("Proxy", f"{grant.proxy}: {'; '.join((grant.reason, *_passed_over(placement)))}")
 
     async def _take(self, resources: Resources) -> Grant:
-        async with self._lock:
-            if self._candidate is None:
-                await self._choose(resources)
-            spare, self._spare = self._spare, None
-            if spare is not None:
-                return spare
-            assert self._candidate is not None, "chosen before"
-            candidate = self._candidate
-        return await self._claim(resources, (candidate,))
+        while True:
+            async with self._lock:
+                if self._candidate is None:
+                    await self._choose(resources)
+                spare, self._spare = self._spare, None
+                if spare is not None:
+                    return spare
+                assert self._candidate is not None, "chosen before"
+                candidate = self._candidate
+            grant = await self._claim(resources, (candidate,))
+            # Sessions of earlier versions went to a proxy that was lost while they waited for its slot.
+            if self._is_still_used(grant.proxy) or not workflow.patched("leave-a-lost-proxy"):
+                return grant
+            await self._give_back(grant.ticket)
+
+    def _is_still_used(self, proxy: str) -> bool:
+        return self._candidate is not None and self._candidate.name == proxy
 
     async def _claim(self, resources: Resources, candidates: tuple[Candidate, ...]) -> Grant:
         info = workflow.info()
@@ -161,18 +175,17 @@ class Slots:
             workflow.logger.warning("slot %s is given back when the session has ended: %s", ticket, error)
 
     def _lose(self, proxy: str) -> None:
+        if self._candidate is not None and self._candidate.name == proxy:
+            self._candidate = None
         if proxy not in self._lost:
             self._lost.append(proxy)
-            self._candidate = None
             self._book.note([f"proxy {proxy} was lost; its disks go on at another one from their last commit"])
 
     def _inquiry(self) -> Inquiry:
         return Inquiry(provider=self._needs.provider, machine=self._machine, repository=self._needs.repository)
 
 
-async def find_proxies(
-    resources: Resources, inquiry: Inquiry, lost: "list[str] | tuple[str, ...]", book: Book
-) -> Placement:
+async def find_proxies(resources: Resources, inquiry: Inquiry, lost: Collection[str], book: Book) -> Placement:
     """Return the proxies that can do the work; they are waited for. Raises `ProxyUnavailable`.
 
     The only one is not looked at: its queue has the patience. ``lost`` are passed over as long as there are others.

@@ -50,6 +50,7 @@ class VerifyRepository:
             options.verification(queues.upkeep_queue(request.repository), summary(self._subject())),
         )
         self._run.report = report
+        await self._run.recorder.health(request.repository, report.health)
         self._book.tell("Checked", _checked(report))
         self._book.note(_named(damage) for damage in report.damages[:_NAMED_MAX])
         if not report.is_good:

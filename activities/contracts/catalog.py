@@ -6,7 +6,7 @@ import msgspec
 from temporalio import activity
 
 from holdfast.model.ids import RepositoryName, SessionId
-from holdfast.model.points import PointSummary
+from holdfast.model.points import PointHealth, PointSummary
 from holdfast.model.session import Session, Task
 
 
@@ -24,6 +24,19 @@ class RecordPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Added to the repository by the point."""
     completed: datetime | None = None
     """When the point was finished; None takes the moment of its snapshot."""
+
+
+class RecordHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """How points stand that were found damaged, now or before."""
+
+    repository: RepositoryName
+    points: tuple[PointHealth, ...]
+
+
+@activity.defn(name="catalog.record_health")
+def record_health(request: RecordHealth) -> Recorded:
+    """Write how points stand; those that the catalog does not know are passed over. Idempotent."""
+    raise AssertionError(request)
 
 
 @activity.defn(name="catalog.begin_session")

@@ -3,9 +3,13 @@
 import msgspec
 from temporalio import activity
 
-from holdfast.model.ids import CredentialName, RepositoryName, SessionId
+from holdfast.model.archives import Archive
+from holdfast.model.fulls import FullPolicy
+from holdfast.model.ids import CredentialName, MachineId, RepositoryName, SessionId
 from holdfast.model.machine import Snapshot
+from holdfast.model.owners import ChainOwner
 from holdfast.model.points import FoundPoint, OpenPoint, PointSummary, VerifyReport
+from holdfast.model.retention import QuickBackup
 
 
 class BeginPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,7 +20,36 @@ class BeginPoint(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: Snapshot
     unit_size: int = 1 << 20
     full: bool = False
+    fulls: FullPolicy | None = None
+    """When a new chain is started without being asked."""
+    is_full_when_broken: bool = False
+    """Begin a new chain when the newest one is damaged and cannot be continued."""
+    archive: Archive | None = None
+    """Begin an archive beside the chains of jobs, to be kept so long."""
+    quick: QuickBackup | None = None
+    """Begin the increment of a quick backup. Raises `PointNotFound` when there is no chain to continue."""
     credential: CredentialName | None = None
+    owner: ChainOwner | None = None
+    """Whose chain it goes into; None: the machine's own."""
+
+
+class LookAtChain(msgspec.Struct, frozen=True, kw_only=True):
+    """Ask whether the newest chain of a machine can be continued."""
+
+    repository: RepositoryName
+    machine_id: MachineId
+    machine: str
+    """Its name."""
+    credential: CredentialName | None = None
+    owner: ChainOwner | None = None
+    """Whose chain it is; None: the machine's own."""
+
+
+class ChainSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """How the newest chain stands."""
+
+    problem: str = ""
+    """Why it cannot be continued; empty when it can, or when there is none."""
 
 
 class FinishPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +67,8 @@ class AbandonPoint(msgspec.Struct, frozen=True, kw_only=True):
     session_id: SessionId
     snapshot: Snapshot
     credential: CredentialName | None = None
+    owner: ChainOwner | None = None
+    """Whose chain it was begun in; None: the machine's own."""
 
 
 class PointAbandoned(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +95,12 @@ class VerifyPoints(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers inside ``chain``; empty for all."""
     machine: str | None = None
     credential: CredentialName | None = None
+    credentials: tuple[CredentialName, ...] = ()
+    """Of chains that are encrypted, where they are not all alike; ``credential`` is one more."""
+    newest: bool = False
+    """Only the newest complete point of each machine."""
+    is_new_only: bool = False
+    """Of the units only those in the points' own files; what those before hold is read by their own checks."""
 
 
 class VerifyCursor(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +117,12 @@ class VerifyCursor(msgspec.Struct, frozen=True, kw_only=True):
 @activity.defn(name="repository.begin_point")
 def begin_point(request: BeginPoint) -> OpenPoint:
     """Begin a point; idempotent by session."""
+    raise AssertionError(request)
+
+
+@activity.defn(name="repository.look_at_chain")
+def look_at_chain(request: LookAtChain) -> ChainSeen:
+    """Say whether the newest chain of a machine can be continued; changes nothing."""
     raise AssertionError(request)
 
 

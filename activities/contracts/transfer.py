@@ -93,6 +93,8 @@ class RestoreDisk(msgspec.Struct, frozen=True, kw_only=True):
     """Read the target back and compare it with the point's digests."""
     begins_with_content: bool = False
     """The target's disk began with what a machine had: compare first, and write only what differs."""
+    is_again: bool = False
+    """Another transfer before this one may have written some of it, and lost its line to the repository."""
 
 
 class DiskRestored(msgspec.Struct, frozen=True, kw_only=True):

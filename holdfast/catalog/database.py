@@ -9,6 +9,7 @@ from sqlalchemy import URL, false, func, select
 
 from holdfast.catalog.connection import LOCK_TIMEOUT_S, Access, Database, file_of, parse_address
 from holdfast.catalog.point_table import PointTable
+from holdfast.catalog.protected import ProtectedTable
 from holdfast.catalog.schema import SCHEMA_VERSION, restore_points, session_events, sessions, tasks
 from holdfast.catalog.session_table import SessionTable
 from holdfast.catalog.upgrade import is_current, upgrade, version_of
@@ -42,6 +43,7 @@ class Catalog:
         self._database = database
         self.sessions = SessionTable(database, clock)
         self.points = PointTable(database, clock)
+        self.protected = ProtectedTable(database)
 
     @classmethod
     def open(cls, address: str, clock: Clock, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> Self:

@@ -12,12 +12,12 @@ from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
 from holdfast.catalog.connection import Database, insert_into
 from holdfast.catalog.limits import LIMIT_DEFAULT, check_limit
-from holdfast.catalog.points import ChainMark, PointState, RestorePointRecord
+from holdfast.catalog.points import ChainMark, PointKind, PointState, RestorePointRecord
 from holdfast.catalog.rows import mark_of, mark_row, point_of, point_row
 from holdfast.catalog.schema import chain_marks, restore_points
 from holdfast.clock import Clock
 from holdfast.errors import ChainBroken, PointNotFound
-from holdfast.model.ids import ChainId, PointId, RepositoryName
+from holdfast.model.ids import ChainId, FileId, MachineId, PointId, RepositoryName
 
 
 class PointTable:
@@ -93,6 +93,49 @@ class PointTable:
             row = connection.execute(query).mappings().first()
         return None if row is None else mark_of(row)
 
+    def move(  # noqa: PLR0913 - where a point is now, fact by fact
+        self,
+        repository: RepositoryName,
+        point_id: PointId,
+        *,
+        file_id: FileId,
+        file_name: str,
+        generation: int,
+        kind: PointKind,
+    ) -> bool:
+        """Record that a merge brought a point into another file; return whether it was known. May be repeated."""
+        places = {"file_id": file_id, "file_name": file_name, "generation": generation, "kind": kind}
+        change = restore_points.update().values(places).where(*_is_one_of(repository, [point_id]))
+        with self._database.writing() as connection:
+            return connection.execute(change).rowcount > 0
+
+    def relocate(
+        self,
+        repository: RepositoryName,
+        chain_id: ChainId,
+        *,
+        to: RepositoryName,
+        chain: str,
+        machine: tuple[MachineId, str],
+    ) -> int:
+        """Record where a chain is now and whose, and return how many points were known. May be repeated.
+
+        ``chain`` is its folder; a chain whose fulls were made here has several, of which only this one is meant.
+        """
+        points = restore_points.c
+        is_in_folder = points.chain.like(f"%/{chain.rpartition('/')[2]}")
+        is_meant = (points.repository == repository, points.chain_id == chain_id, is_in_folder)
+        place = {"repository": to, "chain": chain, "machine_id": machine[0], "machine_name": machine[1]}
+        with self._database.writing() as connection:
+            known = [row.point_id for row in connection.execute(select(points.point_id).where(*is_meant))]
+            if known and repository != to:
+                # Of an earlier stay there.
+                connection.execute(restore_points.delete().where(*_is_one_of(to, known)))
+            connection.execute(restore_points.update().values(place).where(*is_meant))
+            if known and repository != to:
+                _move_mark(connection, repository, chain_id, to)
+        return len(known)
+
     def forget(self, repository: RepositoryName, point_ids: Sequence[PointId]) -> int:
         """Drop points that left the repository and return how many were known; marks stay."""
         with self._database.writing() as connection:
@@ -157,6 +200,15 @@ def _refuse_second_history(connection: Connection, point: RestorePointRecord) ->
 
 def _is_one_of(repository: RepositoryName, point_ids: Sequence[PointId]) -> tuple[ColumnElement[bool], ...]:
     return restore_points.c.repository == repository, restore_points.c.point_id.in_(point_ids)
+
+
+def _move_mark(connection: Connection, repository: RepositoryName, chain_id: ChainId, to: RepositoryName) -> None:
+    """Let the mark of a chain follow its last point out of a repository."""
+    points = restore_points.c
+    left = select(points.point_id).where(points.repository == repository, points.chain_id == chain_id).limit(1)
+    if connection.execute(left).first() is None:
+        connection.execute(chain_marks.delete().where(*_is_marked(to, chain_id)))
+        connection.execute(chain_marks.update().values(repository=to).where(*_is_marked(repository, chain_id)))
 
 
 def _is_marked(repository: RepositoryName, chain_id: ChainId) -> tuple[ColumnElement[bool], ...]:

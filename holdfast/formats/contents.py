@@ -23,10 +23,12 @@ _Digest: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 _Id: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 _Root: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 _Offset: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+_Bytes: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 _Length: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
 _Depth: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=8)]
 _Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=NEVER_WRITTEN)]
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=PLACES_MAX)]
+_Generation: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 _FileName: TypeAlias = Annotated[str, msgspec.Meta(pattern=FILE_NAME_PATTERN)]
 _FileSize: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=FILE_SIZE_MAX)]
 _Edge: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=DISK_SIZE_MAX, multiple_of=SECTOR_SIZE)]
@@ -74,7 +76,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ParentPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """The point that the first point of a file continues."""
+    """A point that a file hangs on: the one that its first point continues, or that came behind it."""
 
     file: _Id
     point: _Number
@@ -127,10 +129,10 @@ class PointDisk(msgspec.Struct, frozen=True, kw_only=True):
     root: _Root | None = None
     done: _Count = 0
     detail: str = ""
-    read: _Count = 0
-    transferred: _Count = 0
-    resent: _Count = 0
-    begun_at: _Count = 0
+    read: _Bytes = 0
+    transferred: _Bytes = 0
+    resent: _Bytes = 0
+    begun_at: _Bytes = 0
     source: DiskSource | msgspec.UnsetType = msgspec.UNSET
     """Unset where disks never move."""
     left_out: LeftOut | msgspec.UnsetType = msgspec.UNSET
@@ -208,6 +210,8 @@ class Moving(msgspec.Struct, frozen=True, kw_only=True):
     """Where they come from."""
     first: _Count
     """Number of the first unit that moved in; the others follow it."""
+    sources: tuple[tuple[_Id, _Generation], ...] | msgspec.UnsetType = msgspec.UNSET
+    """In a file that is built from others: their ids, in the order in which units move, and their generations."""
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,6 +231,8 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     disks: tuple[FileDisk, ...] = ()
     points: tuple[Point, ...] = ()
     moving: Moving | msgspec.UnsetType = msgspec.UNSET
+    next: ParentPoint | msgspec.UnsetType = msgspec.UNSET
+    """Of a rollback file: the point behind its own, whose pieces came in place of those that the file holds."""
 
     def point(self, number: int) -> Point | None:
         """Return the point with this number, or None."""

@@ -149,5 +149,7 @@ def _password_key(passphrase: str, salt: bytes, cost: PassphraseCost) -> bytes:
     return kdf.derive(passphrase.encode())
 
 
+@lru_cache(maxsize=1024)
 def _derive(chain_key: bytes, salt: bytes, info: bytes) -> bytes:
+    # Cached: every look at a chain derives the keys of all its files, and a session looks many times.
     return HKDF(algorithm=SHA256(), length=KEY_SIZE, salt=salt, info=info).derive(chain_key)

@@ -126,6 +126,11 @@ class PieceRuns:
         skipped = piece - self.starts[run]
         return self.places[run] + skipped, self.counts[run] - skipped
 
+    def gap_from(self, piece: int, end: int) -> int:
+        """Return how many pieces from one on, which the file does not hold, it does not hold either, up to ``end``."""
+        run = bisect_right(self.starts, piece)
+        return (min(self.starts[run], end) if run < len(self.starts) else end) - piece
+
     def truncate(self, piece: int) -> None:
         """Drop every piece from ``piece`` on."""
         while self.starts and self.starts[-1] >= piece:

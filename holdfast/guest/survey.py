@@ -9,27 +9,19 @@ only.
 
 import heapq
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
 
 import msgspec
 
 from holdfast.guest import signatures, swap, swap_files
-from holdfast.guest.ext import Ext
-from holdfast.guest.ext_files import ExtFiles
 from holdfast.guest.file_search import FileSearch, FoundFiles
-from holdfast.guest.file_tree import FileTree
+from holdfast.guest.file_systems import FileSystem, files_of, open_file_system
 from holdfast.guest.free_list import FreeList
 from holdfast.guest.masks import FileMask
 from holdfast.guest.ntfs import Ntfs
-from holdfast.guest.ntfs_files import NtfsFiles
 from holdfast.guest.places import volumes_on
 from holdfast.guest.volume import VolumeState, VolumeUse
-from holdfast.guest.window import DAMAGED, Disk, Implausible, Read, Window, reason_of
-from holdfast.guest.xfs import Xfs
-from holdfast.guest.xfs_files import XfsFiles
+from holdfast.guest.window import DAMAGED, Disk, Read, Window, reason_of
 from holdfast.model.spans import Span, coalesce, total_length
-
-FileSystem: TypeAlias = Ext | Xfs | Ntfs
 
 _PATIENCE = 8
 """How much more than tables and bitmaps may be read to find files by their names."""
@@ -111,7 +103,7 @@ def _meant_files(disk: Disk, volume: VolumeUse, masks: Sequence[FileMask]) -> Fo
         return FoundFiles()
     window = Window(disk, volume.spans, _PATIENCE)
     try:
-        return FileSearch(_files_of(_opened(volume.kind, window)), window, masks).run()
+        return FileSearch(files_of(open_file_system(volume.kind, window)), window, masks).run()
     except DAMAGED as error:
         return FoundFiles(reason=f"no files are left out: {reason_of(error)}")
 
@@ -126,7 +118,7 @@ def _look_into(window: Window, volume: VolumeUse, swaps: list[Span], deleted: Fr
         state, reason, span = swap.unneeded(window)
         swaps += [] if span is None else window.places(span)
     else:
-        file_system = _opened(kind, window)
+        file_system = open_file_system(kind, window)
         reason = file_system.unclean_reason()
         state = VolumeState.UNCLEAN if reason else VolumeState.CLEAN
         swaps += _swap_of(file_system, window)
@@ -141,24 +133,4 @@ def _swap_of(file_system: FileSystem, window: Window) -> Iterator[Span]:
         for span in file_system.swap_spans():
             yield from window.places(span)
     else:
-        yield from swap_files.swap_spans(_files_of(file_system), window)
-
-
-def _files_of(file_system: FileSystem) -> FileTree:
-    match file_system:
-        case Ext():
-            return ExtFiles(file_system)
-        case Xfs():
-            return XfsFiles(file_system)
-        case _:
-            return NtfsFiles(file_system)
-
-
-def _opened(kind: str, window: Window) -> FileSystem:
-    if kind == signatures.EXT:
-        return Ext(window)
-    if kind == signatures.XFS:
-        return Xfs(window)
-    if kind == signatures.NTFS:
-        return Ntfs(window)
-    raise Implausible(f"nothing is known here of {kind}")
+        yield from swap_files.swap_spans(files_of(file_system), window)

@@ -26,6 +26,7 @@ PointId = NewType("PointId", str)
 
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 _SLUG_LENGTH_MAX = 40
+_MACHINE_FOLDER = re.compile(r"[a-z0-9-]+-[0-9a-f]{8}")
 
 
 def folder_name(display_name: str, identity: str) -> str:
@@ -37,3 +38,8 @@ def folder_name(display_name: str, identity: str) -> str:
     slug = _UNSAFE.sub("-", display_name.lower()).strip("-")[:_SLUG_LENGTH_MAX].strip("-")
     tail = hashlib.sha256(identity.encode()).hexdigest()[:8]
     return f"{slug or 'machine'}-{tail}"
+
+
+def is_machine_folder(name: str) -> bool:
+    """Return whether a folder has a name that `folder_name` may give."""
+    return _MACHINE_FOLDER.fullmatch(name) is not None

@@ -1,11 +1,20 @@
 """Restore points as they travel between workflows, activities and the catalog."""
 
 from datetime import datetime
+from enum import StrEnum
 
 import msgspec
 
 from holdfast.model.ids import ChainId, DiskKey, FileId, MachineId, PointId
 from holdfast.model.machine import Machine
+
+
+class DamagedSpan(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a disk that a point has lost."""
+
+    disk: DiskKey
+    start: int
+    length: int
 
 
 class DiskAccess(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +34,8 @@ class MoverAccess(msgspec.Struct, frozen=True, kw_only=True):
     """``host:port``."""
     has_tls: bool
     disks: tuple[DiskAccess, ...]
+    patience_s: float | None = None
+    """For how long a proxy dials it when it is away; None: as long as the proxy thinks right."""
 
     def disk(self, key: DiskKey) -> DiskAccess | None:
         """Return the access to a disk, or None."""
@@ -50,6 +61,10 @@ class OpenPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the worker that began it knows machine files; one of an earlier version does not."""
     takes_disks_at_once: bool = False
     """Whether several disks may be copied into it at the same time; a worker of an earlier version has one writer."""
+    damaged: tuple[DamagedSpan, ...] = ()
+    """What the parent point has lost and is read from the source again."""
+    compares: str = ""
+    """Why disks are compared with the parent point instead of asking what changed since; empty: they need not be."""
 
 
 class PointSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +117,28 @@ class Damage(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class Health(StrEnum):
+    """What the last look at a point said."""
+
+    USABLE = "usable"
+    DAMAGED = "damaged"
+    """Some of its bytes do not match their checksums or digests."""
+    MISSING = "missing"
+    """It was set aside with a file that cannot be read any more."""
+
+
+class PointHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """A point that was found damaged once, and how it stands now."""
+
+    chain: str
+    """Relative to the repository."""
+    number: int
+    point_id: str
+    machine: str
+    state: Health
+    reason: str = ""
+
+
 class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a verification found."""
 
@@ -112,6 +149,8 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     damages: tuple[Damage, ...] = ()
     unnamed_damages: int = 0
     """Damaged spans beyond those that ``damages`` names."""
+    health: tuple[PointHealth, ...] = ()
+    """Points of the chains looked at that were found damaged, now or before, and how they stand."""
 
     @property
     def is_good(self) -> bool:

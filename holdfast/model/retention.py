@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
+from holdfast.model.archives import Archive
 from holdfast.model.ids import PointId
 
 MINIMUM_POINTS_DEFAULT = 3
@@ -66,6 +67,24 @@ class RetentionPolicy(msgspec.Struct, frozen=True, kw_only=True):
     yearly: YearlyRule | None = None
 
 
+class RetentionOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job looks after the points of its machines once a session is over."""
+
+    policy: RetentionPolicy = RetentionPolicy()
+    method: Method = Method.FOREVER
+    timezone: str = "UTC"
+    """Whose days are counted."""
+    lock_days: int = 0
+    """Days for which each new point is locked, from the moment of its snapshot on; 0: it is not."""
+    grace_days: int = 7
+    """Days for which what was removed can be taken back."""
+    gone_after_days: int | None = None
+    """Days after which the points of a machine go that the job does not try any more; None: never."""
+    only_archives: bool = False
+    """Only archives are looked at, which no job owns, and those go that have expired; nothing else here but the days of
+    grace has a meaning then."""
+
+
 class MarkKind(StrEnum):
     """For which calendar rule a full is kept; the lower kinds come first."""
 
@@ -81,6 +100,21 @@ class CalendarMark(msgspec.Struct, frozen=True, kw_only=True):
     given: date
 
 
+class PointNote(msgspec.Struct, frozen=True, kw_only=True):
+    """What is noted of a point once, and kept with it in the repository."""
+
+    point_id: PointId
+    day: date
+    """On which its session began, in the time zone of its job."""
+    marks: tuple[CalendarMark, ...] = ()
+    locked_until: datetime | None = None
+    """Before then it cannot be removed; a lock only ever gets longer."""
+    archive: Archive | None = None
+    """Of an archive: until when it is kept; None for points of jobs."""
+    is_quick: bool = False
+    """Whether it was made by a quick backup: then it goes with the point of its job before it."""
+
+
 class PointFact(msgspec.Struct, frozen=True, kw_only=True):
     """A complete point as retention sees it."""
 
@@ -90,6 +124,8 @@ class PointFact(msgspec.Struct, frozen=True, kw_only=True):
     """On which its session began, in the time zone of its job."""
     locked_until: datetime | None = None
     marks: tuple[CalendarMark, ...] = ()
+    is_quick: bool = False
+    """Whether a quick backup made it; then it belongs to the point of its job before it."""
 
     def is_locked(self, now: datetime) -> bool:
         """Return whether the point must not be removed yet, nor a file that holds it."""
@@ -113,3 +149,12 @@ class ChainFact(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[FileFact, ...]
     is_continued: bool = False
     """Whether the next increment goes into it; then its newest point always stays."""
+
+
+class QuickBackup(msgspec.Struct, frozen=True, kw_only=True):
+    """A quick backup, an increment between two runs of a job: what is noted of its point beforehand."""
+
+    timezone: str = "UTC"
+    """Of the job, whose days are counted."""
+    lock_days: int = 0
+    """Days for which the job locks new points; 0: it does not."""

@@ -15,6 +15,10 @@ class SessionKind(StrEnum):
     RESTORE = "restore"
     VERIFY = "verify"
     SWEEP = "sweep"
+    RETENTION = "retention"
+    HEALTH = "health"
+    ARCHIVE = "archive"
+    CHAINS = "chains"
 
 
 class Outcome(StrEnum):

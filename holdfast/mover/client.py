@@ -4,6 +4,8 @@ import secrets
 import socket
 import ssl
 
+import msgspec
+
 from holdfast.clock import Clock
 from holdfast.errors import ConfigurationInvalid, LinkRefused
 from holdfast.formats.mover.events import LinkOptions
@@ -38,7 +40,10 @@ class MoverClient:
             )
             return dial(address, tls, hello, token, self._clock)
 
-        return Line(self._options, self._clock, connect)
+        options = self._options
+        if mover.patience_s is not None:
+            options = msgspec.structs.replace(options, give_up_s=mover.patience_s)
+        return Line(options, self._clock, connect)
 
     def probe(self, address: Address, *, has_tls: bool) -> None:
         """Return when a mover answers there that this process may greet.

@@ -23,6 +23,7 @@ from holdfast.pipeline.sink import PackedUnit, Standing, Wanted, WritableDisk
 from holdfast.pipeline.stages import StageTimes
 
 _FAREWELL_S = 5.0
+_CATCH_UP_S = 1.0
 
 
 class RemoteDisk:
@@ -147,6 +148,13 @@ class RemoteSink:
         with self._lock:
             self._raise()
 
+    def catch_up(self) -> None:
+        """Return when the other side has said anew how far it is, or after a second."""
+        with self._waiting, self._lock:
+            self._raise()
+            self._lock.wait(_CATCH_UP_S)
+            self._raise()
+
     def finish(self) -> None:
         """Return once the whole disk is durable on the other side."""
         self._send(m.Finish())
@@ -226,6 +234,7 @@ class RemoteSink:
                 self._answered(head, body)
             case m.Standing():
                 self._standing = _standing(head)
+                self._lock.notify_all()
                 if self._busy is not None:
                     _count(head, self._busy)
             case m.Paced():

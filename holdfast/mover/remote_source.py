@@ -108,6 +108,11 @@ class RemoteSource:
         busy.has_line = True
         self._busy = busy
 
+    @property
+    def round_trip_s(self) -> float:
+        """Return how long an answer takes at least."""
+        return self._line.round_trip_s
+
     def later_details(self) -> tuple[str, ...]:
         """Return in words how the points behind this one read the disk."""
         return self._later_details

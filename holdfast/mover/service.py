@@ -18,6 +18,8 @@ from holdfast.mover.grants import FILES, Grant, Issuer
 from holdfast.mover.line import Line
 from holdfast.mover.reading import PackedFile, Reading
 from holdfast.mover.tracing import continued
+from holdfast.mover.turns import Turn, Turns
+from holdfast.pipeline.ahead import UNIT_OPEN_MAX
 from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.restore import StoredSource
@@ -61,6 +63,7 @@ class Service:
         self._issuer = issuer
         self._store = store
         self._clock = clock
+        self._turns = Turns()
         self._throttle = throttle if throttle is not None else Throttle(clock)
 
     def serve(self, session: bytes, line: Line) -> None:
@@ -103,7 +106,7 @@ class Service:
         disk = self._store.open_for_writing(grant, head.lies_at, stack)
         pace = Pace(self._clock)
         stack.enter_context(self._throttle.holding(_transfer(grant, Direction.WRITE, line), pace))
-        Writing(line, disk, self._clock, pace if head.hears_pace else None).run()
+        Writing(line, disk, self._clock, pace if head.hears_pace else None, self._turns.join()).run()
 
     def _serve_files(self, grant: Grant, line: Line) -> None:
         if grant.writes_file is not None:
@@ -148,11 +151,12 @@ def _check_peer(line: Line) -> None:
 
 
 class Writing:
-    """Takes one disk from a line. The peer is told its pace, unless it is None."""
+    """Takes one disk from a line, a unit at each turn. The peer is told its pace, unless it is None."""
 
-    def __init__(self, line: Line, disk: WritableDisk, clock: Clock, pace: Pace | None) -> None:
+    def __init__(self, line: Line, disk: WritableDisk, clock: Clock, pace: Pace | None, turn: Turn) -> None:
         self._line = line
         self._pace = pace
+        self._turn = turn
         self._told_pace: tuple[float | None, str] = None, ""
         self._disk = disk
         self._sink: DiskSink = disk.sink
@@ -161,7 +165,7 @@ class Writing:
         self._sink.watch(self._busy)
         self._units: deque[tuple[int, Message]] = deque()
         self._told_s = clock.monotonic_s()
-        self._told_committed = -1
+        self._told_committed = self._told_taken = -1
 
     def run(self) -> None:
         """Return once the disk is durable. Raises `OperationCancelled` when the peer gives up, and what fails."""
@@ -244,7 +248,8 @@ class Writing:
             body_crc=head.body_crc,
         )
         self._units.append((head.number, message))  # its bytes are used until the unit is written
-        self._sink.put(unit)
+        with self._turn.of(len(packed)):
+            self._sink.put(unit)
         if self._pace is not None:
             self._pace.count(len(packed))
 
@@ -263,9 +268,10 @@ class Writing:
     def _tell(self, *, is_due: bool = False) -> None:
         """Say how far the disk is, when that is news."""
         standing, now_s = self._sink.standing, self._clock.monotonic_s()
-        if not is_due and standing.committed == self._told_committed and now_s - self._told_s < _TOLD_EVERY_S:
+        is_news = standing.committed != self._told_committed or standing.taken - self._told_taken >= UNIT_OPEN_MAX
+        if not is_due and not is_news and now_s - self._told_s < _TOLD_EVERY_S:
             return
-        self._told_s, self._told_committed = now_s, standing.committed
+        self._told_s, self._told_committed, self._told_taken = now_s, standing.committed, standing.taken
         self._say(
             m.Standing(
                 taken=standing.taken,

@@ -16,10 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from holdfast.clock import Clock
 from holdfast.errors import DiskChanged
 from holdfast.formats.digests import piece_digests
-from holdfast.formats.magic import PIECE_SIZE
+from holdfast.formats.magic import PIECE_SIZE, ZERO_DIGEST
 from holdfast.formats.mover.window import Window
 from holdfast.model.plan import Action, PlanStep
 from holdfast.model.session import Figures
+from holdfast.pipeline.ahead import ZEROS_MAX, Ahead
 from holdfast.pipeline.buffers import Buffers, keep_freed_blocks
 from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.disks import DiskReader
@@ -69,6 +70,8 @@ class DiskCopy:
         self._packer = Packer(sink, self._pool, self._buffers, clock, self._options.compression, window)
         self._packer.busy = self.busy.proxy
         self._offered: deque[tuple[_Chunk, Answer]] = deque()
+        self._ahead = Ahead()
+        self._unanswered = 0
         self._times = StageTimes()
         self._started_s = clock.monotonic_s()
         self._reached = sink.standing.taken
@@ -95,12 +98,39 @@ class DiskCopy:
 
     def _take(self, chunk: _Chunk) -> None:
         if chunk.action is Action.ZERO:
-            self._sink.zero(chunk.first, chunk.first + chunk.count)
+            self._zero(chunk.first, chunk.first + chunk.count)
         else:
             self._times.add(chunk.times)
-            self._offered.append((chunk, self._sink.offer(chunk.first, chunk.digests)))
+            self._offer(chunk)
         self._reached = chunk.first + chunk.count
         self._pack_answered(self._offered_chunks.size)
+
+    def _zero(self, first: int, end: int) -> None:
+        self._unanswered += 1
+        if self._unanswered > ZEROS_MAX:
+            asking = _Chunk(Action.READ, first, 1, bytearray())
+            asking.digests = [ZERO_DIGEST]
+            self._offer(asking)  # for its answer, which says whether the open unit is to be sent
+            first += 1
+        if first < end:
+            self._make_room(1)
+            self._sink.zero(first, end)
+            self._ahead.add(end, 1)
+
+    def _offer(self, chunk: _Chunk) -> None:
+        self._unanswered = 0
+        self._make_room(len(chunk.digests))
+        self._offered.append((chunk, self._sink.offer(chunk.first, chunk.digests)))
+        self._ahead.add(chunk.first + chunk.count, len(chunk.digests))
+
+    def _make_room(self, entries: int) -> None:
+        """Wait until the sink has taken so much that it takes more."""
+        while not self._ahead.has_room(entries):
+            self._ahead.taken(self._sink.standing.taken)
+            if not self._ahead.has_room(entries):
+                self._pack_answered(0)
+                self._packer.send_closed()
+                self._sink.catch_up()
 
     def _pack_answered(self, open_max: int) -> None:
         """Pack the chunks whose answers are there; wait until no more than ``open_max`` are without."""

@@ -83,6 +83,11 @@ class PacedSource:
         self._pace.waiting = busy.throttled
         self._source.watch(busy)
 
+    @property
+    def round_trip_s(self) -> float:
+        """Return how long an answer takes at least."""
+        return self._source.round_trip_s
+
     def later_details(self) -> Sequence[str]:
         """Return in words how the points behind this one read the disk."""
         return self._source.later_details()

@@ -72,6 +72,10 @@ class Packer:
     def drain(self) -> None:
         """Send everything."""
         self._close_unit()
+        self.send_closed()
+
+    def send_closed(self) -> None:
+        """Send everything but the unit that waits to be filled."""
         self._send_encoded(len(self._encoding))
 
     def _move(self, buffer: bytearray, slots: list[int]) -> bytearray:

@@ -4,9 +4,9 @@ Blocks are decoded ahead on the pool's threads, at least sixteen units in flight
 in ascending order by the caller's thread. Every piece is compared with its digest before it is written.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 import msgspec
@@ -24,24 +24,14 @@ from holdfast.pipeline.busy import PipeClocks, StagePool
 from holdfast.pipeline.disks import DiskWriter
 from holdfast.pipeline.flow import in_order
 from holdfast.pipeline.stages import PipeProgress, StageTimes
+from holdfast.pipeline.units_ahead import UnitCache, UnitFile, UnitsAhead
 
 BLOCK_PIECES = 16
-_UNITS_IN_FLIGHT = 16
-_UNITS_KEPT = 32
-_BLOCKS_IN_FLIGHT = 64
-_FLUSH_BYTES = 256 << 20
+_BLOCKS_IN_FLIGHT = 256
+_FLUSH_BYTES = 32 << 20
+"""Written between two flushes; the one before has ended then, so at most twice as much is written again."""
 _ZEROS = bytes(BLOCK_PIECES * PIECE_SIZE)
 _ZERO_DIGESTS = bytes(BLOCK_PIECES * DIGEST_SIZE)
-
-
-class UnitFile(Protocol):
-    """A file that holds units, here or at another mover."""
-
-    pieces_per_unit: int
-
-    def fetch(self, number: int, pool: Executor, key: bytes) -> "Future[bytes | memoryview]":
-        """Return the body of a unit, every piece compared with its digest; ``pool`` does what takes long."""
-        ...
 
 
 class ReadableFile(Protocol):
@@ -103,6 +93,11 @@ class PieceSource(Digested, Protocol):
         """Number of pieces."""
         ...
 
+    @property
+    def round_trip_s(self) -> float:
+        """Return how long an answer takes at least; 0 when it is there at once."""
+        ...
+
     def runs(self, start: int, end: int) -> Iterator[HeldRun]:
         """Yield where pieces are, in order and without gaps."""
         ...
@@ -162,27 +157,6 @@ def checked_unit(file: ReadableFile, number: int, key: bytes) -> bytes | memoryv
         bad = [slot for slot, digest in enumerate(found) if digest != tabled[slot * DIGEST_SIZE :][:DIGEST_SIZE]]
         raise DataDamaged(f"unit {number}: the pieces in slots {bad} do not match their digests")
     return body
-
-
-class UnitCache:
-    """Decodes units ahead and keeps the last few. Use from one thread."""
-
-    def __init__(self, pool: ThreadPoolExecutor, key: bytes) -> None:
-        self._pool = pool
-        self._key = key
-        self._flights: OrderedDict[tuple[int, int], Future[bytes | memoryview]] = OrderedDict()
-
-    def request(self, file: UnitFile, number: int) -> Future[bytes | memoryview]:
-        """Return the decoding of a unit, started now unless it was before."""
-        key = (id(file), number)
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = file.fetch(number, self._pool, self._key)
-            if len(self._flights) > _UNITS_KEPT:
-                self._flights.popitem(last=False)
-        else:
-            self._flights.move_to_end(key)
-        return flight
 
 
 class DiskRestore:
@@ -265,15 +239,20 @@ class DiskRestore:
 
     def _ahead(self, runs: Iterable[range]) -> Iterator[tuple[Block, list[Future[bytes | memoryview] | None]]]:
         window: deque[tuple[Block, list[Future[bytes | memoryview] | None]]] = deque()
-        units = 0
+        ahead = UnitsAhead()
         for block in (block for run in runs for block in _blocks(self._source, run)):
+            files = [part.unit[0] for part in block.parts if part.unit is not None]
+            for file in files:
+                ahead.asked(file)
+            self._units.keep(ahead.units)
             flights = [None if part.unit is None else self._units.request(*part.unit) for part in block.parts]
             window.append((block, flights))
-            units += sum(flight is not None for flight in flights)
-            while (units > _UNITS_IN_FLIGHT and len(window) > 1) or len(window) > _BLOCKS_IN_FLIGHT:
+            while (ahead.is_full and len(window) > 1) or len(window) > _BLOCKS_IN_FLIGHT:
                 done = window.popleft()
-                units -= sum(flight is not None for flight in done[1])
                 yield done
+                for part in done[0].parts:
+                    if part.unit is not None:
+                        ahead.used(part.unit[0], self._clock.monotonic_s(), self._source.round_trip_s)
         yield from window
 
     def _write(self, part: Part, flight: Future[bytes | memoryview] | None) -> None:

@@ -155,6 +155,10 @@ class DiskSink(Protocol):
         """Write and commit what is due; to be called now and then while nothing else is."""
         ...
 
+    def catch_up(self) -> None:
+        """Return when more of what was said may be taken, `standing` says how much; all units that can be are put."""
+        ...
+
     def finish(self) -> None:
         """Return once the whole disk is durable."""
         ...

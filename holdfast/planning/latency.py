@@ -101,10 +101,11 @@ def next_share(share: float, latency_ms: float | None, limits: LatencyLimits) ->
         return max(SHARE_MIN, share * min(_CUT_MIN, max(_CUT_MAX, slow_from / latency_ms)))
     if latency_ms >= calm_below:
         return share
-    # A datastore at half of the limit and below has room; nearer to it the steps become small.
-    room = 2 * (calm_below - latency_ms) / calm_below
+    # A datastore at half of the limit and below has room; nearer to it the steps become small, also beside a small
+    # share: a slow copy that doubled there would go straight over the limit, and back, again and again.
+    room = min(1.0, 2 * (calm_below - latency_ms) / calm_below)
     least = min(_RISE_MIN, share * _RISE_LEAST)
-    return min(1.0, share + min(share, max(least, _RISE_MAX * min(1.0, room))))
+    return min(1.0, share + max(least, min(share, _RISE_MAX) * room))
 
 
 def after(slowing: Slowing, latency: DatastoreLatency, now: datetime) -> Slowing:

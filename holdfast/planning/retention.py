@@ -79,22 +79,22 @@ class _Needed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_retention(
-    chains: Sequence[ChainFact], policy: RetentionPolicy, method: Method, now: datetime
+    chains: Sequence[ChainFact],
+    policy: RetentionPolicy,
+    method: Method,
+    now: datetime,
+    also: Mapping[PointId, str] | None = None,
 ) -> RetentionPlan:
     """Return what is done with a machine's chains, which are given oldest first.
 
-    ``now`` is in the time zone of the job, whose days are counted. Numbers of points grow within a chain.
+    ``now`` is in the time zone of the job, whose days are counted. Numbers of points grow within a chain. ``also`` are
+    points that stay whatever the policy says, and why.
     """
-    needed = _Needed(now=now, reasons={**_wanted(chains, policy, now.date()), **_protected(chains, policy, now)})
-    plan = RetentionPlan()
-    for chain in chains:
-        mine = _plan_chain(chain, method, needed)
-        plan = RetentionPlan(
-            points=plan.points + mine.points,
-            merges=plan.merges + mine.merges,
-            removals=plan.removals + mine.removals,
-        )
-    return plan
+    leaders = _leaders(chains)
+    wanted = _wanted(chains, policy, now.date(), leaders)
+    reasons = {**(also or {}), **wanted, **_protected(chains, policy, now)}
+    needed = _Needed(now=now, reasons=_with_quick(reasons, leaders))
+    return _joined([_plan_chain(chain, method, needed) for chain in chains])
 
 
 def oldest_day_kept(policy: RetentionPolicy, today: date) -> date:
@@ -102,9 +102,41 @@ def oldest_day_kept(policy: RetentionPolicy, today: date) -> date:
     return today - timedelta(days=policy.keep)
 
 
-def _wanted(chains: Sequence[ChainFact], policy: RetentionPolicy, today: date) -> dict[PointId, str]:
-    """Return the points that the rule of days or points keeps; marked ones are not counted, the newest always stays."""
-    counted = [file.point for chain in chains for file in chain.files if not _is_marked(file.point, policy, today)]
+def _leaders(chains: Sequence[ChainFact]) -> dict[PointId, PointFact]:
+    """Return for each point of a quick backup the one of its job before it in its chain, to which it belongs.
+
+    One that has none before it any more, since a full was made of it, is a point like others.
+    """
+    leaders: dict[PointId, PointFact] = {}
+    for chain in chains:
+        leader: PointFact | None = None
+        for point in (file.point for file in chain.files):
+            if point.is_quick and leader is not None:
+                leaders[point.point_id] = leader
+            else:
+                leader = point
+    return leaders
+
+
+def _with_quick(reasons: Mapping[PointId, str], leaders: Mapping[PointId, PointFact]) -> dict[PointId, str]:
+    """Return the same with the quick points that stay because the point stays to which they belong."""
+    quick = {
+        point: f"quick backup, goes with point {leader.number}"
+        for point, leader in leaders.items()
+        if leader.point_id in reasons
+    }
+    return {**quick, **reasons}
+
+
+def _wanted(
+    chains: Sequence[ChainFact], policy: RetentionPolicy, today: date, leaders: Mapping[PointId, PointFact]
+) -> dict[PointId, str]:
+    """Return the points that the rule of days or points keeps; the newest always stays.
+
+    Marked points and those of quick backups are not counted.
+    """
+    points = [file.point for chain in chains for file in chain.files if file.point.point_id not in leaders]
+    counted = [point for point in points if not _is_marked(point, policy, today)]
     counted.sort(key=lambda point: point.day)
     wanted: dict[PointId, str] = {}
     if policy.unit is KeepUnit.POINTS:
@@ -126,13 +158,14 @@ def _named(points: Iterable[PointFact], reason: str) -> dict[PointId, str]:
 
 
 def _is_marked(point: PointFact, policy: RetentionPolicy, today: date) -> bool:
-    return any(kept_until(mark, policy) > today for mark in point.marks)
+    return bool(point.marks) and any(kept_until(mark, policy) > today for mark in point.marks)
 
 
 def _protected(chains: Sequence[ChainFact], policy: RetentionPolicy, now: datetime) -> dict[PointId, str]:
     """Return the points that a lock or a mark keeps."""
     reasons: dict[PointId, str] = {}
-    for point in (file.point for chain in chains for file in chain.files):
+    points = (file.point for chain in chains for file in chain.files)
+    for point in (point for point in points if point.marks or point.locked_until is not None):
         said = [
             f"{mark.kind} until {until}" for mark in point.marks if (until := kept_until(mark, policy)) > now.date()
         ]
@@ -154,8 +187,9 @@ def _plan_chain(chain: ChainFact, method: Method, needed: _Needed) -> RetentionP
 
 
 def _plan_rollbacks(chain: ChainFact, needed: _Needed) -> RetentionPlan:
-    """Let the oldest points go one by one: nothing rests on them."""
-    first = _first_index(chain, needed.has)
+    """Let the oldest points go one by one: nothing rests on them. The full stays, for increments may follow it."""
+    rollbacks = sum(file.kind == "rollback" for file in chain.files)
+    first = min(_first_index(chain, needed.has), rollbacks)
     gone, rest = chain.files[:first], chain.files[first:]
     removed = _removed(chain, gone, "outdated") if gone else RetentionPlan()
     return msgspec.structs.replace(removed, points=removed.points + _kept(chain, rest, needed))
@@ -230,6 +264,21 @@ def _verdict(chain: ChainFact, file: FileFact, verdict: Verdict, reason: str) ->
         day=file.point.day,
         verdict=verdict,
         reason=reason,
+    )
+
+
+def plan_of_gone_machine(chains: Sequence[ChainFact], policy: RetentionPolicy, now: datetime) -> RetentionPlan:
+    """Return what is done with the chains of a machine whose points go, given oldest first: marks and locks hold."""
+    needed = _Needed(now=now, reasons=_with_quick(_protected(chains, policy, now), _leaders(chains)))
+    ended = [msgspec.structs.replace(chain, is_continued=False) for chain in chains]
+    return _joined([_plan_chain(chain, Method.FORWARD, needed) for chain in ended])
+
+
+def _joined(plans: Sequence[RetentionPlan]) -> RetentionPlan:
+    return RetentionPlan(
+        points=tuple(point for plan in plans for point in plan.points),
+        merges=tuple(merge for plan in plans for merge in plan.merges),
+        removals=tuple(removal for plan in plans for removal in plan.removals),
     )
 
 

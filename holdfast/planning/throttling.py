@@ -5,6 +5,7 @@ is never idle while somebody waits; as soon as all of them want more, each has t
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from enum import StrEnum
@@ -222,14 +223,14 @@ def _fill(claims: Sequence[Claim], demands: Sequence[float], left: dict[str, flo
     level = 0.0
     rising = {index for index, claim in enumerate(claims) if claim.pools}
     while rising:
-        names = [name for index in rising for name in claims[index].pools]
-        steps = {name: left[name] / names.count(name) for name in names}
+        names = Counter(name for index in rising for name in claims[index].pools)
+        steps = {name: left[name] / count for name, count in names.items()}
         step = min(*steps.values(), *(demands[index] - level for index in rising), math.inf)
         level += step
         for index in rising:
             rates[index] += step
         for name in steps:
-            left[name] = max(0.0, left[name] - step * names.count(name))
+            left[name] = max(0.0, left[name] - step * names[name])
         full = [name for name in steps if steps[name] <= step]
         for index in sorted(rising):
             stopped = next((name for name in full if name in claims[index].pools), "")

@@ -22,14 +22,15 @@ from holdfast.pipeline.restore import DiskRestore
 from holdfast.pipeline.sink import EarlierDisk
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
 from holdfast.planning.read_plan import changed_steps, whole_disk_steps
-from holdfast.storage.chain import Chain, StoredDisk
-from holdfast.storage.chain_writer import ChainWriter
-from holdfast.storage.intake import DiskIntake
-from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
-from holdfast.storage.open_points import OpenPoints
-from holdfast.storage.opening import DiskOpener, DiskPlace
-from holdfast.storage.point_writer import open_disk
-from holdfast.storage.repository import Repository
+from holdfast.storage.chain_files.chain_writer import ChainWriter
+from holdfast.storage.chains.chain import Chain, StoredDisk
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.intake.disk_intake import DiskIntake
+from holdfast.storage.intake.finishing import finish_point
+from holdfast.storage.intake.lifecycle import StoreOptions, begin_point
+from holdfast.storage.intake.open_points import OpenPoints
+from holdfast.storage.intake.opening import DiskOpener, DiskPlace
+from holdfast.storage.points.point_writer import open_disk
 from holdfast.testing.disks import PatternedDisk
 from holdfast.testing.memory import MemoryDisk
 
@@ -213,7 +214,15 @@ def parent_disk(chain: Chain, opened: OpenPoint, key: str) -> StoredDisk | None:
     if opened.parent_number is None:
         return None
     _, point = chain.point(opened.parent_number)
-    return None if point.disk(key) is None else chain.disk(opened.parent_number, key)
+    if point.disk(key) is None:
+        return None
+    disk = chain.disk(opened.parent_number, key)
+    disk.lost = [
+        (span.start // PIECE_SIZE, -(-(span.start + span.length) // PIECE_SIZE))
+        for span in opened.damaged
+        if span.disk == key
+    ]
+    return disk
 
 
 def read_steps(

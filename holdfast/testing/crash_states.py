@@ -11,10 +11,11 @@ from pathlib import Path
 
 import msgspec
 
-from holdfast.testing.crashfs import SECTOR, CrashFiles, Event
+from holdfast.testing.crashfs import SECTOR, CrashFiles, Event, move_folder
 
 PAGE = 4096
 _ALL_SUBSETS_UP_TO = 5
+_TORN = 0.1
 
 
 class CrashState(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +109,38 @@ def crash_states(
                 yield storage.state({inode: kept}, storage.moves, f"{after}: {description}")
 
 
+def lost_power(base: CrashFiles, events: Sequence[Event], rng: random.Random) -> CrashState:
+    """Return one state that a crash after the last event may leave: what waits came about or not, as chance has it.
+
+    A write that is kept may be torn.
+    """
+    storage = _Storage(base)
+    for event in events:
+        storage.apply(event)
+    writes = {
+        inode: [_maybe_torn(event, rng) for event in _some(waiting, rng)] for inode, waiting in storage.writes.items()
+    }
+    return storage.state(writes, _some(storage.moves, rng), "power lost")
+
+
+def died(base: CrashFiles, events: Sequence[Event]) -> CrashState:
+    """Return the state that a process leaves that died after the last event: everything came about."""
+    storage = _Storage(base)
+    for event in events:
+        storage.apply(event)
+    return storage.state(storage.writes, storage.moves, "process died")
+
+
+def _some(events: Sequence[Event], rng: random.Random) -> list[Event]:
+    share = rng.random()
+    return [event for event in events if rng.random() < share]
+
+
+def _maybe_torn(event: Event, rng: random.Random) -> Event:
+    parts = [*_torn(event)]
+    return rng.choice(parts) if parts and rng.random() < _TORN else event
+
+
 def _outcomes(waiting: list[Event], rng: random.Random, samples: int) -> Iterator[tuple[str, list[Event]]]:
     if len(waiting) <= _ALL_SUBSETS_UP_TO:
         for subset in _subsets(waiting):
@@ -167,6 +200,10 @@ def _moved(names: dict[Path, int], folders: set[Path], moves: Iterable[Event]) -
                 names.pop(move.path, None)
             case "folder":
                 folders.add(move.path)
+            case "rename-folder":
+                move_folder(names, folders, Path(move.label), move.path)
+            case "unlink-folder":
+                folders.discard(move.path)
             case "rename":
                 names.pop(Path(move.label), None)
                 names[move.path] = move.inode

@@ -1,7 +1,8 @@
 """A model of a file system that can crash.
 
-It stands behind the ports of `holdfast.storage.atomic`. Every file has an image on stable storage and an ordered list
-of writes that no flush has covered yet; names are changed by operations that count only when their folder was flushed.
+It stands behind the ports of `holdfast.storage.files.atomic`. Every file has an image on stable storage and an ordered
+list of writes that no flush has covered yet; names are changed by operations that count only when their folder was
+flushed.
 Everything that happens is logged; `holdfast.testing.crash_states` tells from the log what a crash may leave.
 
 Faults that are no crash: a flush that fails and drops what it should have written, though reads go on showing it; a
@@ -15,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from holdfast.errors import RepositoryFull, RepositoryUnavailable, StoreFailed, SyncFailed
-from holdfast.storage.atomic import Buffer, FileHandle
+from holdfast.storage.files.atomic import Buffer, FileHandle
 
 SECTOR = 512
 
@@ -24,7 +25,8 @@ class Event(msgspec.Struct, frozen=True):
     """One thing that happened. ``inode`` and ``path`` say to what; ``data`` belongs at ``offset``."""
 
     kind: str
-    """create, folder, write, truncate, sync, failed-sync, link, unlink, sync-folder or mark."""
+    """create, folder, write, truncate, sync, failed-sync, link, unlink, rename, rename-folder, unlink-folder,
+    sync-folder or mark."""
     inode: int = 0
     path: Path = Path()
     offset: int = 0
@@ -47,11 +49,17 @@ class CrashFiles:
         """Gets the number of events so far after each one; what it raises ends the operation there."""
         self.overlay: dict[tuple[Path, int], bytes] = {}
         """What reads of a sector return in place of its bytes, by path and number of the sector."""
+        self.can_share = False
+        """Whether files can have blocks in common; they are written as any others are."""
+        self.shared = 0
+        """Bytes that were shared."""
         self.syncs = 0
         self.open_handles: set[CrashHandle] = set()
         self.folders: set[Path] = set(folders)
         self.entries: dict[Path, int] = {}
         """Which file stands under which name, by its number."""
+        self._inside: dict[Path, set[str]] | None = None
+        """The names inside each folder; None when they have to be looked up again."""
         self.images: dict[int, bytearray] = {}
         """What reads of each file show."""
         self._waiting: dict[int, int] = {}
@@ -103,8 +111,14 @@ class CrashFiles:
             self._move(temporary, path)
 
     def rename(self, path: Path, new: Path) -> None:
-        """Move a file inside its folder, durably."""
+        """Move a file inside its folder, durably; or a folder with all that is in it."""
         with self._guard:
+            if path in self.folders:
+                self._log(Event("rename-folder", path=new, label=str(path)))
+                move_folder(self.entries, self.folders, path, new)
+                self._inside = None
+                self._sync_folder(new.parent)
+                return
             self._inode(path)
             self._move(path, new)
 
@@ -112,6 +126,7 @@ class CrashFiles:
         """Remove a file, durably."""
         with self._guard:
             if self.entries.pop(path, None) is not None:
+                self._took_away(path)
                 self._log(Event("unlink", path=path))
             self._sync_folder(path.parent)
 
@@ -121,16 +136,31 @@ class CrashFiles:
             for folder in [*reversed(path.parents), path]:
                 if folder not in self.folders:
                     self.folders.add(folder)
+                    self._put(folder)
                     self._log(Event("folder", path=folder))
                     self._sync_folder(folder.parent)
+
+    def remove_folder(self, path: Path) -> None:
+        """Remove an empty folder, durably; nothing happens when it is gone."""
+        with self._guard:
+            if path in self.folders:
+                if self.names(path):
+                    raise StoreFailed(f"{path}: Directory not empty")
+                self.folders.discard(path)
+                self._took_away(path)
+                self._log(Event("unlink-folder", path=path))
+            self._sync_folder(path.parent)
 
     def names(self, path: Path) -> list[str]:
         """Return the sorted names inside a folder."""
         with self._guard:
             if path not in self.folders:
                 raise RepositoryUnavailable(f"{path} cannot be reached: No such file or directory")
-            inside = [*self.entries, *self.folders]
-            return sorted(found.name for found in inside if found.parent == path and found != path)
+            if self._inside is None:
+                self._inside = {}
+                for found in (*self.entries, *self.folders):
+                    self._put(found)
+            return sorted(self._inside.get(path, ()))
 
     def exists(self, path: Path) -> bool:
         """Return whether a file or folder is there."""
@@ -166,6 +196,7 @@ class CrashFiles:
         """Let a file vanish, or a folder with all that is in it."""
         self.entries = {name: inode for name, inode in self.entries.items() if not name.is_relative_to(path)}
         self.folders = {folder for folder in self.folders if not folder.is_relative_to(path)}
+        self._inside = None
 
     def paths(self) -> list[Path]:
         """Return all files, sorted."""
@@ -175,7 +206,7 @@ class CrashFiles:
         """Return a file system with the same content, all of it durable, and nothing open."""
         other = CrashFiles(self.folders)
         other.entries = dict(self.entries)
-        other.images = {inode: bytearray(image) for inode, image in self.images.items()}
+        other.images = {inode: bytearray(self.images[inode]) for inode in other.entries.values()}
         return other
 
     # -- for handles ---------------------------------------------------------------------------------------------
@@ -250,13 +281,25 @@ class CrashFiles:
         inode = max(self.images, default=0) + 1
         self.images[inode] = bytearray()
         self.entries[path] = inode
+        self._put(path)
         self._log(Event("link", inode, path))
         return inode
 
     def _move(self, path: Path, new: Path) -> None:
         inode = self.entries[new] = self.entries.pop(path)
+        self._took_away(path)
+        self._put(new)
         self._log(Event("rename", inode, new, label=str(path)))
         self._sync_folder(new.parent)
+
+    def _put(self, path: Path) -> None:
+        """Count a file or folder among the names of the folder that it is in; the root is in none."""
+        if self._inside is not None and path.name:
+            self._inside.setdefault(path.parent, set()).add(path.name)
+
+    def _took_away(self, path: Path) -> None:
+        if self._inside is not None:
+            self._inside[path.parent].discard(path.name)
 
     def _sync_folder(self, path: Path) -> None:
         self._log(Event("sync-folder", path=path))
@@ -301,6 +344,24 @@ class CrashHandle:
         self._refuse_if_poisoned()
         self._files.write_inode(self._inode, self._path, offset, b"".join(buffers))
 
+    def share(self, offset: int, source: FileHandle, source_offset: int, length: int) -> bool:
+        """Let bytes be those of another file, when the model is asked to be able to: a write, as crashes go."""
+        self._refuse_if_poisoned()
+        if not self._files.can_share:
+            return False
+        self._files.shared += length
+        self._files.write_inode(self._inode, self._path, offset, source.read(source_offset, length))
+        return True
+
+    def reserve(self, offset: int, length: int) -> None:
+        """Raise `RepositoryFull` when the bytes cannot be written; the model holds nothing for anyone."""
+        growth = max(0, offset + length - self.size())
+        if self._files.free_bytes(self._path) < growth:
+            raise RepositoryFull(f"no space left for {self._path}")
+
+    def trim(self) -> None:
+        """Give back nothing, for nothing was held."""
+
     def sync(self) -> None:
         """Make everything written before durable, or poison the handle."""
         self._refuse_if_poisoned()
@@ -314,6 +375,9 @@ class CrashHandle:
         """Return the length of the file."""
         return self._files.size_inode(self._inode)
 
+    def forget(self, offset: int, length: int) -> None:
+        """Do nothing: the model has no cache."""
+
     def lock(self, *, shared: bool = False) -> bool:
         """Try to become the only holder of the file's lock, or one of several."""
         return self._files.lock_inode(self._inode, self, shared=shared)
@@ -325,3 +389,12 @@ class CrashHandle:
     def _refuse_if_poisoned(self) -> None:
         if self._poisoned:
             raise SyncFailed(f"{self._path} is not written any more after a failed sync")
+
+
+def move_folder(names: dict[Path, int], folders: set[Path], path: Path, new: Path) -> None:
+    """Give a folder another name, and with it all that is in it."""
+    for name in [name for name in names if name.is_relative_to(path)]:
+        names[new / name.relative_to(path)] = names.pop(name)
+    for folder in [folder for folder in folders if folder.is_relative_to(path)]:
+        folders.discard(folder)
+        folders.add(new / folder.relative_to(path))

@@ -10,6 +10,7 @@ zeroed: they are zeros.
 import struct
 from array import array
 from collections.abc import Iterator
+from functools import lru_cache
 
 import blake3
 import msgspec
@@ -21,6 +22,7 @@ HEADER = struct.Struct("<QQQ")
 VERSION_MAX = (1 << 32) - 1
 
 _GROUP_SECTORS = 128
+_KEPT_SECTORS = 2048
 _ZERO_SECTOR = bytes(SECTOR_SIZE)
 
 
@@ -36,6 +38,11 @@ def sectors(seed: int, first: int, count: int, version: int) -> bytes:
     """Return the content of ``count`` sectors from number ``first``, all of one version."""
     if version == 0:
         return bytes(count * SECTOR_SIZE)
+    # The same few disks are compared with thousands of states of a repository.
+    return _made_before(seed, first, count, version) if count <= _KEPT_SECTORS else _made(seed, first, count, version)
+
+
+def _made(seed: int, first: int, count: int, version: int) -> bytes:
     made = bytearray()
     end = first + count
     while first < end:
@@ -46,6 +53,9 @@ def sectors(seed: int, first: int, count: int, version: int) -> bytes:
     for index in range(count):
         HEADER.pack_into(made, index * SECTOR_SIZE, seed, end - count + index, version)
     return bytes(made)
+
+
+_made_before = lru_cache(maxsize=64)(_made)
 
 
 def origin(sector: bytes) -> Origin | None:
@@ -118,9 +128,14 @@ class PatternedDisk:
     def differing_spans(self, other: "PatternedDisk") -> Iterator[Span]:
         """Yield, sorted, where two contents differ; behind the end of the smaller one are zeros."""
         count = max(len(self.versions), len(other.versions))
-        ours, theirs = (list(d.versions) + [0] * (count - len(d.versions)) for d in (self, other))
+        ours, theirs = (d.versions + array("I", [0]) * (count - len(d.versions)) for d in (self, other))
+        groups = (range(at, min(at + _GROUP_SECTORS, count)) for at in range(0, count, _GROUP_SECTORS))
         yield from coalesce(
-            Span(index * SECTOR_SIZE, SECTOR_SIZE) for index in range(count) if ours[index] != theirs[index]
+            Span(index * SECTOR_SIZE, SECTOR_SIZE)
+            for group in groups
+            if ours[group.start : group.stop] != theirs[group.start : group.stop]
+            for index in group
+            if ours[index] != theirs[index]
         )
 
     def difference(self, offset: int, actual: bytes) -> str | None:

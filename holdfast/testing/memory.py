@@ -8,6 +8,7 @@ from holdfast.errors import DiskReadFailed, DiskWriteFailed
 from holdfast.model.spans import Span
 
 _ALLOCATION = 4096
+_ZEROS = bytes(_ALLOCATION)
 
 
 class MemoryDisk:
@@ -33,7 +34,8 @@ class MemoryDisk:
         """Yield, sorted, the spans that hold anything but zeros."""
         start: int | None = None
         for at in range(0, len(self.content), _ALLOCATION):
-            is_used = any(self.content[at : at + _ALLOCATION])
+            piece = self.content[at : at + _ALLOCATION]
+            is_used = piece != _ZEROS[: len(piece)]
             if is_used and start is None:
                 start = at
             elif not is_used and start is not None:

@@ -16,6 +16,7 @@ from activities.contracts import repository as points
 from activities.contracts import snapshot as snapshots
 from activities.contracts import target as targets
 from activities.contracts.transfer import CopyDisk, DiskCopied, DiskRestored, RestoreDisk, TransferCursor
+from activities.health import HealthActivities
 from activities.machine_files import MachineFileActivities
 from activities.point_disks import PointDisks
 from activities.repository import RepositoryActivities, UpkeepActivities
@@ -34,8 +35,8 @@ from holdfast.model.session import Figures
 from holdfast.mover.client import MoverClient
 from holdfast.pipeline.stages import PipeOptions
 from holdfast.providers.local.hypervisor import LocalProvider
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
 from workers.credentials import Credentials
 
 KIB = 1 << 10
@@ -183,6 +184,7 @@ class Lab:
         self.targets = TargetActivities(self.open_provider, self.clock)
         self.points = RepositoryActivities(self.open_repository, passphrases, self.clock)
         self.upkeep = UpkeepActivities(self.open_repository, passphrases, self.clock)
+        self.health = HealthActivities(self.open_repository, passphrases, self.clock)
         points = PointDisks(self.open_repository, passphrases, MoverClient(None, self.clock).line, self.clock, EAGER)
         self.rollbacks = RollbackActivities(self.open_provider, points, self.clock)
         self.machine_files = MachineFileActivities(self.open_provider, points, self.clock)

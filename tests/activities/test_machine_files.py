@@ -9,8 +9,8 @@ from holdfast.model.ids import MachineId, SnapshotId
 from holdfast.model.machine import Machine
 from holdfast.model.machine_files import FileLeftOut, MachineFile, MachineFiles, PlacedFiles
 from holdfast.providers.local.machines import MACHINE_FILE
-from holdfast.storage.chain_writer import ChainWriter
-from holdfast.storage.point_files import read_files
+from holdfast.storage.chain_files.chain_writer import ChainWriter
+from holdfast.storage.points.point_files import read_files
 from tests.activities.lab import PROVIDER, STORE, TOKEN, Lab, failure, run, run_twice
 
 

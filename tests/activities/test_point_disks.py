@@ -35,8 +35,8 @@ from holdfast.model.points import FoundPoint, PointSummary
 from holdfast.mover.client import MoverClient
 from holdfast.mover.remote_source import RemoteSource
 from holdfast.pipeline.sink import WritableDisk
-from holdfast.storage.chain_lock import acquire_chain_lock
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.chain_lock import acquire_chain_lock
 from tests.activities.lab import CREDENTIAL, EAGER, KEY, PIECE, PROVIDER, STORE, Attempt, Lab, failure, run
 from workers.config import RepositorySettings, Settings
 from workers.loopback import LOOPBACK, free_ports

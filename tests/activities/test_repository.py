@@ -21,7 +21,7 @@ from holdfast.errors import (
 from holdfast.model.ids import CredentialName, RepositoryName, SessionId
 from holdfast.model.machine import Snapshot
 from holdfast.model.points import VerifyReport
-from holdfast.storage.chain_writer import ChainWriter
+from holdfast.storage.chain_files.chain_writer import ChainWriter
 from tests.activities.lab import CREDENTIAL, PIECE, STORE, Attempt, Lab, failure, run, run_twice
 
 ABSENT = CredentialName("absent")

@@ -2,10 +2,12 @@
 
 import pytest
 
-from activities.verification import DAMAGES_NAMED_MAX, ChainCheck, chains_to_verify, joined
+from activities.verification import DAMAGES_NAMED_MAX, ChainCheck, Scope, chains_to_verify, joined, newest_chains
 from holdfast.errors import ChainBroken, OperationInterrupted, RequestInvalid
 from holdfast.model.ids import DiskKey
-from holdfast.model.points import Damage, VerifyReport
+from holdfast.model.machine import Machine
+from holdfast.model.points import Damage, Health, PointSummary, VerifyReport
+from holdfast.storage.health.health_file import HEALTH_NAME, read_health
 from tests.activities.lab import KEY, PIECE, Lab
 
 
@@ -13,7 +15,7 @@ def ignore(_: int) -> None: ...
 
 
 def check(lab: Lab, chain: str, machine: str | None = None, numbers: tuple[int, ...] = ()) -> VerifyReport:
-    return ChainCheck(lab.repository, chain, None, machine, numbers).run(ignore)
+    return ChainCheck(lab.repository, chain, None, Scope(machine=machine, numbers=numbers)).run(ignore)
 
 
 def damage_at(offset: int) -> Damage:
@@ -143,3 +145,50 @@ def test_a_check_ends_with_what_its_report_raises(lab: Lab) -> None:
 
     with pytest.raises(OperationInterrupted):
         ChainCheck(lab.repository, point.chain, None).run(stop)
+
+
+def damage_first_unit(lab: Lab, machine: Machine, point: PointSummary) -> None:
+    content = lab.chain_file(point).read_bytes()
+    at = content.index(lab.content(machine)[100:200])
+    lab.chain_file(point).write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+
+
+def test_what_is_found_is_written_down_and_told(lab: Lab) -> None:
+    machine = lab.add_machine()
+    _, point = lab.back_up(machine)
+    damage_first_unit(lab, machine, point)
+    report = ChainCheck(lab.repository, point.chain, None, clock=lab.clock).run(ignore)
+    (told,) = report.health
+    assert (told.point_id, told.state, told.chain) == (point.point_id, Health.DAMAGED, point.chain)
+    known = read_health(lab.repository.files, lab.repository.chain_folder(point.chain))
+    assert known.points[0].point_id == point.point_id
+    assert known.files[0].units
+    assert known.files[0].reads, "all of it was read"
+
+
+def test_without_a_clock_nothing_is_written(lab: Lab) -> None:
+    _, point = lab.back_up(lab.add_machine())
+    check(lab, point.chain)
+    folder = lab.repository.chain_folder(point.chain)
+    assert not lab.repository.files.exists(folder / HEALTH_NAME)
+
+
+def test_only_what_a_new_point_holds_itself_is_read(lab: Lab) -> None:
+    machine = lab.add_machine()
+    _, first = lab.back_up(machine)
+    lab.overwrite(machine, 10 * PIECE, PIECE)
+    _, second = lab.back_up(machine, "s2")
+    damage_first_unit(lab, machine, first)
+    scope = Scope(numbers=(second.number,), is_new_only=True)
+    assert ChainCheck(lab.repository, second.chain, None, scope).run(ignore).is_good
+    assert not check(lab, second.chain, None, (second.number,)).is_good
+
+
+def test_the_newest_point_of_each_machine_is_in_its_newest_chain(lab: Lab) -> None:
+    machine, other = lab.add_machine(), lab.add_machine("mail")
+    _, first = lab.back_up(machine)
+    _, mail = lab.back_up(other)
+    _, second = lab.back_up(machine, "s2")
+    assert newest_chains(lab.repository) == sorted([mail.chain, second.chain])
+    report = ChainCheck(lab.repository, first.chain, None, Scope(newest=True)).run(ignore)
+    assert report.points == 1

@@ -10,6 +10,7 @@ from tests.architecture import tree
 # Sources tested from elsewhere, with the place.
 TESTED_ELSEWHERE: dict[str, str] = {
     "activities/sessions.py": "tests/workflows/test_backup_job.py, which has children to follow",
+    "workflows/children.py": "tests/workflows/test_backup_job.py, whose children are started and found",
     "workers/demo/story.py": "tests/workers/cli/test_demo.py plays it",
 }
 

@@ -8,12 +8,15 @@ from pathlib import Path
 import msgspec
 
 from holdfast.clock import SystemClock
+from tests.bench.chains import run_merging
 from tests.bench.host import load_average, machine_facts
+from tests.bench.index_memory import run_index_memory
 from tests.bench.ledger import MIB, Ledger
 from tests.bench.mover import run_link
 from tests.bench.movers import run_killed_movers, run_long_line, run_many, run_movers
 from tests.bench.page import Report, rendered, write_into
 from tests.bench.reference import changed_image, reference_image
+from tests.bench.retention import run_retention
 from tests.bench.rounds import INCREMENT, installed_peers, run_rounds
 from tests.bench.singles import run_huge, run_opening, run_python, run_resume
 from tests.bench.vsphere import run_vsphere
@@ -58,12 +61,15 @@ PARTS: dict[str, Callable[[Ledger], None]] = {
     "resume": run_resume,
     "huge": run_huge,
     "opening": run_opening,
+    "index": run_index_memory,
+    "merging": run_merging,
     "python": run_python,
     "link": run_link,
     "movers": run_movers,
     "killed-movers": run_killed_movers,
     "many": run_many,
     "long-line": run_long_line,
+    "retention": run_retention,
     "vsphere": run_vsphere,
 }
 

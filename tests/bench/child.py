@@ -31,14 +31,17 @@ from holdfast.pipeline.restore import DiskRestore, compare_target
 from holdfast.pipeline.stages import PipeOptions, PipeProgress, StageTimes
 from holdfast.planning.read_plan import changed_steps, whole_disk_steps
 from holdfast.providers.raw_disks import FrozenDisk, TargetDisk
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.chain import Chain, StoredDisk
-from holdfast.storage.chain_writer import ChainWriter
-from holdfast.storage.intake import DiskIntake
-from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
-from holdfast.storage.point_writer import open_disk
-from holdfast.storage.repository import Repository
-from holdfast.storage.verifier import verify_chain
+from holdfast.storage.chain_files.chain_writer import ChainWriter
+from holdfast.storage.chains.chain import Chain, StoredDisk
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
+from holdfast.storage.health.scrubber import FileScrub
+from holdfast.storage.health.verifier import verify_chain
+from holdfast.storage.intake.disk_intake import DiskIntake
+from holdfast.storage.intake.finishing import finish_point
+from holdfast.storage.intake.lifecycle import StoreOptions, begin_point
+from holdfast.storage.methods.upkeep import ChainUpkeep
+from holdfast.storage.points.point_writer import open_disk
 from tests.bench.bare import bare_calls
 
 MACHINE = MachineId("bench")
@@ -65,6 +68,8 @@ class Request(msgspec.Struct, kw_only=True):
     """File that is kept at the progress reached, whatever kills the process."""
     from_memory: bool = False
     """Read the blocks from memory instead of from the image."""
+    repeated_bytes: int = 0
+    """After how many bytes blocks from memory begin again; 0 for never."""
     count: int = 0
     """How many increments a chain is grown by."""
 
@@ -94,15 +99,16 @@ class Progress(msgspec.Struct, frozen=True):
 class MemoryDisk:
     """A disk that is all one block in memory: reading it costs a copy."""
 
-    def __init__(self, block: bytes, size_bytes: int) -> None:
+    def __init__(self, block: bytes, size_bytes: int, repeated_bytes: int = 0) -> None:
         self.size_bytes = size_bytes
         self._block = memoryview(block)
+        self._repeated_bytes = repeated_bytes or size_bytes
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         buffer[:] = self._block[: len(buffer)]
-        # Each piece differs, so that nothing is known already.
+        # Each piece differs, so that nothing is known already, until they begin again.
         for at in range(0, len(buffer), PIECE_SIZE):
-            struct.pack_into("<Q", buffer, at, offset + at + 1)
+            struct.pack_into("<Q", buffer, at, (offset + at) % self._repeated_bytes + 1)
 
     def allocated_spans(self) -> Iterator[Span]:
         yield Span(0, self.size_bytes)
@@ -172,6 +178,20 @@ def verify(request: Request) -> Result:
         return Result(seconds=_CLOCK.monotonic_s() - started_s, file_bytes=report.stored_bytes)
 
 
+def scrub(request: Request) -> Result:
+    """Read every stored byte of the chain again, from the cache; with ``compare`` decoded, as a restore does."""
+    with _newest_chain(request) as chain:
+        started_s = _CLOCK.monotonic_s()
+        checked = 0
+        for file in chain.files:
+            reading = FileScrub(file, lambda _: None, is_deep=request.compare, from_cache=True)
+            found = reading.read(0, file.superblock.end)
+            assert not found.units, found
+            assert not found.problem, found
+            checked += found.checked_bytes
+        return Result(seconds=_CLOCK.monotonic_s() - started_s, file_bytes=checked)
+
+
 def open_newest(request: Request) -> Result:
     """Open the newest point and find where its first pieces are; twice, because the passphrase costs time once."""
     parts: dict[str, float] = {}
@@ -183,6 +203,18 @@ def open_newest(request: Request) -> Result:
             parts |= {"files": len(chain.files), "runs": runs}
         parts[name] = _CLOCK.monotonic_s() - started_s
     return Result(seconds=parts["first"], parts=parts)
+
+
+def merge(request: Request) -> Result:
+    """Merge the oldest increment of the newest chain into its full."""
+    with _newest_chain(request) as chain:
+        folder, (into, merged, *_) = chain.folder, [file.path.name for file in chain.files]
+        before = chain.files[0].handle.size()
+    started_s = _CLOCK.monotonic_s()
+    result = ChainUpkeep(HostFiles(), folder, request.passphrase).merge(into, merged)
+    seconds = _CLOCK.monotonic_s() - started_s
+    grown = (folder / into).stat().st_size - before
+    return Result(seconds=seconds, parts={"moved": result.moved_bytes, "grown": grown})
 
 
 def bare(request: Request) -> Result:
@@ -217,8 +249,10 @@ OPERATIONS: dict[str, Callable[[Request], Result]] = {
     "backup": backup,
     "restore": restore,
     "verify": verify,
+    "scrub": scrub,
     "open": open_newest,
     "grow": grow,
+    "merge": merge,
     "bare": bare,
 }
 
@@ -289,7 +323,7 @@ def reader_of(request: Request) -> DiskReader:
     if not request.from_memory:
         return FrozenDisk(image)
     with image.open("rb") as file:
-        return MemoryDisk(file.read(UNIT_SIZE), image.stat().st_size)
+        return MemoryDisk(file.read(UNIT_SIZE), image.stat().st_size, request.repeated_bytes)
 
 
 def _newest_chain(request: Request) -> Chain:

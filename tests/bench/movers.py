@@ -145,8 +145,10 @@ def run_long_line(ledger: Ledger, size_mib: int = _LONG_MIB) -> None:
         with long_line(shape) as line:
             ends = Ends(proxy=line.on_near(), repository=line.on_far(), host=FAR)
             found = run_pair(_from_memory(ours, image), certificates, size_mib * MIB, ends)
+            restore = run_pair(ours.request("restore"), certificates, ends=ends)
         [disk] = found.disks
-        print(f"  {LONG}, by {line.emulation}: {found.seconds:.1f} s", flush=True)
+        [fetched] = restore.disks
+        print(f"  {LONG}, by {line.emulation}: {found.seconds:.1f} s, back {fetched.seconds:.1f} s", flush=True)
         ledger.add(LONG, "full: time", found.seconds, "s")
         ledger.add(LONG, "full: until the line was open and greeted", disk.parts["open"], "s")
         ledger.add(LONG, "full: rate", size_mib / disk.seconds, "MiB/s")
@@ -155,6 +157,10 @@ def run_long_line(ledger: Ledger, size_mib: int = _LONG_MIB) -> None:
         ledger.add(LONG, "share of the line, all in all", size_mib / disk.seconds / shape.mib_per_s * 100, "%")
         ledger.add(LONG, "full: peak memory, proxy", disk.peak_mib, "MiB")
         ledger.add(LONG, "full: peak memory, repository", found.repository.peak_mib, "MiB")
+        rate_back = size_mib / fetched.seconds
+        ledger.add(LONG, "restore: share of the line, all in all", rate_back / shape.mib_per_s * 100, "%")
+        ledger.add(LONG, "restore: peak memory, proxy", fetched.peak_mib, "MiB")
+        ledger.add(LONG, "restore: peak memory, repository", restore.repository.peak_mib, "MiB")
     ledger.set_floor(LONG, LINK_SHARE, 80)
     ours.clean()
     image.unlink()

@@ -58,6 +58,11 @@ class Ours:
         settle()
         return run_child(self.request("verify"))
 
+    def scrub(self, *, deep: bool = False) -> tuple[Measured, Result]:
+        """Read every stored byte again, decoded or compared with its checksum alone."""
+        settle()
+        return run_child(msgspec.structs.replace(self.request("scrub"), compare=deep))
+
     def clean(self) -> None:
         """Remove what was written."""
         shutil.rmtree(self.repository, ignore_errors=True)

@@ -23,10 +23,11 @@ from holdfast.mover.sockets import Address
 from holdfast.pipeline.restore import StoredSource
 from holdfast.pipeline.sink import WritableDisk
 from holdfast.pipeline.stages import PipeOptions
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
-from holdfast.storage.opening import DiskOpener, DiskPlace
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
+from holdfast.storage.intake.finishing import finish_point
+from holdfast.storage.intake.lifecycle import StoreOptions, begin_point
+from holdfast.storage.intake.opening import DiskOpener, DiskPlace
 from tests.bench.child import KEY, MACHINE, UNIT_SIZE, Request, Result, snapshot_of
 from tests.bench.identities import listening_context
 from tests.bench.usage import add_usage

@@ -15,6 +15,7 @@ FULL = "Full"
 INCREMENT = "Increment, 5 % changed"
 RESTORE = "Restore"
 VERIFY = "Verify"
+SCRUB = "holdfast, scrub"
 STAGES = "Where the time of a full goes, for 1 MiB of data"
 KNOWN = "holdfast, changes known"
 COMPARED = "holdfast, compares everything"
@@ -72,6 +73,7 @@ def _set_goals(ledger: Ledger, changes: list[Change]) -> None:
         ledger.set_goal(INCREMENT, f"{who}: stored / ideal", 1.3)
     ledger.set_floor(INCREMENT, f"{COMPARED}: read rate", 1536)
     ledger.set_floor(VERIFY, "holdfast: rate", 1024)
+    ledger.set_floor(VERIFY, f"{SCRUB}: rate", 1024)
     for section, who in ((FULL, Ours.name), (RESTORE, Ours.name), (INCREMENT, KNOWN), (INCREMENT, COMPARED)):
         ledger.set_goal(section, f"{who}: peak memory", PEAK_MIB_MAX)
 
@@ -116,6 +118,10 @@ def _run_ours(ledger: Ledger, ours: Ours, changes: list[Change]) -> Measured:
     verified, checked = ours.verify()
     ledger.add_run(VERIFY, ours.name, verified)
     ledger.add(VERIFY, "holdfast: rate", checked.file_bytes / MIB / checked.seconds, "MiB/s stored")
+    for deep, name in ((False, SCRUB), (True, f"{SCRUB}, deep")):
+        scrubbed, read = ours.scrub(deep=deep)
+        ledger.add_run(VERIFY, name, scrubbed)
+        ledger.add(VERIFY, f"{name}: rate", read.file_bytes / MIB / read.seconds, "MiB/s stored")
     _run_increments(ledger, ours, changes)
     ours.clean()
     return full

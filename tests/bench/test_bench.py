@@ -11,6 +11,7 @@ from holdfast.providers.raw_disks import FrozenDisk
 from holdfast.testing.images import MIB, FileSystem, check_image
 from tests.bench.bare import bare_calls
 from tests.bench.child import Progress, read_progress
+from tests.bench.index_memory import run_index_memory
 from tests.bench.ledger import Ledger, markdown
 from tests.bench.long_line import is_possible
 from tests.bench.measure import Series, run
@@ -27,6 +28,7 @@ from tests.bench.movers import (
 from tests.bench.ours import Ours
 from tests.bench.page import BEGIN, END, Report, write_into
 from tests.bench.reference import SIZE_BYTES, Reference, changed_image, changed_pieces, reference_image
+from tests.bench.retention import chains_of, plan_all
 from tests.bench.rounds import run_rounds
 from tests.bench.singles import LOST_SOURCE, run_resume
 
@@ -51,6 +53,10 @@ def test_the_cost_of_a_message_is_that_of_both_sides() -> None:
     sender_us, receiver_us = cost_us(1000, 300)
     assert 0 < sender_us < 100
     assert 0 < receiver_us < 100
+
+
+def test_planning_merges_and_removes_for_every_machine() -> None:
+    assert plan_all([chains_of(number) for number in range(10)]) == 20
 
 
 @pytest.mark.tools("mke2fs", "debugfs", "e2fsck")
@@ -103,6 +109,16 @@ def test_many_disks_are_compared_with_the_one_in_the_middle(reference: Reference
     found = {one.name: one.median for one in ledger.series()}
     assert found["the fastest disk / the one in the middle, time"] <= 1
     assert found["the slowest disk / the one in the middle, time"] >= 1
+
+
+@pytest.mark.slow
+def test_memory_of_maps_is_measured_by_two_disks(reference: Reference, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, reference, runs=1)
+    run_index_memory(ledger, sizes=(16 * MIB, 32 * MIB))
+    found = ledger.series()
+    assert len(found) == 3
+    assert all(one.median >= 0 for one in found)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

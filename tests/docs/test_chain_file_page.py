@@ -31,9 +31,9 @@ from holdfast.formats.superblock import Superblock, pack_superblock
 from holdfast.model.machine import DISK_SIZE_MAX, DISKS_PER_MACHINE_MAX
 from holdfast.model.machine_files import FILE_NAME_BYTES_MAX, FILE_SIZE_MAX, FILES_PER_POINT_MAX, FILES_SIZE_MAX
 from holdfast.pipeline.restore import DiskRestore
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.chain import Chain
-from holdfast.storage.chain_file import ChainFile
+from holdfast.storage.chain_files.chain_file import ChainFile
+from holdfast.storage.chains.chain import Chain
+from holdfast.storage.files.atomic import HostFiles
 from scripts import worked_example
 from tests.docs.format_pages import CHAIN_PAGE, Row, blocks, evaluated, quoted, section, shown_bytes, tables
 from tests.second_reader import reader

@@ -22,9 +22,9 @@ from holdfast.formats.chain_metadata import (
 )
 from holdfast.formats.keys import PassphraseCost, new_encrypted_keys, open_keys, plain_keys
 from holdfast.formats.magic import Cipher
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.chain import Chain
-from holdfast.storage.metadata import check_against_metadata
+from holdfast.storage.chains.chain import Chain
+from holdfast.storage.chains.metadata import check_against_metadata
+from holdfast.storage.files.atomic import HostFiles
 from scripts import worked_example
 from tests.docs.format_pages import METADATA_PAGE, quoted, section, shown_bytes, tables
 from tests.docs.test_chain_file_page import assert_layout, shown_file

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any, get_type_hints
 
 import pytest
@@ -18,14 +19,17 @@ from tests.architecture import tree
 from tests.docs import pages
 from tests.workers.test_roles import contracts
 from workers.config import Settings
-from workers.roles import SHORT_TASKS, UPKEEP_TASKS, WORKFLOWS, Duty, Role, duty_activities
+from workers.roles import CHAIN_TASKS, SHORT_TASKS, UPKEEP_TASKS, WORKFLOWS, Duty, Role, duty_activities
 from workers.run import make_tools
-from workflows import book, options, queues, session
+from workflows import after_point, book, broken_chain, options, queues, session, turns
+from workflows.backup_job import BackupJob
+from workflows.limits import KEEPER_ID
+from workflows.machine_backup import MachineBackup
 
 PAGE = "docs/workflows.md"
 NAME = RepositoryName("<name>")
 ACTIVITY = re.compile(
-    r"(?:catalog|extents|files|proxy|repository|resources|snapshot|target|transfer|sessions|sweep)\.[a-z_]+"
+    r"(?:catalog|chains|extents|files|health|moving|proxy|repository|resources|retention|snapshot|target|transfer|sessions|sweep)\.[a-z_]+"
 )
 WAITED_FOR = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
@@ -35,10 +39,15 @@ TIMES: dict[str, Callable[[], ActivityConfig]] = {
     "workflows.options.change": lambda: options.change("queue", "summary"),
     "workflows.options.transfer": lambda: options.transfer("queue", "summary", 0),
     "workflows.options.verification": lambda: options.verification("queue", "summary"),
+    "workflows.options.relocation": lambda: options.relocation("queue", "summary"),
     "workflows.options.undo": lambda: options.undo("queue", "summary"),
     "workflows.options.removal": lambda: options.removal("queue", "summary"),
     "workflows.options.record": lambda: options.record("queue", "summary", options.RECORD_PATIENCE),
 }
+
+
+PARTS: dict[type, tuple[ModuleType, ...]] = {MachineBackup: (after_point, broken_chain), BackupJob: (turns,)}
+"""Other files in which phases of a workflow are entered."""
 
 
 def test_every_workflow_has_its_section_and_there_are_no_others() -> None:
@@ -53,13 +62,20 @@ def test_every_workflow_has_its_section_and_there_are_no_others() -> None:
 def test_the_ids_are_those_that_are_built() -> None:
     written = [pages.names_in(cells[1])[0] for cells in pages.rows(PAGE, "Workflow")]
     machine = queues.machine_backup_id(RepositoryName("<repository>"), MachineId("id"), "web")
+    upkeep = queues.machine_upkeep_id(RepositoryName("<repository>"), MachineId("id"), "web")
     assert written == [
         queues.backup_id(JobName("<job>")),
         f"{machine.rpartition('/')[0]}/<machine>",
+        f"{upkeep.rpartition('/')[0]}/<machine>",
         queues.restore_id(SessionId("<session>")),
         queues.verify_id(RepositoryName("<repository>")),
         queues.sweep_id(ProviderName("<provider>")),
+        queues.retention_id(JobName("<job>")),
         SCHEDULER_ID,
+        KEEPER_ID,
+        queues.health_id(RepositoryName("<repository>")),
+        queues.chains_id(RepositoryName("<repository>"), "<machine>"),
+        f"{machine.rpartition('/')[0]}/<machine>",
     ]
 
 
@@ -101,6 +117,7 @@ def test_the_queues_and_who_serves_what_on_them(tmp_path: Path) -> None:
         "the",
         str(SHORT_TASKS),
         str(UPKEEP_TASKS),
+        str(CHAIN_TASKS),
     ]
 
 
@@ -127,8 +144,9 @@ def test_every_family_of_timeouts_is_on_the_page() -> None:
 
 def phases_of(kind: type) -> set[str]:
     """Return the phases that a workflow's file enters, and those of the frame it runs in."""
-    source = inspect.getsource(sys.modules[kind.__module__])
-    frame = inspect.getsource(session) if "carry_out(" in source else ""
+    parts = [sys.modules[kind.__module__], *PARTS.get(kind, ())]
+    source = "".join(map(inspect.getsource, parts))
+    frame = inspect.getsource(session) if "_run.carry_out(" in source else ""
     found = re.findall(r'\.enter\(f?"([a-z ]+)', source + frame)
     if "enter(TRANSFERRING)" in source:
         found.append(book.TRANSFERRING)

@@ -18,13 +18,14 @@ from holdfast.model.plan import ReadMode
 from holdfast.model.points import PointSummary, VerifyReport
 from holdfast.model.spans import Span, coalesce
 from holdfast.pipeline.stages import PipeOptions
-from holdfast.storage.chain import Chain
-from holdfast.storage.chain_file import ChainFile, read_states
-from holdfast.storage.chain_writer import ChainWriter
-from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
-from holdfast.storage.point_files import put_files
-from holdfast.storage.repository import Repository
-from holdfast.storage.verifier import verify_chain
+from holdfast.storage.chain_files.chain_file import ChainFile, read_states
+from holdfast.storage.chain_files.chain_writer import ChainWriter
+from holdfast.storage.chains.chain import Chain
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.health.verifier import verify_chain
+from holdfast.storage.intake.finishing import finish_point
+from holdfast.storage.intake.lifecycle import StoreOptions, begin_point
+from holdfast.storage.points.point_files import put_files
 from holdfast.testing.chains import CHEAP, transfer_disk
 from holdfast.testing.crashfs import CrashFiles
 from holdfast.testing.sparse import SparseDisk

@@ -28,13 +28,14 @@ from holdfast.model.plan import ReadMode
 from holdfast.model.spans import Span
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.stages import PipeOptions
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.chain import Chain
-from holdfast.storage.chain_writer import ChainWriter
-from holdfast.storage.intake import DiskIntake
-from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
-from holdfast.storage.point_writer import open_disk
-from holdfast.storage.repository import Repository
+from holdfast.storage.chain_files.chain_writer import ChainWriter
+from holdfast.storage.chains.chain import Chain
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
+from holdfast.storage.intake.disk_intake import DiskIntake
+from holdfast.storage.intake.finishing import finish_point
+from holdfast.storage.intake.lifecycle import StoreOptions, begin_point
+from holdfast.storage.points.point_writer import open_disk
 from holdfast.testing.chains import CHEAP, ProtectedMachine, parent_disk, read_steps
 from holdfast.testing.disks import PatternedDisk
 from holdfast.testing.faults import HitCounter, KillAt

@@ -15,11 +15,12 @@ from holdfast.model.ids import SessionId
 from holdfast.model.points import OpenPoint, PointSummary
 from holdfast.model.spans import Span
 from holdfast.pipeline.stages import PipeOptions
-from holdfast.storage.chain import Chain
-from holdfast.storage.chain_file import FILE_SUFFIX, ChainFile, is_never_committed, read_states
-from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
-from holdfast.storage.repository import Repository
-from holdfast.storage.verifier import verify_chain
+from holdfast.storage.chain_files.chain_file import FILE_SUFFIX, ChainFile, is_never_committed, read_states
+from holdfast.storage.chains.chain import Chain
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.health.verifier import verify_chain
+from holdfast.storage.intake.finishing import finish_point
+from holdfast.storage.intake.lifecycle import StoreOptions, begin_point
 from holdfast.testing.chains import CHEAP, KeptPoint, ProtectedMachine, point_differences
 from holdfast.testing.crash_states import CrashState
 from holdfast.testing.crashfs import CrashFiles, Event

@@ -15,7 +15,7 @@ import pytest
 from typing_extensions import override
 
 from holdfast.errors import RepositoryUnavailable, StoreFailed, SyncFailed
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
 from holdfast.testing.crash_states import crash_states
 from holdfast.testing.crashfs import CrashFiles
 from tests.fuzz.explorer import ROOT, Judge, Story, finish_session, tell

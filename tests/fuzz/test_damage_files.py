@@ -5,9 +5,10 @@ import pytest
 from holdfast.errors import ChainBroken, FileDamaged, PointNotFound
 from holdfast.formats.magic import SUPERBLOCK_SIZE
 from holdfast.model.ids import SessionId
-from holdfast.storage.health import verify_folder
-from holdfast.storage.lifecycle import begin_point, finish_point
-from holdfast.storage.metadata import METADATA_NAME, read_metadata, refresh_metadata
+from holdfast.storage.chains.metadata import METADATA_NAME, read_metadata, refresh_metadata
+from holdfast.storage.health.folder import verify_folder
+from holdfast.storage.intake.finishing import finish_point
+from holdfast.storage.intake.lifecycle import begin_point
 from tests.fuzz.damage import KEY, SmallChain
 from tests.fuzz.verdicts import begin_again
 

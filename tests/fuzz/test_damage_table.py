@@ -6,8 +6,8 @@ import pytest
 
 from holdfast.errors import ChainBroken, DataError, FileDamaged, FormatUnknown, PointNotFound
 from holdfast.formats.magic import SUPERBLOCK_SIZE
-from holdfast.storage.chain_file import ChainFile
-from holdfast.storage.health import verify_folder
+from holdfast.storage.chain_files.chain_file import ChainFile
+from holdfast.storage.health.folder import verify_folder
 from tests.fuzz.damage import KEY, Region, SmallChain, unneeded
 from tests.fuzz.explorer import tell
 from tests.fuzz.verdicts import begin_again, expected, expected_behind, verdict

@@ -13,10 +13,10 @@ from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.compression import Compression
 from holdfast.model.spans import Span
 from holdfast.pipeline.stages import PipeOptions
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.chain_lock import acquire_chain_lock
-from holdfast.storage.lifecycle import StoreOptions
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
+from holdfast.storage.files.chain_lock import acquire_chain_lock
+from holdfast.storage.intake.lifecycle import StoreOptions
 from holdfast.testing.chains import ProtectedMachine
 from holdfast.testing.faults import FailingSystem, SystemFault, open_below
 from tests.fuzz.explorer import tell

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from holdfast.model.spans import Span
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.repository import Repository
-from holdfast.storage.verifier import verify_chain
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
+from holdfast.storage.health.verifier import verify_chain
 from holdfast.testing.chains import restored
 from tests.fuzz.driver import PROGRESS, Answer, Request, content_of
 from tests.fuzz.explorer import tell

@@ -7,8 +7,8 @@ import pytest
 
 from holdfast.errors import HoldfastError
 from holdfast.formats.magic import PIECE_SIZE
-from holdfast.storage.chain import Chain
-from holdfast.storage.metadata import METADATA_NAME, read_metadata
+from holdfast.storage.chains.chain import Chain
+from holdfast.storage.chains.metadata import METADATA_NAME, read_metadata
 from tests.fuzz.damage import KEY, SmallChain
 from tests.fuzz.explorer import tell
 

@@ -3,7 +3,7 @@
 from holdfast.formats.magic import PIECE_SIZE, PIECES_PER_PAGE
 from holdfast.model.ids import SessionId
 from holdfast.model.points import VerifyReport
-from holdfast.storage.lifecycle import begin_point
+from holdfast.storage.intake.lifecycle import begin_point
 from tests.fuzz.damage import KEY, Region, SmallChain
 
 HARMLESS = {"slot", "contents", "notes", "unit gap", "left over"}

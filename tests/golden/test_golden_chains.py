@@ -23,13 +23,13 @@ from holdfast.formats.magic import PIECE_SIZE, RECORD_MAGIC, Cipher, Codec, File
 from holdfast.formats.record import RecordHeader, unpack_header
 from holdfast.model.spans import Span
 from holdfast.pipeline.restore import DiskRestore
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.chain import Chain
-from holdfast.storage.chain_writer import ChainWriter
-from holdfast.storage.metadata import check_against_metadata, read_metadata, refresh_metadata
-from holdfast.storage.point_files import read_files
-from holdfast.storage.point_writer import complete_point, open_disk
-from holdfast.storage.verifier import verify_chain
+from holdfast.storage.chain_files.chain_writer import ChainWriter
+from holdfast.storage.chains.chain import Chain
+from holdfast.storage.chains.metadata import check_against_metadata, read_metadata, refresh_metadata
+from holdfast.storage.files.atomic import HostFiles
+from holdfast.storage.health.verifier import verify_chain
+from holdfast.storage.points.point_files import read_files
+from holdfast.storage.points.point_writer import complete_point, open_disk
 from tests.second_reader import reader
 
 ROOT = Path(__file__).parent / "v1"

@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # A process has one tracer provider, so this is a process of its own.
 REPLAY = """
 import asyncio
+import os
+import sys
 from temporalio.worker import Replayer
 from tests.histories.test_replay import HISTORIES, history_in
 from workers.roles import WORKFLOWS
@@ -28,6 +30,9 @@ async def main():
 telemetry = start_telemetry(TelemetrySettings(exporter="console"))
 asyncio.run(main())
 telemetry.shutdown()
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(0)  # as the program itself ends: the farewell of the interpreter races with threads of the SDK
 """
 
 

@@ -2,7 +2,6 @@
 
 import random
 import re
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -16,13 +15,14 @@ from holdfast.clock import SystemClock
 from holdfast.errors import SessionFailed
 from holdfast.model.ids import DiskKey
 from holdfast.providers.local.hypervisor import LocalProvider
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
+from holdfast.storage.health.health_file import read_health
+from tests.scenarios.places import opened_place
 from workers.demo.crew import ROLES, Command, Crew, chain_files, wait_until_written
 from workers.demo.disks import sha256_of
-from workers.demo.hypervisors import LocalHypervisor
-from workers.demo.place import JOB, DemoPlace, prepare_place, write_configuration
-from workers.devserver import DevServer, DevServerSettings
+from workers.demo.place import JOB, DemoPlace
+from workers.devserver import DevServer
 
 # The first test also pays for the start of everything.
 pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(120)]
@@ -82,6 +82,30 @@ class Stage:
         """Back up without any harm."""
         return Command(self._place, *BACKUP).result()
 
+    def slow_down(self, read_limit: int) -> None:
+        """Limit what is read from the repository, by a worker that begins with the limit."""
+        self.crew.kill("repository")
+        text = self._place.config.read_text("utf-8")
+        table = "[[repositories]]\n"
+        self._place.config.write_text(text.replace(table, f"{table}read_limit = {read_limit}\n", 1))
+        self.crew.start("repository")
+
+    def known_reads(self) -> dict[Path, Any]:
+        """Return what the health files of the chains say was read, and when."""
+        folders = {file.parent for file in self.files()}
+        found = {folder: read_health(HostFiles(), folder).files for folder in folders}
+        return {folder: files for folder, files in found.items() if any(file.reads for file in files)}
+
+    def begin_scrub(self) -> Command:
+        """Start a scrub of everything and return when the first of several chains is read."""
+        command = Command(self._place, "health", "scrub", "--days", "1")
+        pause = threading.Event()
+        while command.is_running():
+            if self.known_reads():
+                return command
+            pause.wait(0.01)
+        raise AssertionError(command.result())
+
     def files(self) -> set[Path]:
         """Return the chain files that are there."""
         return chain_files(self._place.repository)
@@ -114,23 +138,13 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    place = prepare_place(tmp_path_factory.mktemp("kill"))
-    server = DevServer(place.home / "temporal", DevServerSettings(is_headless=True))
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            for name in ("HOLDFAST_CONFIG", "HOLDFAST_HOME", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"):
-                patch.delenv(name, raising=False)
-            address = server.start()
-            write_configuration(place, address.grpc, address.namespace, LocalHypervisor(place, SystemClock()).table)
-            place.config.write_text(place.config.read_text("utf-8").replace('"web01", "db01"', f'"{MACHINE}"'))
-            make_machine(place)
-            with Crew(place, SystemClock()) as crew:
-                for role in ROLES:
-                    crew.start(role)
-                yield Stage(place, server, crew)
-    finally:
-        server.kill()
-        shutil.rmtree(place.root)
+    with opened_place(tmp_path_factory.mktemp("kill")) as (place, server):
+        place.config.write_text(place.config.read_text("utf-8").replace('"web01", "db01"', f'"{MACHINE}"'))
+        make_machine(place)
+        with Crew(place, SystemClock()) as crew:
+            for role in ROLES:
+                crew.start(role)
+            yield Stage(place, server, crew)
 
 
 def allocated(file: Path) -> int:
@@ -208,3 +222,21 @@ def test_an_interrupted_backup_leaves_nothing_behind_and_the_next_one_succeeds(s
     assert document["session"]["outcome"] == "success", document
     assert stage.tags() == []
     assert len(stage.files() - known) == 1
+
+
+def test_a_scrub_goes_on_behind_what_a_killed_worker_had_written_down(stage: Stage) -> None:
+    for _ in range(2):
+        stage.back_up()
+    stage.slow_down(read_limit=100 * MIB)
+    command = stage.begin_scrub()
+    stage.crew.kill("repository")
+    before = stage.known_reads()
+    stage.crew.start("repository")
+    document = command.result()
+    assert document["session"]["outcome"] == "success", document
+    report = document["scrub"]
+    assert report["done_bytes"] == report["planned_bytes"] > 2 * DISK_BYTES
+    after = stage.known_reads()
+    assert {file.parent for file in stage.files()} == set(after)
+    assert before.items() <= after.items(), "what was written down is not read again"
+    assert len(before) < len(after)

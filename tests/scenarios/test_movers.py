@@ -6,7 +6,6 @@ repository's.
 
 import json
 import random
-import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,14 +19,13 @@ from holdfast.clock import SystemClock
 from holdfast.errors import SessionFailed
 from holdfast.model.ids import DiskKey
 from holdfast.providers.local.hypervisor import LocalProvider
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.chain_lock import acquire_chain_lock
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
+from holdfast.storage.files.chain_lock import acquire_chain_lock
+from tests.scenarios.places import opened_place
 from workers.demo.crew import Command, Crew, chain_files, wait_until_written
 from workers.demo.disks import sha256_of
-from workers.demo.hypervisors import LocalHypervisor
-from workers.demo.place import JOB, DemoPlace, prepare_place, write_configuration
-from workers.devserver import DevServer, DevServerSettings
+from workers.demo.place import JOB, DemoPlace, prepare_place
 from workers.loopback import LOOPBACK, free_ports
 
 # The first test also pays for the start of everything.
@@ -131,24 +129,14 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    place = prepare_place(tmp_path_factory.mktemp("movers"))
-    server = DevServer(place.home / "temporal", DevServerSettings(is_headless=True))
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            for name in ("HOLDFAST_CONFIG", "HOLDFAST_HOME", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"):
-                patch.delenv(name, raising=False)
-            address = server.start()
-            write_configuration(place, address.grpc, address.namespace, LocalHypervisor(place, SystemClock()).table)
-            far = divided(place)
-            make_machine(place)
-            with Crew(place, SystemClock()) as home, Crew(far, SystemClock()) as elsewhere:
-                home.start("control")
-                home.start("repository")
-                elsewhere.start("proxy")
-                yield Stage(place, home, elsewhere)
-    finally:
-        server.kill()
-        shutil.rmtree(place.root)
+    with opened_place(tmp_path_factory.mktemp("movers")) as (place, _):
+        far = divided(place)
+        make_machine(place)
+        with Crew(place, SystemClock()) as home, Crew(far, SystemClock()) as elsewhere:
+            home.start("control")
+            home.start("repository")
+            elsewhere.start("proxy")
+            yield Stage(place, home, elsewhere)
 
 
 def divided(place: DemoPlace) -> DemoPlace:

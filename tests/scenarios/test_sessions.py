@@ -18,8 +18,8 @@ from holdfast.model.ids import CredentialName, DiskKey, JobName, ProviderName, R
 from holdfast.model.machine import Machine, PowerState
 from holdfast.model.session import Outcome
 from holdfast.providers.local.hypervisor import LocalProvider
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
 from tests.scenarios.gates import standing_at
 from workers.cli.starts import Start, backup_start, restore_start, verify_start
 from workers.config import ProxySettings, RepositorySettings, Settings

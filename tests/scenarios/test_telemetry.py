@@ -3,7 +3,6 @@
 import json
 import random
 import re
-import shutil
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +13,12 @@ import pytest
 
 from holdfast.clock import SystemClock
 from holdfast.providers.local.hypervisor import LocalProvider
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
+from tests.scenarios.places import opened_place
 from tests.scenarios.test_movers import DISK, MACHINE, divided
 from workers.demo.crew import Command, Crew
-from workers.demo.hypervisors import LocalHypervisor
-from workers.demo.place import JOB, PROXY, REPOSITORY, DemoPlace, prepare_place, write_configuration
-from workers.devserver import DevServer, DevServerSettings
+from workers.demo.place import JOB, PROXY, REPOSITORY, DemoPlace
 from workers.loopback import LOOPBACK, free_ports
 
 # The first test also pays for the start of everything.
@@ -53,21 +51,11 @@ class Told(msgspec.Struct):
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
-    place = prepare_place(tmp_path_factory.mktemp("telemetry"))
-    server = DevServer(place.home / "temporal", DevServerSettings(is_headless=True))
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            for name in ("HOLDFAST_CONFIG", "HOLDFAST_HOME", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"):
-                patch.delenv(name, raising=False)
-            address = server.start()
-            write_configuration(place, address.grpc, address.namespace, LocalHypervisor(place, SystemClock()).table)
-            place.config.write_text(place.config.read_text("utf-8") + '\n[telemetry]\nexporter = "console"\n')
-            far = divided(place)
-            make_machine(place)
-            yield run(place, far)
-    finally:
-        server.kill()
-        shutil.rmtree(place.root)
+    with opened_place(tmp_path_factory.mktemp("telemetry")) as (place, _):
+        place.config.write_text(place.config.read_text("utf-8") + '\n[telemetry]\nexporter = "console"\n')
+        far = divided(place)
+        make_machine(place)
+        yield run(place, far)
 
 
 def make_machine(place: DemoPlace) -> None:

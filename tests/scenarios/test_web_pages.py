@@ -17,8 +17,8 @@ from holdfast.clock import SystemClock
 from holdfast.errors import MachineNotFound
 from holdfast.model.ids import DiskKey
 from holdfast.providers.local.hypervisor import LocalProvider
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
 from tests.scenarios.browser import Browser, Pages, window
 from workers.devserver import DevServer
 

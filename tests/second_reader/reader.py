@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 ALIGN, PIECE, PAGE_PIECES = 4096, 65536, 65536
 NOBODY, ZERO_DIGEST = 0xFFFFFFFF, bytes(16)
 KINDS = {1: "full", 2: "increment", 3: "rollback"}
+ROLLBACK = 3
 NAME = re.compile(r"[0-9]{8}-(full|increment|rollback)\.hfc")
 MOST_COST = (4 << 20, 64, 64)  # KiB of memory, passes and lanes of Argon2id
 UNIT_RECORD, PAGE_RECORD, NOTES_RECORD, FILE_RECORD = 1, 2, 3, 4
@@ -374,8 +375,7 @@ class ChainFile:
         self.piece_tables = {disk[:2]: disk[2] for disk in self.disks}
         _expect(len(self.piece_tables) == len(self.disks), "a disk is listed twice")
         self.points = [self._point(point) for point in body["points"]]
-        root = body["parent"] and self.points and bytes.fromhex(body["parent"]["root"])
-        _expect(not root or root == self.points[0].parent_root, "the first point has another parent_root than parent")
+        self.parent = body["parent"] and self.points and bytes.fromhex(body["parent"]["root"])
 
     def _table(self, source: dict[str, Any]) -> Table:
         top, depth = source["top"], int(source["depth"])
@@ -424,7 +424,10 @@ class Chain:
             for point in file.points:
                 same = roots.setdefault(point.number, point.root) == point.root
                 file.need(same, file.at, f"point {point.number} has two roots")
-        self.rollback = any(file.top.kind == 3 for file in self.files)
+        shared = len({point.machine for file in self.files for point in file.points}) > 1
+        for file in (file for file in self.files if file.parent):
+            known = {file.points[0].parent_root, *(roots.values() if shared else ())}
+            file.need(file.parent in known, file.at, "the first point has another parent_root than parent")
 
     def find(self, wanted: str, machine: str) -> tuple[ChainFile, Fields]:
         found = [
@@ -441,16 +444,15 @@ class Chain:
 
     def sources(self, file: ChainFile, point: Fields, writer: int) -> list[int]:
         """Indices of the files to look for what `writer` wrote, in order (§ 9, step 2)."""
-        if not self.rollback:
-            held = [(f.holds[0], at) for at, f in enumerate(self.files) if writer in f.holds]
+        if file.top.kind != ROLLBACK:
+            usual = [(at, f) for at, f in enumerate(self.files) if f.top.kind != ROLLBACK]
+            held = [(f.holds[0], at) for at, f in usual if writer in f.holds]
             file.need(bool(held), file.at, f"no file holds what point {writer} wrote")
             return [min(held)[1]]
-        ranked = []
-        for at, one in enumerate(self.files):
-            newer = (p.number for p in one.points if p.number > point.number)
-            ranked += [(one.top.kind == 1, min(newer, default=NOBODY), at)]
-        named = (at for full, first, at in sorted(ranked) if full or first != NOBODY)
-        return [self.files.index(file), *named]
+        numbered = [(f.points[0].number, at) for at, f in enumerate(self.files) if f.top.kind == ROLLBACK and f.points]
+        newer = [at for number, at in sorted(numbered) if number > point.number]
+        fulls = [at for at, f in enumerate(self.files) if f.top.kind == 1]
+        return [self.files.index(file), *newer, *fulls]
 
 
 class Restore:

@@ -5,18 +5,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.vcenter.running import lab_in
-from workers.devserver import DevServer, DevServerAddress, DevServerSettings
+from tests.workers.servers import server_in
+from workers.devserver import DevServerAddress
 from workers.vcenter_lab import VCenterAddress, VCenterSettings
 
 
 @pytest.fixture(scope="session")
 def dev_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServerAddress]:
     """Address of a healthy server without web pages."""
-    server = DevServer(tmp_path_factory.mktemp("temporal"), DevServerSettings(is_headless=True))
-    try:
-        yield server.start()
-    finally:
-        server.kill()
+    with server_in(tmp_path_factory.mktemp("temporal")) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

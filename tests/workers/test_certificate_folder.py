@@ -9,7 +9,7 @@ from typing_extensions import override
 from holdfast.clock import SystemClock
 from holdfast.errors import ConfigurationInvalid, HoldfastError, RequestInvalid
 from holdfast.mover.certificates import AUTHORITY_LASTS
-from holdfast.storage.atomic import HostFiles
+from holdfast.storage.files.atomic import HostFiles
 from workers.certificate_folder import CertificateFolder, Issued
 
 

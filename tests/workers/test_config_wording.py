@@ -30,7 +30,7 @@ def test_a_wrong_word_leads_to_the_nearest_right_one(word: str, known: list[str]
         (BASE + "task = 3", "unknown key 'task' at proxies[0] (proxy-1) (did: tasks)"),
         (BASE + JOB + 'exclude = ["x"]', "unknown key 'exclude' at jobs[0] (nightly) (did: excluded)"),
         (BASE + "tasks = 'two'", "expected `int`, got `str` at proxies[0].tasks (proxy-1)"),
-        (BASE + JOB + "verify = 1", "expected `bool`, got `int` at jobs[0].verify (nightly)"),
+        (BASE + JOB + "verify = 1", "expected `bool | str`, got `int` at jobs[0].verify (nightly)"),
         (BASE + JOB + 'compression = "zip"', "invalid enum value 'zip' at jobs[0].compression (nightly)"),
         (BASE + JOB + "machines = [1]", "expected `str`, got `int` at jobs[0].machines[0] (nightly)"),
         ("providers = 3", "expected `array`, got `int` at providers"),

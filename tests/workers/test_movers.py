@@ -23,12 +23,14 @@ from holdfast.mover.line import Line
 from holdfast.mover.remote_sink import RemoteSink
 from holdfast.mover.remote_source import RemoteSource
 from holdfast.pipeline.sink import WritableDisk
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
+from holdfast.storage.intake.finishing import finish_point
+from holdfast.storage.intake.lifecycle import StoreOptions, begin_point
 from tests.holdfast.storage.driving import KEY, snapshot_of
-from workers.config import MoverSettings, RepositorySettings, Settings
+from workers.config import RepositorySettings, Settings
 from workers.loopback import LOOPBACK, free_ports
+from workers.mover_settings import PATIENCE_MAX_S, MoverSettings
 from workers.movers import Movers, mover_client, server_context
 
 VAULT, PLAIN = RepositoryName("vault"), RepositoryName("plain")
@@ -112,6 +114,7 @@ def test_only_a_repository_that_is_served_gives_access(world: World) -> None:
     assert movers.to_write(VAULT, point, [KEY], None) is None
     with movers.serving([VAULT, PLAIN]):
         assert access_to(movers, point).address == world.address
+        assert access_to(movers, point).patience_s == PATIENCE_MAX_S
         assert movers.to_write(PLAIN, point, [KEY], None) is None
         assert movers.to_read(PLAIN, point.chain, 1, [KEY], None) is None
     assert movers.to_read(VAULT, point.chain, 1, [KEY], None) is None

@@ -51,7 +51,7 @@ def test_every_contract_is_served_by_exactly_one_queue_of_one_role(tmp_path: Pat
     [
         (Role.CONTROL, [queues.CONTROL]),
         (Role.PROXY, [queues.proxy_queue("p1"), queues.look_queue("p1"), queues.transfer_queue("p1")]),
-        (Role.REPOSITORY, [queues.repository_queue(VAULT), queues.upkeep_queue(VAULT)]),
+        (Role.REPOSITORY, [queues.repository_queue(VAULT), queues.upkeep_queue(VAULT), queues.chain_queue(VAULT)]),
     ],
 )
 def test_the_queues_of_a_role_are_those_that_workflows_send_to(role: Role, expected: list[str], tmp_path: Path) -> None:
@@ -62,7 +62,11 @@ def test_the_queues_of_a_role_are_those_that_workflows_send_to(role: Role, expec
 def test_long_work_has_a_queue_of_its_own(tmp_path: Path) -> None:
     transfers = {"transfer.copy_disk", "transfer.restore_disk", "transfer.roll_back_disk"}
     assert served(tmp_path, Role.PROXY)[queues.transfer_queue("p1")] == transfers
-    assert served(tmp_path, Role.REPOSITORY)[queues.upkeep_queue(VAULT)] == {"repository.verify"}
+    assert served(tmp_path, Role.REPOSITORY)[queues.upkeep_queue(VAULT)] == {
+        "repository.verify",
+        "health.scrub",
+        "health.repair",
+    }
 
 
 def test_every_workflow_of_the_sources_is_served() -> None:

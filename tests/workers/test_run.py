@@ -13,8 +13,8 @@ from holdfast.clock import SystemClock
 from holdfast.errors import ConfigurationInvalid, RepositoryNotFound, RequestInvalid
 from holdfast.model.ids import ProviderName, RepositoryName
 from holdfast.providers.local.hypervisor import LocalProvider
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
 from workers.config import ProxySettings, RepositorySettings, Settings
 from workers.devserver import DevServerAddress
 from workers.loopback import LOOPBACK, free_ports

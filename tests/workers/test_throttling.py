@@ -20,9 +20,10 @@ from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.throttle import Throttle
 from holdfast.planning.read_plan import whole_disk_steps
 from holdfast.planning.throttling import Direction, Limits, RepositoryLimits, Transfer
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
+from holdfast.storage.intake.finishing import finish_point
+from holdfast.storage.intake.lifecycle import StoreOptions, begin_point
 from holdfast.testing.memory import MemoryDisk
 from tests.holdfast.mover.movers import until
 from tests.holdfast.storage.driving import KEY, snapshot_of

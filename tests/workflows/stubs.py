@@ -13,10 +13,14 @@ from activities.binding import contract_name
 from activities.boundary import boundary
 from activities.contracts import (
     catalog,
+    chains,
     extents,
+    health,
     machine_files,
+    moving,
     repository,
     resources,
+    retention,
     rollback,
     sessions,
     snapshot,
@@ -27,6 +31,7 @@ from activities.contracts import (
 from activities.resources import SchedulerActivities
 from holdfast.errors import HoldfastError
 from holdfast.model.extents import ExtentFacts
+from holdfast.model.health import RepairReport, ScrubReport
 from holdfast.model.ids import ChainId, DiskKey, FileId, MachineId, PointId, SnapshotId, TargetId
 from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget, Snapshot, SnapshotDisk
 from holdfast.model.machine_files import PlacedFiles
@@ -38,11 +43,22 @@ CONTRACTS: tuple[Callable[..., Any], ...] = (
     catalog.begin_session,
     catalog.record_task,
     catalog.record_point,
+    catalog.record_health,
     catalog.finish_session,
+    chains.apply_method,
+    chains.compact,
     extents.gather_facts,
     machine_files.copy_machine_files,
     machine_files.place_machine_files,
+    moving.give_machine,
+    moving.find_chains,
+    moving.move_chain,
+    moving.discard,
+    moving.relocate,
+    health.scrub,
+    health.repair,
     repository.begin_point,
+    repository.look_at_chain,
     repository.finish_point,
     repository.abandon_point,
     repository.find_point,
@@ -51,7 +67,13 @@ CONTRACTS: tuple[Callable[..., Any], ...] = (
     resources.claim,
     resources.release,
     resources.find_gone,
+    retention.plan,
+    retention.carry_out,
+    retention.purge,
+    retention.settle,
+    retention.find_machines,
     sessions.find_child,
+    sessions.find_earlier,
     sessions.follow_child,
     snapshot.find_machines,
     snapshot.create_snapshot,
@@ -101,6 +123,10 @@ class World:
             "catalog.finish_session": self._note_session,
             "catalog.record_task": self._note_task,
             "catalog.record_point": lambda _: catalog.Recorded(),
+            "catalog.record_health": lambda _: catalog.Recorded(),
+            "health.scrub": lambda _: ScrubReport(),
+            "health.repair": lambda _: RepairReport(chains=1),
+            "repository.look_at_chain": lambda _: repository.ChainSeen(),
             "extents.gather_facts": _facts,
             "files.copy": lambda _: machine_files.MachineFilesCopied(),
             "files.place": lambda _: PlacedFiles(),
@@ -113,7 +139,15 @@ class World:
             "resources.claim": SCHEDULER.claim,
             "resources.release": SCHEDULER.release,
             "resources.find_gone": SCHEDULER.find_gone,
+            "chains.apply_method": lambda _: chains.ChainChanged(reason="no full is due"),
+            "chains.compact": lambda _: chains.ChainChanged(reason="today is not saturday"),
+            "retention.plan": lambda _: retention.RetentionPlanned(digest="d1", kept=1),
+            "retention.carry_out": lambda _: retention.CarriedOut(moved_bytes=GIB),
+            "retention.purge": lambda _: retention.RemovedPurged(),
+            "retention.settle": lambda _: catalog.Recorded(),
+            "retention.find_machines": lambda _: retention.MachinesFound(),
             "sessions.find_child": lambda _: None,
+            "sessions.find_earlier": lambda _: sessions.RunningSessions(),
             "snapshot.find_machines": lambda _: snapshot.MachinesFound(machines=self.machines),
             "snapshot.create": self._freeze,
             "snapshot.remove": lambda _: snapshot.SnapshotRemoved(removed=1),
@@ -147,7 +181,7 @@ class World:
 
     def names(self, *families: str) -> list[str]:
         """Return what was asked, without the catalog unless it is named."""
-        wanted = families or ("extents", "files", "repository", "snapshot", "sweep", "target", "transfer")
+        wanted = families or ("extents", "files", "health", "repository", "snapshot", "sweep", "target", "transfer")
         return [name for name, _ in self.asked if name.split(".")[0] in wanted]
 
     def requests(self, name: str) -> list[Any]:

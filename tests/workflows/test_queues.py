@@ -12,6 +12,7 @@ def test_short_and_long_work_never_share_a_queue() -> None:
         queues.look_queue("a"),
         queues.repository_queue(RepositoryName("a")),
         queues.upkeep_queue(RepositoryName("a")),
+        queues.chain_queue(RepositoryName("a")),
     ]
     assert len(set(names)) == len(names)
 
@@ -26,6 +27,7 @@ def test_the_id_of_a_machine_backup_is_one_per_machine_and_repository() -> None:
 
 def test_sessions_of_a_job_share_an_id_and_restores_do_not() -> None:
     assert queues.backup_id(JobName("nightly")) == "backup/nightly"
+    assert queues.retention_id(JobName("nightly")) == "retention/nightly"
     assert queues.verify_id(RepositoryName("vault")) == "verify/vault"
     assert queues.sweep_id(ProviderName("vc")) == "sweep/vc"
     assert queues.restore_id(SessionId("a")) != queues.restore_id(SessionId("b"))

@@ -161,6 +161,34 @@ async def test_disks_of_a_lost_proxy_go_on_at_another_and_the_session_says_so(st
     assert world.count("resources.claim") == world.count("resources.release")
 
 
+async def test_disks_that_waited_for_a_slot_of_a_lost_proxy_do_not_wait_for_it_again(stage: Stage) -> None:
+    world = World([a_machine("web", disks=3)])
+    take_disks_at_once(world)
+    lost = f"{stage.proxy}-lost"
+    looks(world, first=way(TransportMode.NETWORK), lost=way(TransportMode.DIRECT))
+    async with stage.playing(world, queues.proxy_queue(lost), queues.look_queue(lost)):
+        handle = await stage.start(MachineBackup.run, request(stage, world, stage.resources(lost, tasks=1)))
+        result = await handle.result()
+        history = await handle.fetch_history()
+    assert result.outcome is Outcome.WARNING
+    assert where(world, "transfer.copy_disk") == [queues.transfer_queue(stage.proxy)] * 3
+    waits = [event for event in history.events if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT]
+    assert len(waits) == 1, "of the disk that had the slot"
+    assert world.count("resources.claim") == world.count("resources.release")
+
+
+async def test_a_restore_that_lost_its_proxy_compares_what_may_have_been_written(stage: Stage) -> None:
+    world = World()
+    lost = f"{stage.proxy}-lost"
+    looks(world, first=way(TransportMode.NETWORK), lost=way(TransportMode.DIRECT))
+    async with stage.playing(world, queues.proxy_queue(lost), queues.look_queue(lost)):
+        result = await stage.run(RestoreMachine.run, stage.restore(resources=stage.resources(lost)))
+    assert result.session.outcome is Outcome.WARNING
+    assert where(world, "transfer.restore_disk") == [queues.transfer_queue(stage.proxy)]
+    [write] = world.requests("transfer.restore_disk")
+    assert write.is_again
+
+
 async def test_without_any_proxy_a_session_waits_and_then_says_why(stage: Stage) -> None:
     world = World()
     world.answers["proxy.look"] = lambda _: way(None, "it is locked")

@@ -24,7 +24,10 @@ from workers.cli.starting import (
 from workers.cli.starts import backup_start, resources_of
 from workers.config import Settings
 from workers.job_settings import JobSettings
-from workflows.messages import BackupOptions, BackupRequest
+from workers.method_settings import fulls_of, method_of, owner_of
+from workers.retention_settings import retention_of
+from workflows import queues
+from workflows.messages import BackupOptions, BackupRequest, RetentionRequest, UpkeepOptions
 
 AD_HOC = "adhoc"
 """Job name of a backup that belongs to no job of the configuration."""
@@ -78,7 +81,7 @@ RepositoryOption = Annotated[
 ]
 
 
-class _Places(msgspec.Struct, frozen=True, kw_only=True):
+class JobPlaces(msgspec.Struct, frozen=True, kw_only=True):
     """What was said about where; None leaves it to the job, or to the only one there is."""
 
     provider: str | None
@@ -123,22 +126,26 @@ def backup(
 
     The session runs on the workers and survives the end of this command; an interrupt asks it to stop.
     """
-    places = _Places(provider=provider, proxy=proxy, repository=repository)
+    places = JobPlaces(provider=provider, proxy=proxy, repository=repository)
     settings = _job(run, job, tuple(machine or ()), places)
     options = BackupOptions(
         compression=compression if compression is not None else settings.compression,
         unit_size=settings.unit_size,
         full=full,
+        fulls=fulls_of(settings),
         distrust_changes=distrust_changes,
         quiesce=quiesce if quiesce is not None else settings.quiesce,
         sample_mib=settings.sample_mib,
         exclude_swap=settings.exclude_swap,
         exclude_deleted=settings.exclude_deleted,
         exclude_files=masks_of(settings, exclude_file or []),
-        verify=verify if verify is not None else settings.verify,
+        verify=verify if verify is not None else settings.verify is True,
+        verify_increments=verify is None and settings.verify == "increments",
+        on_broken_chain=settings.on_broken_chain,
         machines_at_once=settings.machines_at_once,
         excluded_disks=settings.excluded_disks,
         credential=CredentialName(encrypt_with) if encrypt_with else settings.credential,
+        owner=owner_of(settings),
     )
     session_id = new_session_id(run)
     start = backup_start(request_of(run.settings, settings, session_id, options), is_ad_hoc=job is None)
@@ -161,6 +168,8 @@ def request_of(
         excluded=settings.excluded,
         options=options if options is not None else options_of(settings),
         session_id=session_id,
+        upkeep=upkeep_of(settings),
+        after=(queues.quick_id(settings.name),) if settings.name in {job.name for job in known.jobs} else (),
     )
 
 
@@ -169,15 +178,44 @@ def options_of(settings: JobSettings) -> BackupOptions:
     return BackupOptions(
         compression=settings.compression,
         unit_size=settings.unit_size,
+        fulls=fulls_of(settings),
         quiesce=settings.quiesce,
         sample_mib=settings.sample_mib,
         exclude_swap=settings.exclude_swap,
         exclude_deleted=settings.exclude_deleted,
         exclude_files=settings.exclude_files,
-        verify=settings.verify,
+        verify=settings.verify is True,
+        verify_increments=settings.verify == "increments",
+        on_broken_chain=settings.on_broken_chain,
         machines_at_once=settings.machines_at_once,
         excluded_disks=settings.excluded_disks,
         credential=settings.credential,
+        owner=owner_of(settings),
+    )
+
+
+def upkeep_of(settings: JobSettings) -> UpkeepOptions | None:
+    """Return what a job does with chains once its machines are protected; None: nothing."""
+    rules = settings.retention
+    wanted = UpkeepOptions(
+        retention=None if rules is None else retention_of(rules, settings.timezone, settings.method),
+        method=method_of(settings),
+    )
+    return None if wanted == UpkeepOptions() else msgspec.structs.replace(wanted, owner=owner_of(settings))
+
+
+def retention_request_of(settings: JobSettings, session_id: SessionId) -> RetentionRequest:
+    """Return the request of a retention session of a job. Raises `RequestInvalid` for one that keeps everything."""
+    upkeep = upkeep_of(settings)
+    if upkeep is None or upkeep.retention is None:
+        hint = "Add a `[jobs.retention]` table to it; docs/retention.md has the rules."
+        raise RequestInvalid(f"job {settings.name} has no retention: all its points stay", hint=hint)
+    return RetentionRequest(
+        job=settings.name,
+        repository=settings.repository,
+        upkeep=UpkeepOptions(retention=upkeep.retention, owner=upkeep.owner),
+        credential=settings.credential,
+        session_id=session_id,
     )
 
 
@@ -186,20 +224,25 @@ def masks_of(settings: JobSettings, more: Sequence[str]) -> tuple[str, ...]:
     return tuple(mask.text for mask in parse_masks((*settings.exclude_files, *more)))
 
 
-def _job(run: Invocation, job: str | None, machines: tuple[str, ...], places: _Places) -> JobSettings:
+def ad_hoc_job(run: Invocation, name: JobName, machines: tuple[str, ...], places: JobPlaces) -> JobSettings:
+    """Return what stands for a job in a session that belongs to none."""
+    return JobSettings(
+        name=name,
+        provider=run.provider_settings(places.provider).name,
+        repository=run.repository_settings(places.repository).name,
+        proxies=tuple(proxy.name for proxy in run.proxies(places.proxy)),
+        machines=machines,
+    )
+
+
+def _job(run: Invocation, job: str | None, machines: tuple[str, ...], places: JobPlaces) -> JobSettings:
     """Return the job as the command line wants it."""
     known = run.settings
     if job is None and not machines:
         names = ", ".join(entry.name for entry in known.jobs) or "none"
         raise RequestInvalid("neither a job nor a machine is named", hint=f"Jobs of the configuration: {names}.")
     if job is None:
-        return JobSettings(
-            name=JobName(AD_HOC),
-            provider=run.provider_settings(places.provider).name,
-            repository=run.repository_settings(places.repository).name,
-            proxies=tuple(proxy.name for proxy in run.proxies(places.proxy)),
-            machines=machines,
-        )
+        return ad_hoc_job(run, JobName(AD_HOC), machines, places)
     settings = known.job(job)
     return msgspec.structs.replace(
         settings,

@@ -12,7 +12,14 @@ from rich.table import Table
 from holdfast.errors import FileDamaged, PassphraseWrong, RequestInvalid
 from holdfast.formats.contents import Contents
 from holdfast.model.ids import CredentialName
-from holdfast.storage.inspector import FileReport, ScanReport, SlotReport, TableReport, hex_lines, inspect_file
+from holdfast.storage.chain_files.inspector import (
+    FileReport,
+    ScanReport,
+    SlotReport,
+    TableReport,
+    hex_lines,
+    inspect_file,
+)
 from workers.cli import wording
 from workers.cli.commands import LOOK, command
 from workers.cli.failure import CommandFailed

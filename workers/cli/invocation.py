@@ -21,8 +21,8 @@ from holdfast.clock import Clock, SystemClock
 from holdfast.errors import HoldfastError, RequestInvalid
 from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.providers.ports import Provider
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
 from workers.config import ProxySettings, RepositorySettings, Settings, load_settings
 from workers.provider_settings import LocalProviderSettings, ProviderSettings
 from workers.providers import ProviderPool, open_local

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from holdfast.errors import DiskWriteFailed, FileDamaged, RequestInvalid
 from holdfast.model.machine_files import MachineFile, MachineFiles
-from holdfast.storage.point_files import read_files
+from holdfast.storage.points.point_files import read_files
 from workers.cli import wording
 from workers.cli.commands import command
 from workers.cli.failure import CommandFailed

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from holdfast.planning.archives import kept_words
 from workers.cli import point_files, wording
 from workers.cli.commands import LOOK, alone, family
 from workers.cli.failure import CommandFailed
@@ -61,6 +62,8 @@ def points(
     }
     for doubted in (listed for listed in found if listed.doubt):
         run.warn(f"point {doubted.reference} of {doubted.point.machine.name} may lack changes: {doubted.doubt}")
+    for damaged in (listed for listed in found if listed.damage):
+        run.warn(f"point {damaged.reference} of {damaged.point.machine.name} is damaged: {damaged.damage}")
     if not unreadable:
         run.show(document, _table(found, with_disks=disks) if found else "no restore points")
         return
@@ -82,7 +85,10 @@ def describe(listed: ListedPoint) -> dict[str, object]:
         "created": point.created,
         "complete": point.complete,
         "doubt": listed.doubt,
+        "damage": listed.damage,
         "kind": listed.kind,
+        "archive": listed.archive,
+        "quick": listed.is_quick,
         "chain": listed.chain,
         "number": point.number,
         "file": listed.file,
@@ -103,7 +109,7 @@ def _table(found: list[ListedPoint], *, with_disks: bool) -> Table:
             f"[bold]{listed.reference}[/]",
             point.machine.name,
             wording.moment(point.created),
-            listed.kind,
+            _kind(listed),
             wording.size(sum(disk.size for disk in point.disks)),
             wording.size(listed.stored_bytes),
             _state(listed),
@@ -118,8 +124,18 @@ def _table(found: list[ListedPoint], *, with_disks: bool) -> Table:
     return table
 
 
+def _kind(listed: ListedPoint) -> str:
+    if listed.archive is not None:
+        return "archive"
+    return f"{listed.kind}, quick" if listed.is_quick else listed.kind
+
+
 def _state(listed: ListedPoint) -> str:
     state = "[green]complete[/]" if listed.point.complete else "[yellow]being written[/]"
     if listed.doubt:
         state = "[yellow]doubtful[/]"
+    if listed.damage:
+        state = "[red]damaged[/]"
+    if listed.archive is not None:
+        state = f"{state}, {kept_words(listed.archive)}"
     return f"{state}, encrypted" if listed.is_encrypted else state

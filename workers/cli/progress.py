@@ -100,6 +100,8 @@ class LineDisplay(_Plain):
             self._disk(disk)
         if sight.verified is not None:
             self._paced("verify", _verify_line(sight))
+        if sight.retained:
+            self._paced("retain", _retain_line(sight))
         for step in sight.steps:
             if step.is_waiting or step.problem:
                 self._paced(f"{step.workflow_id} {step.name}", _step_line(step))
@@ -162,6 +164,8 @@ def drawing(sight: Sight) -> RenderableType:
         parts.append(_disk_table(sight.disks))
     if sight.verified is not None:
         parts.append(Text(_verify_line(sight)))
+    if sight.retained:
+        parts.append(Text(_retain_line(sight)))
     parts += [Text(_step_line(step), style="dim") for step in sight.steps if step.is_waiting or step.problem]
     parts += [Text(f"note: {note}", style="yellow") for note in sight.notes]
     return Group(*parts)
@@ -236,6 +240,13 @@ def _verify_line(sight: Sight) -> str:
         f"verified {cursor.chains_done} of {wording.count(cursor.chains, 'chain')}, "
         f"{wording.size(cursor.checked_bytes)} read{found}"
     )
+
+
+def _retain_line(sight: Sight) -> str:
+    done, files = (sum(getattr(cursor, name) for cursor in sight.retained) for name in ("files_done", "files"))
+    moved = sum(cursor.moved_bytes for cursor in sight.retained)
+    chains = wording.count(len(sight.retained), "chain")
+    return f"retention of {chains}: {done} of {wording.count(files, 'file')}, {wording.size(moved)} moved"
 
 
 def _step_line(step: Step) -> str:

@@ -4,12 +4,19 @@ from collections.abc import Sequence
 
 import msgspec
 
-from holdfast.errors import HoldfastError, PassphraseWrong, PointNotFound, RequestInvalid
+from holdfast.errors import DataError, HoldfastError, PassphraseWrong, PointNotFound, RequestInvalid
 from holdfast.formats.contents import Point
+from holdfast.model.archives import Archive, is_archive
 from holdfast.model.ids import CredentialName
+from holdfast.model.points import Health
+from holdfast.model.retention import PointNote
 from holdfast.planning.change_trust import doubtful_points
-from holdfast.storage.chain import Chain, chain_file_names
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.chain import Chain, chain_file_names
+from holdfast.storage.chains.keeping import read_notes
+from holdfast.storage.chains.owning import seen_by, shown_owner
+from holdfast.storage.chains.repository import Repository, newest_of
+from holdfast.storage.health.health_file import read_health
+from holdfast.storage.retention.archiving import archive_credentials
 from workers.cli.invocation import Invocation
 from workers.config import RepositorySettings
 
@@ -28,6 +35,12 @@ class ListedPoint(msgspec.Struct, frozen=True, kw_only=True):
     point: Point
     doubt: str = ""
     """Why it may lack changes; empty when there is no reason to think so."""
+    damage: str = ""
+    """What a check or a scrub found damaged in it; empty when nothing was."""
+    archive: Archive | None = None
+    """Until when it is kept, of an archive; None for points of jobs."""
+    is_quick: bool = False
+    """Whether a quick backup made it."""
 
     @property
     def reference(self) -> str:
@@ -61,7 +74,8 @@ def read_points(
             continue
         try:
             with open_chain(repository, name, passphrases) as chain:
-                found += _points_of(chain, settings.name, name)
+                listed = _points_of(repository, chain, settings.name, name)
+                found += _with_notes(repository, chain, listed)
         except HoldfastError as error:
             unreadable.append(Unreadable(repository=settings.name, chain=name, error=error))
     wanted = [p for p in found if machine in {None, p.point.machine.machine_id, p.point.machine.name}]
@@ -80,9 +94,11 @@ def find_listed(points: Sequence[ListedPoint], reference: str) -> ListedPoint:
             hint = "Add `--machine NAME`."
             raise RequestInvalid(f"latest could be a point of any of {', '.join(machines)}", hint=hint)
         # By number, as the repository does it: clocks may have been wrong.
-        matching = sorted(complete, key=lambda listed: (listed.chain, listed.point.number))[-1:]
+        matching = newest_of([(listed.chain, listed.point, listed) for listed in complete])
     else:
-        matching = [listed for listed in complete if listed.point.id.startswith(reference.lower())]
+        # A point that is moving to a chain of its own stands in both for a moment; the later one counts.
+        by_id = {listed.point.id: listed for listed in complete if listed.point.id.startswith(reference.lower())}
+        matching = list(by_id.values())
     if not matching:
         raise PointNotFound(f"no complete point {reference}")
     if len(matching) > 1:
@@ -96,6 +112,7 @@ def passphrases_for(run: Invocation, settings: RepositorySettings, credential: s
         named = run.settings.credentials.passphrase(CredentialName(credential))
         return [] if named is None else [named]
     names = {job.credential for job in run.settings.jobs if job.repository == settings.name and job.credential}
+    names |= set(archive_credentials(run.repository(settings)))
     found: list[str] = []
     for name in sorted(names):
         try:
@@ -122,9 +139,40 @@ def open_chain(repository: Repository, name: str, passphrases: Sequence[str]) ->
     raise refused
 
 
-def _points_of(chain: Chain, repository: str, name: str) -> list[ListedPoint]:
+def _with_notes(repository: Repository, chain: Chain, listed: Sequence[ListedPoint]) -> list[ListedPoint]:
+    """Return the same with what is noted of the points.
+
+    The notes are not needed to read them: that they are damaged is told of an archive, whose expiry is in them, and by
+    `holdfast chain show` of any chain.
+    """
+    notes: dict[str, PointNote] = {}
+    problem = ""
+    try:
+        if listed:
+            known = read_notes(repository.files, chain.folder, chain.files[0].keys)
+            notes = {note.point_id: note for note in known.points}
+    except DataError as error:
+        problem = error.message
+    return [_noted(one, notes.get(one.point.id), problem) for one in listed]
+
+
+def _noted(listed: ListedPoint, note: PointNote | None, problem: str) -> ListedPoint:
+    if not is_archive(listed.chain):
+        return msgspec.structs.replace(listed, is_quick=note is not None and note.is_quick)
+    known = None if note is None else note.archive
+    return msgspec.structs.replace(
+        listed, archive=known if known is not None else Archive(), damage=listed.damage or problem
+    )
+
+
+def _points_of(opened: Repository, chain: Chain, repository: str, name: str) -> list[ListedPoint]:
     held = list(chain.points())
-    doubts = doubtful_points([(point.number, {disk.key: disk.detail for disk in point.disks}) for _, point in held])
+    known, owner = read_health(opened.files, chain.folder), shown_owner(opened.files, chain)
+    damaged = {mark.number: mark.reason for mark in known.points if mark.state is Health.DAMAGED}
+    doubts: dict[int, str] = {}
+    for machine in {point.machine.machine_id for _, point in held}:
+        mine = [point for _, point in held if point.machine.machine_id == machine]
+        doubts |= doubtful_points([(point.number, {disk.key: disk.detail for disk in point.disks}) for point in mine])
     return [
         ListedPoint(
             repository=repository,
@@ -133,8 +181,9 @@ def _points_of(chain: Chain, repository: str, name: str) -> list[ListedPoint]:
             kind=file.contents.kind,
             is_encrypted=bool(file.keys.cipher),
             stored_bytes=file.superblock.end,
-            point=point,
+            point=seen_by(point, owner),
             doubt=doubts.get(point.number, ""),
+            damage=damaged.get(point.number, ""),
         )
         for file, point in held
     ]

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from holdfast.errors import HoldfastError, PassphraseWrong
-from holdfast.storage import health
-from holdfast.storage.metadata import refresh_metadata
-from holdfast.storage.repository import Repository
-from holdfast.storage.salvage import SalvageReport
+from holdfast.storage.chains.metadata import refresh_metadata
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.health import folder as chain_health
+from holdfast.storage.health.salvage import SalvageReport
 from workers.cli import wording
 from workers.cli.commands import RUN, alone, command, family
 from workers.cli.invocation import Invocation, error_document
@@ -97,11 +97,11 @@ def _rebuilt(run: Invocation, folder: Path, file: str, passphrases: list[str]) -
     """Rebuild with the first passphrase that opens the chain, or without one."""
     for passphrase in passphrases:
         try:
-            report = health.rebuild_file(run.files, folder, file, passphrase)
+            report = chain_health.rebuild_file(run.files, folder, file, passphrase)
         except PassphraseWrong:
             continue  # another one may open it
         refresh_metadata(run.files, folder, passphrase)
         return report
-    report = health.rebuild_file(run.files, folder, file, None)
+    report = chain_health.rebuild_file(run.files, folder, file, None)
     refresh_metadata(run.files, folder, None)
     return report

@@ -1,4 +1,4 @@
-"""``holdfast schedule``: the times of jobs and sweeps, kept by Temporal."""
+"""``holdfast schedule``: the times of jobs, of their retention and of sweeps, kept by Temporal."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -24,22 +24,35 @@ from temporalio.client import (
 from holdfast.errors import RequestInvalid
 from holdfast.model.ids import SessionId
 from workers.cli import wording
-from workers.cli.backup import request_of
+from workers.cli.backup import request_of, retention_request_of
 from workers.cli.commands import RUN, alone, command, family
 from workers.cli.invocation import Invocation
 from workers.cli.starting import with_client
-from workers.cli.starts import Start, backup_start, sweep_start
+from workers.cli.starts import (
+    Start,
+    archives_request_of,
+    backup_start,
+    credentials_of,
+    health_start,
+    retention_start,
+    sweep_start,
+)
 from workers.cli.tables import plain_table
-from workers.config import Settings
+from workers.config import RepositorySettings, Settings
+from workers.cron import longest_gap_days
 from workers.job_settings import JobSettings
+from workers.method_settings import calendar_warning
 from workers.provider_settings import VSphereProviderSettings
-from workflows.messages import SweepRequest
+from workflows.messages import HealthRequest, HealthTask, SweepRequest
 
 CATCH_UP: Final = timedelta(hours=1)
 """A run that was missed because the server was down is made up for within this time."""
 _JOB: Final = "job/"
 _SWEEP: Final = "sweep/"
-_KINDS: Final = (_JOB, _SWEEP)
+_RETENTION: Final = "retention/"
+_HEALTH: Final = "health/"
+_ARCHIVES: Final = "archives/"
+_KINDS: Final = (_JOB, _SWEEP, _RETENTION, _HEALTH, _ARCHIVES)
 """What the id of a schedule of ours begins with. Of a job people see the name alone."""
 
 
@@ -47,7 +60,8 @@ class ListedSchedule(msgspec.Struct, frozen=True, kw_only=True):
     """A schedule of ours as Temporal has it."""
 
     job: str
-    """Name of the job, or ``sweep/`` and the name of the provider."""
+    """Name of the job, ``retention/`` and its name, ``sweep/`` and a provider, ``health/``, repository and task, or
+    ``archives/`` and a repository."""
     is_configured: bool
     is_paused: bool
     note: str
@@ -78,7 +92,7 @@ def register(app: typer.Typer) -> None:
 
 
 def listing(run: Invocation) -> None:
-    """List the schedules Temporal keeps for jobs and for sweeps of providers."""
+    """List the schedules Temporal keeps for jobs, for their retention, and for sweeps of providers."""
     found = with_client(run, lambda client: _listed(run, client))
     table = plain_table("JOB", "NEXT", "LAST", ">RUNS", ">SKIPPED", ">MISSED", "STATE")
     for entry in found:
@@ -107,6 +121,8 @@ def apply(
     A run is left out while the one before still runs; one missed by up to an hour is made up for. Whether a schedule
     is paused is left as it is.
     """
+    for warning in filter(None, map(calendar_warning, run.settings.jobs)):
+        run.warn(warning)
     done = with_client(run, lambda client: _apply(run, client, prune=prune))
     lines = [f"{state}: {', '.join(jobs)}" for state, jobs in done.items() if jobs]
     run.show(done, *(lines or ["nothing in the configuration has a schedule"]))
@@ -134,10 +150,19 @@ async def _apply(run: Invocation, client: Client, *, prune: bool) -> dict[str, l
 
 
 def wanted_schedules(settings: Settings) -> dict[str, Schedule]:
-    """Return every schedule of the configuration by its id: of jobs, and of sweeps of providers."""
+    """Return every schedule of the configuration by its id: of jobs, their retention, providers and repositories."""
     jobs = {_JOB + job.name: schedule_of(job, settings) for job in settings.jobs if job.schedule is not None}
+    jobs |= {_RETENTION + job.name: retention_schedule_of(job) for job in settings.jobs if _retention_time(job)}
     swept = [entry for entry in settings.providers if isinstance(entry, VSphereProviderSettings) and entry.sweep]
-    return jobs | {_SWEEP + provider.name: sweep_schedule_of(provider, settings) for provider in swept}
+    health = {
+        f"{_HEALTH}{repository.name}/{task.value}": health_schedule_of(repository, task, settings)
+        for repository in settings.repositories
+        for task, cron in ((HealthTask.SCRUB, repository.scrub), (HealthTask.CHECK, repository.health_check))
+        if cron
+    }
+    kept = [repository for repository in settings.repositories if repository.archives]
+    health |= {_ARCHIVES + repository.name: archives_schedule_of(repository) for repository in kept}
+    return jobs | health | {_SWEEP + provider.name: sweep_schedule_of(provider, settings) for provider in swept}
 
 
 def schedule_of(job: JobSettings, settings: Settings) -> Schedule:
@@ -146,6 +171,25 @@ def schedule_of(job: JobSettings, settings: Settings) -> Schedule:
     # The run names its session itself; an id given here would be that of every run.
     start = backup_start(request_of(settings, job, SessionId("")))
     return _schedule(start, job.schedule, job.timezone, f"job {job.name} of the configuration")
+
+
+def retention_schedule_of(job: JobSettings) -> Schedule:
+    """Return the schedule of the retention of a job that has one."""
+    start = retention_start(retention_request_of(job, SessionId("")))
+    return _schedule(start, _retention_time(job), job.timezone, f"retention of job {job.name} of the configuration")
+
+
+def _retention_time(job: JobSettings) -> str:
+    return "" if job.retention is None or job.retention.schedule is None else job.retention.schedule
+
+
+def archives_schedule_of(repository: RepositorySettings) -> Schedule:
+    """Return the schedule by which the archives of a repository are removed that have expired."""
+    assert repository.archives is not None, "asked for only with a time"
+    start = retention_start(archives_request_of(repository.name, SessionId("")))
+    return _schedule(
+        start, repository.archives, "UTC", f"archives of repository {repository.name} of the configuration"
+    )
 
 
 def sweep_schedule_of(provider: VSphereProviderSettings, settings: Settings) -> Schedule:
@@ -161,6 +205,23 @@ def sweep_schedule_of(provider: VSphereProviderSettings, settings: Settings) -> 
         raise RequestInvalid(f"provider {provider.name} cannot be swept: the configuration has no proxy")
     start = sweep_start(SweepRequest(provider=provider.name, proxy=proxies[0]))
     return _schedule(start, provider.sweep, "UTC", f"sweep of provider {provider.name} of the configuration")
+
+
+def health_schedule_of(repository: RepositorySettings, task: HealthTask, settings: Settings) -> Schedule:
+    """Return the schedule of the scrubs or the health checks of a repository."""
+    cron = repository.scrub if task is HealthTask.SCRUB else repository.health_check
+    assert cron is not None, "asked for only with a time"
+    start = health_start(
+        HealthRequest(
+            repository=repository.name,
+            task=task,
+            days=repository.scrub_days,
+            every_s=longest_gap_days(cron) * 86400,
+            credentials=credentials_of(settings, repository.name),
+            copies=repository.copies,
+        )
+    )
+    return _schedule(start, cron, "UTC", f"{task.value} of repository {repository.name} of the configuration")
 
 
 def _schedule(start: Start, cron: str, timezone: str, note: str) -> Schedule:

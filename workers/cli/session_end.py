@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from holdfast.errors import DataDamaged, HoldfastError, OperationCancelled, SessionFailed, error_class
+from holdfast.model.health import RepairReport, ScrubReport
 from holdfast.model.points import Damage, PointSummary, VerifyReport
 from holdfast.model.session import Figures, Outcome, Session, Task
 from holdfast.planning.bottleneck import Stage, bottleneck, busy_percent
@@ -14,29 +15,47 @@ from workers.cli import wording
 from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Invocation, error_document
 from workers.cli.tables import coloured, plain_table
+from workflows.health import repair_words
 from workflows.messages import SessionResult, SweepReport
+from workflows.retention_step import retained_words
 
 _DAMAGES_SHOWN = 50
 
 
 def finish(run: Invocation, result: SessionResult) -> None:
     """Write the result of a session. Raises `CommandFailed` unless it ended with success or a warning."""
-    document: dict[str, object] = {
+    finish_all(run, [result])
+
+
+def finish_all(run: Invocation, results: Sequence[SessionResult]) -> None:
+    """Write the results of sessions, of one as it is. Raises `CommandFailed` for the first that did not end well."""
+    if not results:
+        return
+    documents = [_document(result) for result in results]
+    document: dict[str, object] = documents[0] if len(documents) == 1 else {"sessions": documents}
+    parts = [part for result in results for part in _page(result)]
+    error = next((error for error in map(_error_of, (result.session for result in results)) if error is not None), None)
+    if error is None:
+        run.show(document, *parts)
+        return
+    if not run.flags.json:
+        run.show(None, *parts)
+    raise CommandFailed(error, document | error_document(error))
+
+
+def _document(result: SessionResult) -> dict[str, object]:
+    return {
         "session": result.session,
         "tasks": result.tasks,
         "points": result.points,
         "report": result.report,
         "machine": result.machine,
         "swept": result.swept,
+        "retained": result.retained,
+        "scrub": result.scrub,
+        "repair": result.repair,
         "bottleneck": bottleneck(result.session.figures),
     }
-    error = _error_of(result.session)
-    if error is None:
-        run.show(document, *_page(result))
-        return
-    if not run.flags.json:
-        run.show(None, *_page(result))
-    raise CommandFailed(error, document | error_document(error))
 
 
 def finish_verification(run: Invocation, report: VerifyReport, where: str) -> None:
@@ -100,12 +119,46 @@ def _page(result: SessionResult) -> list[RenderableType]:
     parts += [_point_line(point) for point in result.points]
     if result.machine is not None:
         parts.append(f"machine [bold]{escape(result.machine.name)}[/] is there, power {result.machine.power.value}")
-    if result.report is not None:
-        parts += report_parts(result.report)
-    if result.swept is not None:
-        parts += _swept_parts(result.swept)
+    parts += _found_parts(result)
     parts += [f"[yellow]note[/]: {escape(note)}" for note in session.notes]
     return parts
+
+
+def _found_parts(result: SessionResult) -> list[RenderableType]:
+    """Return what a session found that is no backup."""
+    parts: list[RenderableType] = []
+    if result.report is not None:
+        parts += report_parts(result.report)
+    if result.scrub is not None:
+        parts += scrub_parts(result.scrub)
+    if result.repair is not None:
+        parts += repair_parts(result.repair)
+    if result.swept is not None:
+        parts += _swept_parts(result.swept)
+    if result.retained is not None:
+        parts.append(f"retention: {retained_words(result.retained)}")
+    return parts
+
+
+def scrub_parts(report: ScrubReport) -> list[RenderableType]:
+    """Return what a scrub has read, for people."""
+    read = f"{wording.size(report.done_bytes)} of {wording.size(report.stored_bytes)} stored read again"
+    line = f"[green]good[/]: {read}" if report.is_good else f"[red]damaged[/]: {read}"
+    if report.oldest is not None:
+        line += f"; the oldest bytes were read or written {wording.moment(report.oldest)}"
+    parts: list[RenderableType] = [line]
+    if report.overdue_bytes:
+        parts.append(f"[yellow]overdue[/]: {wording.size(report.overdue_bytes)}")
+    return parts
+
+
+def repair_parts(report: RepairReport) -> list[RenderableType]:
+    """Return what a repair did and what is left, for people."""
+    parts: list[RenderableType] = [f"{title[0].lower()}{title[1:]}: {words}" for title, words in repair_words(report)]
+    if report.is_good:
+        return [*parts, f"[green]nothing is damaged[/] in {wording.count(report.chains, 'chain')} looked at"]
+    left = len(report.damages) + report.unnamed_damages
+    return [*parts, f"[red]still damaged[/]: {wording.count(left, 'span')}", _damage_table(report.damages)]
 
 
 def _swept_parts(report: SweepReport) -> list[RenderableType]:

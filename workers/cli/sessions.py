@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -18,9 +19,11 @@ from holdfast.model.ids import JobName, SessionId
 from holdfast.model.session import Outcome, Session, SessionKind, Task
 from holdfast.planning.bottleneck import bottleneck, bottleneck_words
 from workers.cli import wording
+from workers.cli.chain_choice import CredentialOption
 from workers.cli.commands import LOOK, alone, command, family
 from workers.cli.invocation import Invocation
 from workers.cli.session_end import task_parts
+from workers.cli.session_page import chains_of, session_page
 from workers.cli.tables import coloured, facts_table, plain_table
 
 _SEARCHED = 1000
@@ -38,7 +41,14 @@ def register(app: typer.Typer) -> None:
             ("sessions show latest", "everything about the newest one"),
         ),
     )(sessions)
-    command(members, "show", examples=(("sessions show 7f3a", "the session whose id begins so"),))(show)
+    command(
+        members,
+        "show",
+        examples=(
+            ("sessions show 7f3a", "the session whose id begins so"),
+            ("sessions show latest --html report.html", "the same as a page, with pictures of the chains"),
+        ),
+    )(show)
 
 
 def sessions(
@@ -69,15 +79,31 @@ def sessions(
 
 
 def show(
-    run: Invocation, session: Annotated[str, typer.Argument(metavar="ID", help="First digits of the id, or latest.")]
+    run: Invocation,
+    session: Annotated[str, typer.Argument(metavar="ID", help="First digits of the id, or latest.")],
+    *,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write it as a page for a browser, too, with its chains drawn."),
+    ] = None,
+    credential: CredentialOption = None,
 ) -> None:
-    """Show a session: its tasks, figures, notes and what went wrong."""
+    """Show a session: its tasks, figures, notes and what went wrong.
+
+    It comes from the catalog. For the pictures of a page the chains are read from the repository: those that hold the
+    points of the session, or the newest one of a machine that got none.
+    """
     with run.catalog() as catalog:
         found = _find(catalog, session)
         tasks = catalog.sessions.tasks(found.session_id)
         events = catalog.sessions.events(found.session_id)
+        views = [] if html is None else chains_of(run, catalog, found, tasks, credential)
     document = {"session": found, "tasks": tasks, "events": events, "bottleneck": bottleneck(found.figures)}
-    run.show(document, *_page(run, found, tasks, events))
+    parts = _page(run, found, tasks, events)
+    if html is not None:
+        run.files.replace(html.absolute(), session_page(found, parts, views).encode())
+        document |= {"html": html, "chains": [view.name for view in views]}
+    run.show(document, *parts)
 
 
 def _find(catalog: Catalog, reference: str) -> Session:

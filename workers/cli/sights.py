@@ -24,8 +24,9 @@ from temporalio.service import RPCError
 
 from activities.binding import contract_name
 from activities.boundary import error_from_failure
-from activities.contracts import repository, rollback, transfer
+from activities.contracts import repository, retention, rollback, transfer
 from activities.contracts.repository import VerifyCursor
+from activities.contracts.retention import CarryOutCursor
 from activities.contracts.transfer import TransferCursor
 from holdfast.planning.bottleneck import bottleneck, busy_percent
 from workflows.messages import SessionProgress, TaskProgress
@@ -40,8 +41,9 @@ _TRANSFERS = frozenset(
     contract_name(contract) for contract in (transfer.copy_disk, transfer.restore_disk, rollback.roll_back_disk)
 )
 _VERIFY = contract_name(repository.verify_points)
+_CARRY_OUT = contract_name(retention.carry_out)
 _DONE = frozenset({"done", "restored"})
-_Cursor = TypeVar("_Cursor", TransferCursor, VerifyCursor)
+_Cursor = TypeVar("_Cursor", TransferCursor, VerifyCursor, CarryOutCursor)
 
 
 class DiskSight(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +96,8 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     verified: VerifyCursor | None = None
     """How far a verification is."""
+    retained: tuple[CarryOutCursor, ...] = ()
+    """How far merges and removals are, chain by chain."""
 
 
 class _Live(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +108,7 @@ class _Live(msgspec.Struct, frozen=True, kw_only=True):
     info: Any
     transfer: TransferCursor | None = None
     verify: VerifyCursor | None = None
+    retain: CarryOutCursor | None = None
     problem: str = ""
 
 
@@ -166,6 +171,8 @@ class Watcher:
             return msgspec.structs.replace(live, transfer=await self._decoded(info.heartbeat_details, TransferCursor))
         if name == _VERIFY:
             return msgspec.structs.replace(live, verify=await self._decoded(info.heartbeat_details, VerifyCursor))
+        if name == _CARRY_OUT:
+            return msgspec.structs.replace(live, retain=await self._decoded(info.heartbeat_details, CarryOutCursor))
         return live
 
     async def _decoded(self, details: Payloads, kind: type[_Cursor]) -> _Cursor | None:
@@ -198,6 +205,7 @@ class Watcher:
             steps=tuple(_steps(found)),
             notes=progress.notes if progress is not None else (),
             verified=next((live.verify for live in found if live.verify is not None), None),
+            retained=tuple(live.retain for live in found if live.retain is not None),
         )
 
     def _disk(self, key: tuple[str, str], task: TaskProgress | None, live: _Live | None) -> DiskSight:

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -61,22 +61,43 @@ def run_session(run: Invocation, new: NewSession, *, detach: bool, patience_s: f
 
     Raises `ChainBusy` when the same is running already, and `CommandFailed` when the session did not succeed.
     """
+    run_sessions(run, [new], detach=detach, patience_s=patience_s)
 
-    async def begin_and_follow(client: Client) -> SessionResult | None:
+
+def run_sessions(run: Invocation, news: Sequence[NewSession], *, detach: bool, patience_s: float) -> None:
+    """Start sessions, all before the first is followed, and show how they ended; with ``detach`` show their ids.
+
+    Raises `ChainBusy` when one of them is running already, and `CommandFailed` when one did not succeed.
+    """
+
+    async def begin_and_follow(client: Client) -> list[SessionResult]:
         with Interrupts() as interrupts:
-            handle = await _start(client, new)
-            run.say(f"session {new.session_id} started ({handle.id})")
+            handles = []
+            for new in news:
+                handles.append(await start_session(client, new))
+                run.say(f"session {new.session_id} started ({handles[-1].id})")
             if detach:
-                ids = {"session_id": new.session_id, "workflow_id": handle.id, "run_id": handle.first_execution_run_id}
-                run.show(ids, f"session {new.session_id}, workflow {handle.id}")
-                return None
-            followed = Followed(workflow_id=handle.id, run_id=handle.first_execution_run_id, if_stopped=new.if_stopped)
-            follower = Follower(client, followed, display_for(run), run.clock, Pace(patience_s=patience_s))
-            return await follower.run(interrupts)
+                _show_ids(run, news, handles)
+                return []
+            results = []
+            for new, handle in zip(news, handles, strict=True):
+                followed = Followed(
+                    workflow_id=handle.id, run_id=handle.first_execution_run_id, if_stopped=new.if_stopped
+                )
+                follower = Follower(client, followed, display_for(run), run.clock, Pace(patience_s=patience_s))
+                results.append(await follower.run(interrupts))
+            return results
 
-    result = with_client(run, begin_and_follow)
-    if result is not None:
-        session_end.finish(run, result)
+    session_end.finish_all(run, with_client(run, begin_and_follow))
+
+
+def _show_ids(run: Invocation, news: Sequence[NewSession], handles: Sequence[WorkflowHandle[Any, Any]]) -> None:
+    ids = [
+        {"session_id": new.session_id, "workflow_id": handle.id, "run_id": handle.first_execution_run_id}
+        for new, handle in zip(news, handles, strict=True)
+    ]
+    said = [f"session {one['session_id']}, workflow {one['workflow_id']}" for one in ids]
+    run.show(ids[0] if len(ids) == 1 else {"sessions": ids}, *said)
 
 
 def with_client(run: Invocation, work: Callable[[Client], Coroutine[Any, Any, _Answer]]) -> _Answer:
@@ -103,7 +124,8 @@ def credential_for(run: Invocation, repository: str, named: str | None) -> Crede
     return shared.pop() if len(shared) == 1 else None
 
 
-async def _start(client: Client, new: NewSession) -> WorkflowHandle[Any, Any]:
+async def start_session(client: Client, new: NewSession) -> WorkflowHandle[Any, Any]:
+    """Start a session. Raises `ChainBusy` when the same is running already."""
     start = new.start
     try:
         handle: WorkflowHandle[Any, Any] = await client.start_workflow(

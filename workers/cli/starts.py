@@ -6,14 +6,32 @@ from typing import Any
 import msgspec
 from temporalio.common import TypedSearchAttributes
 
+from holdfast.model.ids import CredentialName, JobName, RepositoryName, SessionId
 from holdfast.model.placement import ProxyLimit, Resources
+from holdfast.model.retention import RetentionOptions
 from holdfast.model.session import SessionKind
-from workers.config import ProxySettings, RepositorySettings
+from holdfast.planning.archives import kept_words
+from workers.config import ProxySettings, RepositorySettings, Settings
 from workflows import queues
 from workflows.backup_job import BackupJob
-from workflows.messages import BackupRequest, RestoreRequest, SweepRequest, VerifyRequest
+from workflows.chain_messages import MoveRequest
+from workflows.health import CheckHealth
+from workflows.machine_upkeep import MachineUpkeep
+from workflows.messages import (
+    BackupRequest,
+    HealthRequest,
+    HealthTask,
+    MachineUpkeepRequest,
+    RestoreRequest,
+    RetentionRequest,
+    SweepRequest,
+    UpkeepOptions,
+    VerifyRequest,
+)
+from workflows.moving import MoveChains
 from workflows.report import summary
 from workflows.restore import RestoreMachine
+from workflows.retention import RetainPoints
 from workflows.search_attributes import Subject, started
 from workflows.sweep import SweepProvider
 from workflows.verify import VerifyRepository
@@ -41,6 +59,12 @@ def resources_of(repository: RepositorySettings, proxies: Sequence[ProxySettings
     )
 
 
+def credentials_of(settings: Settings, repository: RepositoryName) -> tuple[CredentialName, ...]:
+    """Return the credentials of all jobs that write to a repository, each once."""
+    named = (job.credential for job in settings.jobs if job.repository == repository and job.credential is not None)
+    return tuple(dict.fromkeys(named))
+
+
 def backup_start(request: BackupRequest, *, is_ad_hoc: bool = False) -> Start:
     """Return how a backup session is started; Temporal refuses a second one of the job while it runs.
 
@@ -48,12 +72,25 @@ def backup_start(request: BackupRequest, *, is_ad_hoc: bool = False) -> Start:
     """
     who = ", ".join(request.machines) if request.machines else f"all machines of {request.provider}"
     workflow_id = queues.backup_id(request.job)
+    archive = request.options.archive
+    until = "" if archive is None else f", {kept_words(archive)}"
+    subject = Subject(kind=request.options.kind, job=request.job, repository=request.repository)
     return Start(
         workflow=BackupJob.run,
         request=request,
         workflow_id=f"{workflow_id}/{request.session_id}" if is_ad_hoc else workflow_id,
-        summary=summary(f"{request.job}: {who} -> {request.repository}"),
-        search_attributes=started(Subject(kind=SessionKind.BACKUP, job=request.job, repository=request.repository)),
+        summary=summary(f"{request.job}: {who} -> {request.repository}{until}"),
+        search_attributes=started(subject),
+    )
+
+
+def quick_start(request: BackupRequest) -> Start:
+    """Return how a quick backup into a job is started: one at a time, and in turn with the sessions of the job."""
+    start = backup_start(msgspec.structs.replace(request, after=(queues.backup_id(request.job),)))
+    return msgspec.structs.replace(
+        start,
+        workflow_id=queues.quick_id(request.job),
+        summary=summary(f"{request.job}: quick backup of {', '.join(request.machines)} -> {request.repository}"),
     )
 
 
@@ -85,6 +122,55 @@ def verify_start(request: VerifyRequest) -> Start:
     )
 
 
+def upkeep_start(request: MachineUpkeepRequest) -> Start:
+    """Return how the upkeep of one machine's chains is started by hand; one at a time for each machine."""
+    what = "upkeep of its chains" if request.by_hand is None else request.by_hand.value
+    subject = Subject(
+        kind=SessionKind.RETENTION, job=request.job, machine=request.machine_name, repository=request.repository
+    )
+    return Start(
+        workflow=MachineUpkeep.run,
+        request=request,
+        workflow_id=queues.machine_upkeep_id(request.repository, request.machine_id, request.machine_name),
+        summary=summary(f"{request.machine_name}: {what} in {request.repository}"),
+        search_attributes=started(subject),
+    )
+
+
+def health_start(request: HealthRequest) -> Start:
+    """Return how a health check, a scrub or a repair is started; one at a time for each repository."""
+    subject = Subject(kind=SessionKind.HEALTH, job=request.job, machine=request.machine, repository=request.repository)
+    return Start(
+        workflow=CheckHealth.run,
+        request=request,
+        workflow_id=queues.health_id(request.repository),
+        summary=summary(f"{request.repository}: {_HEALTH_WORDS[request.task]}"),
+        search_attributes=started(subject),
+    )
+
+
+def chains_start(request: MoveRequest) -> Start:
+    """Return how chains of a machine are mapped, renamed or moved; one at a time for each machine."""
+    where = request.to or request.new_name or request.new_id
+    subject = Subject(
+        kind=SessionKind.CHAINS, job=request.job, machine=request.machine_name, repository=request.repository
+    )
+    return Start(
+        workflow=MoveChains.run,
+        request=request,
+        workflow_id=queues.chains_id(request.repository, request.folder),
+        summary=summary(f"{request.repository}: {request.task} {request.machine_name} -> {where}"),
+        search_attributes=started(subject),
+    )
+
+
+_HEALTH_WORDS = {
+    HealthTask.CHECK: "the newest points are read back",
+    HealthTask.SCRUB: "the oldest stored bytes are read again",
+    HealthTask.REPAIR: "what is damaged is repaired",
+}
+
+
 def sweep_start(request: SweepRequest) -> Start:
     """Return how a sweep is started; one at a time for each provider."""
     what = "what dead sessions left would be" if request.is_dry_run else "what dead sessions left is"
@@ -94,4 +180,29 @@ def sweep_start(request: SweepRequest) -> Start:
         workflow_id=queues.sweep_id(request.provider),
         summary=summary(f"{request.provider}: {what} removed"),
         search_attributes=started(Subject(kind=SessionKind.SWEEP, job=request.job)),
+    )
+
+
+def archives_request_of(repository: RepositoryName, session_id: SessionId) -> RetentionRequest:
+    """Return the request of a session that removes the archives of a repository that have expired."""
+    return RetentionRequest(
+        job=JobName("archives"),
+        repository=repository,
+        upkeep=UpkeepOptions(retention=RetentionOptions(only_archives=True)),
+        session_id=session_id,
+    )
+
+
+def retention_start(request: RetentionRequest) -> Start:
+    """Return how a retention session is started; one at a time for each job, and for the archives of a repository."""
+    count = len(request.machines)
+    what = f"{count} machine{'' if count == 1 else 's'} as shown" if count else "all machines"
+    rules = request.upkeep.retention
+    is_of_archives = rules is not None and rules.only_archives
+    return Start(
+        workflow=RetainPoints.run,
+        request=request,
+        workflow_id=queues.archives_id(request.repository) if is_of_archives else queues.retention_id(request.job),
+        summary=summary(f"{request.job}: retention of {what} in {request.repository}"),
+        search_attributes=started(Subject(kind=SessionKind.RETENTION, job=request.job, repository=request.repository)),
     )

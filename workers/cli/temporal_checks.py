@@ -12,11 +12,13 @@ from holdfast.clock import Clock
 from holdfast.errors import ConfigurationInvalid, HoldfastError, ServerUnavailable
 from workers.cli import wording
 from workers.cli.checks import Finding, fail, ok, warn
+from workers.cli.limits import shared_limits
 from workers.cli.schedule import wanted_schedules
 from workers.config import Settings
 from workers.health import pollers
 from workers.temporal import connect
 from workflows import queues
+from workflows.limits import part_of
 from workflows.search_attributes import declared_types
 
 _RECENT_S = 120
@@ -34,6 +36,7 @@ async def check_temporal(settings: Settings, clock: Clock) -> list[Finding]:
     findings.append(await _search_attributes(client))
     findings += await asyncio.gather(*(_queue(client, clock, *wanted) for wanted in _queues(settings)))
     findings += await _schedules(client, settings)
+    findings += await _limits(client)
     return findings
 
 
@@ -99,3 +102,17 @@ async def _schedules(client: Client, settings: Settings) -> list[Finding]:
     if missing:
         return [warn("schedules", f"not applied: {', '.join(missing)}", "Run `holdfast schedule apply`.")]
     return [ok("schedules", wording.count(len(wanted), "schedule"))]
+
+
+async def _limits(client: Client) -> list[Finding]:
+    """Tell what workers may have now of limits that they share."""
+    try:
+        state = await shared_limits(client)
+    except RPCError as error:
+        hint = "Workers keep what they have; see whether a worker serves the queue control."
+        return [warn("shared limits", f"nobody tells who has how much of them: {error.message}", hint)]
+    return [
+        ok(f"share of {name}", f"{member.report.label}: {wording.rate(part_of(member, name)[1])}")
+        for member in state.members
+        for name in member.report.limits
+    ]

@@ -6,15 +6,16 @@ from typing import Annotated
 import msgspec
 import typer
 
-from activities.verification import ChainCheck, chains_to_verify, joined
+from activities.verification import ChainCheck, Scope, chains_to_verify, joined
 from holdfast.errors import PassphraseWrong, RequestInvalid
 from holdfast.model.points import VerifyReport
-from holdfast.storage.chain_lock import acquire_chain_lock
-from holdfast.storage.metadata import refresh_metadata
-from holdfast.storage.repository import Repository
-from workers.cli import session_end, wording
+from holdfast.storage.chains.repository import Repository
+from workers.cli import session_end
+from workers.cli.chain import rebuild
+from workers.cli.chain_choice import ChosenChain
 from workers.cli.commands import PROTECT, command
 from workers.cli.invocation import Invocation
+from workers.cli.pace import Pace
 from workers.cli.reading import find_listed, passphrases_for, read_points
 from workers.cli.starting import (
     PATIENCE_DEFAULT,
@@ -30,7 +31,6 @@ from workers.config import RepositorySettings
 from workflows.messages import VerifyRequest
 
 IF_STOPPED = "reading ends; nothing is changed by a verification"
-_SAY_INTERVAL_S = 5.0
 
 PointArgument = Annotated[
     str | None, typer.Argument(metavar="POINT", help="First digits of the point's id, or latest.")
@@ -120,24 +120,9 @@ def _verify_here(run: Invocation, settings: RepositorySettings, wanted: _Wanted,
     chains, numbers = _chosen(run, settings, repository, wanted, credential)
     report = VerifyReport(chains=0)
     for done, chain in enumerate(chains):
-        pace = _Pace(run, f"{chain} ({done + 1} of {len(chains)})")
+        pace = Pace(run, f"verifying {chain} ({done + 1} of {len(chains)})")
         report = joined(report, _checked(repository, chain, passphrases, (wanted.machine, numbers), pace))
     session_end.finish_verification(run, report, f"repository {settings.name}")
-
-
-class _Pace:
-    """Says now and then how far a chain is."""
-
-    def __init__(self, run: Invocation, what: str) -> None:
-        self._run = run
-        self._what = what
-        self._next_s = run.clock.monotonic_s() + _SAY_INTERVAL_S
-
-    def __call__(self, checked_bytes: int) -> None:
-        now_s = self._run.clock.monotonic_s()
-        if now_s >= self._next_s:
-            self._next_s = now_s + _SAY_INTERVAL_S
-            self._run.say(f"verifying {self._what}: {wording.size(checked_bytes)} read")
 
 
 def _checked(
@@ -145,7 +130,7 @@ def _checked(
     chain: str,
     passphrases: Sequence[str],
     scope: tuple[str | None, Sequence[int]],
-    pace: _Pace,
+    pace: Pace,
 ) -> VerifyReport:
     """Check one chain with the passphrase that opens it. Raises `PassphraseWrong` when none does."""
     machine, numbers = scope
@@ -153,7 +138,7 @@ def _checked(
     while True:
         passphrase = tried.pop(0)
         try:
-            return ChainCheck(repository, chain, passphrase, machine, numbers).run(pace)
+            return ChainCheck(repository, chain, passphrase, Scope(machine=machine, numbers=numbers)).run(pace)
         except PassphraseWrong:
             if not tried:
                 raise
@@ -182,22 +167,5 @@ def _rebuild(run: Invocation, settings: RepositorySettings, wanted: _Wanted, cre
         chains = sorted({point.chain for point in points})
     for chain in chains:
         folder = repository.chain_folder(chain)
-        lock = acquire_chain_lock(repository.files, folder)
-        try:
-            _refresh(repository, chain, passphrases)
-        finally:
-            lock.close()
+        rebuild(run, [ChosenChain(name=chain, folder=folder, passphrases=tuple(passphrases))])
         run.say(f"metadata of chain {chain} written")
-
-
-def _refresh(repository: Repository, chain: str, passphrases: Sequence[str]) -> None:
-    tried: list[str | None] = [None, *passphrases]
-    while True:
-        passphrase = tried.pop(0)
-        try:
-            refresh_metadata(repository.files, repository.chain_folder(chain), passphrase)
-        except PassphraseWrong:
-            if not tried:
-                raise
-        else:
-            return

@@ -14,7 +14,7 @@ from holdfast.errors import AccessDenied, DiskNotFound, DiskReadFailed, DiskWrit
 from holdfast.model.machine_files import FILE_SIZE_MAX, FileLeftOut, MachineFile, MachineFiles, PlacedFiles
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.datacenters import Datacenters
-from holdfast.providers.vsphere.folder_disk import DatastoreFile, locate, read_small, write_small
+from holdfast.providers.vsphere.file_server import DatastoreFile, locate, read_small, write_small
 from holdfast.providers.vsphere.properties import Values, extra_of, read
 from holdfast.providers.vsphere.tasks import wait
 

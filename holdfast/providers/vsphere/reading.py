@@ -18,7 +18,8 @@ from holdfast.providers.vsphere import descriptors
 from holdfast.providers.vsphere.changes import ALLOCATED, FrozenDiskInVSphere, changed_areas
 from holdfast.providers.vsphere.datacenters import Datacenters
 from holdfast.providers.vsphere.disk_rules import DiskFacts
-from holdfast.providers.vsphere.folder_disk import DatastoreFile, FlatFile, FolderDisk, locate
+from holdfast.providers.vsphere.file_server import DatastoreFile, locate
+from holdfast.providers.vsphere.folder_disk import FlatFile, FolderDisk
 from holdfast.providers.vsphere.hot_add import HotAdd
 from holdfast.providers.vsphere.lease_disk import LeaseDisks
 from holdfast.providers.vsphere.mounts import flat_path

@@ -13,7 +13,7 @@ from holdfast.providers.vsphere import descriptors
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.datacenters import Datacenters
 from holdfast.providers.vsphere.disk_rules import path_in_datastore
-from holdfast.providers.vsphere.folder_disk import DatastoreFile, locate
+from holdfast.providers.vsphere.file_server import DatastoreFile, locate
 from holdfast.providers.vsphere.hot_add import HotAdd
 from holdfast.providers.vsphere.self_test import Finding, failed, ok, warning
 from holdfast.providers.vsphere.settings import VSphereSettings

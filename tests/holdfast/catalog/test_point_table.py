@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from holdfast.catalog.database import Catalog
 from holdfast.catalog.points import ChainMark, PointKind, PointState
 from holdfast.errors import ChainBroken, PointNotFound, RequestInvalid
-from holdfast.model.ids import ChainId, PointId, RepositoryName
+from holdfast.model.ids import ChainId, MachineId, PointId, RepositoryName
 from tests.holdfast.catalog.samples import POINT, START, point
 
 CELLAR, CHAIN = POINT.repository, POINT.chain_id
@@ -136,3 +136,40 @@ def test_a_list_of_points_is_filtered_and_newest_first(catalog: Catalog) -> None
 def test_a_list_of_points_without_bounds_is_refused(catalog: Catalog) -> None:
     with pytest.raises(RequestInvalid, match="limit 0"):
         catalog.points.list(limit=0)
+
+
+def test_a_merged_point_is_known_where_it_is_now(catalog: Catalog) -> None:
+    catalog.points.record(POINT)
+    place = {"file_id": "e" * 32, "file_name": "files-1.hfc", "generation": 9, "kind": PointKind.FULL}
+    for _ in range(2):
+        assert catalog.points.move(CELLAR, POINT.point_id, **place)  # type: ignore[arg-type]
+    assert catalog.points.list() == (replace(POINT, **place),)
+    assert not catalog.points.move(CELLAR, PointId("0" * 32), **place)  # type: ignore[arg-type]
+
+
+def test_a_chain_that_moves_takes_its_points_and_its_mark_along(catalog: Catalog) -> None:
+    for number in (1, 2):
+        catalog.points.record(replace(point(number), chain="machines/web-01-11111111/000001-1a2b3c4d"))
+    mark = mark_of(catalog)
+    place = "machines/web-02-00000000/000001-1a2b3c4d"
+    machine = (MachineId("m2"), "web 02")
+    catalog.points.record(replace(point(1), repository=ATTIC))  # of an earlier stay there
+    assert catalog.points.relocate(CELLAR, CHAIN, to=ATTIC, chain=place, machine=machine) == 2
+    assert catalog.points.relocate(CELLAR, CHAIN, to=ATTIC, chain=place, machine=machine) == 0
+    known = catalog.points.list()
+    assert {(one.repository, one.chain, one.machine_id, one.machine_name) for one in known} == {
+        (ATTIC, place, MachineId("m2"), "web 02")
+    }
+    assert len(known) == 2
+    assert catalog.points.mark(CELLAR, CHAIN) is None
+    assert catalog.points.mark(ATTIC, CHAIN) == replace(mark, repository=ATTIC)
+
+
+def test_a_mapped_chain_stays_in_its_repository(catalog: Catalog) -> None:
+    place = "machines/web-01-11111111/000001-1a2b3c4d"
+    catalog.points.record(replace(POINT, chain=place))
+    mark = mark_of(catalog)
+    machine = (MachineId("m2"), "web 02")
+    assert catalog.points.relocate(CELLAR, CHAIN, to=CELLAR, chain=place, machine=machine) == 1
+    assert [one.machine_id for one in catalog.points.list()] == ["m2"]
+    assert mark_of(catalog) == mark

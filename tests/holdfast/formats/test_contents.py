@@ -82,6 +82,14 @@ def test_contents_come_back() -> None:
     assert decode_contents(encode_contents(CONTENTS)) == CONTENTS
 
 
+def test_a_disk_of_any_size_says_how_much_was_read_and_where_it_begins() -> None:
+    many = 3 * 64 << 40
+    disk = PointDisk(disk=0, key="d0", size=64 << 40, read=many, transferred=many, resent=many, begun_at=many)
+    point = msgspec.structs.replace(CONTENTS.points[0], disks=(disk,))
+    contents = msgspec.structs.replace(CONTENTS, points=(point,))
+    assert decode_contents(encode_contents(contents)) == contents
+
+
 def test_tables_name_pages() -> None:
     table = Table.of(3, REF)
     assert table.depth == 3

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from uuid import UUID
 
+from holdfast.guest.file_tree import Entry, FileTree
 from holdfast.guest.masks import parse_masks
 from holdfast.guest.survey import GuestUse, survey
 from holdfast.guest.window import Disk, Window
@@ -52,6 +53,22 @@ def window(source: Path | bytes) -> Window:
 def look(source: Path | bytes, *, least: int = 1, at_rest: bool = True, masks: Sequence[str] = ()) -> GuestUse:
     size = len(source) if isinstance(source, bytes) else source.stat().st_size
     return survey(reader(source), size, least, at_rest=at_rest, masks=parse_masks(masks))
+
+
+def entry(files: FileTree, path: str) -> Entry:
+    """Return what a path of a volume names."""
+    node, found = files.root, None
+    for name in path.split("/"):
+        [found] = [one for one in files.entries(node) if one.name == name]
+        node = found.node
+    assert found is not None
+    return found
+
+
+def stored(source: Path, files: FileTree, path: str) -> bytes:
+    """Return the bytes of an image that a file consists of."""
+    read = reader(source)
+    return b"".join(read(span.start, span.length) for span in files.content(entry(files, path)))
 
 
 def blocks(spans: Iterable[Span], size: int) -> set[int]:

@@ -11,7 +11,7 @@ from holdfast.guest.ext_files import ExtFiles
 from holdfast.guest.file_tree import Entry, Kind
 from holdfast.guest.window import Implausible
 from holdfast.testing.images import FileSystem, remove_files, write_files
-from tests.holdfast.guest.drives import MIB, patch, reader, run, sparse, window
+from tests.holdfast.guest.drives import MIB, entry, patch, run, sparse, stored, window
 from tests.holdfast.providers.local.mounts import mounted, require_root
 
 pytestmark = pytest.mark.tools("mke2fs", "debugfs")
@@ -40,20 +40,6 @@ def make(path: Path, *options: str, tree: dict[str, bytes]) -> Path:
 
 def files_of(path: Path) -> ExtFiles:
     return ExtFiles(Ext(window(path)))
-
-
-def entry(files: ExtFiles, path: str) -> Entry:
-    node, found = files.root, None
-    for name in path.split("/"):
-        [found] = [one for one in files.entries(node) if one.name == name]
-        node = found.node
-    assert found is not None
-    return found
-
-
-def stored(path: Path, files: ExtFiles, name: str) -> bytes:
-    read = reader(path)
-    return b"".join(read(span.start, span.length) for span in files.content(entry(files, name)))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

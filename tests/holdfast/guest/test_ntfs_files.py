@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.guest.file_tree import Entry, Kind
+from holdfast.guest.file_tree import Kind
 from holdfast.guest.ntfs import Ntfs
 from holdfast.guest.ntfs_files import NtfsFiles
-from tests.holdfast.guest.drives import MIB, reader, run, sparse, window
+from tests.holdfast.guest.drives import MIB, entry, run, sparse, stored, window
 from tests.holdfast.providers.local.mounts import mounted, require_root
 
 pytestmark = pytest.mark.tools("mkntfs", "ntfs-3g", "mount")
@@ -36,20 +36,6 @@ def image(tmp_path: Path) -> Path:
 
 def files_of(path: Path) -> NtfsFiles:
     return NtfsFiles(Ntfs(window(path)))
-
-
-def entry(files: NtfsFiles, path: str) -> Entry:
-    node, found = files.root, None
-    for name in path.split("/"):
-        [found] = [one for one in files.entries(node) if one.name == name]
-        node = found.node
-    assert found is not None
-    return found
-
-
-def stored(path: Path, files: NtfsFiles, name: str) -> bytes:
-    read = reader(path)
-    return b"".join(read(span.start, span.length) for span in files.content(entry(files, name)))
 
 
 def fill(path: Path, tree: dict[str, bytes]) -> None:

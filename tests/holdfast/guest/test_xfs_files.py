@@ -11,7 +11,7 @@ from holdfast.guest.file_tree import Entry, Kind
 from holdfast.guest.window import Implausible
 from holdfast.guest.xfs import Xfs
 from holdfast.guest.xfs_files import XfsFiles
-from tests.holdfast.guest.drives import MIB, patch, reader, run, sparse, window
+from tests.holdfast.guest.drives import MIB, entry, patch, run, sparse, stored, window
 from tests.holdfast.providers.local.mounts import mounted, require_root
 
 pytestmark = pytest.mark.tools("mkfs.xfs", "mount")
@@ -63,20 +63,6 @@ def _lines(tree: dict[str, bytes], sources: Path) -> Iterator[str]:
 
 def files_of(path: Path) -> XfsFiles:
     return XfsFiles(Xfs(window(path)))
-
-
-def entry(files: XfsFiles, path: str) -> Entry:
-    node, found = files.root, None
-    for name in path.split("/"):
-        [found] = [one for one in files.entries(node) if one.name == name]
-        node = found.node
-    assert found is not None
-    return found
-
-
-def stored(path: Path, files: XfsFiles, name: str) -> bytes:
-    read = reader(path)
-    return b"".join(read(span.start, span.length) for span in files.content(entry(files, name)))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.model.ids import folder_name
+from holdfast.model.ids import folder_name, is_machine_folder
 
 SAFE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*-[0-9a-f]{8}")
 
@@ -44,3 +44,9 @@ def test_things_of_one_name_have_different_folders() -> None:
 def test_the_name_of_a_folder_never_changes() -> None:
     # Folders that exist are found by this name; another rule would lose them.
     assert folder_name("Web Server 01", "42016b8e-0a7d") == "web-server-01-f5fd048a"
+
+
+def test_a_folder_is_known_by_its_name() -> None:
+    assert is_machine_folder(folder_name("Web Server 01", "id"))
+    assert not is_machine_folder("000001-1a2b3c4d.hfc")
+    assert not is_machine_folder("Web-1a2b3c4d")

@@ -38,13 +38,13 @@ from holdfast.pipeline.sink import WritableDisk
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
 from holdfast.pipeline.throttle import Throttle
 from holdfast.planning.read_plan import whole_disk_steps
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.chain_writer import ChainWriter
-from holdfast.storage.lifecycle import StoreOptions
-from holdfast.storage.open_points import OpenPoints
-from holdfast.storage.opening import DiskOpener, DiskPlace
-from holdfast.storage.point_files import put_files, read_files
-from holdfast.storage.repository import Repository
+from holdfast.storage.chain_files.chain_writer import ChainWriter
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
+from holdfast.storage.intake.lifecycle import StoreOptions
+from holdfast.storage.intake.open_points import OpenPoints
+from holdfast.storage.intake.opening import DiskOpener, DiskPlace
+from holdfast.storage.points.point_files import put_files, read_files
 from holdfast.testing.chains import ProtectedMachine
 from holdfast.testing.memory import MemoryDisk
 

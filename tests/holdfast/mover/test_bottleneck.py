@@ -20,8 +20,8 @@ from holdfast.pipeline.restore import DiskRestore, StoredSource
 from holdfast.pipeline.sink import PackedUnit, WritableDisk
 from holdfast.pipeline.stages import PipeProgress
 from holdfast.planning.bottleneck import Stage, bottleneck, busy_percent
-from holdfast.storage.chain_file import ChainFile
-from holdfast.storage.intake import DiskIntake
+from holdfast.storage.chain_files.chain_file import ChainFile
+from holdfast.storage.intake.disk_intake import DiskIntake
 from holdfast.testing.memory import MemoryDisk
 from tests.holdfast.mover.movers import CLOCK, MIB, Site
 from tests.holdfast.mover.weather import Fault, Weather

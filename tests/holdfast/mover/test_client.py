@@ -101,6 +101,16 @@ def test_where_nobody_answers_the_line_is_lost(site: Site) -> None:
         RemoteSink.open(line, access.grant)
 
 
+def test_a_mover_that_says_for_how_long_is_dialled_no_longer(site: Site) -> None:
+    access = site.access(site.begin())
+    with listen(HERE) as listener:
+        nobody = Address(HERE.host, listener.getsockname()[1])
+    mover = msgspec.structs.replace(mover_at(nobody, access), patience_s=0.2)
+    line = MoverClient(None, CLOCK, msgspec.structs.replace(SWIFT, redial_s=0.05)).line(mover, access, 1)
+    with pytest.raises(LinkLost, match=r"no connection for 0\.2 s"):
+        RemoteSink.open(line, access.grant)
+
+
 # -- looking -----------------------------------------------------------------------------------------------------------
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from holdfast.errors import ChainBusy, HoldfastError, OperationCancelled, WriterFenced
 from holdfast.pipeline.stages import PipeProgress
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.chain_writer import ChainWriter
+from holdfast.storage.chain_files.chain_writer import ChainWriter
+from holdfast.storage.files.atomic import HostFiles
 from tests.holdfast.mover.movers import MIB, Site, until
 from tests.holdfast.mover.process import PIPE
 

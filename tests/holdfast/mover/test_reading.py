@@ -11,7 +11,7 @@ from holdfast.errors import DataError, HoldfastError, LinkLost, ProtocolError
 from holdfast.formats.mover import messages as m
 from holdfast.model.spans import Span
 from holdfast.pipeline.restore import DiskRestore
-from holdfast.storage.chain import Chain
+from holdfast.storage.chains.chain import Chain
 from holdfast.testing.memory import MemoryDisk
 from tests.holdfast.mover.movers import CLOCK, MIB, PIECE, Site, until
 

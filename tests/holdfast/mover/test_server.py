@@ -14,7 +14,7 @@ from holdfast.errors import LinkLost, LinkRefused, WriterFenced
 from holdfast.mover.grants import Issuer, session_of
 from holdfast.mover.server import MoverServer
 from holdfast.mover.sockets import Address
-from holdfast.storage.chain_file import ChainFile
+from holdfast.storage.chain_files.chain_file import ChainFile
 from tests.holdfast.mover.movers import CLOCK, MIB, PIECE, Site, mover_threads, until
 
 

@@ -30,7 +30,7 @@ from holdfast.mover.remote_sink import RemoteSink
 from holdfast.mover.sockets import Address
 from holdfast.pipeline.sink import WritableDisk
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
-from holdfast.storage.lifecycle import StoreOptions
+from holdfast.storage.intake.lifecycle import StoreOptions
 from holdfast.testing.chains import transfer_disk
 from tests.holdfast.mover.movers import MIB, Authority, Setting, Site
 

@@ -14,12 +14,12 @@ from holdfast.model.spans import Span
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
 from holdfast.planning.read_plan import whole_disk_steps
-from holdfast.storage.chain_file import ChainFile
-from holdfast.storage.chain_writer import ChainWriter
-from holdfast.storage.intake import DiskIntake
-from holdfast.storage.lifecycle import StoreOptions
-from holdfast.storage.point_writer import open_disk
-from holdfast.storage.repository import Repository
+from holdfast.storage.chain_files.chain_file import ChainFile
+from holdfast.storage.chain_files.chain_writer import ChainWriter
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.intake.disk_intake import DiskIntake
+from holdfast.storage.intake.lifecycle import StoreOptions
+from holdfast.storage.points.point_writer import open_disk
 from holdfast.testing.chains import CHEAP, ProtectedMachine
 from holdfast.testing.crashfs import CrashFiles
 from holdfast.testing.disks import PatternedDisk

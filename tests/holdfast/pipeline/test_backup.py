@@ -21,11 +21,11 @@ from holdfast.model.spans import Span
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
 from holdfast.planning.read_plan import whole_disk_steps
-from holdfast.storage import group_commit
-from holdfast.storage.chain_writer import ChainWriter
-from holdfast.storage.intake import DiskIntake
-from holdfast.storage.lifecycle import begin_point
-from holdfast.storage.point_writer import open_disk
+from holdfast.storage.chain_files import group_commit
+from holdfast.storage.chain_files.chain_writer import ChainWriter
+from holdfast.storage.intake.disk_intake import DiskIntake
+from holdfast.storage.intake.lifecycle import begin_point
+from holdfast.storage.points.point_writer import open_disk
 from holdfast.testing.chains import ProtectedMachine, restored
 from holdfast.testing.crashfs import CrashFiles
 from holdfast.testing.memory import MemoryDisk

@@ -12,7 +12,7 @@ from holdfast.model.points import PointSummary
 from holdfast.model.spans import Span
 from holdfast.pipeline.restore import DiskRestore, compare_target
 from holdfast.pipeline.stages import PipeOptions
-from holdfast.storage.lifecycle import finish_point
+from holdfast.storage.intake.finishing import finish_point
 from holdfast.testing.chains import ProtectedMachine, transfer_disk
 from holdfast.testing.sparse import SparseDisk
 from tests.holdfast.pipeline.points import MIB, SEGMENT, make, text_into

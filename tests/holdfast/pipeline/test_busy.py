@@ -20,8 +20,8 @@ from holdfast.pipeline.stages import PipeOptions
 from holdfast.pipeline.token_bucket import TokenBucket
 from holdfast.planning.bottleneck import Stage, bottleneck, busy_percent
 from holdfast.planning.read_plan import whole_disk_steps
-from holdfast.storage.intake import DiskIntake
-from holdfast.storage.point_writer import open_disk
+from holdfast.storage.intake.disk_intake import DiskIntake
+from holdfast.storage.points.point_writer import open_disk
 from holdfast.testing.memory import MemoryDisk
 from tests.holdfast.pipeline.points import QUICK, Scene
 from tests.holdfast.pipeline.test_restore import KEY, scattered

@@ -61,6 +61,7 @@ class Source:
         self.size_bytes = size_bytes
         self.pieces = -(-size_bytes // PIECE_SIZE)
         self._runs = runs
+        self.round_trip_s = 0.0
 
     def runs(self, start: int, end: int) -> Iterator[HeldRun]:
         for run in self._runs:
@@ -234,6 +235,18 @@ def test_only_what_was_flushed_is_told_as_committed(monkeypatch: pytest.MonkeyPa
 
     DiskRestore(source, target, KEY, CLOCK).run(0, report)
     assert len(seen) > 2
+
+
+def test_no_more_than_two_flushes_worth_is_written_and_not_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast.pipeline.restore._FLUSH_BYTES", 8 * PIECE_SIZE)
+    content = bytes(range(1, 201)) * (PIECE_SIZE * 100 // 200)
+    source = Source(len(content), [Run(0, 100, Unit(content), 0)])
+    block = 16 * PIECE_SIZE  # a flush is asked for behind a block, and waits for the one before
+
+    def report(progress: PipeProgress) -> None:
+        assert progress.reached_bytes - progress.committed_bytes <= 2 * block
+
+    DiskRestore(source, MemoryDisk(bytes(len(content))), KEY, CLOCK).run(0, report)
 
 
 def test_reading_back_finds_the_first_place_that_differs(seed: int) -> None:

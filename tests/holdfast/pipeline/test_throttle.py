@@ -8,8 +8,9 @@ from typing import Final
 import pytest
 
 from holdfast.model.ids import RepositoryName
+from holdfast.model.limit_shares import Share, Want
 from holdfast.pipeline.pace import Pace
-from holdfast.pipeline.throttle import Held, Throttle
+from holdfast.pipeline.throttle import Held, Throttle, Wanted
 from holdfast.planning.throttling import (
     IDLE_BYTES_S,
     AddressRange,
@@ -231,3 +232,67 @@ def test_a_transfer_that_fails_leaves_its_share_to_the_others() -> None:
     with pytest.raises(KeyError):
         fail()
     assert scene.rates == {"a": 8}
+
+
+# -- limits that other processes are under, too ------------------------------------------------------------------------
+
+WRITE: Final = "write limit of repository vault"
+
+
+def share(rate: float, limit: float = 8) -> dict[str, Share]:
+    return {WRITE: Share(rate_bytes_s=rate, limit_bytes_s=limit)}
+
+
+def shared_scene(*names: str) -> Scene:
+    scene = Scene(LIMIT_8)
+    scene.throttle.share_with_others()
+    for name in names:
+        scene.begin(name)
+    return scene
+
+
+def test_until_a_process_was_given_anything_its_transfers_stand_still() -> None:
+    scene = shared_scene("one", "two")
+    assert scene.rates == {"one": 1, "two": 1}
+    assert scene.throttle.want() == Wanted(limits={WRITE: 8}, wants=(Want(limits=(WRITE,), count=2),), holds={})
+    scene.throttle.give(share(6))
+    assert scene.rates == {"one": 3, "two": 3}
+    scene.throttle.share_with_others()
+    assert scene.rates == {"one": 3, "two": 3}
+    assert scene.throttle.want().holds == {WRITE: 6}
+
+
+def test_what_is_under_no_limit_is_shared_with_nobody() -> None:
+    scene = Scene(Limits())
+    scene.throttle.share_with_others()
+    scene.begin("free")
+    assert scene.rates == {"free": None}
+    assert scene.throttle.want() == Wanted(limits={}, wants=(), holds={})
+
+
+def test_the_parts_of_a_process_go_to_whoever_of_it_is_there() -> None:
+    scene = shared_scene("one", "two")
+    scene.throttle.give(share(4))
+    scene.end("two")
+    assert scene.rates == {"one": 4}
+
+
+def test_a_process_that_wants_nothing_lets_go_of_what_it_was_given() -> None:
+    scene = shared_scene("one")
+    scene.throttle.give(share(8))
+    scene.end("one")
+    assert scene.throttle.want().holds == {}
+    scene.begin("another")
+    assert scene.rates == {"another": 1}
+
+
+def test_a_lower_limit_takes_its_part_at_once_and_a_higher_one_waits_for_others() -> None:
+    scene = shared_scene("one")
+    scene.throttle.give(share(4))
+    scene.throttle.change(Limits(repositories={VAULT: RepositoryLimits(write_bytes_s=4)}))
+    assert scene.rates == {"one": 2}
+    assert scene.throttle.want().holds == {WRITE: 2}
+    scene.throttle.change(LIMIT_8)
+    assert scene.rates == {"one": 2}
+    scene.throttle.give(share(5))
+    assert scene.rates == {"one": 5}

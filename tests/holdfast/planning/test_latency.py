@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from statistics import fmean
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from holdfast.model.latency import DatastoreLatency, LatencyLimits
@@ -150,7 +150,8 @@ def test_the_second_limit_alone_is_enough(latency_ms: float, share: float) -> No
     assert next_share(0.5, latency_ms, LatencyLimits(slow_from_ms=30)) == pytest.approx(share)
 
 
-@given(SHARES, ANY_LIMITS, st.floats(0, 0.9), st.floats(0.01, 0.99))
+@example(share=1.0, limits=LatencyLimits(start_max_ms=1, slow_from_ms=1), others=0.0, part=0.875)
+@given(share=SHARES, limits=ANY_LIMITS, others=st.floats(0, 0.9), part=st.floats(0.01, 0.99))
 def test_a_datastore_that_the_copy_itself_makes_slow_is_brought_below_the_limit_and_not_let_go(
     share: float, limits: LatencyLimits, others: float, part: float
 ) -> None:

@@ -20,13 +20,13 @@ from holdfast.model.retention import (
     RetentionPolicy,
     WeeklyRule,
 )
-from holdfast.planning.retention import RetentionPlan, Verdict, is_given_up, plan_retention
+from holdfast.planning.retention import RetentionPlan, Verdict, is_given_up, plan_of_gone_machine, plan_retention
 from tests.docs.pages import rows
 
 PAGE = "docs/retention.md"
 KINDS = {"F": "full", "I": "increment", "R": "rollback"}
 LETTERS = {kind: letter for letter, kind in KINDS.items()}
-FILE = re.compile(r"([FIR])(\d+)(w?)(!?)")
+FILE = re.compile(r"([FIR])(\d+)(q?)(w?)(!?)")
 SIZE = 100
 NOON = datetime(2026, 11, 15, 12, tzinfo=UTC)
 
@@ -46,7 +46,7 @@ def chains_of(text: str) -> list[ChainFact]:
 def file_of(word: str) -> FileFact:
     found = FILE.fullmatch(word)
     assert found, word
-    letter, number, mark, lock = found.groups()
+    letter, number, quick, mark, lock = found.groups()
     day = date(2026, 11, int(number))
     point = PointFact(
         number=int(number),
@@ -54,6 +54,7 @@ def file_of(word: str) -> FileFact:
         day=day,
         locked_until=on(30) if lock else None,
         marks=(CalendarMark(kind=MarkKind.WEEKLY, given=day),) if mark else (),
+        is_quick=bool(quick),
     )
     return FileFact(name=f"{int(number):08d}", kind=KINDS[letter], size_bytes=SIZE, point=point)
 
@@ -92,7 +93,8 @@ def words_of(chains: Sequence[ChainFact]) -> str:
 
 def word_of(file: FileFact) -> str:
     point = file.point
-    return f"{LETTERS[file.kind]}{point.number}{'w' * bool(point.marks)}{'!' * (point.locked_until is not None)}"
+    signs = "q" * point.is_quick + "w" * bool(point.marks) + "!" * (point.locked_until is not None)
+    return f"{LETTERS[file.kind]}{point.number}{signs}"
 
 
 # -- the page --------------------------------------------------------------------------------------------------------
@@ -134,6 +136,27 @@ def test_each_point_is_told_with_its_reason() -> None:
         (Verdict.KEPT, "one of the newest 2"),
         (Verdict.KEPT, "one of the newest 2"),
     ]
+
+
+def test_the_point_of_a_quick_backup_says_with_which_it_goes() -> None:
+    policy = RetentionPolicy(keep=2, unit=KeepUnit.POINTS)
+    assert reasons("F1 I2q I3q I4 I5", policy, Method.FOREVER, 5) == [
+        (Verdict.MERGED, "outdated"),
+        (Verdict.MERGED, "outdated"),
+        (Verdict.MERGED, "outdated"),
+        (Verdict.KEPT, "one of the newest 2"),
+        (Verdict.KEPT, "one of the newest 2"),
+    ]
+    assert reasons("F1 I2q I3", policy, Method.FOREVER, 5) == [
+        (Verdict.KEPT, "one of the newest 2"),
+        (Verdict.KEPT, "quick backup, goes with point 1"),
+        (Verdict.KEPT, "one of the newest 2"),
+    ]
+
+
+def test_quick_points_of_a_machine_that_is_gone_stay_with_the_point_that_stays() -> None:
+    plan = plan_of_gone_machine(chains_of("F1 I2! I3q I4"), RetentionPolicy(), on(9))
+    assert [point.verdict for point in plan.points] == [Verdict.KEPT, Verdict.KEPT, Verdict.KEPT, Verdict.DELETED]
 
 
 def test_a_point_that_others_rest_on_says_which() -> None:

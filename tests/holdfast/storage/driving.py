@@ -13,16 +13,18 @@ from holdfast.model.points import PointSummary
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.restore import DiskRestore
 from holdfast.planning.read_plan import whole_disk_steps
-from holdfast.storage.chain_writer import ChainWriter
-from holdfast.storage.intake import DiskIntake
-from holdfast.storage.lifecycle import StoreOptions, begin_point, finish_point
-from holdfast.storage.point_files import put_files
-from holdfast.storage.point_writer import open_disk
-from holdfast.storage.repository import Repository
+from holdfast.storage.chain_files.chain_writer import ChainWriter
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.intake.disk_intake import DiskIntake
+from holdfast.storage.intake.finishing import finish_point
+from holdfast.storage.intake.lifecycle import StoreOptions, begin_point
+from holdfast.storage.points.point_files import put_files
+from holdfast.storage.points.point_writer import open_disk
 from holdfast.testing.memory import MemoryDisk
 
 CLOCK = SystemClock()
 KEY = DiskKey("disk0")
+MACHINE = MachineId("m1")
 CHEAP = PassphraseCost(memory_kib=64, iterations=1, lanes=1)
 
 
@@ -31,10 +33,12 @@ def make_content(rng: random.Random, pieces: int) -> bytearray:
     return bytearray(b"".join(rng.choice([*kinds, rng.randbytes(PIECE_SIZE)]) for _ in range(pieces)))
 
 
-def snapshot_of(content: bytes | bytearray, number: int) -> Snapshot:
+def snapshot_of(
+    content: bytes | bytearray, number: int, machine_id: MachineId = MACHINE, name: str = "web 01"
+) -> Snapshot:
     machine = Machine(
-        machine_id=MachineId("m1"),
-        name="web 01",
+        machine_id=machine_id,
+        name=name,
         power=PowerState.OFF,
         disks=(Disk(key=KEY, size_bytes=len(content)),),
     )
@@ -54,8 +58,11 @@ def back_up(
     number: int,
     passphrase: str | None,
     files: Sequence[MachineFile] = (),
+    *,
+    machine_id: MachineId = MACHINE,
+    name: str = "web 01",
 ) -> PointSummary:
-    snapshot = snapshot_of(content, number)
+    snapshot = snapshot_of(content, number, machine_id, name)
     options = StoreOptions(unit_size=256 << 10, passphrase=passphrase, passphrase_cost=CHEAP)
     opened = begin_point(repository, SessionId(f"session-{number}"), snapshot, options)
     folder = repository.chain_folder(opened.chain)

@@ -11,10 +11,10 @@ from holdfast.formats.magic import (
     PIECE_SIZE,
     FileKind,
 )
-from holdfast.storage.chain import Chain, chain_file_name
-from holdfast.storage.chain_writer import ChainWriter, FileSpec
-from holdfast.storage.offers import PROMISED, OfferSorter, Sorted
-from holdfast.storage.point_writer import DiskPointWriter, complete_point, open_disk, with_new_point
+from holdfast.storage.chain_files.chain_writer import ChainWriter, FileSpec
+from holdfast.storage.chains.chain import Chain, chain_file_name
+from holdfast.storage.points.offers import PROMISED, OfferSorter, Sorted
+from holdfast.storage.points.point_writer import DiskPointWriter, complete_point, open_disk, with_new_point
 from holdfast.testing.crashfs import CrashFiles
 
 FOLDER = Path("/chain")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from holdfast.storage.atomic import FileHandle
+from holdfast.storage.files.atomic import FileHandle
 from holdfast.testing.crashfs import CrashFiles
 
 FOLDER = Path("/chain")

@@ -9,8 +9,8 @@ from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.plan import ReadMode
 from holdfast.model.spans import Span
 from holdfast.pipeline.stages import PipeOptions
-from holdfast.storage.lifecycle import StoreOptions
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.intake.lifecycle import StoreOptions
 from holdfast.testing.chains import ProtectedMachine, restored
 from holdfast.testing.crashfs import CrashFiles
 

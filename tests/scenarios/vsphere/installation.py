@@ -5,8 +5,8 @@ from pathlib import Path
 from holdfast.clock import SystemClock
 from holdfast.model.ids import CredentialName, ProviderName, RepositoryName
 from holdfast.model.plan import TransportMode
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
 from tests.holdfast.providers.vsphere.bench import PLUGIN, settings_of
 from workers.config import ProxySettings, RepositorySettings, Settings
 from workers.provider_settings import VSphereProviderSettings

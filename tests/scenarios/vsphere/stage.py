@@ -22,9 +22,9 @@ from holdfast.model.machine import Machine
 from holdfast.model.session import Outcome
 from holdfast.pipeline.restore import DiskRestore
 from holdfast.providers.raw_disks import TargetDisk
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.point_files import read_files
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
+from holdfast.storage.points.point_files import read_files
 from tests.holdfast.providers.vsphere.bench import VSphereBench, settings_of
 from tests.lab.vcenter.client import MIB, Client, vim
 from tests.scenarios.gates import standing_at

@@ -37,10 +37,16 @@ def lab(dev_server: DevServerAddress, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(autouse=True)
 def quiet_lab(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Let sessions that a test stopped or left to themselves end before the next test starts its own."""
+    """Let sessions that a test stopped or left to themselves end before the next test starts its own.
+
+    Also those that were started while nobody served them, by a test without the lab.
+    """
+    lab: Place | None = request.getfixturevalue("lab") if "lab" in request.fixturenames else None
+    if lab is not None:
+        wait_until_quiet(lab.settings)
     yield
-    if "lab" in request.fixturenames:
-        wait_until_quiet(request.getfixturevalue("lab").settings)
+    if lab is not None:
+        wait_until_quiet(lab.settings)
 
 
 @contextmanager

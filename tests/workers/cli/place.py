@@ -12,8 +12,8 @@ from typer.testing import CliRunner, Result
 from holdfast.clock import SystemClock
 from holdfast.model.ids import DiskKey
 from holdfast.providers.local.hypervisor import LocalProvider
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
 from workers.cli.main import app
 from workers.config import Settings, load_settings
 from workers.vcenter_lab import VCenterAddress

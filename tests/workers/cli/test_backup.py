@@ -3,10 +3,11 @@
 import pytest
 
 from holdfast.errors import RequestInvalid
-from holdfast.model.ids import SessionId
+from holdfast.model.ids import JobName, SessionId
+from holdfast.model.owners import ChainOwner
 from holdfast.model.placement import ProxyLimit, Resources
 from tests.workers.cli.place import Place
-from workers.cli.backup import masks_of, options_of, request_of
+from workers.cli.backup import masks_of, options_of, request_of, retention_request_of
 
 
 def test_something_has_to_be_named(place: Place) -> None:
@@ -26,6 +27,19 @@ def test_the_request_is_what_the_job_says(place: Place) -> None:
     assert request.resources == Resources(proxies=(ProxyLimit(name="p1", tasks=2),), repository_tasks=4)
     assert request.options == options_of(job)
     assert (request.options.verify, request.options.credential, request.options.machines_at_once) == (True, "night", 5)
+
+
+def test_a_job_that_shares_its_chain_says_so_to_its_sessions_and_to_retention(place: Place) -> None:
+    layout = 'chain = "per-job"\nmethod = "forward"\nactive_full = "saturday"\n'
+    place.config.write_text(place.config.read_text() + layout)
+    job, owner = place.settings.job("nightly"), ChainOwner.of_job(JobName("nightly"))
+    request = request_of(place.settings, job, SessionId("s1"))
+    assert (request.options.owner, request.upkeep) == (owner, None)
+    place.config.write_text(place.config.read_text() + "[jobs.retention]\ndays = 7\n")
+    job = place.settings.job("nightly")
+    upkeep = request_of(place.settings, job, SessionId("s1")).upkeep
+    assert upkeep is not None
+    assert (upkeep.owner, retention_request_of(job, SessionId("s2")).upkeep.owner) == (owner, owner)
 
 
 @pytest.mark.temporal

@@ -12,7 +12,9 @@ PROGRAM = [sys.executable, "-c", "from workers.cli.main import main; main()"]
 
 @pytest.mark.timeout(400)
 @pytest.mark.tools("mke2fs", "debugfs", "e2fsck")
-@pytest.mark.parametrize("hypervisor", ["local", pytest.param("vsphere", marks=pytest.mark.vsphere)])
+@pytest.mark.parametrize(
+    "hypervisor", [pytest.param("local", marks=pytest.mark.soak), pytest.param("vsphere", marks=pytest.mark.vsphere)]
+)
 def test_the_small_demonstration_survives_both_deaths_and_restores_every_byte(
     tmp_path: Path, child_environment: dict[str, str], hypervisor: str
 ) -> None:

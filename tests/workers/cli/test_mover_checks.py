@@ -7,8 +7,8 @@ from pathlib import Path
 from holdfast.clock import SystemClock
 from holdfast.model.ids import RepositoryName
 from holdfast.mover.sockets import Address
-from holdfast.storage.atomic import HostFiles
-from holdfast.storage.repository import Repository
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
 from tests.workers.cli.place import Place
 from workers.cli.checks import Finding, Level
 from workers.cli.invocation import Flags, Invocation

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from activities.contracts.repository import VerifyCursor
+from activities.contracts.retention import CarryOutCursor
 from holdfast.model.points import VerifyReport
 from tests.workers.cli.place import Place
 from workers.cli.invocation import Flags, Invocation, console
@@ -89,6 +90,12 @@ def test_a_verification_is_told_with_what_it_found() -> None:
     )
     text = shown(Sight(is_closed=False, verified=cursor))
     assert "verified 1 of 3 chains, 1.0 MiB read, 2 damaged spans so far" in text
+
+
+def test_merges_are_told_with_what_moved() -> None:
+    cursors = (CarryOutCursor(files_done=1, files=3, moved_bytes=1 << 20), CarryOutCursor(files=1))
+    text = shown(Sight(is_closed=False, retained=cursors))
+    assert "retention of 2 chains: 1 of 4 files, 1.0 MiB moved" in text
 
 
 def test_lines_come_now_and_then_and_changes_at_once() -> None:

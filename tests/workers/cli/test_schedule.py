@@ -7,10 +7,11 @@ from temporalio.client import ScheduleActionStartWorkflow
 
 from holdfast.errors import RequestInvalid
 from tests.workers.cli.place import Place
+from tests.workers.cli.retained import rule
 from workers.cli.schedule import CATCH_UP, schedule_of, wanted_schedules
 from workers.devserver import DevServerAddress
 from workers.temporal import connect
-from workflows.messages import SweepRequest
+from workflows.messages import RetentionRequest, SweepRequest
 
 
 def test_a_schedule_is_what_the_job_says(place: Place) -> None:
@@ -34,6 +35,31 @@ def test_a_provider_is_swept_when_it_says_so_by_a_proxy_that_reaches_it(place: P
     place.config.write_text(text.replace('[[proxies]]\nname = "p1"', "").partition("[[jobs]]")[0])
     with pytest.raises(RequestInvalid, match="has no proxy"):
         wanted_schedules(place.settings)
+
+
+def test_retention_has_a_schedule_of_its_own_when_it_says_so(place: Place) -> None:
+    assert "retention/nightly" not in wanted_schedules(place.settings)
+    rule(place, 'schedule = "30 0 * * *"')
+    schedule = wanted_schedules(place.settings)["retention/nightly"]
+    assert schedule.spec.cron_expressions == ["30 0 * * *"]
+    assert isinstance(schedule.action, ScheduleActionStartWorkflow)
+    [request] = schedule.action.args
+    assert isinstance(request, RetentionRequest)
+    assert (request.machines, request.has_consent) == ((), False)
+    assert "job/nightly" in wanted_schedules(place.settings)
+
+
+def test_expired_archives_are_removed_when_the_repository_says_so(place: Place) -> None:
+    text = place.config.read_text().replace('path = "repository"', 'path = "repository"\narchives = "15 1 * * *"')
+    place.config.write_text(text)
+    schedule = wanted_schedules(place.settings)["archives/main"]
+    assert schedule.spec.cron_expressions == ["15 1 * * *"]
+    assert isinstance(schedule.action, ScheduleActionStartWorkflow)
+    assert schedule.action.id == "archives/main"
+    [request] = schedule.action.args
+    assert isinstance(request, RetentionRequest)
+    assert request.upkeep.retention is not None
+    assert (request.machines, request.upkeep.retention.only_archives) == ((), True)
 
 
 @pytest.mark.temporal

@@ -138,9 +138,19 @@ def test_no_success_ends_with_the_status_of_its_problem(
     with pytest.raises(CommandFailed) as caught:
         session_end.finish(run_of(place), ended(outcome, problem))
     assert caught.value.error.exit_status == status
-    assert {"session", "tasks", "points", "report", "machine", "swept", "bottleneck", "error"} == set(
-        caught.value.document
-    )
+    assert {
+        "session",
+        "tasks",
+        "points",
+        "report",
+        "machine",
+        "swept",
+        "retained",
+        "scrub",
+        "repair",
+        "bottleneck",
+        "error",
+    } == set(caught.value.document)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SUCCESS, Outcome.WARNING])

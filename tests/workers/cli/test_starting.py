@@ -2,13 +2,18 @@
 
 import re
 
+import msgspec
 import pytest
 
 from holdfast.errors import ChainBusy, ServerUnavailable
+from holdfast.model.ids import RepositoryName
 from tests.workers.cli.place import Place
+from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Flags, Invocation
-from workers.cli.starting import credential_for, new_session_id
+from workers.cli.starting import NewSession, credential_for, new_session_id, run_sessions
+from workers.cli.starts import health_start, verify_start
 from workers.devserver import DevServerAddress
+from workflows.messages import HealthRequest, HealthTask, VerifyRequest
 
 
 def test_ids_sort_by_time_and_differ(place: Place) -> None:
@@ -51,3 +56,27 @@ def test_the_same_job_is_not_started_twice(
     assert set(ids) == {"session_id", "workflow_id", "run_id"}
     error = place.json("backup", "twice", status=ChainBusy.exit_status)["error"]
     assert "holdfast watch backup/twice" in error["hint"]
+
+
+@pytest.mark.temporal
+def test_several_sessions_are_started_before_one_is_followed_and_shown_together(
+    lab: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.json("backup", "nightly")
+    capsys.readouterr()
+    run = Invocation(Flags(config=lab.config, json=True))
+    first, second = new_session_id(run), new_session_id(run)
+    check = HealthRequest(session_id=first, repository=RepositoryName("main"), task=HealthTask.CHECK)
+    verify = VerifyRequest(session_id=second, repository=RepositoryName("main"), point="nowhere")
+    news = [
+        NewSession(session_id=first, start=health_start(check), if_stopped="it ends"),
+        NewSession(session_id=second, start=verify_start(verify), if_stopped="it ends"),
+    ]
+    with pytest.raises(CommandFailed) as caught:
+        run_sessions(run, news, detach=False, patience_s=60)
+    shown = caught.value.document["sessions"]
+    assert isinstance(shown, list)
+    assert [one["session"].outcome.value for one in shown] == ["success", "failed"]
+    run_sessions(run, news, detach=True, patience_s=60)
+    detached = msgspec.json.decode(capsys.readouterr().out)["sessions"]
+    assert [one["session_id"] for one in detached] == [first, second]

@@ -4,8 +4,8 @@ import pytest
 
 from holdfast.errors import ChainBusy, DataDamaged, RequestInvalid
 from holdfast.model.points import PointSummary
-from holdfast.storage.chain_lock import acquire_chain_lock
-from holdfast.storage.inspector import inspect_file
+from holdfast.storage.chain_files.inspector import inspect_file
+from holdfast.storage.files.chain_lock import acquire_chain_lock
 from tests.workers.cli.place import Place
 from tests.workers.cli.stored import back_up, damage
 

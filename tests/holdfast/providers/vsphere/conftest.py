@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from holdfast.clock import SystemClock
 from holdfast.providers.vsphere import hot_add
+from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.provider import VSphereProvider
 from tests.holdfast.providers.vsphere.bench import VSphereBench, settings_of
 from tests.holdfast.providers.vsphere.proxy import Proxy, Restore
@@ -58,6 +59,13 @@ def bench(lab: VCenterLab, address: VCenterAddress, vc: Client, seed: int) -> It
         yield bench
     finally:
         bench.close()
+
+
+@pytest.fixture
+def connection(bench: VSphereBench) -> Iterator[Connection]:
+    """A session of the provider."""
+    with Connection(bench.settings.endpoint) as connection:
+        yield connection
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Disks that are attached to proxies carry a mark, and nothing else is ever detached."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,12 +44,6 @@ class Place:
 
     def attached(self) -> list[tuple[str, str]]:
         return [(disk.file, disk.mode) for disk in self.disks(self.proxy)[1:]]
-
-
-@pytest.fixture
-def connection(bench: VSphereBench) -> Iterator[Connection]:
-    with Connection(bench.settings.endpoint) as connection:
-        yield connection
 
 
 @pytest.fixture

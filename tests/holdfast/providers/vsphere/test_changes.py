@@ -1,6 +1,6 @@
 """What changed is what vSphere says, window by window; nonsense is no answer."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,12 +24,6 @@ pytestmark = pytest.mark.vsphere
 WINDOW = 2000
 """Areas that one answer of the vCenter holds at most."""
 AREAS = 2 * WINDOW + 500
-
-
-@pytest.fixture
-def connection(bench: VSphereBench) -> Iterator[Connection]:
-    with Connection(bench.settings.endpoint) as connection:
-        yield connection
 
 
 @pytest.fixture

@@ -24,12 +24,6 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def connection(bench: VSphereBench) -> Iterator[Connection]:
-    with Connection(bench.settings.endpoint) as connection:
-        yield connection
-
-
-@pytest.fixture
 def machine_id(bench: VSphereBench) -> MachineId:
     return bench.make_machine("web", [MIB]).machine_id
 

@@ -5,22 +5,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from holdfast.errors import DiskNotFound, DiskReadFailed
+from holdfast.errors import DiskReadFailed
 from holdfast.model.plan import Transport, TransportMode
 from holdfast.providers.vsphere.connection import Connection
-from holdfast.providers.vsphere.folder_disk import DatastoreFile, FlatFile, FolderDisk, locate, read_small
+from holdfast.providers.vsphere.file_server import DatastoreFile
+from holdfast.providers.vsphere.folder_disk import FlatFile, FolderDisk
 from tests.holdfast.providers.vsphere.bench import VSphereBench
 
 pytestmark = pytest.mark.vsphere
 
 MIB = 1 << 20
 WAY = Transport(mode=TransportMode.HTTPS, reason="")
-
-
-@pytest.fixture
-def connection(bench: VSphereBench) -> Iterator[Connection]:
-    with Connection(bench.settings.endpoint) as connection:
-        yield connection
 
 
 @pytest.fixture
@@ -69,28 +64,22 @@ def test_a_line_that_breaks_once_is_opened_anew(bench: VSphereBench, disk: Folde
     assert word(disk, 256) == 256
 
 
+def test_a_line_that_breaks_in_mid_stream_goes_on_where_it_was(bench: VSphereBench, disk: FolderDisk) -> None:
+    rule = {"method": "folder:GET", "action": "drop", "at": 3, "times": 1, "after_bytes": 600 * 1024}
+    bench.client.control("POST", "/faults", rule)
+    buffer = bytearray(MIB // 4)
+    for offset in range(0, 4 * MIB, len(buffer)):
+        disk.read_into(offset, memoryview(buffer))
+        assert buffer == b"".join(at.to_bytes(8, "big") for at in range(offset, offset + len(buffer), 8))
+    [told] = bench.client.control("GET", "/faults")
+    assert (told["hit"], told["seen"]) == (1, 5)
+
+
 def test_a_line_that_keeps_breaking_is_an_error(bench: VSphereBench, disk: FolderDisk) -> None:
     bench.client.control("POST", "/faults", {"method": "folder:GET", "action": "drop"})
     with pytest.raises(DiskReadFailed) as caught:
         word(disk, 0)
     assert caught.value.retryable
-
-
-def test_a_whole_small_file_is_read_and_a_larger_one_refused(connection: Connection, file: DatastoreFile) -> None:
-    found, content = locate(connection, file, 4 * MIB)
-    assert (found.quotings, len(content)) == (1, 4 * MIB)
-    with pytest.raises(DiskReadFailed, match="more than 16 bytes"):
-        read_small(connection, file, 16)
-
-
-def test_a_file_that_is_not_there_is_not_found(connection: Connection, bench: VSphereBench) -> None:
-    with pytest.raises(DiskNotFound, match="404"):
-        locate(connection, DatastoreFile(datacenter="DC0", path=f"[{bench.store}] no/such 1.vmdk"), 64)
-
-
-def test_an_address_is_quoted_as_often_as_the_server_wants() -> None:
-    file = DatastoreFile(datacenter="a/b", path="[d s] x y/ü%.vmdk", quotings=2)
-    assert file.url == "/folder/x%2520y/%25C3%25BC%2525.vmdk?dcPath=a%2Fb&dsName=d%20s"
 
 
 @pytest.mark.parametrize("offset, length", [(-8, 8), (4 * MIB, 8), (4 * MIB - 4, 8)])

@@ -32,12 +32,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VCenterLab]:
 
 
 @pytest.fixture
-def connection(bench: VSphereBench) -> Iterator[Connection]:
-    with Connection(bench.settings.endpoint) as connection:
-        yield connection
-
-
-@pytest.fixture
 def states(connection: Connection) -> FrozenStates:
     return FrozenStates(connection, VSphereInventory(connection))
 

@@ -1,7 +1,7 @@
 """A lease is waited for, kept alive, shared, and given back whatever happens."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,12 +20,6 @@ MIB = 1 << 20
 NAME = "ParaVirtualSCSIController0:0"
 PLACE = DiskPlace(name=NAME, among=frozenset({NAME, "ParaVirtualSCSIController0:1"}))
 PATIENCE = 1000
-
-
-@pytest.fixture
-def connection(bench: VSphereBench) -> Iterator[Connection]:
-    with Connection(bench.settings.endpoint) as connection:
-        yield connection
 
 
 @pytest.fixture

@@ -20,12 +20,6 @@ PLACE = "ParaVirtualSCSIController0:0"
 
 
 @pytest.fixture
-def connection(bench: VSphereBench) -> Iterator[Connection]:
-    with Connection(bench.settings.endpoint) as connection:
-        yield connection
-
-
-@pytest.fixture
 def leased(bench: VSphereBench, connection: Connection) -> Iterator[DiskAddress]:
     machine = bench.make_machine("streamed", [2 * MIB])
     bench.write_live(machine.machine_id, machine.disks[0].key, MIB + 7, b"hello")

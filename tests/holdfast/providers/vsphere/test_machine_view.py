@@ -1,7 +1,6 @@
 """A machine is seen as it is, once nobody changes its snapshots, under whatever reference it has."""
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,12 +23,6 @@ pytestmark = pytest.mark.vsphere
 MIB = 1 << 20
 PATIENCE_S = 60.0
 PATIENCE = Patience(creation_s=PATIENCE_S, removal_s=PATIENCE_S)
-
-
-@pytest.fixture
-def connection(bench: VSphereBench) -> Iterator[Connection]:
-    with Connection(bench.settings.endpoint) as connection:
-        yield connection
 
 
 def viewer_with(connection: Connection, clock: Clock) -> MachineViewer:

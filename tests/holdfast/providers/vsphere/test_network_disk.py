@@ -39,12 +39,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VCenterLab]:
 
 
 @pytest.fixture
-def connection(bench: VSphereBench) -> Iterator[Connection]:
-    with Connection(bench.settings.endpoint) as connection:
-        yield connection
-
-
-@pytest.fixture
 def subject(bench: VSphereBench) -> Subject:
     subject = Subject(bench, "web", SIZE)
     for span in WRITTEN:

@@ -1,6 +1,5 @@
 """Properties are read in pages, by leaves, and what is gone is said or left out."""
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -15,12 +14,6 @@ from tests.holdfast.providers.vsphere.bench import VSphereBench
 pytestmark = pytest.mark.vsphere
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def connection(bench: VSphereBench) -> Iterator[Connection]:
-    with Connection(bench.settings.endpoint) as connection:
-        yield connection
 
 
 def test_an_expired_session_in_the_middle_of_a_listing_makes_it_begin_anew(

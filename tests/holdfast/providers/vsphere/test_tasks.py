@@ -1,6 +1,5 @@
 """Waiting for a task ends with its result, its fault, or the end of patience."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,12 +13,6 @@ from tests.holdfast.providers.vsphere.bench import VSphereBench
 from tests.holdfast.providers.vsphere.conftest import SteppingClock
 
 pytestmark = pytest.mark.vsphere
-
-
-@pytest.fixture
-def connection(bench: VSphereBench) -> Iterator[Connection]:
-    with Connection(bench.settings.endpoint) as connection:
-        yield connection
 
 
 def begin(bench: VSphereBench, connection: Connection, **rule: Any) -> Any:

@@ -1,0 +1,126 @@
+"""Retention of a machine's chains: planned from what is in the repository, carried out step by step."""
+
+from datetime import timedelta
+
+from activities.binding import implements
+from activities.boundary import resume_cursor
+from activities.contracts import retention as contract
+from activities.openers import PassphraseLookup, RepositoryOpener
+from activities.pulse import STALL_S, Pulse
+from holdfast import measures
+from holdfast.clock import Clock
+from holdfast.errors import PlanChanged
+from holdfast.model.archives import is_archive
+from holdfast.model.ids import FileId, MachineId, PointId
+from holdfast.planning.retention import Verdict
+from holdfast.planning.retention_steps import count
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.retention.archiving import archive_credential, look_at_archives, plan_seen_archives
+from holdfast.storage.retention.carrying_out import StepResult, StepWorker
+from holdfast.storage.retention.graveyard import purge_archives, purge_machine
+from holdfast.storage.retention.looking import PlanWish, look_at_machine, plan_machine, take_note
+
+
+class RetentionActivities:
+    """Serves what `activities.contracts.retention` does in a repository."""
+
+    def __init__(self, repositories: RepositoryOpener, passphrases: PassphraseLookup, clock: Clock) -> None:
+        self._repositories = repositories
+        self._passphrases = passphrases
+        self._clock = clock
+
+    @implements(contract.plan)
+    def plan(self, request: contract.PlanRetention) -> contract.RetentionPlanned:
+        """Note marks and locks of new points and return the plan; nothing is noted when another one was expected."""
+        with Pulse(self._clock):
+            repository = self._open(request)
+            wish = PlanWish(
+                options=request.options,
+                now=self._clock.now(),
+                point=request.point,
+                began=request.began,
+                is_gone=request.is_gone,
+                has_consent=request.has_consent,
+                gone=request.gone,
+            )
+            folder = repository.machine_folder(MachineId(request.machine_id), request.machine_name)
+            if request.options.only_archives:
+                seen = look_at_archives(repository, folder, self._passphrases)
+                planned = plan_seen_archives(seen, wish.now)
+            else:
+                seen = look_at_machine(repository, folder, self._passphrases(request.credential))
+                planned = plan_machine(seen, wish)
+            if request.expected and request.expected != planned.digest:
+                raise PlanChanged(f"the plan for {request.machine_name} is {planned.digest}, not {request.expected}")
+            return contract.RetentionPlanned(
+                digest=planned.digest,
+                steps=planned.steps,
+                kept=count(planned.judgement.plan.points, Verdict.KEPT),
+                held=len(planned.judgement.held),
+                locks=take_note(repository, seen, planned, wish),
+                left_out=seen.left_out,
+            )
+
+    @implements(contract.carry_out)
+    def carry_out(self, request: contract.CarryOut) -> contract.CarriedOut:
+        """Merge or remove files; a repeated attempt goes on where the files say."""
+        previous = resume_cursor(contract.CarryOutCursor)
+        with Pulse(self._clock, cursor=previous, stall_s=STALL_S) as pulse:
+            repository, step = self._repositories(request.repository), request.step
+            repository.check_present()
+            worker = StepWorker(repository, self._passphrase(repository, request), self._clock.now())
+            before = 0 if previous is None else previous.moved_bytes
+
+            def report(files_done: int, moved_bytes: int) -> None:
+                moved = before + moved_bytes
+                pulse.beat(contract.CarryOutCursor(files_done=files_done, files=len(step.files), moved_bytes=moved))
+
+            report(0, 0)
+            done = worker.run(step, report)
+            self._measure(request, done)
+            return contract.CarriedOut(moved_bytes=before + done.moved_bytes, moved=_moved(done))
+
+    @implements(contract.purge)
+    def purge(self, request: contract.PurgeRemoved) -> contract.RemovedPurged:
+        """Delete removed files whose grace period is over, and folders of chains of which nothing is left."""
+        with Pulse(self._clock):
+            repository = self._open(request)
+            before = self._clock.now() - timedelta(days=request.grace_days)
+            if request.only_archives:
+                purged = purge_archives(repository, before)
+            else:
+                folder = repository.machine_folder(MachineId(request.machine_id), request.machine_name)
+                purged = purge_machine(repository, folder, before)
+            measures.RETENTION_FREED.record(purged.freed_bytes, repository=str(request.repository))
+            return contract.RemovedPurged(files=purged.files, freed_bytes=purged.freed_bytes)
+
+    def _open(self, request: contract.PlanRetention | contract.PurgeRemoved) -> Repository:
+        repository = self._repositories(request.repository)
+        repository.check_present()
+        return repository
+
+    def _passphrase(self, repository: Repository, request: contract.CarryOut) -> str | None:
+        """Return the passphrase of the chain: an archive says itself which one it was made with."""
+        chain = request.step.chain
+        if not is_archive(chain):
+            return self._passphrases(request.credential)
+        return self._passphrases(archive_credential(repository.files, repository.chain_folder(chain)))
+
+    def _measure(self, request: contract.CarryOut, done: StepResult) -> None:
+        name, verdict = str(request.repository), "merged" if request.step.into else "deleted"
+        if is_archive(request.step.chain):
+            verdict = "expired"
+        measures.RETENTION_POINTS.record(len(request.step.points), repository=name, verdict=verdict)
+        measures.RETENTION_MOVED.record(done.moved_bytes, repository=name)
+
+
+def _moved(done: StepResult) -> contract.PointMoved | None:
+    if not done.holder:
+        return None
+    return contract.PointMoved(
+        point_id=PointId(done.point_id),
+        file=done.holder,
+        file_id=FileId(done.holder_id),
+        generation=done.generation,
+        kind=done.kind,
+    )

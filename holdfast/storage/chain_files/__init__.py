@@ -1,0 +1,1 @@
+"""One chain file: its records, tables and commits."""

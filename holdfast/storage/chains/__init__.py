@@ -1,0 +1,1 @@
+"""Chain folders and the repository that holds them."""

@@ -1,0 +1,71 @@
+"""The file of a session whose points are of several machines, in a chain of the whole job.
+
+Machines take turns: each adds its point to the file, and the file is complete whenever no point of it is on its way. It
+is opened again for the next machine; from then on nothing is written over that an earlier commit names, so whoever
+reads a finished point goes on reading. What a machine that fails has begun leaves the file, and all others stay.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from holdfast.errors import ChainBroken
+from holdfast.faults import reach
+from holdfast.formats.keys import ChainKeys
+from holdfast.model.ids import MachineId, SessionId
+from holdfast.storage.chain_files.chain_file import ChainFile
+from holdfast.storage.chain_files.rewriter import ChainRewriter
+from holdfast.storage.chains.chain import Chain
+from holdfast.storage.files.atomic import Files
+
+
+def file_of_session(chain: Chain, session: SessionId) -> ChainFile | None:
+    """Return the file that a session has begun in a chain, or None."""
+    return next((file for file, point in chain.points() if point.session == session), None)
+
+
+def is_of_session(file: ChainFile, session: SessionId) -> bool:
+    """Return whether a point of the file is of the session."""
+    return any(point.session == session for point in file.contents.points)
+
+
+def unfinished_of(file: ChainFile, machine_id: MachineId | None) -> list[int]:
+    """Return the numbers of the points that are not complete, of one machine if given."""
+    points = [point for point in file.contents.points if not point.complete]
+    return [point.number for point in points if machine_id in {None, point.machine.machine_id}]
+
+
+def has_finished(file: ChainFile) -> bool:
+    """Return whether a point of the file is complete."""
+    return any(point.complete for point in file.contents.points)
+
+
+def drop_unfinished(files: Files, path: Path, keys: ChainKeys, machine_id: MachineId | None = None) -> None:
+    """Take points out of a file that were not finished, those of one machine if given; the others stay.
+
+    The file is complete afterwards when no other is on its way. May be repeated. Raises `ChainBusy`, and `ChainBroken`
+    when nothing would be left.
+    """
+    with ChainRewriter.resume(files, path, keys=keys) as writer:
+        points = writer.contents.points
+        going = [p.number for p in points if not p.complete and machine_id in {None, p.machine.machine_id}]
+        if len(going) == len(points):
+            raise ChainBroken(f"{path} has no finished point any more")
+        writer.spare_readers()
+        drop_points(writer, going)
+        if all(point.complete for point in writer.contents.points):
+            writer.commit_complete()
+        else:
+            writer.commit()
+        reach("session_file.dropped")
+
+
+def drop_points(writer: ChainRewriter, numbers: Iterable[int]) -> None:
+    """Forget points and what the file holds for them; units stay, for another machine may have referred to them."""
+    for number in numbers:
+        point = writer.contents.point(number)
+        for disk in () if point is None else point.disks:
+            writer.drop_pieces(disk.disk)
+        rest = tuple(other for other in writer.contents.points if other.number != number)
+        writer.contents = msgspec.structs.replace(writer.contents, points=rest)

@@ -1,0 +1,1 @@
+"""How a new restore point comes to be."""

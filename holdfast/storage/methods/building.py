@@ -1,0 +1,90 @@
+"""A chain file that is being built from others: begun, found again after a crash, or begun anew when they changed."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from holdfast.errors import FileDamaged, FormatUnknown
+from holdfast.faults import reach
+from holdfast.formats.contents import Contents
+from holdfast.formats.keys import ChainKeys
+from holdfast.formats.magic import FileKind
+from holdfast.storage.chain_files.chain_file import SUSPECT_SUFFIX, ChainFile
+from holdfast.storage.chain_files.chain_writer import FileSpec
+from holdfast.storage.chain_files.rewriter import ChainRewriter
+from holdfast.storage.files.atomic import Files
+from holdfast.storage.methods.gathering import Gatherer, GatherResult, Needs
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be built."""
+
+    path: Path
+    file_id: str
+    """For a new file one of its own; for one that takes the place of another, that one's."""
+    holds: tuple[int, int]
+    commit_bytes: int
+    after_generation: int = 0
+
+
+def build_full(
+    files: Files,
+    needs: Needs,
+    plan: Plan,
+    report: Callable[[int], None],
+    finish: Callable[[], None] = lambda: None,
+) -> GatherResult:
+    """Build a complete full of all that a point needs, and run ``finish`` while it is still locked.
+
+    An earlier run is gone on with when it began with the same files in the same state; else what it left is removed.
+    Raises `RepositoryFull` before a unit is written, and `ChainBusy`.
+    """
+    keys = needs.file.keys
+    is_there = _is_usable(files, needs, plan)
+    if not is_there:
+        for path in (plan.path, plan.path.with_name(plan.path.name + SUSPECT_SUFFIX)):
+            files.remove(path)
+    with _open(files, needs, plan, keys, is_there=is_there) as writer:
+        reach("build.opened")
+        if not writer.contents.points:
+            writer.expect(needs.room())
+        result = Gatherer(writer, needs, plan.commit_bytes).run(report)
+        reach("build.complete")
+        finish()
+    return result
+
+
+def _open(files: Files, needs: Needs, plan: Plan, keys: ChainKeys, *, is_there: bool) -> ChainRewriter:
+    if is_there:
+        return ChainRewriter.resume(files, plan.path, keys=keys)
+    contents = Contents(
+        chain=keys.chain_id.hex(),
+        file=plan.file_id,
+        kind=FileKind.FULL.name.lower(),
+        unit_size=needs.file.superblock.unit_size,
+        created=needs.point.created,
+        holds=plan.holds,
+        moving=needs.moving(),
+    )
+    spec = FileSpec(
+        kind=FileKind.FULL,
+        unit_size=contents.unit_size,
+        contents=contents,
+        after_generation=plan.after_generation,
+    )
+    return ChainRewriter.create(files, plan.path, spec, keys)
+
+
+def _is_usable(files: Files, needs: Needs, plan: Plan) -> bool:
+    """Return whether what an earlier run left can be gone on with."""
+    if not files.exists(plan.path):
+        return False
+    # What cannot be read is only a copy, which is begun anew.
+    with suppress(FileDamaged, FormatUnknown), ChainFile.open(files, plan.path, keys=needs.file.keys) as found:
+        if found.contents.points:
+            is_new = found.superblock.generation > plan.after_generation
+            return is_new and [point.root for point in found.contents.points] == [needs.point.root]
+        return found.contents.moving == needs.moving()
+    return False

@@ -1,0 +1,264 @@
+"""Merges chain files into the one that they continue, which takes over the last point and what that needs of them.
+
+1. Units move in byte by byte, or as shared blocks, a commit every now and then. Of several files only what the last
+   point needs moves. The file that takes it reads as before: nothing names it but its `moving`, by which an interrupted
+   merge goes on behind the last commit.
+2. One commit puts the new tables, map and point in place of the old. Maps of later points stay as they are: they name
+   points, and the file now holds those of both.
+3. A second commit makes both superblocks say so; then the merged files are removed.
+
+So at every moment every point that stays is read from intact files. Units that no point needs any more are forgotten in
+the second step, and their space is used by a later merge.
+"""
+
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from holdfast.errors import ChainBroken, FileDamaged, RequestInvalid
+from holdfast.faults import reach
+from holdfast.formats.contents import Contents, Moving, Point, PointDisk
+from holdfast.formats.magic import NEVER_WRITTEN, PIECE_SIZE, PIECES_PER_PAGE
+from holdfast.formats.pages import MapRuns, PieceRuns
+from holdfast.storage.chain_files.chain_file import ChainFile
+from holdfast.storage.chain_files.rewriter import ChainRewriter
+
+COMMIT_BYTES = 64 << 20
+"""A death costs at most what moved since the last commit: this much."""
+SHARED_SHARE = 16
+"""Bytes that are shared and not written count as so many times fewer."""
+TABLES_SHARE = 16
+"""A merge needs room for its units and, generously, a sixteenth of that for tables."""
+TABLES_LEAST = 8 << 20
+
+
+class MergeResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a merge did; an interrupted and continued one counts from where it went on."""
+
+    units: int = 0
+    moved_bytes: int = 0
+    shared_bytes: int = 0
+    """Of them, bytes that the file had in common with the merged ones, so that they were not written."""
+    freed_bytes: int = 0
+    """Of units that no point needs any more; their space stays in the file."""
+
+
+class Merger:
+    """Takes files of a chain over into the file before them. The caller removes the merged files afterwards."""
+
+    def __init__(self, writer: ChainRewriter, sources: Sequence[ChainFile], commit_bytes: int = COMMIT_BYTES) -> None:
+        self._writer = writer
+        self._sources = list(sources)
+        self._last = self._sources[-1]
+        self._commit_bytes = commit_bytes
+        self._ranks: dict[str, array[int]] = {}
+        """Of each unit of each source, by the id of the file: its number here."""
+        self._points = [_only_point(source) for source in sources]
+        self._point = self._points[-1]
+        if not self.is_done:
+            check_one_machine(writer.handle.path, writer.contents)
+            _check_neighbours(writer, self._sources)
+
+    @property
+    def is_done(self) -> bool:
+        """Return whether the file has the point of the other one already."""
+        return self._writer.contents.point(self._point.number) is not None
+
+    def room(self) -> int:
+        """Return the bytes that what has to move takes, tables included, generously."""
+        size = sum(source.unit_length(number) for source, number in self._wanted())
+        return size + max(size // TABLES_SHARE, TABLES_LEAST)
+
+    def run(self, report: Callable[[int], None] = lambda _: None) -> MergeResult:
+        """Merge; ``report`` gets the bytes moved so far after each commit. Goes on where an earlier run stopped.
+
+        Raises `DataDamaged` or `FileDamaged` when a file is damaged where the merge needs it; what could be read before
+        can be read then.
+        """
+        if self.is_done:
+            self._writer.commit_whole()
+            return MergeResult()
+        units, moved = self._move_units(report)
+        reach("merge.moved")
+        freed = self._switch()
+        reach("merge.switched")
+        self._writer.commit_whole()
+        return MergeResult(units=units, moved_bytes=moved, shared_bytes=self._writer.shared_bytes, freed_bytes=freed)
+
+    # -- units ---------------------------------------------------------------------------------------------------
+
+    def _move_units(self, report: Callable[[int], None]) -> tuple[int, int]:
+        first, units = self._first_unit(), 0
+        self._ranks = {
+            source.contents.file: array("Q", bytes(8 * source.contents.units.count)) for source in self._sources
+        }
+        done = self._writer.next_unit - first
+        moved = uncommitted = 0
+        for rank, (source, number) in enumerate(self._wanted()):
+            self._ranks[source.contents.file][number] = first + rank
+            if rank < done:
+                continue
+            shared = self._writer.shared_bytes
+            size = self._writer.move_unit(source, number)
+            units, moved = units + 1, moved + size
+            uncommitted += size if self._writer.shared_bytes == shared else size // SHARED_SHARE
+            if uncommitted >= self._commit_bytes:
+                self._commit_moving(first)
+                report(moved)
+                uncommitted = 0
+        self._commit_moving(first)
+        report(moved)
+        return units, moved
+
+    def _wanted(self) -> Iterator[tuple[ChainFile, int]]:
+        """Yield the units that the last point needs, file by file in ascending order."""
+        needed = {source.contents.file: bytearray(source.contents.units.count) for source in self._sources}
+        for disk in self._point.disks:
+            for source, place, count in self._sought(disk):
+                each = source.pieces_per_unit
+                first, last = place // each, (place + count - 1) // each
+                needed[source.contents.file][first : last + 1] = b"\1" * (last + 1 - first)
+        for source in self._sources:
+            yield from ((source, number) for number, is_needed in enumerate(needed[source.contents.file]) if is_needed)
+
+    def _sought(self, disk: PointDisk) -> Iterator[tuple[ChainFile, int, int]]:
+        """Yield (file, place, count) for the pieces of a disk that the sources hold for the last point."""
+        table = self._last.map_table(self._point.number, disk.key)
+        for index in range(-(-disk.size // (PIECES_PER_PAGE * PIECE_SIZE))):
+            page = table.page(index)
+            for piece, count, writer in () if page is None else page.runs(0, PIECES_PER_PAGE):
+                source = self._holder(writer)
+                if source is not None:
+                    runs = self._their_page(source, disk.key, index)
+                    for _, place, length in _places(runs, piece, count, source.path.name):
+                        yield source, place, length
+
+    def _holder(self, writer: int) -> ChainFile | None:
+        for source in self._sources:
+            first, last = source.contents.holds
+            if first <= writer <= last:
+                return source
+        return None
+
+    def _their_page(self, source: ChainFile, key: str, page: int) -> PieceRuns | None:
+        index = source.contents.disk_index(self._point.machine.machine_id, key)
+        return None if index is None else source.pieces_page(index, page)
+
+    def _first_unit(self) -> int:
+        moving = self._writer.contents.moving
+        if moving is msgspec.UNSET or moving.file != self._last.contents.file:
+            return self._writer.next_unit
+        return moving.first
+
+    def _commit_moving(self, first: int) -> None:
+        moving = Moving(file=self._last.contents.file, first=first)
+        self._writer.contents = msgspec.structs.replace(self._writer.contents, moving=moving)
+        self._writer.commit_whole()
+
+    # -- tables --------------------------------------------------------------------------------------------------
+
+    def _switch(self) -> int:
+        """Commit the last point in place of those that are here; return the bytes of units not needed any more."""
+        writer, store = self._writer, self._last.store
+        disks = tuple(self._take_disk(disk) for disk in self._point.disks)
+        files = [writer.take_file(store, file) for file in self._point.machine_files]
+        for source in self._sources:
+            writer.take_notes(source.store, source.contents.notes)
+        self._drop_other_disks()
+        freed = writer.drop_units(writer.needed_units())
+        point = msgspec.structs.replace(self._point, disks=disks).with_files(files)
+        writer.contents = msgspec.structs.replace(
+            writer.contents,
+            points=(point,),
+            holds=(writer.contents.holds[0], self._last.contents.holds[1]),
+            moving=msgspec.UNSET,
+        )
+        writer.commit_whole()
+        return freed
+
+    def _take_disk(self, disk: PointDisk) -> PointDisk:
+        index = self._writer.add_disk(self._point.machine.machine_id, disk.key)
+        table = self._last.map_table(self._point.number, disk.key)
+        pages = -(-disk.size // (PIECES_PER_PAGE * PIECE_SIZE))
+        for page in range(pages):
+            old = self._writer.pieces_page(index, page)
+            merged = PieceRuns()
+            for piece, place, count in self._held(table.page(page), old, (disk.key, page)):
+                merged.append(piece, place, count)
+            if not merged.is_same(old or PieceRuns()):
+                self._writer.put_pieces(index, page, merged)
+        for page in self._writer.pieces_indexes(index):
+            if page >= pages:  # the disk became smaller
+                self._writer.put_pieces(index, page, PieceRuns())
+        return msgspec.structs.replace(disk, disk=index, map=self._writer.take_table(self._last.store, disk.map))
+
+    def _held(
+        self, page: MapRuns | None, old: PieceRuns | None, where: tuple[str, int]
+    ) -> Iterator[tuple[int, int, int]]:
+        """Yield (piece, place, count) for what the point needs of a page of a disk, and the files hold."""
+        if page is None:
+            return
+        for piece, count, writer in page.runs(0, PIECES_PER_PAGE):
+            if writer == NEVER_WRITTEN:
+                continue
+            source = self._holder(writer)
+            if source is not None:
+                runs = self._their_page(source, *where)
+                yield from self._moved(source, _places(runs, piece, count, source.path.name))
+            elif writer >= self._writer.contents.holds[0]:
+                yield from _places(old, piece, count, self._writer.handle.path.name)
+
+    def _moved(self, source: ChainFile, runs: Iterator[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
+        """Yield runs with the places that their units have here; a run is cut where a unit ends."""
+        each, ranks = self._writer.pieces_per_unit, self._ranks[source.contents.file]
+        for run in runs:
+            piece, place, count = run
+            while count:
+                unit, slot = divmod(place, each)
+                taken = min(count, each - slot)
+                yield piece, ranks[unit] * each + slot, taken
+                piece, place, count = piece + taken, place + taken, count - taken
+
+    def _drop_other_disks(self) -> None:
+        keys = {(self._point.machine.machine_id, disk.key) for disk in self._point.disks}
+        for index, disk in enumerate(self._writer.contents.disks):
+            if (disk.machine, disk.key) not in keys:
+                self._writer.drop_pieces(index)
+
+
+def _places(runs: PieceRuns | None, piece: int, count: int, name: str) -> Iterator[tuple[int, int, int]]:
+    while count:
+        found = None if runs is None else runs.run_from(piece)
+        if found is None:
+            raise FileDamaged(f"{name} should hold piece {piece} of a page and does not")
+        place, length = found
+        length = min(length, count)
+        yield piece, place, length
+        piece, count = piece + length, count - length
+
+
+def _only_point(source: ChainFile) -> Point:
+    if len(source.contents.points) != 1 or not source.is_complete:
+        raise ChainBroken(f"{source.path} has not one complete point, and cannot be merged")
+    return source.contents.points[0]
+
+
+def check_one_machine(path: Path, contents: Contents) -> None:
+    """Raise `RequestInvalid` for a file with points of several machines: what changes it would lose all but one."""
+    if len(contents.points) > 1:
+        machines = ", ".join(sorted(point.machine.name for point in contents.points))
+        raise RequestInvalid(f"{path.name} of chain {path.parent.name} is shared by several machines: {machines}")
+
+
+def _check_neighbours(writer: ChainRewriter, sources: Sequence[ChainFile]) -> None:
+    """Refuse files between which another one lies, or which are of different chains."""
+    mine, name = writer.contents, writer.handle.path.name
+    roots = {point.root for point in mine.points}
+    for source in sources:
+        theirs = source.contents
+        is_next = theirs.parent is not None and theirs.parent.root in roots
+        if mine.chain != theirs.chain or mine.unit_size != theirs.unit_size or not is_next:
+            raise ChainBroken(f"{source.path.name} does not continue {name}")
+        roots, name = {point.root for point in theirs.points}, source.path.name

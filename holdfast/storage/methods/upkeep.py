@@ -1,0 +1,239 @@
+"""Carries out what retention has planned for a chain: merges, and removals that can be taken back for a while.
+
+Each step is announced in the metadata before its first file changes, so that a chain whose upkeep was interrupted is
+not taken for a damaged one. Everything may be run again after a crash; what is done already is passed over.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from holdfast.errors import ChainBroken, PointNotFound, RepositoryFull
+from holdfast.faults import reach
+from holdfast.formats.chain_metadata import Leaving
+from holdfast.storage.chain_files.chain_file import ChainFile
+from holdfast.storage.chain_files.rewriter import ChainRewriter
+from holdfast.storage.chains.chain import Chain, is_chain_file_name
+from holdfast.storage.chains.metadata import check_chain, refresh_metadata
+from holdfast.storage.files.atomic import Files
+from holdfast.storage.files.chain_lock import acquire_chain_lock, has_readers
+from holdfast.storage.methods.merging import COMMIT_BYTES, TABLES_LEAST, Merger, MergeResult
+
+_REMOVED = re.compile(r"(?P<name>.+)\.removed-(?P<at>\d{8}T\d{6}Z)")
+_STAMP = "%Y%m%dT%H%M%SZ"
+
+
+class RemovedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A chain file that was removed and can be taken back."""
+
+    name: str
+    """The one it had."""
+    kept_as: str
+    removed: datetime
+
+
+class ChainUpkeep:
+    """The changes of one chain that take points away. Each takes the lock of the chain, and raises `ChainBusy`.
+
+    Whoever has the chain open meanwhile reads it as it was; while there are readers a merge takes fresh space.
+    """
+
+    def __init__(self, files: Files, folder: Path, passphrase: str | None) -> None:
+        self._files = files
+        self._folder = folder
+        self._passphrase = passphrase
+
+    def merge(
+        self, into: str, merged: str, report: Callable[[int], None] = lambda _: None, commit_bytes: int = COMMIT_BYTES
+    ) -> MergeResult:
+        """Merge a chain file into the one before it, and remove it; see `merge_all`."""
+        return self.merge_all(into, (merged,), report, commit_bytes)
+
+    def merge_all(
+        self,
+        into: str,
+        merged: Sequence[str],
+        report: Callable[[int], None] = lambda _: None,
+        commit_bytes: int = COMMIT_BYTES,
+    ) -> MergeResult:
+        """Merge chain files, oldest first, into the one before them in one pass, and remove them.
+
+        ``report`` gets the bytes moved so far. A file that is gone already was merged by an earlier attempt. Raises
+        `RepositoryFull` before any unit is moved, and what reading damaged files raises.
+        """
+        with self._open() as chain:
+            check_chain(self._files, chain)
+            there = [name for name in merged if self._files.exists(self._folder / name)]
+            if not there:
+                return MergeResult()
+            self._check_room(into)
+        with ChainRewriter.resume(self._files, self._folder / into, self._passphrase) as writer:
+            with ExitStack() as stack:
+                sources = [
+                    stack.enter_context(ChainFile.open(self._files, self._folder / name, self._passphrase, writer.keys))
+                    for name in there
+                ]
+                merger = Merger(writer, sources, commit_bytes)
+                if not merger.is_done:
+                    self._prepare(writer, merger, sources)
+                result = merger.run(report)
+            for name in there:
+                self._files.remove(self._folder / name)
+                reach("upkeep.merged")
+            self._refresh()
+        return result
+
+    def _prepare(self, writer: ChainRewriter, merger: Merger, sources: Sequence[ChainFile]) -> None:
+        """Announce what a merge takes away, and see to its space."""
+        going = [*writer.contents.points, *(point for source in sources[:-1] for point in source.contents.points)]
+        self._announce(
+            Leaving(
+                files=tuple(source.contents.file for source in sources),
+                points=tuple(point.number for point in going),
+            )
+        )
+        writer.spare_readers()
+        if not has_readers(self._files, self._folder):
+            writer.reclaim()
+        writer.expect(merger.room())
+
+    def remove(self, names: Sequence[str], now: datetime) -> None:
+        """Take files out of the chain, in this order; they are kept under another name until `purge`.
+
+        With a full or an increment goes, for good, what a dead reverse step began: no point is in it yet. A file that
+        is gone already was removed by an earlier attempt. Raises `ChainBroken` when something that stays needs one of
+        them.
+        """
+        with self._locked():
+            self.remove_held(names, now)
+
+    def remove_held(self, names: Sequence[str], now: datetime) -> None:
+        """Do the same for a caller that has the lock of the chain."""
+        with self._open() as chain:
+            if not chain.files and not chain.unreadable:
+                return  # an earlier attempt removed the whole chain
+            check_chain(self._files, chain)
+            going = [file for file in chain.files if file.path.name in names]
+            idle = _idle_rollbacks(chain) if not all(file.is_rollback for file in going) else []
+            _check_unneeded(chain, [*going, *idle])
+            leaving = Leaving(
+                files=tuple(file.contents.file for file in (*going, *idle)),
+                points=tuple(point.number for file in going for point in file.contents.points),
+            )
+            is_whole = len(going) + len(idle) == len(chain.files)
+        if going:
+            self._announce(leaving)
+        for file in idle:
+            self._files.remove(file.path)
+        for name in names:
+            self._put_away(name, now)
+        if going and not is_whole:
+            self._refresh()
+
+    def removed(self) -> list[RemovedFile]:
+        """Return what was removed and can be taken back, by name."""
+        found = []
+        for name in self._files.names(self._folder):
+            match = _REMOVED.fullmatch(name)
+            if match and is_chain_file_name(match["name"]):
+                at = datetime.strptime(match["at"], _STAMP).replace(tzinfo=UTC)
+                found.append(RemovedFile(name=match["name"], kept_as=name, removed=at))
+        return found
+
+    def take_back(self) -> tuple[str, ...]:
+        """Bring all removed files back, and return their names.
+
+        Raises `PointNotFound` when there are none, and `ChainBroken` when they fit no more.
+        """
+        with self._locked():
+            removed = self.removed()
+            if not removed:
+                raise PointNotFound(f"nothing was removed from chain {self._folder.name} that could be taken back")
+            for file in removed:
+                if self._files.exists(self._folder / file.name):
+                    raise ChainBroken(f"chain {self._folder.name} has another file {file.name} by now")
+            for file in removed:
+                self._files.rename(self._folder / file.kept_as, self._folder / file.name)
+                reach("upkeep.taken-back")
+            self._refresh()
+            with self._open() as chain:
+                check_chain(self._files, chain)
+        return tuple(file.name for file in removed)
+
+    def purge(self, before: datetime) -> tuple[str, ...]:
+        """Delete for good what was removed before a moment; return the names it had."""
+        with self._locked():
+            old = [file for file in self.removed() if file.removed < before]
+            for file in old:
+                self._files.remove(self._folder / file.kept_as)
+        return tuple(file.name for file in old)
+
+    def _open(self) -> Chain:
+        return Chain.open(self._files, self._folder, self._passphrase)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = acquire_chain_lock(self._files, self._folder)
+        try:
+            yield
+        finally:
+            lock.close()
+
+    def _announce(self, leaving: Leaving) -> None:
+        refresh_metadata(self._files, self._folder, self._passphrase, leaving)
+        reach("upkeep.announced")
+
+    def _refresh(self) -> None:
+        refresh_metadata(self._files, self._folder, self._passphrase)
+
+    def _put_away(self, name: str, now: datetime) -> None:
+        path = self._folder / name
+        if self._files.exists(path):
+            self._files.rename(path, path.with_name(f"{name}.removed-{now.astimezone(UTC).strftime(_STAMP)}"))
+            reach("upkeep.removed")
+
+    def _check_room(self, into: str) -> None:
+        """Raise `RepositoryFull` when there is not even room for tables; what units need is known later."""
+        free = self._files.free_bytes(self._folder)
+        if free < TABLES_LEAST:
+            raise RepositoryFull(f"merging into {self._folder / into} may need {TABLES_LEAST} bytes, {free} are free")
+
+
+def _idle_rollbacks(chain: Chain) -> list[ChainFile]:
+    """Return the rollback files that stand for no point: a reverse step died before the full left it to them."""
+    standing = {id(file) for file, _ in chain.points()}
+    return [file for file in chain.files if file.is_rollback and id(file) not in standing]
+
+
+def _check_unneeded(chain: Chain, going: Sequence[ChainFile]) -> None:
+    gone = {file.contents.file for file in going}
+    for file in chain.files:
+        needed = needed_files(chain, file) if file.contents.file not in gone else set()
+        if needed & gone:
+            names = sorted(other.path.name for other in going if other.contents.file in needed)
+            raise ChainBroken(
+                f"{file.path.name} of chain {chain.folder.name} needs {names[0]}, which should be removed"
+            )
+
+
+def needed_files(chain: Chain, file: ChainFile) -> set[str]:
+    """Return the ids of the files that the points of a file need: those it continues, back to a full.
+
+    A rollback file needs those of the points behind its own, up to the full.
+    """
+    if file.is_rolled_back:
+        return {layer.contents.file for layer in chain.layers(file)[1:]}
+    holders = {point.number: holder for holder in reversed(chain.files) for point in holder.contents.points}
+    needed: set[str] = set()
+    parent = file.contents.parent
+    while parent is not None:
+        holder = holders.get(parent.point)
+        if holder is None or holder.contents.file in needed:
+            break
+        needed.add(holder.contents.file)
+        parent = holder.contents.parent
+    return needed

@@ -1,0 +1,1 @@
+"""Restore points inside chain files: written, and read as disks."""

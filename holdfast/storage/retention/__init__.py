@@ -1,0 +1,1 @@
+"""Which points stay, and the removal of the others."""

@@ -1,0 +1,115 @@
+"""What was removed from chains and can be taken back: listed, brought back with a lock, deleted for good in time."""
+
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from holdfast.model.archives import is_archive
+from holdfast.model.ids import PointId
+from holdfast.model.retention import PointNote
+from holdfast.storage.chain_files.chain_file import is_file_encrypted
+from holdfast.storage.chains.keeping import read_notes, write_notes
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.chain_lock import acquire_chain_lock
+from holdfast.storage.methods.upkeep import ChainUpkeep, RemovedFile
+from holdfast.storage.retention.emptying import remove_empty_chain
+from holdfast.storage.retention.looking import open_with
+
+
+class Grave(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that was removed."""
+
+    chain: str
+    machine_folder: str
+    file: RemovedFile
+    size_bytes: int
+
+
+class Purged(msgspec.Struct, frozen=True, kw_only=True):
+    """What was deleted for good."""
+
+    files: int = 0
+    freed_bytes: int = 0
+
+
+def graves_of(repository: Repository, machine_folder: Path | None = None) -> list[Grave]:
+    """Return what was removed from the chains of a machine, or of all, by chain and name."""
+    found = []
+    for folder in repository.chain_folders(machine_folder):
+        for file in ChainUpkeep(repository.files, folder, None).removed():
+            handle = repository.files.open(folder / file.kept_as)
+            try:
+                size = handle.size()
+            finally:
+                handle.close()
+            grave = Grave(
+                chain=repository.relative(folder), machine_folder=folder.parent.name, file=file, size_bytes=size
+            )
+            found.append(grave)
+    return found
+
+
+def purge_machine(repository: Repository, machine_folder: Path, before: datetime, chain: str | None = None) -> Purged:
+    """Delete for good what was removed from a machine's chains of jobs, or from one chain of any kind, before a moment.
+
+    The folder of a chain of which nothing is left goes, too. Raises `ChainBusy`.
+    """
+    graves = graves_of(repository, machine_folder)
+    if chain is None:
+        return _purge(repository, [grave for grave in graves if not is_archive(grave.chain)], before)
+    return _purge(repository, [grave for grave in graves if grave.chain == chain], before)
+
+
+def purge_archives(repository: Repository, before: datetime) -> Purged:
+    """Delete for good what was removed from archives, of whatever machine, before a moment. Raises `ChainBusy`."""
+    return _purge(repository, [grave for grave in graves_of(repository) if is_archive(grave.chain)], before)
+
+
+def _purge(repository: Repository, graves: list[Grave], before: datetime) -> Purged:
+    files = freed = 0
+    old = [grave for grave in graves if grave.file.removed < before]
+    for name in dict.fromkeys(grave.chain for grave in old):
+        folder = repository.chain_folder(name)
+        gone = ChainUpkeep(repository.files, folder, None).purge(before)
+        remove_empty_chain(repository.files, folder)
+        files += len(gone)
+        freed += sum(grave.size_bytes for grave in old if grave.chain == name)
+    return Purged(files=files, freed_bytes=freed)
+
+
+def take_back(repository: Repository, chain: str, passphrase: str | None, until: datetime) -> tuple[str, ...]:
+    """Bring back what was removed from a chain and lock its points until a moment; return the names of the files.
+
+    Without the lock the next retention would remove it again. Raises what `ChainUpkeep.take_back` raises.
+    """
+    folder = repository.chain_folder(chain)
+    removed = ChainUpkeep(repository.files, folder, None).removed()
+    is_plain = bool(removed) and is_file_encrypted(repository.files, folder / removed[0].kept_as) is False
+    back = ChainUpkeep(repository.files, folder, None if is_plain else passphrase).take_back()
+    opened, _ = open_with(repository, folder, passphrase)
+    with opened:
+        points = [PointId(point.id) for file, point in opened.points() if file.path.name in back]
+    lock_points(repository, chain, points, passphrase, until)
+    return back
+
+
+def lock_points(
+    repository: Repository, chain: str, points: list[PointId], passphrase: str | None, until: datetime
+) -> None:
+    """Lock points of a chain until a moment; one that is locked for longer stays so."""
+    folder = repository.chain_folder(chain)
+    lock = acquire_chain_lock(repository.files, folder)
+    try:
+        opened, _ = open_with(repository, folder, passphrase)
+        with opened:
+            keys = opened.files[0].keys
+            days = {PointId(point.id): point.created.date() for _, point in opened.points()}
+        notes = {note.point_id: note for note in read_notes(repository.files, folder, keys).points}
+        for point in points:
+            known = notes.get(point, PointNote(point_id=point, day=days[point]))
+            longest = until if known.locked_until is None else max(until, known.locked_until)
+            notes[point] = msgspec.structs.replace(known, locked_until=longest)
+        write_notes(repository.files, folder, keys, notes.values())
+    finally:
+        lock.close()

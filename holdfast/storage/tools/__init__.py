@@ -1,0 +1,1 @@
+"""Chains for people: looked at, imported, compared, proved."""

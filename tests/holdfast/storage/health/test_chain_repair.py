@@ -1,0 +1,31 @@
+"""The repair of a chain; tests/fuzz/test_repair_damage.py damages every kind of byte and crashes everywhere."""
+
+from holdfast.model.health import RepairReport
+from holdfast.storage.health.chain_repair import ChainRepair, OtherChain
+from holdfast.storage.health.health_file import change_health, with_damage
+from tests.fuzz.damage import SmallChain
+
+
+def test_another_chain_of_the_machine_gives_back_what_it_has() -> None:
+    small, other = SmallChain(7), SmallChain(7)
+    body = next(r for r in small.regions(small.paths[0]) if r.name == "unit body")
+    small.flip(small.paths[0], body.start, 1)
+    with small.open() as chain:
+        file = chain.files[0].contents.file
+    change_health(small.files, small.folder, lambda health: with_damage(health, file, {0: "torn"}))
+    name = small.repository.relative(small.folder)
+    with other.open() as theirs:
+        report = ChainRepair(small.repository, name, None, [OtherChain(chain=theirs, is_copy=False)]).run()
+    assert report.is_good
+    assert (report.repaired_pieces, report.from_chains, report.from_copies) == (4, 4, 0)
+    assert small.verify().is_good
+    assert ChainRepair(small.repository, name, None).run() == RepairReport(chains=1)
+
+
+def test_a_chain_of_which_nothing_can_be_opened_is_named() -> None:
+    small = SmallChain(7)
+    for path in small.paths:
+        small.files.set_content(path, b"nothing")
+    report = ChainRepair(small.repository, small.repository.relative(small.folder), None).run()
+    assert not report.is_good
+    assert report.damages[0].point == 0

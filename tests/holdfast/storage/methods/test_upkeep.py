@@ -1,0 +1,214 @@
+"""Upkeep of a chain: what is removed can be taken back, what is needed stays, and nobody takes it for damage."""
+
+import random
+from collections.abc import Iterator
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from holdfast.clock import SystemClock
+from holdfast.errors import ChainBroken, ChainBusy, PointNotFound, RepositoryFull
+from holdfast.faults import set_hook
+from holdfast.formats.magic import PIECE_SIZE
+from holdfast.model.spans import Span
+from holdfast.pipeline.restore import DiskRestore
+from holdfast.storage.chains.chain import Chain, chain_file_names
+from holdfast.storage.chains.metadata import check_chain
+from holdfast.storage.files.chain_lock import acquire_chain_lock
+from holdfast.storage.methods.reversing import make_newest_full
+from holdfast.storage.methods.upkeep import ChainUpkeep, RemovedFile
+from holdfast.testing.chains import ProtectedMachine
+from holdfast.testing.crashfs import CrashFiles
+from holdfast.testing.memory import MemoryDisk
+from tests.holdfast.storage.conftest import make_machine
+
+NOW = datetime(2026, 11, 21, 15, tzinfo=UTC)
+FULL, SECOND, THIRD = "00000001-full.hfc", "00000002-increment.hfc", "00000003-increment.hfc"
+
+
+@pytest.fixture
+def machine(files: CrashFiles) -> ProtectedMachine:
+    """A machine with a full and two increments."""
+    machine = make_machine({"a": 9}, files)
+    for turn in range(3):
+        machine.disks["a"].write(Span(turn * PIECE_SIZE, PIECE_SIZE))
+        machine.back_up()
+    return machine
+
+
+def folder_of(machine: ProtectedMachine) -> Path:
+    return machine.repository.chain_folder(machine.kept[0].summary.chain)
+
+
+def upkeep_of(machine: ProtectedMachine) -> ChainUpkeep:
+    return ChainUpkeep(machine.repository.files, folder_of(machine), None)
+
+
+def names(machine: ProtectedMachine) -> list[str]:
+    return chain_file_names(machine.repository.files, folder_of(machine))
+
+
+def check(machine: ProtectedMachine) -> None:
+    files = machine.repository.files
+    with Chain.open(files, folder_of(machine)) as chain:
+        check_chain(files, chain)
+
+
+def test_what_was_removed_can_be_taken_back(machine: ProtectedMachine) -> None:
+    upkeep = upkeep_of(machine)
+    upkeep.remove([THIRD, SECOND], NOW)
+    assert names(machine) == [FULL]
+    check(machine)
+    assert upkeep.removed() == [
+        RemovedFile(name=name, kept_as=f"{name}.removed-20261121T150000Z", removed=NOW) for name in (SECOND, THIRD)
+    ]
+    assert upkeep.take_back() == (SECOND, THIRD)
+    check(machine)
+    assert machine.differences() == []
+
+
+def test_a_removal_run_again_is_no_error(machine: ProtectedMachine) -> None:
+    for _ in range(2):
+        upkeep_of(machine).remove([THIRD], NOW)
+    assert names(machine) == [FULL, SECOND]
+
+
+def test_a_whole_chain_can_go_and_come_back(machine: ProtectedMachine) -> None:
+    for _ in range(2):  # again, as after a death behind the last file
+        upkeep_of(machine).remove([THIRD, SECOND, FULL], NOW)
+    assert names(machine) == []
+    assert list(machine.repository.points()) == []
+    upkeep_of(machine).take_back()
+    assert machine.differences() == []
+
+
+def test_what_another_file_needs_is_not_removed(machine: ProtectedMachine) -> None:
+    with pytest.raises(ChainBroken, match="needs 00000002-increment"):
+        upkeep_of(machine).remove([SECOND], NOW)
+    assert names(machine) == [FULL, SECOND, THIRD]
+    check(machine)
+
+
+class Died(BaseException):
+    """The process is gone."""
+
+
+def die_when_displaced(name: str) -> None:
+    if name == "reverse.displaced":
+        raise Died
+
+
+@pytest.fixture
+def half_reversed(machine: ProtectedMachine) -> Iterator[ProtectedMachine]:
+    """The machine, whose reverse step died when the rollback file was there and the full still had its point."""
+    set_hook(die_when_displaced)
+    try:
+        with pytest.raises(Died):
+            make_newest_full(machine.repository.files, folder_of(machine), None)
+    finally:
+        set_hook(None)
+    assert names(machine) == [FULL, "00000001-rollback.hfc", SECOND, THIRD]
+    yield machine
+    check(machine)
+
+
+@pytest.mark.parametrize("gone", [(THIRD, SECOND), (THIRD, SECOND, FULL)], ids=["increments", "all"])
+def test_what_a_dead_reverse_step_began_holds_up_no_removal(
+    half_reversed: ProtectedMachine, gone: tuple[str, ...]
+) -> None:
+    for _ in range(2):
+        upkeep_of(half_reversed).remove(gone, NOW)
+    assert names(half_reversed) == [name for name in (FULL, SECOND, THIRD) if name not in gone]
+    upkeep_of(half_reversed).take_back()
+    assert half_reversed.differences() == []
+    make_newest_full(half_reversed.repository.files, folder_of(half_reversed), None)
+    assert half_reversed.differences() == []
+
+
+def test_nothing_is_taken_back_over_a_file_of_the_same_name(machine: ProtectedMachine) -> None:
+    upkeep_of(machine).remove([THIRD], NOW)
+    machine.rewind(2)
+    machine.back_up()
+    assert names(machine) == [FULL, SECOND, THIRD]
+    with pytest.raises(ChainBroken, match="another file 00000003-increment"):
+        upkeep_of(machine).take_back()
+    assert machine.differences() == []
+
+
+def test_nothing_removed_is_nothing_to_take_back(machine: ProtectedMachine) -> None:
+    with pytest.raises(PointNotFound, match="nothing was removed"):
+        upkeep_of(machine).take_back()
+
+
+def test_only_what_was_removed_long_enough_ago_is_deleted(machine: ProtectedMachine) -> None:
+    upkeep = upkeep_of(machine)
+    upkeep.remove([THIRD], NOW)
+    upkeep.remove([SECOND], NOW + timedelta(days=1))
+    assert upkeep.purge(NOW) == ()
+    assert upkeep.purge(NOW + timedelta(hours=1)) == (THIRD,)
+    assert [file.name for file in upkeep.removed()] == [SECOND]
+
+
+def test_upkeep_waits_for_nobody(machine: ProtectedMachine) -> None:
+    lock = acquire_chain_lock(machine.repository.files, folder_of(machine))
+    upkeep = upkeep_of(machine)
+    try:
+        for step in (
+            lambda: upkeep.remove([THIRD], NOW),
+            lambda: upkeep.merge(FULL, SECOND),
+            upkeep.take_back,
+            lambda: upkeep.purge(NOW),
+        ):
+            with pytest.raises(ChainBusy):
+                step()
+    finally:
+        lock.close()
+
+
+def test_a_merge_without_room_changes_nothing(machine: ProtectedMachine, files: CrashFiles) -> None:
+    before = {path: bytes(files.content(path)) for path in files.paths()}
+    files.quota = sum(map(len, before.values())) + PIECE_SIZE
+    with pytest.raises(RepositoryFull, match=r"merging .* may need"):
+        upkeep_of(machine).merge(FULL, SECOND)
+    assert {path: bytes(files.content(path)) for path in files.paths()} == before
+
+
+def test_whoever_reads_a_chain_goes_on_reading_it_as_it_was(machine: ProtectedMachine, seed: int) -> None:
+    rng = random.Random(seed)
+    readers = []
+    for turn in range(8):
+        start = rng.randrange(8)
+        machine.disks["a"].write(Span(start * PIECE_SIZE, rng.randrange(1, 9 - start + 1) * PIECE_SIZE))
+        machine.back_up()
+        chain = Chain.open(machine.repository.files, folder_of(machine))
+        readers.append((chain, [kept for kept in machine.kept if kept.summary.number > turn]))
+        if turn % 3 == 2:  # some go, so that space is used again under the others
+            readers.pop(rng.randrange(len(readers)))[0].close()
+        upkeep_of(machine).merge(FULL, names(machine)[1])
+    for chain, kept_points in readers:
+        for kept in kept_points:
+            disk = chain.disk(kept.summary.number, "a")
+            target = MemoryDisk(bytes(disk.size_bytes))
+            DiskRestore(disk, target, disk.digest_key, SystemClock()).run(0, lambda _: None)
+            assert kept.disks["a"].difference(0, bytes(target.content)) is None
+        chain.close()
+
+
+def test_space_is_used_again_when_nobody_reads(machine: ProtectedMachine) -> None:
+    sizes = []
+    for is_read in [False] * 5 + [True] * 2:
+        machine.disks["a"].write(Span(0, 9 * PIECE_SIZE))
+        machine.back_up()
+        with Chain.open(machine.repository.files, folder_of(machine)) if is_read else nullcontext():
+            upkeep_of(machine).merge(FULL, names(machine)[1])
+        sizes.append(machine.repository.files.open(folder_of(machine) / FULL).size())
+    assert sizes[4] - sizes[3] < PIECE_SIZE
+    assert sizes[6] - sizes[5] > 9 * PIECE_SIZE
+
+
+def test_a_merge_run_again_is_no_error(machine: ProtectedMachine) -> None:
+    assert upkeep_of(machine).merge(FULL, SECOND).units == 1
+    assert upkeep_of(machine).merge(FULL, SECOND).units == 0
+    check(machine)

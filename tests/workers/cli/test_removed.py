@@ -1,0 +1,67 @@
+"""What was removed is listed and taken back, locks hold, and room is made for good only when asked."""
+
+from holdfast.errors import PointNotFound
+from holdfast.storage.files.immutable import set_immutable
+from holdfast.storage.methods.upkeep import ChainUpkeep
+from tests.workers.cli.place import Place
+from tests.workers.cli.retained import THREE, protect, rule
+
+
+def removed(place: Place) -> str:
+    """Make three points and remove the newest; return the chain."""
+    points = protect(place, THREE)
+    folder = place.repository.chain_folder(points[0].chain)
+    ChainUpkeep(place.repository.files, folder, None).remove([points[-1].file], place.clock.now())
+    return points[0].chain
+
+
+def test_nothing_was_removed(place: Place) -> None:
+    assert place.json("retention", "removed") == {"removed": []}
+    assert "nothing was removed" in place.run("retention", "removed").stdout
+
+
+def test_what_was_removed_is_listed_and_taken_back_with_a_lock(place: Place) -> None:
+    chain = removed(place)
+    [grave] = place.json("retention", "removed")["removed"]
+    assert (grave["chain"], grave["file"]["name"]) == (chain, "00000003-increment.hfc")
+    assert place.json("retention", "undelete", chain, "--days", "2")["files"] == ["00000003-increment.hfc"]
+    assert len(place.json("points")["points"]) == 3
+    assert place.json("retention", "undelete", chain, status=PointNotFound.exit_status)["error"]
+
+
+def test_room_is_made_at_once_when_asked(place: Place) -> None:
+    chain = removed(place)
+    assert place.json("retention", "purge", chain)["files"] == 1
+    assert place.json("retention", "removed") == {"removed": []}
+    assert place.json("retention", "purge", chain, status=PointNotFound.exit_status)["error"]
+
+
+def test_an_archive_is_locked_as_any_other_point(place: Place) -> None:
+    [point] = protect(place, THREE[:1])
+    folder = place.repository.chain_folder(point.chain)
+    archive = folder.rename(folder.with_name(f"archive-{folder.name[-8:]}"))
+    try:
+        said = place.json("retention", "lock", point.point_id[:8], "--days", "3")
+        assert said["how"]
+        assert "expire" not in place.run("retention", "archives").stderr
+        assert "locked until" in place.run("retention", "archives").stdout
+    finally:
+        set_immutable(archive / point.file, wanted=False)
+    ChainUpkeep(place.repository.files, archive, None).remove([point.file], place.clock.now())
+    [grave] = place.json("retention", "removed")["removed"]
+    assert place.json("retention", "undelete", grave["chain"])["files"] == [point.file]
+
+
+def test_a_locked_point_stays_whatever_the_rules_say(place: Place) -> None:
+    rule(place, "points = 1")
+    points = protect(place, THREE)
+    try:
+        said = place.json("retention", "lock", points[1].point_id[:8], "--days", "3")
+        assert said["how"]
+        [machine] = place.json("retention", "plan", "nightly")["machines"]
+        reasons = {one["point_id"]: one["reason"] for one in machine["points"]}
+        assert reasons[points[1].point_id].startswith("locked until ")
+        assert "is locked until" in place.run("retention", "lock", points[1].point_id[:8], "--days", "4").stdout
+    finally:
+        for point in points:
+            set_immutable(place.repository.chain_folder(point.chain) / point.file, wanted=False)

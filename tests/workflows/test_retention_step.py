@@ -1,0 +1,103 @@
+"""Retention of a machine: the plan as it was made, step by step, and the catalog told after each."""
+
+from typing import Any
+
+import pytest
+
+from activities.contracts import retention
+from holdfast.errors import RepositoryFull, SyncFailed
+from holdfast.model.ids import FileId, PointId
+from holdfast.planning.retention_steps import RetentionStep
+from tests.workflows.conftest import Stage
+from tests.workflows.stubs import GIB, World
+from tests.workflows.test_machine_upkeep import run
+from workflows import queues
+from workflows.messages import Retained
+from workflows.retention_step import retained_words
+
+pytestmark = pytest.mark.temporal
+
+REMOVAL = RetentionStep(chain="c1", files=("f2", "f1"), points=(PointId("p1"), PointId("p2")), size_bytes=3 * GIB)
+MERGE = RetentionStep(chain="c2", files=("f4",), into="f3", points=(PointId("p3"),), size_bytes=GIB)
+MOVED = retention.PointMoved(point_id=PointId("p4"), file="f3", file_id=FileId("id3"), generation=9, kind="full")
+
+
+def planned(*steps: RetentionStep, **changes: Any) -> Any:
+    return lambda _: retention.RetentionPlanned(digest="d1", steps=steps, kept=5, **changes)
+
+
+async def test_the_steps_of_the_plan_are_carried_out_in_order_and_the_catalog_is_told(stage: Stage) -> None:
+    world = World()
+    world.answers["retention.plan"] = planned(REMOVAL, MERGE)
+    world.answers["retention.carry_out"] = lambda request: retention.CarriedOut(
+        moved_bytes=GIB if request.step.into else 0, moved=MOVED if request.step.into else None
+    )
+    result = await run(stage, world)
+    assert world.names("retention") == [
+        "retention.plan",
+        "retention.purge",
+        "retention.carry_out",
+        "retention.settle",
+        "retention.carry_out",
+        "retention.settle",
+    ]
+    assert [request.step for request in world.requests("retention.carry_out")] == [REMOVAL, MERGE]
+    assert [(one.gone, one.moved) for one in world.requests("retention.settle")] == [
+        (REMOVAL.points, None),
+        (MERGE.points, MOVED),
+    ]
+    assert result.retained == Retained(kept=5, merged=1, deleted=2, moved_bytes=GIB, freed_bytes=3 * GIB)
+    assert result.lines == (("Retention", "5 kept, 1 merged (1 GiB moved), 2 deleted (3 GiB)"),)
+
+
+async def test_work_on_chains_is_not_queued_behind_verifications(stage: Stage) -> None:
+    world = World()
+    world.answers["retention.plan"] = planned(MERGE)
+    await run(stage, world)
+    used = {queue for name, queue in world.queues if name.startswith("retention.")}
+    assert used == {queues.chain_queue(stage.repository), queues.CONTROL}
+
+
+async def test_points_that_wait_for_consent_are_a_note_that_says_how_to_give_it(stage: Stage) -> None:
+    world = World()
+    world.answers["retention.plan"] = planned(held=7)
+    result = await run(stage, world)
+    [note] = result.notes
+    assert "7 points of web" in note
+    assert "`holdfast retention run nightly`" in note
+
+
+async def test_a_step_that_fails_ends_retention_and_not_what_was_done(stage: Stage) -> None:
+    world = World()
+    world.answers["retention.plan"] = planned(REMOVAL, MERGE)
+    world.fail("retention.carry_out", SyncFailed("the disk is broken"), where=lambda request: bool(request.step.into))
+    result = await run(stage, world)
+    assert world.count("retention.settle") == 1
+    assert result.notes == ("retention of web: the disk is broken",)
+
+
+async def test_a_full_repository_is_tried_for_a_while(stage: Stage) -> None:
+    world = World()
+    world.answers["retention.plan"] = planned(MERGE)
+    usual = world.answers["retention.carry_out"]
+
+    def carried(request: Any) -> Any:
+        if world.count("retention.carry_out") < 3:
+            raise RepositoryFull("no room")
+        return usual(request)
+
+    world.answers["retention.carry_out"] = carried
+    result = await run(stage, world)
+    assert result.retained.merged == 1
+
+
+async def test_what_was_purged_is_shown(stage: Stage) -> None:
+    world = World()
+    world.answers["retention.purge"] = lambda _: retention.RemovedPurged(files=2, freed_bytes=GIB)
+    result = await run(stage, world)
+    assert result.retained == Retained(kept=1)
+
+
+def test_words_leave_out_what_did_not_happen() -> None:
+    assert retained_words(Retained(kept=3)) == "3 kept"
+    assert retained_words(Retained(kept=3, held=2)) == "3 kept, 2 wait for consent"

@@ -1,0 +1,109 @@
+"""``holdfast compact``: write a machine's full anew, or make one of its newest point, on the repository's worker."""
+
+from typing import Annotated
+
+import typer
+from temporalio.client import Client
+
+from holdfast.errors import PointNotFound, RequestInvalid
+from holdfast.model.fulls import MethodOptions
+from holdfast.model.ids import JobName, MachineId, RepositoryName
+from holdfast.storage.chains.repository import Repository
+from workers.cli.commands import PROTECT, command
+from workers.cli.invocation import Invocation
+from workers.cli.reading import ListedPoint, read_points
+from workers.cli.starting import NewSession, credential_for, new_session_id, start_session, with_client
+from workers.cli.starts import upkeep_start
+from workflows.messages import ByHand, MachineUpkeepRequest, MachineUpkeepResult, UpkeepOptions
+
+IF_STOPPED = "the chain stays readable, and the next run goes on where this one stopped"
+
+MachineOption = Annotated[str, typer.Option("--machine", "-m", metavar="NAME", help="Whose newest chain; id or name.")]
+FullOption = Annotated[
+    bool, typer.Option("--synthetic-full", help="Make the newest point a full in a new chain, of what is there.")
+]
+RepositoryOption = Annotated[
+    str | None, typer.Option("--repository", "-r", metavar="NAME", help="Repository; needed when there are several.")
+]
+CredentialOption = Annotated[
+    str | None,
+    typer.Option("--credential", metavar="NAME", help="Passphrase of the chain; default: that of the jobs."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(
+        app,
+        "compact",
+        panel=PROTECT,
+        examples=(
+            ("compact --machine web", "write the full of its newest chain without what nobody needs any more"),
+            ("compact --machine web --synthetic-full", "make its newest point a full, without reading the machine"),
+        ),
+    )(compact)
+
+
+def compact(
+    run: Invocation,
+    *,
+    machine: MachineOption,
+    synthetic_full: FullOption = False,
+    repository: RepositoryOption = None,
+    credential: CredentialOption = None,
+) -> None:
+    """Write the full of a machine's newest chain anew, without what no point needs.
+
+    With `--synthetic-full` its newest point becomes a full in a new chain instead. Points can be read all the time, and
+    what is cut off goes on where it stopped.
+    """
+    settings = run.repository_settings(repository)
+    points, _ = read_points(run, settings, credential, machine)
+    point = _newest(points, machine)
+    _check_own(run.repository(settings), point)
+    request = MachineUpkeepRequest(
+        session_id=new_session_id(run),
+        job=JobName("adhoc"),
+        repository=RepositoryName(settings.name),
+        machine_id=point.point.captured_machine().machine_id,
+        machine_name=point.point.machine.name,
+        upkeep=UpkeepOptions(method=MethodOptions()),
+        by_hand=ByHand.SYNTHETIC_FULL if synthetic_full else ByHand.COMPACTION,
+        credential=credential_for(run, settings.name, credential),
+    )
+    result = _carry_out(run, request)
+    for note in result.notes:
+        run.warn(note)
+    run.show(result, "\n".join(f"{name}: {words}" for name, words in result.lines))
+
+
+def _newest(points: list[ListedPoint], machine: str) -> ListedPoint:
+    complete = [listed for listed in points if listed.point.complete]
+    if not complete:
+        raise PointNotFound(f"machine {machine} has no finished restore point")
+    ids = {listed.point.machine.machine_id for listed in complete}
+    if len(ids) > 1:
+        raise RequestInvalid(f"{machine} is the name of {len(ids)} machines", hint="Give the id of one.")
+    return complete[-1]
+
+
+def _check_own(repository: Repository, point: ListedPoint) -> None:
+    """Refuse a point that stands in a chain of a whole job: what is made of it would lose the other machines."""
+    owner = point.point.machine
+    own = repository.machine_folder(MachineId(owner.machine_id), owner.name)
+    if own.name not in point.chain.split("/"):
+        raise RequestInvalid(
+            f"the newest point of {owner.name} is in {point.chain}, which several machines share",
+            hint="An active full begins a new chain: `holdfast backup JOB --full`.",
+        )
+
+
+def _carry_out(run: Invocation, request: MachineUpkeepRequest) -> MachineUpkeepResult:
+    async def begin_and_wait(client: Client) -> MachineUpkeepResult:
+        new = NewSession(session_id=request.session_id, start=upkeep_start(request), if_stopped=IF_STOPPED)
+        handle = await start_session(client, new)
+        run.say(f"upkeep of {request.machine_name} started ({handle.id})")
+        result: MachineUpkeepResult = await handle.result()
+        return result
+
+    return with_client(run, begin_and_wait)

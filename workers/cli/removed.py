@@ -1,0 +1,159 @@
+"""What retention removed and can be taken back, and locks of points: straight on the files of a repository."""
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from holdfast.errors import PointNotFound
+from holdfast.model.archives import is_archive
+from holdfast.model.ids import PointId
+from holdfast.model.retention import RetentionOptions
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.retention.archiving import archive_credential
+from holdfast.storage.retention.graveyard import Grave, graves_of, lock_points, purge_machine, take_back
+from holdfast.storage.retention.looking import (
+    PlanWish,
+    keep_locks,
+    look_at_machine,
+    note_chain,
+    plan_machine,
+    see_chain,
+)
+from workers.cli import wording
+from workers.cli.commands import command
+from workers.cli.invocation import Invocation
+from workers.cli.points import CredentialOption, RepositoryOption
+from workers.cli.reading import find_listed, passphrases_for, read_points
+from workers.cli.tables import plain_table
+from workers.config import RepositorySettings
+from workers.retention_settings import retention_of
+
+_DAYS_BACK = 7
+
+ChainArgument = Annotated[str, typer.Argument(metavar="CHAIN", help="Folder of a chain, as `retention removed` shows.")]
+
+
+def register(members: typer.Typer) -> None:
+    """Add the commands."""
+    command(members, "removed", examples=(("retention removed", "what can be taken back, and until when"),))(listing)
+    command(
+        members,
+        "undelete",
+        examples=(
+            ("retention undelete machines/web-1a2b3c4d/000001-5e6f7a8b", "bring back what was removed of a chain"),
+            ("retention undelete machines/web-1a2b3c4d/000001-5e6f7a8b --days 30", "and keep it for a month"),
+        ),
+    )(undelete)
+    command(
+        members,
+        "purge",
+        examples=(("retention purge machines/web-1a2b3c4d/000001-5e6f7a8b", "make room now, for good"),),
+    )(purge)
+    command(members, "lock", examples=(("retention lock 3f9a --days 90", "nothing removes the point for 90 days"),))(
+        lock
+    )
+
+
+def listing(run: Invocation, *, repository: RepositoryOption = None) -> None:
+    """List what was removed from chains and can still be taken back."""
+    settings = run.repository_settings(repository)
+    graves = graves_of(run.repository(settings))
+    table = plain_table("CHAIN", "FILE", "REMOVED", ">SIZE")
+    for grave in graves:
+        table.add_row(grave.chain, grave.file.name, wording.moment(grave.file.removed), wording.size(grave.size_bytes))
+    run.show({"removed": graves}, table if graves else "nothing was removed that could be taken back")
+
+
+def undelete(
+    run: Invocation,
+    chain: ChainArgument,
+    *,
+    days: Annotated[int, typer.Option("--days", min=1, help="For how long its points are locked then.")] = _DAYS_BACK,
+    repository: RepositoryOption = None,
+    credential: CredentialOption = None,
+) -> None:
+    """Bring back what was removed of a chain, and lock its points for some days, so that retention leaves them."""
+    settings = run.repository_settings(repository)
+    opened = run.repository(settings)
+    until = run.clock.now() + timedelta(days=days)
+    names = take_back(opened, chain, _passphrase(run, settings, chain, credential), until)
+    said = f"{wording.count(len(names), 'file')} of {chain} are back, locked until {wording.moment(until)}"
+    run.show({"chain": chain, "files": names, "locked_until": until}, said)
+
+
+def purge(
+    run: Invocation,
+    chain: ChainArgument,
+    *,
+    repository: RepositoryOption = None,
+) -> None:
+    """Delete for good what was removed of a chain, whatever is left of its grace period."""
+    opened = run.repository(run.repository_settings(repository))
+    folder = opened.chain_folder(chain)
+    if not _of_chain(opened, chain):
+        raise PointNotFound(f"nothing of chain {chain} is there that was removed")
+    purged = purge_machine(opened, folder.parent, run.clock.now() + timedelta(seconds=1), chain)
+    run.show(purged, f"{wording.count(purged.files, 'file')} deleted, {wording.size(purged.freed_bytes)} freed")
+
+
+def lock(
+    run: Invocation,
+    point: Annotated[str, typer.Argument(metavar="POINT", help="First digits of its id, or latest.")],
+    *,
+    days: Annotated[int, typer.Option("--days", min=1, help="For how many days from now.")],
+    machine: Annotated[str | None, typer.Option("--machine", "-m", metavar="NAME", help="Id or name.")] = None,
+    repository: RepositoryOption = None,
+    credential: CredentialOption = None,
+) -> None:
+    """Lock a point: nothing of ours removes it, or a file it needs, before its time. A lock is never taken away.
+
+    Where the file system and the rights allow it, its files are made immutable as well.
+    """
+    settings = run.repository_settings(repository)
+    points, _ = read_points(run, settings, credential, machine)
+    found = find_listed(points, point)
+    opened, passphrase = run.repository(settings), _passphrase(run, settings, found.chain, credential)
+    until = run.clock.now() + timedelta(days=days)
+    _note(run, opened, found.chain, passphrase, settings)
+    lock_points(opened, found.chain, [PointId(found.point.id)], passphrase, until)
+    told = _keep(run, opened, found.chain, passphrase)
+    said = f"point {found.reference} is locked until {wording.moment(until)}; {told}"
+    run.show({"point": found.point.id, "locked_until": until, "how": told}, said)
+
+
+def _note(
+    run: Invocation, opened: Repository, chain: str, passphrase: str | None, settings: RepositorySettings
+) -> None:
+    """Note the points of a chain by the rules of its job, so that none loses a mark that it is due.
+
+    Of an archive all was noted when it was begun.
+    """
+    if is_archive(chain):
+        return
+    jobs = [job for job in run.settings.jobs if job.repository == settings.name and job.retention is not None]
+    rules = [retention_of(job.retention, job.timezone, job.method) for job in jobs if job.retention is not None]
+    wish = PlanWish(options=rules[0] if len(rules) == 1 else RetentionOptions(), now=run.clock.now())
+    seen = look_at_machine(opened, opened.chain_folder(chain).parent, passphrase)
+    notes = plan_machine(seen, wish).notes
+    for one in seen.chains:
+        if one.name == chain:
+            note_chain(opened.files, one, notes)
+
+
+def _keep(run: Invocation, opened: Repository, chain: str, passphrase: str | None) -> str:
+    seen = see_chain(opened, opened.chain_folder(chain), passphrase)
+    notes = {} if seen is None else {note.point_id: note for note in seen.notes}
+    return "; ".join(sorted(keep_locks(seen, notes, run.clock.now()))) if seen is not None else ""
+
+
+def _of_chain(opened: Repository, chain: str) -> list[Grave]:
+    return [grave for grave in graves_of(opened, opened.chain_folder(chain).parent) if grave.chain == chain]
+
+
+def _passphrase(run: Invocation, settings: RepositorySettings, chain: str, credential: str | None) -> str | None:
+    """Return the passphrase of a chain: the one that was named, that of an archive, or that of the jobs."""
+    if credential is None and is_archive(chain):
+        opened = run.repository(settings)
+        return run.settings.credentials.passphrase(archive_credential(opened.files, opened.chain_folder(chain)))
+    return next(iter(passphrases_for(run, settings, credential)), None)

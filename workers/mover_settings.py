@@ -1,0 +1,31 @@
+"""What the configuration says of data movers: their certificates, and how long they are waited for."""
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from holdfast.errors import ConfigurationInvalid
+from holdfast.formats.mover.events import LinkOptions
+
+PATIENCE_MIN_S: Final = 10
+"""Less than a worker takes to start again."""
+PATIENCE_MAX_S: Final = int(LinkOptions().give_up_s)
+
+
+class MoverSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The ``[mover]`` table: the certificate by which this worker's data mover is known; see `holdfast certs`."""
+
+    ca_file: Path
+    """Certificate of the authority that all movers trust; several may stand in the file."""
+    certificate: Path
+    """This worker's certificate, for the names and addresses under which it is reached."""
+    key: Path
+    """The private key of the certificate, without a passphrase."""
+
+
+def check_patience(repository: str, seconds: int) -> None:
+    """Raise `ConfigurationInvalid` for a patience with a repository's mover that nobody means."""
+    if not PATIENCE_MIN_S <= seconds <= PATIENCE_MAX_S:
+        hint = f"Give a number of seconds from {PATIENCE_MIN_S} to {PATIENCE_MAX_S}."
+        raise ConfigurationInvalid(f"mover_patience of repository {repository} is {seconds}", hint=hint)
