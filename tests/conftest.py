@@ -26,6 +26,9 @@ NEVER_SKIPPED = ("temporal", "tools", "vsphere")
 # Programs of file systems stand in folders that are not on everybody's PATH.
 TOOL_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
+# Of a failure's text, what is printed at once in CI; the whole stands at the end of the run.
+LINES_AT_ONCE = 12
+
 SEED_KEY = pytest.StashKey[int]()
 
 # No deadline: the cores may be shared. The blob repeats a failing example anywhere.
@@ -39,6 +42,14 @@ def pytest_configure(config: pytest.Config) -> None:
     chosen = os.environ.get("HOLDFAST_SEED")
     fallback = int(chosen) if chosen else secrets.randbelow(2**32)
     config.stash[SEED_KEY] = worker_input.get("holdfast_seed", fallback)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """In CI, print failures at once."""
+    plugins = session.config.pluginmanager
+    terminal = plugins.get_plugin("terminalreporter")
+    if IS_CI and isinstance(terminal, pytest.TerminalReporter):
+        plugins.register(FailuresAtOnce(terminal))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -63,6 +74,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("tools"):
         for name in mark.args:
             find_tool(name)
+
+
+class FailuresAtOnce:
+    """Prints what failed and why as soon as it fails: a run that is stopped has then told it, too."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self._terminal = terminal
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self._terminal.ensure_newline()
+            reason = report.longreprtext.strip().splitlines()[-LINES_AT_ONCE:]
+            self._terminal.write_line(f"{report.nodeid} ({report.when}, {report.duration:.0f} s)")
+            self._terminal.write_line("\n".join(f"    {line}" for line in reason))
 
 
 @pytest.hookimpl(wrapper=True)
