@@ -18,8 +18,8 @@ from workers.job_settings import JobSettings
 from workers.mover_settings import MoverSettings
 from workers.provider_settings import KIND_DEFAULT, KINDS, DatastoreLatencySettings
 from workers.retention_settings import RetentionSettings
-from workers.telemetry import TelemetrySettings
-from workers.temporal import PayloadKeyFile, TemporalSettings, TlsFiles
+from workers.telemetry_settings import TelemetrySettings
+from workers.temporal_settings import PayloadKeyFile, TemporalSettings, TlsFiles
 from workers.throttling_settings import ThrottlingSettings
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "configuration.md"

@@ -33,8 +33,8 @@ from workers.provider_settings import (
     with_kinds,
 )
 from workers.retention_settings import check_retention
-from workers.telemetry import TelemetrySettings
-from workers.temporal import TemporalSettings
+from workers.telemetry_settings import TelemetrySettings
+from workers.temporal_settings import TemporalSettings
 from workers.throttling_settings import ThrottlingSettings, check_limit, rules_of
 
 FILE_NAME = "holdfast.toml"

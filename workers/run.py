@@ -33,7 +33,8 @@ from workers.limit_sharing import sharing
 from workers.movers import Movers, mover_client
 from workers.providers import ProviderPool
 from workers.roles import Duty, Role, Tools, enter_workers
-from workers.temporal import TemporalSettings, connect
+from workers.temporal import connect
+from workers.temporal_settings import TemporalSettings
 from workers.throttling import ThrottleKeeper, limits_of
 from workers.throttling_status import StatusFile
 

@@ -13,9 +13,8 @@ import importlib
 import logging
 import sys
 import threading
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
@@ -43,23 +42,9 @@ from temporalio.runtime import (
 from holdfast.errors import ConfigurationInvalid, ToolMissing
 from holdfast.measures import Recorder, record_with
 from workers.recorders import OtelRecorder, SdkRecorder, buckets
+from workers.telemetry_settings import TelemetrySettings
 
 _OTLP = "opentelemetry.exporter.otlp.proto.http"
-
-
-class TelemetrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The ``[telemetry]`` table of the configuration."""
-
-    exporter: Literal["off", "console", "otlp"] = "off"
-    """Where spans and metrics go; ``console`` is standard error."""
-    otlp_endpoint: str = "http://127.0.0.1:4318"
-    """Address of the collector, without ``/v1/...``; speaks OTLP over HTTP."""
-    prometheus_address: str | None = None
-    """``host:port`` to serve metrics at to Prometheus, ours and those of Temporal's SDK, under ``/metrics`` and without
-    a password, so best on the loopback; each worker process of a host needs its own. None: not served."""
-    service_name: str = "holdfast"
-    sdk_log_level: Literal["ERROR", "WARN", "INFO", "DEBUG"] = "WARN"
-    """Least severe line of the SDK's native part that reaches our log."""
 
 
 class Telemetry:

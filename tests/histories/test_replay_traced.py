@@ -18,7 +18,8 @@ import sys
 from temporalio.worker import Replayer
 from tests.histories.test_replay import HISTORIES, history_in
 from workers.roles import WORKFLOWS
-from workers.telemetry import TelemetrySettings, start_telemetry
+from workers.telemetry import start_telemetry
+from workers.telemetry_settings import TelemetrySettings
 from workers.temporal import project_plugin
 
 async def main():

@@ -27,7 +27,8 @@ from workers.devserver import DevServer, DevServerSettings
 from workers.provider_settings import LocalProviderSettings
 from workers.roles import enter_workers
 from workers.run import ALL, duties_of, make_tools
-from workers.temporal import TemporalSettings, connect
+from workers.temporal import connect
+from workers.temporal_settings import TemporalSettings
 from workflows.failures import result_in
 from workflows.messages import BackupOptions, BackupRequest, RestoreRequest, SessionResult, VerifyRequest
 

@@ -17,7 +17,8 @@ from workers.devserver import DevServer, DevServerAddress, DevServerSettings
 from workers.health import Poller, Readiness, pollers, ready_file
 from workers.roles import Duty, Role, enter_workers
 from workers.run import make_tools
-from workers.temporal import TemporalSettings, connect
+from workers.temporal import connect
+from workers.temporal_settings import TemporalSettings
 
 
 def test_the_file_is_there_while_the_block_runs_and_tells_who_serves_what(tmp_path: Path) -> None:

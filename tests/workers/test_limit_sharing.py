@@ -17,7 +17,8 @@ from tests.workers.servers import server_in
 from workers.devserver import DevServerAddress
 from workers.limit_sharing import LimitSharer, sharing
 from workers.loopback import LOOPBACK, free_ports
-from workers.temporal import TemporalSettings, connect
+from workers.temporal import connect
+from workers.temporal_settings import TemporalSettings
 from workflows import queues
 from workflows.limits import ShareLimits
 

@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRAPED = """
 import sys, urllib.request
 from holdfast import measures
-from workers.telemetry import TelemetrySettings, start_telemetry
+from workers.telemetry import start_telemetry
+from workers.telemetry_settings import TelemetrySettings
 start_telemetry(TelemetrySettings(prometheus_address=sys.argv[1], service_name="here"))
 for measure in measures.ALL:
     for value in (0.7, 0.7, 2.0):

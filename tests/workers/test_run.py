@@ -21,7 +21,7 @@ from workers.loopback import LOOPBACK, free_ports
 from workers.provider_settings import LocalProviderSettings
 from workers.roles import Duty, Role
 from workers.run import ALL, duties_of, make_tools, serve, stop_on_signals
-from workers.temporal import TemporalSettings
+from workers.temporal_settings import TemporalSettings
 
 
 @pytest.fixture

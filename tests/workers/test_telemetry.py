@@ -20,7 +20,8 @@ from typing_extensions import override
 from holdfast.errors import ConfigurationInvalid
 from workers.devserver import DevServerAddress
 from workers.loopback import free_ports
-from workers.telemetry import TelemetrySettings, start_telemetry
+from workers.telemetry import start_telemetry
+from workers.telemetry_settings import TelemetrySettings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,8 +29,10 @@ TRACED = """
 import asyncio, json, logging, sys
 from holdfast import measures
 from tests.workers.test_temporal import QUEUE, SECRET, Gossip, TellSecret, Told, serving, tell
-from workers.telemetry import TelemetrySettings, start_telemetry
-from workers.temporal import TemporalSettings, connect
+from workers.telemetry import start_telemetry
+from workers.telemetry_settings import TelemetrySettings
+from workers.temporal import connect
+from workers.temporal_settings import TemporalSettings
 
 logging.basicConfig(stream=sys.stderr)
 logging.getLogger("temporalio.core").setLevel(logging.DEBUG)
@@ -50,7 +53,8 @@ asyncio.run(main(**json.loads(sys.argv[1])))
 
 SCRAPED = """
 import sys, urllib.request
-from workers.telemetry import TelemetrySettings, start_telemetry
+from workers.telemetry import start_telemetry
+from workers.telemetry_settings import TelemetrySettings
 telemetry = start_telemetry(TelemetrySettings(prometheus_address=sys.argv[1]))
 telemetry.runtime.metric_meter.create_counter("holdfast_test").add(3)
 print(urllib.request.urlopen(f"http://{sys.argv[1]}/metrics").read().decode())
@@ -60,7 +64,8 @@ REFUSED = """
 import sys
 sys.modules["opentelemetry.exporter.otlp.proto.http"] = None  # as without the extra
 from holdfast.errors import ConfigurationInvalid, ToolMissing
-from workers.telemetry import TelemetrySettings, start_telemetry
+from workers.telemetry import start_telemetry
+from workers.telemetry_settings import TelemetrySettings
 try:
     start_telemetry(TelemetrySettings(**{sys.argv[1]: sys.argv[2]}))
 except (ConfigurationInvalid, ToolMissing) as error:

@@ -37,13 +37,11 @@ from workers.loopback import free_ports
 from workers.payloads import SEALED_ENCODING
 from workers.temporal import (
     PASSED_THROUGH,
-    PayloadKeyFile,
-    TemporalSettings,
-    TlsFiles,
     connect,
     load_keyring,
     project_plugin,
 )
+from workers.temporal_settings import PayloadKeyFile, TemporalSettings, TlsFiles
 from workflows.search_attributes import Subject, started
 
 SECRET = "the wine is in the cellar"

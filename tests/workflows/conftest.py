@@ -23,7 +23,8 @@ from holdfast.model.placement import ProxyLimit, Resources
 from tests.workflows.stubs import World
 from workers.devserver import DevServer, DevServerSettings
 from workers.roles import WORKFLOWS
-from workers.temporal import TemporalSettings, connect, project_plugin
+from workers.temporal import connect, project_plugin
+from workers.temporal_settings import TemporalSettings
 from workflows import queues
 from workflows.backup_job import BackupJob
 from workflows.messages import BackupRequest, RestoreRequest, SessionResult, SweepRequest, VerifyRequest

@@ -9,14 +9,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 from rich.console import Console, RenderableType
 from rich.logging import RichHandler
 from rich.markup import escape
 
-from holdfast.catalog.database import Catalog
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import HoldfastError, RequestInvalid
 from holdfast.providers.local.hypervisor import LocalProvider
@@ -26,6 +25,9 @@ from holdfast.storage.files.atomic import HostFiles
 from workers.config import ProxySettings, RepositorySettings, Settings, load_settings
 from workers.provider_settings import LocalProviderSettings, ProviderSettings
 from workers.providers import ProviderPool, open_local
+
+if TYPE_CHECKING:
+    from holdfast.catalog.database import Catalog
 
 _PLAIN_WIDTH = 160
 """Columns of output that goes into a file or pipe, where nothing tells the width."""
@@ -90,8 +92,11 @@ class Invocation:
         """Tell what the operator should know even when nobody reads along."""
         self.err.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
 
-    def catalog(self) -> Catalog:
+    def catalog(self) -> "Catalog":
         """Open the catalog for reading. Raises `CatalogUnavailable`."""
+        # Half of what every command would have to load; most do without.
+        from holdfast.catalog.database import Catalog
+
         return Catalog.open_read_only(self.settings.catalog_url, self.clock)
 
     def repository_settings(self, name: str | None) -> RepositorySettings:

@@ -5,51 +5,75 @@ with 70 and one line; ``--debug`` adds where it arose. With ``--json`` errors ar
 """
 
 import contextlib
+import importlib
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Final, NoReturn, cast
 
 import typer
 from rich.markup import escape
 from typer.core import TyperGroup
+from typer.main import get_group
 from typing_extensions import override
 
 from holdfast import __version__
 from holdfast.errors import HoldfastError, OperationCancelled, RequestInvalid
-from workers.cli import (
-    archive,
-    backup,
-    certs,
-    chain,
-    compact,
-    demo,
-    dev,
-    diff,
-    doctor,
-    export,
-    health,
-    inspection,
-    limits,
-    machines,
-    points,
-    prove,
-    quick_backup,
-    repository,
-    restore,
-    retention,
-    schedule,
-    sessions,
-    slots,
-    verify,
-    watch,
-    worker,
-)
 from workers.cli.commands import alone
 from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Invocation, console, error_document, write_json
+
+COMMANDS: Final = {
+    "backup": "backup",
+    "quick-backup": "quick_backup",
+    "archive": "archive",
+    "restore": "restore",
+    "compact": "compact",
+    "verify": "verify",
+    "export": "export",
+    "retention": "retention",
+    "health": "health",
+    "prove": "prove",
+    "doctor": "doctor",
+    "points": "points",
+    "sessions": "sessions",
+    "slots": "slots",
+    "limits": "limits",
+    "watch": "watch",
+    "machines": "machines",
+    "machine": "machines",
+    "provider": "machines",
+    "inspect": "inspection",
+    "chain": "chain",
+    "diff": "diff",
+    "demo": "demo",
+    "dev": "dev",
+    "worker": "worker",
+    "schedule": "schedule",
+    "repository": "repository",
+    "certs": "certs",
+}
+"""Every command, in the order of ``--help``, and the module of `workers.cli` that registers it."""
+
+
+class Commands(Mapping[str, Any]):
+    """The commands, each imported when it is asked for: a program that is typed often has to begin at once."""
+
+    @override
+    def __getitem__(self, name: str) -> Any:
+        members = typer.Typer(rich_markup_mode="rich")
+        importlib.import_module(f"workers.cli.{COMMANDS[name]}").register(members)
+        return get_group(members).commands[name]
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    @override
+    def __len__(self) -> int:
+        return len(COMMANDS)
 
 
 class Program(TyperGroup):
@@ -78,9 +102,17 @@ class Program(TyperGroup):
         sys.exit(status)
 
 
+class Holdfast(Program):
+    """The program with all its commands."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - what the library hands over
+        super().__init__(**settings)
+        self.commands = cast("Any", Commands())
+
+
 app = typer.Typer(
     name="holdfast",
-    cls=Program,
+    cls=Holdfast,
     rich_markup_mode="rich",
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -103,37 +135,6 @@ def overview(
         run.show({"version": __version__}, f"holdfast {__version__}")
         return
     app(["--help"], standalone_mode=False)
-
-
-for family in (
-    backup,
-    quick_backup,
-    archive,
-    restore,
-    compact,
-    verify,
-    export,
-    retention,
-    health,
-    prove,
-    doctor,
-    points,
-    sessions,
-    slots,
-    limits,
-    watch,
-    machines,
-    inspection,
-    chain,
-    diff,
-    demo,
-    dev,
-    worker,
-    schedule,
-    repository,
-    certs,
-):
-    family.register(app)
 
 
 def main() -> NoReturn:

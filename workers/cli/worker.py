@@ -13,7 +13,8 @@ from workers.cli.invocation import Invocation
 from workers.config import find_file
 from workers.roles import Role
 from workers.run import ALL, duties_of, run_worker
-from workers.telemetry import TelemetrySettings, start_telemetry
+from workers.telemetry import start_telemetry
+from workers.telemetry_settings import TelemetrySettings
 
 _ROLES = ", ".join([*(role.value for role in Role), ALL])
 

@@ -12,7 +12,8 @@ from workers.devserver import DevServer, DevServerSettings
 from workers.loopback import free_ports
 from workers.roles import enter_workers
 from workers.run import ALL, duties_of, make_tools
-from workers.temporal import TemporalSettings, connect
+from workers.temporal import connect
+from workers.temporal_settings import TemporalSettings
 from workers.vcenter_lab import VCenterLab, VCenterSettings
 
 

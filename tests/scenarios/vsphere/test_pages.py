@@ -12,7 +12,8 @@ from holdfast.model.session import Outcome
 from tests.scenarios.browser import Browser, Pages, window
 from tests.scenarios.vsphere.stage import Handle, Stage
 from workers.devserver import DevServer, DevServerAddress
-from workers.temporal import TemporalSettings, connect
+from workers.temporal import connect
+from workers.temporal_settings import TemporalSettings
 
 pytestmark = [
     pytest.mark.slow,

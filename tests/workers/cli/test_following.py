@@ -18,7 +18,8 @@ from tests.workers.cli.recording import RecordingDisplay
 from workers.cli.following import Followed, Follower, Interrupts, Pace
 from workers.cli.starts import backup_start
 from workers.devserver import DevServer, DevServerAddress, DevServerSettings
-from workers.temporal import TemporalSettings, connect
+from workers.temporal import connect
+from workers.temporal_settings import TemporalSettings
 from workflows.messages import BackupRequest
 
 pytestmark = pytest.mark.temporal

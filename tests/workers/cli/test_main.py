@@ -1,14 +1,18 @@
 """Errors end the program as the error tree says, and with --json as one document."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
+from typer.main import get_group
 
 from holdfast.errors import RequestInvalid
 from scripts import cli_page
 from tests.workers.cli.place import Place, call, one_document
+from workers.cli.main import COMMANDS
 
 PROGRAM = [sys.executable, "-c", "from workers.cli.main import main; main()"]
 
@@ -17,6 +21,22 @@ def test_without_a_command_it_says_what_it_can_do() -> None:
     result = call()
     assert result.exit_code == 0
     assert all(word in result.stdout for word in ("backup", "restore", "doctor", "Options of every command"))
+
+
+def test_every_command_of_a_module_is_reached_by_its_name() -> None:
+    registered: dict[str, str] = {}
+    for name in set(COMMANDS.values()):
+        members = typer.Typer()
+        importlib.import_module(f"workers.cli.{name}").register(members)
+        registered |= dict.fromkeys(get_group(members).commands, name)
+    assert registered == COMMANDS
+
+
+def test_the_program_begins_without_what_only_some_commands_need() -> None:
+    heavy = "{'temporalio', 'sqlalchemy', 'opentelemetry', 'pyVmomi', 'pyVim'}"
+    loaded = f"import sys, workers.cli.main; print(sorted({heavy} & set(sys.modules)))"
+    ended = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == "[]\n"
 
 
 def test_the_version_is_told() -> None:

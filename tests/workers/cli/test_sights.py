@@ -19,7 +19,8 @@ from holdfast.model.points import OpenPoint
 from holdfast.model.session import Figures
 from workers.cli.sights import DiskSight, Sight, Watcher, busy_shares
 from workers.devserver import DevServerAddress
-from workers.temporal import TemporalSettings, connect
+from workers.temporal import connect
+from workers.temporal_settings import TemporalSettings
 from workflows import options
 from workflows.messages import SessionProgress, TaskProgress
 
