@@ -7,11 +7,14 @@ BIN := .venv/bin
 # Three processes on the two cores of the smallest machine that runs the suite: tests wait a lot. Each starts its own
 # servers on free ports.
 # A file stays in one process, so that its servers and disks are made once; tests/conftest.py puts them in order.
-PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 1
 
 # The pure core, where every branch is tested, and the tests that do it.
 FLOOR_SOURCES := holdfast.model holdfast.planning holdfast.formats holdfast.errors
 FLOOR_TESTS := tests/holdfast/model tests/holdfast/planning tests/holdfast/formats tests/holdfast/test_errors.py
+
+# Some hosts forbid bytecode files. Every process of a test or a demonstration would then compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fix bench soak audit lock clean ready-demo ready-dev ready-lock
@@ -24,6 +27,7 @@ demo: ready-demo ## protect, lose and recover machines on this computer
 	$(BIN)/holdfast demo
 
 test: ready-dev ## run the whole test suite, except soak tests
+	-@$(BIN)/python -c 'from workers.vcenter_lab import build; build()' # tests tell why where it cannot be built
 	$(PYTEST)
 
 check: ready-dev ## format, lint, types, imports, tidy tests, coverage of the pure core
@@ -43,7 +47,7 @@ bench: ready-dev ## measure formats, pipeline and storage
 	$(BIN)/python -m tests.bench
 
 soak: ready-dev ## run the long tests with random faults; `make soak ONLY=explorer` all crash states of upkeep
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "soak$(if $(ONLY), and $(ONLY))" --timeout 3600 -rP
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "soak$(if $(ONLY), and $(ONLY))" --timeout 3600 -o faulthandler_timeout=7200 -rP
 
 audit: ready-dev ## look for dead code and unused dependencies; before a release
 	$(BIN)/python -m vulture

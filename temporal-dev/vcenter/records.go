@@ -97,11 +97,11 @@ func (r *reference) Reference() ref { return r.Self }
 
 // save writes a machine if it has changed. The caller holds its lock.
 func (r *recorder) save(vm ref) {
-	if !r.isDirty(vm) {
-		return
-	}
 	found := r.lab.machine(vm)
-	if found == nil || found.Runtime.Host == nil || found.Config.Files.VmPathName == "" {
+	if found != nil && !isMade(found) {
+		return // and stays on the list
+	}
+	if !r.isDirty(vm) || found == nil {
 		return
 	}
 	r.files.Lock()
@@ -113,6 +113,12 @@ func (r *recorder) save(vm ref) {
 		log.Printf("tracking of %s: %s", vm.Value, err)
 	}
 	r.saveVMX(found)
+}
+
+// isMade tells whether the simulator has made a machine's files. While it makes them a vmx of ours would be in its
+// way; it names the environment browser right behind them.
+func isMade(vm *simulator.VirtualMachine) bool {
+	return vm.Runtime.Host != nil && vm.Config.Files.VmPathName != "" && vm.EnvironmentBrowser.Value != ""
 }
 
 func (r *recorder) file(vm ref, kind string) string { return filepath.Join(r.folder, vm.Value+kind) }

@@ -87,7 +87,7 @@ def reader(tmp_path: Path, child_environment: dict[str, str], seed: int) -> Iter
 
 @pytest.mark.slow
 @pytest.mark.temporal
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(400)
 def test_the_quickstart_leads_to_identical_disks(reader: Reader, seed: int) -> None:
     before, after = parts()
     for language, text in before:

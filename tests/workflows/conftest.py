@@ -31,9 +31,9 @@ from workflows.messages import BackupRequest, RestoreRequest, SessionResult, Swe
 from workflows.search_attributes import SEARCH_ATTRIBUTES
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def skipping() -> AsyncIterator[WorkflowEnvironment]:
-    """The time-skipping server, with our search attributes."""
+    """The time-skipping server, with our search attributes; a session that a failed test left there is alone there."""
     binary = Path(sys.prefix) / "bin" / "temporal-test-server"
     async with await WorkflowEnvironment.start_time_skipping(
         test_server_existing_path=str(binary), plugins=[project_plugin()]
