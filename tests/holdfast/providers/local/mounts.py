@@ -16,12 +16,27 @@ IMAGE_SIZE = 320 << 20
 @contextmanager
 def mounted_xfs(folder: Path) -> Iterator[Path]:
     """Mount a new XFS, which can share blocks between files."""
+    with _mounted_image(folder, "xfs", "-q", "-m", "reflink=1") as place:
+        yield place
+
+
+@contextmanager
+def mounted_btrfs(folder: Path) -> Iterator[Path]:
+    """Mount a new btrfs, which can share blocks between files; the test is skipped where the kernel has none."""
+    with _mounted_image(folder, "btrfs", "-q") as place:
+        yield place
+
+
+@contextmanager
+def _mounted_image(folder: Path, kind: str, *options: str) -> Iterator[Path]:
     require_root()
-    image = folder / "xfs.img"
+    if kind not in Path("/proc/filesystems").read_text("ascii").split():
+        pytest.skip(f"this kernel has no {kind}")
+    image = folder / f"{kind}.img"
     with image.open("xb") as file:
         file.truncate(IMAGE_SIZE)
-    run("mkfs.xfs", "-q", "-m", "reflink=1", str(image))
-    with mounted(folder / "xfs", "-o", "loop", str(image)) as place:
+    run(f"mkfs.{kind}", *options, str(image))
+    with mounted(folder / kind, "-o", "loop", str(image)) as place:
         yield place
 
 
@@ -52,6 +67,10 @@ def loop_device(image: Path) -> Iterator[Path]:
         yield device
     finally:
         run("losetup", "--detach", str(device))
+
+
+SHARING = [pytest.param(mounted_xfs, id="xfs"), pytest.param(mounted_btrfs, id="btrfs")]
+"""File systems that can share blocks between files."""
 
 
 def require_root() -> None:

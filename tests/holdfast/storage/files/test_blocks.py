@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -13,17 +15,20 @@ from holdfast.storage.methods.synthesis import synthesize
 from holdfast.storage.methods.upkeep import ChainUpkeep
 from holdfast.testing.chains import KeptPoint
 from holdfast.testing.crashfs import CrashFiles
-from tests.holdfast.providers.local.mounts import mounted_tmpfs, mounted_xfs
+from tests.holdfast.providers.local.mounts import SHARING, mounted_tmpfs
 from tests.holdfast.storage.counting import MIB, CountedFiles, host_machine
 from tests.holdfast.storage.methods.test_merging import check, folder_of
+
+Mounted = Callable[[Path], AbstractContextManager[Path]]
 
 BLOCK = 4096
 WRITTEN_MAX = 64 * MIB
 FULL = "00000001-full.hfc"
 
 
-def test_two_files_have_the_same_blocks_on_xfs(tmp_path: Path) -> None:
-    with mounted_xfs(tmp_path) as place:
+@pytest.mark.parametrize("mounted", SHARING)
+def test_two_files_have_the_same_blocks(tmp_path: Path, mounted: Mounted) -> None:
+    with mounted(tmp_path) as place:
         files, data = HostFiles(), os.urandom(8 * BLOCK)
         with_data, other = files.create(place / "a"), files.create(place / "b")
         with_data.write(0, [data])
@@ -65,8 +70,9 @@ def test_space_that_is_held_is_nobody_elses(tmp_path: Path) -> None:
         handle.close()
 
 
-def test_a_merge_on_xfs_writes_tables_only(tmp_path: Path) -> None:
-    with mounted_xfs(tmp_path) as place:
+@pytest.mark.parametrize("mounted", SHARING)
+def test_a_merge_that_shares_writes_tables_only(tmp_path: Path, mounted: Mounted) -> None:
+    with mounted(tmp_path) as place:
         machine = host_machine(place / "repository", 100, [96])
         counted = CountedFiles()
         used = shutil.disk_usage(place).used
@@ -79,8 +85,9 @@ def test_a_merge_on_xfs_writes_tables_only(tmp_path: Path) -> None:
         check(machine)
 
 
-def test_a_synthetic_full_and_a_compaction_on_xfs_write_tables_only(tmp_path: Path) -> None:
-    with mounted_xfs(tmp_path) as place:
+@pytest.mark.parametrize("mounted", SHARING)
+def test_a_synthetic_full_and_a_compaction_that_share_write_tables_only(tmp_path: Path, mounted: Mounted) -> None:
+    with mounted(tmp_path) as place:
         machine = host_machine(place / "repository", 96, [8])
         counted = CountedFiles()
         machine.repository.files = counted
