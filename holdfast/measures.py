@@ -147,6 +147,14 @@ BOTTLENECKS: Final = Measure(
     labels=("kind", "repository", "stage"),
     meaning="Disks that were done, by the stage that held them up.",
 )
+LIMIT_SHARE: Final = Measure(
+    name="holdfast_limit_share_bytes_per_second",
+    kind=Kind.GAUGE,
+    unit="By/s",
+    labels=("limit",),
+    meaning="What the disks of a worker may have together of a rule or a limit that workers share; 0 while none of "
+    "them is under it.",
+)
 
 # -- repositories: from workers of the role repository over movers, else from those of the role proxy ----------------
 
@@ -238,7 +246,7 @@ RETENTION_FREED: Final = Measure(
 )
 ALL: Final = (
     SESSIONS, SESSION_SECONDS, SESSION_END,
-    TASKS, TASK_SECONDS, TASK_WAIT, READ, TRANSFERRED, STORED, READ_AGAIN, BUSY, BOTTLENECKS,
+    TASKS, TASK_SECONDS, TASK_WAIT, READ, TRANSFERRED, STORED, READ_AGAIN, BUSY, BOTTLENECKS, LIMIT_SHARE,
     COMMITS, PIECES, SCRUBBED, OLDEST_UNREAD, DAMAGED_POINTS,
     MOVER_SESSIONS, RESENT,
     RETENTION_POINTS, RETENTION_MOVED, RETENTION_FREED, CHAINS_MOVED,

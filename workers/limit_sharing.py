@@ -7,7 +7,7 @@ was never told stands still; that happens when no control worker is there, witho
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Final
@@ -18,7 +18,8 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError
 
 from holdfast.clock import Clock
-from holdfast.model.limit_shares import LimitsState, Report, Shares
+from holdfast.measures import LIMIT_SHARE
+from holdfast.model.limit_shares import LimitsState, Report, Share, Shares
 from holdfast.pipeline.throttle import Throttle, Wanted
 from workflows import queues
 from workflows.limits import KEEPER, KEEPER_ID, REPORT
@@ -67,6 +68,7 @@ class LimitSharer:
         self._sequence = 0
         self._told: Wanted | None = None
         """What was reported last, None when that is nothing."""
+        self._measured: set[str] = set()
         self._is_settled = True
         self._reported_s = clock.monotonic_s() - _RENEW_S
         self._complained_s = clock.monotonic_s() - _COMPLAINT_S
@@ -106,6 +108,14 @@ class LimitSharer:
         self._told = wanted if wanted.wants else None
         self._is_settled = answer.is_settled
         self._throttle.give(answer.shares)
+        self._measure(answer.shares)
+
+    def _measure(self, shares: Mapping[str, Share]) -> None:
+        """Record the shares, and that there are none of those that were."""
+        rates = dict.fromkeys(self._measured, 0.0) | {name: share.rate_bytes_s for name, share in shares.items()}
+        for name, rate_bytes_s in rates.items():
+            LIMIT_SHARE.record(rate_bytes_s, limit=name)
+        self._measured = set(shares)
 
     async def _ask(self, wanted: Wanted, timeout_s: float) -> Shares:
         self._sequence += 1

@@ -59,8 +59,9 @@ def test_a_label_that_is_missing_is_a_defect(taken: Taken) -> None:
 def test_names_follow_the_rules_of_prometheus(measure: Measure) -> None:
     assert measure.name.startswith("holdfast_")
     assert measure.name.endswith("_total") == (measure.kind is Kind.COUNTER)
+    assert measure.name.removesuffix("_total").endswith("_second") == (measure.unit == "By/s")
     assert ("_seconds" in measure.name) == (measure.unit == "s")
-    assert ("_bytes" in measure.name) == (measure.unit == "By")
+    assert ("_bytes" in measure.name) == (measure.unit in {"By", "By/s"})
     assert measure.meaning.endswith(".")
     assert bool(measure.buckets) == (measure.kind is Kind.HISTOGRAM)
     assert list(measure.buckets) == sorted(set(measure.buckets))

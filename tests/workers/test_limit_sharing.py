@@ -9,10 +9,12 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from holdfast.clock import SystemClock
+from holdfast.measures import LIMIT_SHARE
 from holdfast.model.ids import RepositoryName
 from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.throttle import Throttle
 from holdfast.planning.throttling import Direction, Limits, RepositoryLimits, Transfer
+from tests.holdfast.test_measures import Taken, taken
 from tests.workers.servers import server_in
 from workers.devserver import DevServerAddress
 from workers.limit_sharing import LimitSharer, sharing
@@ -21,6 +23,8 @@ from workers.temporal import connect
 from workers.temporal_settings import TemporalSettings
 from workflows import queues
 from workflows.limits import ShareLimits
+
+__all__ = ["taken"]
 
 pytestmark = pytest.mark.temporal
 
@@ -102,6 +106,17 @@ async def test_two_processes_write_at_half_each_and_the_one_that_stays_at_all(ke
             await stack.aclose()
             await comes_about(lambda: first.rate == LIMIT / 2)
     assert (first.said, second.said) == ([], [])
+
+
+async def test_shares_are_measured_also_when_they_are_none_any_more(
+    keeper: Client, repository: str, taken: Taken
+) -> None:
+    process = Process(keeper, repository)
+    name = f"write limit of repository {repository}"
+    async with process.shares():
+        with process.writes():
+            await comes_about(lambda: taken.of(LIMIT_SHARE, limit=name)[-1:] == [LIMIT])
+        await comes_about(lambda: taken.of(LIMIT_SHARE, limit=name)[-1] == 0)
 
 
 async def test_a_process_gives_back_what_it_has_when_it_ends(keeper: Client, repository: str) -> None:
