@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(240)]
 
 MIB = 1 << 20
 SMALL, LARGE = "web01", "db01"
-SIZES = {SMALL: 24 * MIB, LARGE: 200 * MIB}
+SIZES = {SMALL: 24 * MIB, LARGE: 144 * MIB}
 OTHER_JOB = "other"
 LIMIT, HIGHER = 4 * MIB, 8 * MIB
 FAR = "127.0.0.2"

@@ -1,4 +1,4 @@
-"""An inventory of thousands of machines takes seconds and little memory; `make bench` takes the figure."""
+"""An inventory of hundreds of machines takes seconds and little memory; `make bench` takes the figure of 5,000."""
 
 import time
 import tracemalloc
@@ -16,10 +16,10 @@ from workers.vcenter_lab import VCenterAddress, VCenterLab, VCenterSettings
 
 pytestmark = [pytest.mark.vsphere, pytest.mark.slow]
 
-MACHINES = 2000
-LOOKED_AT = 1000
-# For 5,000 on a quiet host; here the other test processes of the suite take their share.
-SECONDS_MAX = 2 * INVENTORY_S_MAX
+MACHINES = 600
+LOOKED_AT = 500
+# A fraction of the machines, and twice the time for them: the other test processes of the suite take their share.
+SECONDS_MAX = 2 * INVENTORY_S_MAX * MACHINES / 5000 + 1
 # The names of all are held, and a few pages of 250 machines with their disks.
 PEAK_MAX = 32 << 20
 
@@ -40,7 +40,7 @@ def provider(address: VCenterAddress) -> Iterator[VSphereProvider]:
         yield provider
 
 
-def test_thousands_of_machines_are_listed_in_seconds(address: VCenterAddress) -> None:
+def test_hundreds_of_machines_are_listed_in_seconds(address: VCenterAddress) -> None:
     assert seconds_to_list(address, MACHINES) <= SECONDS_MAX
 
 
@@ -56,7 +56,7 @@ def test_a_listing_holds_one_page_of_descriptions(provider: VSphereProvider) -> 
     assert peak <= PEAK_MAX, f"{peak / (1 << 20):.1f} MiB"
 
 
-def test_one_machine_of_thousands_is_found_without_a_listing(provider: VSphereProvider) -> None:
+def test_one_machine_of_hundreds_is_found_without_a_listing(provider: VSphereProvider) -> None:
     first = next(provider.machines())
     began = time.perf_counter()
     assert provider.machine(MachineId(first.machine_id)).name == first.name
