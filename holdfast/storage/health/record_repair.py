@@ -35,7 +35,8 @@ from holdfast.storage.files.atomic import Files
 from holdfast.storage.points.point_files import file_bytes, put_back
 
 _DAMAGE: Final = (ChainBroken, DataDamaged, FileDamaged, FormatUnknown, PointNotFound, StoreFailed)
-_NOTES_AT_ONCE: Final = 1 << 16
+NOTES_AT_ONCE: Final = 1 << 16
+"""Most notes of a file that are made anew."""
 
 
 Told: TypeAlias = dict[tuple[bytes, int], set[bytes]]
@@ -128,7 +129,7 @@ class RecordRepair:
             made = list(_untold(self._chain, self._file))
         except _DAMAGE:
             return found  # units or tables are damaged, too: what the notes said is not to be told from them
-        if len(made) > _NOTES_AT_ONCE:
+        if len(made) > NOTES_AT_ONCE:
             return found
         # All that is untold goes into the first; the others have nothing to say any more.
         return [(index, pack_notes(made if at == 0 else [])) for at, (index, _) in enumerate(lost.notes)]
