@@ -28,6 +28,7 @@ from temporalio.exceptions import (
 )
 
 from holdfast.clock import Clock
+from holdfast.decoding import converted
 from holdfast.errors import (
     DiskMoved,
     HoldfastError,
@@ -119,7 +120,7 @@ def resume_cursor(cursor_type: type[_Cursor]) -> _Cursor | None:
     if isinstance(details[0], cursor_type):
         return details[0]
     try:
-        return msgspec.convert(details[0], cursor_type)
+        return converted(details[0], cursor_type)
     except msgspec.ValidationError as error:
         activity.logger.warning("heartbeat of the previous attempt is not readable: %s", error)
         return None
@@ -255,6 +256,6 @@ def _details(failure: ApplicationError) -> FailureDetails | None:
     if not isinstance(raw, dict) or "hint" not in raw:
         return None
     try:
-        return msgspec.convert(raw, FailureDetails)
+        return converted(raw, FailureDetails)
     except msgspec.ValidationError:
         return None

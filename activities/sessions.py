@@ -1,18 +1,17 @@
 """Looking after workflows that a session started, or takes turns with."""
 
 import asyncio
-from datetime import datetime
 from typing import Final
 
 from temporalio import activity
-from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError, RPCStatusCode
 
 from activities.binding import implements
 from activities.boundary import error_from_failure
 from activities.contracts import sessions
+from activities.runs import running
 
 _BEAT_S: Final = 2.0
 
@@ -30,10 +29,10 @@ class SessionActivities:
 
     @implements(sessions.find_earlier)
     async def find_earlier(self, request: sessions.EarlierSessions) -> sessions.RunningSessions:
-        """Ask Temporal for the newest run of each workflow."""
-        began = {name: await _began(name) for name in request.workflow_ids}
+        """Ask Temporal for what runs under each id."""
         asks = (request.started, request.workflow_id)
-        earlier = (name for name, moment in began.items() if moment is not None and (moment, name) < asks)
+        runs = [run for name in request.workflow_ids for run in await running(activity.client(), name)]
+        earlier = (run.workflow_id for run in runs if (run.began, run.workflow_id) < asks)
         return sessions.RunningSessions(workflow_ids=tuple(earlier))
 
     @implements(sessions.follow_child)
@@ -47,17 +46,6 @@ class SessionActivities:
             if isinstance(failure.cause, ApplicationError):
                 raise failure.cause from None  # with what the child says of its disks
             raise error_from_failure(failure) or failure from failure
-
-
-async def _began(workflow_id: str) -> datetime | None:
-    """Return when the run of a workflow began, None when none runs."""
-    try:
-        found = await activity.client().get_workflow_handle(workflow_id).describe()
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return None
-        raise
-    return found.start_time if found.status is WorkflowExecutionStatus.RUNNING else None
 
 
 async def _result(handle: WorkflowHandle[object, RawValue]) -> RawValue:

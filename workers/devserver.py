@@ -87,10 +87,16 @@ class _State(msgspec.Struct, frozen=True, kw_only=True):
     process: ProcessMark | None
 
 
+_STATE_DECODER: Final = msgspec.json.Decoder(_State)
+
+
 class _Attributes(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line answers when asked for search attributes."""
 
     custom: dict[str, str] = msgspec.field(name="customAttributes", default_factory=dict)
+
+
+_ATTRIBUTES_DECODER: Final = msgspec.json.Decoder(_Attributes)
 
 
 class DevServer:
@@ -276,7 +282,7 @@ class DevServer:
     def _add_search_attributes(self, state: _State) -> None:
         """Add what an older database lacks; the server itself only looks after a new one."""
         listed = self._required_command(state, "search-attribute", "list", "--output", "json")
-        present = msgspec.json.decode(listed, type=_Attributes).custom
+        present = _ATTRIBUTES_DECODER.decode(listed).custom
         for name, kind in declared_types().items():
             if name not in present:
                 # One name per call: given several, the server keeps the first only.
@@ -338,7 +344,7 @@ class DevServer:
     def _read_state(self) -> _State | None:
         """Return what the last starter wrote, None if that is nothing or not readable."""
         try:
-            return msgspec.json.decode(self._state_file.read_bytes(), type=_State)
+            return _STATE_DECODER.decode(self._state_file.read_bytes())
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 

@@ -39,6 +39,7 @@ from temporalio.converter import (
 from typing_extensions import override
 
 from activities.boundary import application_error, reason_of
+from holdfast.decoding import decoder_of
 from holdfast.errors import ConfigurationInvalid, CredentialMissing, DataDamaged, HoldfastError
 
 KEY_SIZE: Final = 32
@@ -77,7 +78,7 @@ class StructJson(EncodingPayloadConverter):
     def from_payload(self, payload: Payload, type_hint: type | None = None) -> Any:
         wanted: Any = Any if type_hint in {None, object} else type_hint
         try:
-            return msgspec.json.decode(payload.data, type=wanted)
+            return decoder_of(wanted).decode(payload.data)
         except msgspec.DecodeError as error:
             message = f"payload is not a {getattr(wanted, '__name__', wanted)}: {error}"
             raise RuntimeError(message) from error

@@ -25,6 +25,9 @@ class HeldNow(msgspec.Struct, frozen=True, kw_only=True):
     rate_bytes_s: float
 
 
+_LIST_HELD_NOW_DECODER: Final = msgspec.json.Decoder(list[HeldNow])
+
+
 class StatusFile:
     """The file of one worker process; it is there while transfers are held."""
 
@@ -59,5 +62,5 @@ def held_now(home: Path, now: datetime) -> list[HeldNow]:
     for path in sorted((home / _FOLDER).glob("*.json")):
         with suppress(OSError, msgspec.DecodeError):  # it has just ended
             if now.timestamp() - path.stat().st_mtime < STALE_S:
-                found += msgspec.json.decode(path.read_bytes(), type=list[HeldNow])
+                found += _LIST_HELD_NOW_DECODER.decode(path.read_bytes())
     return found

@@ -80,11 +80,17 @@ class VCenterAddress(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
 
 
+_VCENTER_ADDRESS_DECODER: Final = msgspec.json.Decoder(VCenterAddress)
+
+
 class _State(msgspec.Struct, frozen=True, kw_only=True):
     """The state file. Evolves by new fields with defaults."""
 
     version: int = 1
     process: ProcessMark | None
+
+
+_STATE_DECODER: Final = msgspec.json.Decoder(_State)
 
 
 class VCenterLab:
@@ -180,7 +186,7 @@ class VCenterLab:
     def _running(self) -> ProcessMark | None:
         """Return the recorded process when it is there."""
         try:
-            state = msgspec.json.decode(self._state_file.read_bytes(), type=_State)
+            state = _STATE_DECODER.decode(self._state_file.read_bytes())
         except (FileNotFoundError, msgspec.DecodeError):
             return None
         return state.process if state.process is not None and is_alive(state.process) else None
@@ -188,7 +194,7 @@ class VCenterLab:
     def _read_address(self, mark: ProcessMark) -> VCenterAddress | None:
         """Return what this process wrote; None before it did."""
         try:
-            address = msgspec.json.decode(self._address_file.read_bytes(), type=VCenterAddress)
+            address = _VCENTER_ADDRESS_DECODER.decode(self._address_file.read_bytes())
         except (FileNotFoundError, msgspec.DecodeError):
             return None
         return address if address.pid == mark.pid else None

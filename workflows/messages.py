@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -355,3 +356,7 @@ class SessionProgress(msgspec.Struct, frozen=True, kw_only=True):
     """Workflow ids of the machines' children."""
     tasks: tuple[TaskProgress, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+_LEARNT: Final = (msgspec.json.Decoder(SessionResult), msgspec.json.Decoder(MachineBackupResult))
+"""Results that failures carry: learnt when the module is imported, see `holdfast.decoding`."""

@@ -25,8 +25,9 @@ async def wait_for_earlier(workflow_ids: Sequence[str], book: Book) -> None:
     if not workflow_ids:
         return
     info = workflow.info()
+    # Not `start_time`, the time of the first task: two that waited for a worker would both seem to be the later one.
     ask = sessions.EarlierSessions(
-        workflow_ids=tuple(workflow_ids), started=info.start_time, workflow_id=info.workflow_id
+        workflow_ids=tuple(workflow_ids), started=info.workflow_start_time, workflow_id=info.workflow_id
     )
     for pause_s in chain(_PAUSES_S, repeat(_PAUSE_S)):
         config = options.lookup(queues.CONTROL, summary(f"does {', '.join(workflow_ids)} run"))

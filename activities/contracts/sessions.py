@@ -25,6 +25,7 @@ class EarlierSessions(msgspec.Struct, frozen=True, kw_only=True):
     """Ask which of some workflows run and began before one."""
 
     workflow_ids: tuple[str, ...]
+    """Without the time that a schedule puts behind them; runs with it count, too."""
     started: datetime
     """When the one began that asks."""
     workflow_id: str

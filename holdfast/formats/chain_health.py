@@ -69,6 +69,9 @@ class ChainHealth(msgspec.Struct, frozen=True, kw_only=True):
         return next((mark for mark in self.points if mark.number == number), None)
 
 
+_CHAIN_HEALTH_DECODER: Final = msgspec.json.Decoder(ChainHealth)
+
+
 def encode_health(health: ChainHealth) -> bytes:
     """Return the bytes of the file."""
     body = msgspec.json.encode(health)
@@ -82,7 +85,7 @@ def decode_health(data: bytes) -> ChainHealth:
     if len(data) < _HEAD.size or zlib.crc32(data[_HEAD.size :]) != _HEAD.unpack_from(data)[1]:
         raise FileDamaged("chain health file does not match its checksum")
     try:
-        health = msgspec.json.decode(data[_HEAD.size :], type=ChainHealth)
+        health = _CHAIN_HEALTH_DECODER.decode(data[_HEAD.size :])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FileDamaged(f"chain health file cannot be read: {error}") from error
     if health.format > FORMAT_VERSION:

@@ -1,5 +1,7 @@
 """The file that says how long the points of a chain are kept (docs/formats/chain-keep.md)."""
 
+from typing import Final
+
 import msgspec
 from blake3 import blake3
 
@@ -44,13 +46,22 @@ class ChainKeep(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, format=KEEP_VERSION, sequence=self.sequence + 1, owner=owner)
 
 
+_CHAIN_KEEP_DECODER: Final = msgspec.json.Decoder(ChainKeep)
+
+
 class _Sealed(msgspec.Struct, frozen=True, kw_only=True):
     keep: msgspec.Raw
     seal: str
 
 
+_SEALED_DECODER: Final = msgspec.json.Decoder(_Sealed)
+
+
 class _Head(msgspec.Struct, frozen=True, kw_only=True):
     format: int
+
+
+_HEAD_DECODER: Final = msgspec.json.Decoder(_Head)
 
 
 def encode_keep(keep: ChainKeep, keys: ChainKeys) -> bytes:
@@ -62,14 +73,14 @@ def encode_keep(keep: ChainKeep, keys: ChainKeys) -> bytes:
 def decode_keep(data: bytes, keys: ChainKeys) -> ChainKeep:
     """Return the notes. Raises `FileDamaged`, also for those of another chain, and `FormatTooNew`."""
     try:
-        sealed = msgspec.json.decode(data, type=_Sealed)
+        sealed = _SEALED_DECODER.decode(data)
         raw = bytes(sealed.keep)
         if sealed.seal != _seal(raw, keys):
             raise FileDamaged("the seal does not match")
-        version = msgspec.json.decode(raw, type=_Head).format
+        version = _HEAD_DECODER.decode(raw).format
         if version > KEEP_VERSION:
             raise FormatTooNew(f"needs a reader of version {version}, this one knows {KEEP_VERSION}")
-        keep = msgspec.json.decode(raw, type=ChainKeep)
+        keep = _CHAIN_KEEP_DECODER.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FileDamaged(f"cannot be read: {error}") from error
     if keep.chain != keys.chain_id.hex():
@@ -83,7 +94,7 @@ def peek_keep(data: bytes) -> ChainKeep | None:
     Only to find out which key is to be tried: what stands there may have been written by anybody.
     """
     try:
-        return msgspec.json.decode(msgspec.json.decode(data, type=_Sealed).keep, type=ChainKeep)
+        return _CHAIN_KEEP_DECODER.decode(_SEALED_DECODER.decode(data).keep)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 

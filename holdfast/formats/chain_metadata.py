@@ -3,6 +3,7 @@
 import struct
 import zlib
 from datetime import datetime
+from typing import Final
 
 import msgspec
 from blake3 import blake3
@@ -62,6 +63,9 @@ class ChainMetadata(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[MetadataFile, ...] = ()
     points: tuple[MetadataPoint, ...] = ()
     leaving: Leaving | msgspec.UnsetType = msgspec.UNSET
+
+
+_CHAIN_METADATA_DECODER: Final = msgspec.json.Decoder(ChainMetadata)
 
 
 def encode_metadata(metadata: ChainMetadata, keys: ChainKeys, key_id: bytes) -> bytes:
@@ -129,6 +133,6 @@ def decode_metadata(data: bytes, keys: ChainKeys) -> ChainMetadata:
     try:
         if keys.cipher is Cipher.AES_256_GCM:
             body = AESGCM(keys.metadata_key(data[32:48])).decrypt(_NONCE, body, head)
-        return msgspec.json.decode(body, type=ChainMetadata)
+        return _CHAIN_METADATA_DECODER.decode(body)
     except (InvalidTag, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FileDamaged(f"chain metadata cannot be read: {error}") from error

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
@@ -244,6 +244,11 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
         return next((i for i, disk in pairs if (disk.machine, disk.key) == (machine_id, key)), None)
 
 
+_CONTENTS_DECODER: Final = msgspec.json.Decoder(Contents)
+_MACHINE_DECODER: Final = msgspec.json.Decoder(Machine)
+"""Nothing is decoded with it: types are learnt when a module is imported, see `holdfast.decoding`."""
+
+
 def encode_contents(contents: Contents) -> bytes:
     """Return the body of the contents page."""
     return msgspec.json.encode(contents)
@@ -252,7 +257,7 @@ def encode_contents(contents: Contents) -> bytes:
 def decode_contents(body: bytes) -> Contents:
     """Return the contents in ``body``. Raises `FileDamaged` or `FormatTooNew`."""
     try:
-        contents = msgspec.json.decode(body, type=Contents)
+        contents = _CONTENTS_DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FileDamaged(f"contents page cannot be read: {error}") from error
     if contents.format > FORMAT_VERSION:

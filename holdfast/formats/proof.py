@@ -104,6 +104,9 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     reading: ProvedReading
 
 
+_STATEMENT_DECODER: Final = msgspec.json.Decoder(Statement)
+
+
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """A proof as it was read; its signature has not been looked at."""
 
@@ -121,8 +124,14 @@ class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
     statement: msgspec.Raw
 
 
+_ENVELOPE_DECODER: Final = msgspec.json.Decoder(_Envelope)
+
+
 class _Version(msgspec.Struct, frozen=True):
     proof: int
+
+
+_VERSION_DECODER: Final = msgspec.json.Decoder(_Version)
 
 
 def encode_proof(statement: Statement, key: Ed25519PrivateKey) -> bytes:
@@ -142,7 +151,7 @@ def decode_proof(data: bytes) -> Proof:
     if len(data) > PROOF_SIZE_MAX:
         raise FormatUnknown(f"{len(data)} bytes are more than any proof has")
     try:
-        version = msgspec.json.decode(data, type=_Version).proof
+        version = _VERSION_DECODER.decode(data).proof
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FormatUnknown(f"no proof: {error}") from error
     if version > PROOF_FORMAT:
@@ -150,9 +159,9 @@ def decode_proof(data: bytes) -> Proof:
     try:
         if version != PROOF_FORMAT or _canonical(data) != data:
             raise FileDamaged("the proof is not in the one form that a proof has")
-        envelope = msgspec.json.decode(data, type=_Envelope)
+        envelope = _ENVELOPE_DECODER.decode(data)
         signed = bytes(envelope.statement)
-        statement = msgspec.json.decode(signed, type=Statement)
+        statement = _STATEMENT_DECODER.decode(signed)
     except (msgspec.DecodeError, msgspec.EncodeError, UnicodeError, RecursionError) as error:
         raise FileDamaged(f"the proof cannot be read: {error}") from error
     return Proof(key=envelope.key, signature=envelope.signature, signed=signed, statement=statement)

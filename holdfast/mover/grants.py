@@ -11,6 +11,7 @@ import os
 import secrets
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -42,6 +43,9 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Random, so that no two grants are alike."""
 
 
+_GRANT_DECODER: Final = msgspec.json.Decoder(Grant)
+
+
 class Issuer:
     """Issues grants and recognises its own."""
 
@@ -64,7 +68,7 @@ class Issuer:
         if not hmac.compare_digest(_session(encoded.encode()), session):
             raise LinkRefused("the grant is not that of the session")
         try:
-            grant = msgspec.json.decode(encoded, type=Grant)
+            grant = _GRANT_DECODER.decode(encoded)
         except msgspec.DecodeError as error:
             raise LinkRefused(f"the grant cannot be read: {error}") from error
         if now_s > grant.expires_s:

@@ -11,6 +11,7 @@ from holdfast.model.retention import QuickBackup, RetentionOptions
 from holdfast.model.session import Outcome
 from tests.workflows.conftest import Stage, details
 from tests.workflows.stubs import NOON, World, a_machine
+from workflows import queues
 from workflows.backup_job import BackupJob
 from workflows.messages import BackupOptions, UpkeepOptions
 
@@ -38,7 +39,7 @@ async def test_a_session_that_is_cancelled_while_it_waits_ends_at_once(stage: St
     world.answers["sessions.find_earlier"] = lambda _: busy
     async with stage.playing(world):
         handle = await stage.start(BackupJob.run, stage.backup(after=("backup/nightly",)))
-        await world.until(lambda: world.count("sessions.find_earlier") > 0)
+        await world.until(lambda: world.count("sessions.find_earlier") > 1)
         assert "waiting for another session of the job: backup/nightly" in await details(handle)
         await handle.cancel()
         await world.until(lambda: any(one.outcome is Outcome.CANCELLED for one in world.sessions.values()))
@@ -83,3 +84,27 @@ async def test_who_began_earlier_is_asked_of_temporal(dev_stage: Stage) -> None:
     assert await found(workflow_id=f"aa-{name}") == ()
     await running.terminate()
     assert await found(started=began + timedelta(seconds=1)) == ()
+
+
+async def test_two_sessions_that_waited_for_a_worker_do_not_wait_for_each_other(dev_stage: Stage) -> None:
+    first, second = f"a-{dev_stage.proxy}", f"b-{dev_stage.proxy}"
+    asked: dict[str, sessions.EarlierSessions] = {}
+
+    def noted(ask: sessions.EarlierSessions) -> sessions.RunningSessions:
+        asked[ask.workflow_id] = ask
+        return sessions.RunningSessions()
+
+    world = World([a_machine("web")])
+    world.answers["sessions.find_earlier"] = noted
+    handles = []
+    for name, other in ((first, second), (second, first)):
+        request = dev_stage.backup(after=(other,))
+        handles.append(
+            await dev_stage.client.start_workflow(BackupJob.run, request, id=name, task_queue=queues.CONTROL)
+        )
+    async with dev_stage.playing(world):
+        await world.until(lambda: len(asked) == len(handles))
+    for handle in handles:
+        await handle.terminate()
+    began = {handle.id: (await handle.describe()).start_time for handle in handles}
+    assert {name: ask.started for name, ask in asked.items()} == began

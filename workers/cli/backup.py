@@ -153,6 +153,11 @@ def backup(
     run_session(run, new, detach=detach, patience_s=patience)
 
 
+def _turns(job: JobName) -> tuple[str, ...]:
+    """Return what a session of a job waits for: a quick backup into it, and one that a schedule or a person started."""
+    return queues.quick_id(job), queues.backup_id(job)
+
+
 def request_of(
     known: Settings, settings: JobSettings, session_id: SessionId, options: BackupOptions | None = None
 ) -> BackupRequest:
@@ -169,7 +174,7 @@ def request_of(
         options=options if options is not None else options_of(settings),
         session_id=session_id,
         upkeep=upkeep_of(settings),
-        after=(queues.quick_id(settings.name),) if settings.name in {job.name for job in known.jobs} else (),
+        after=_turns(settings.name) if settings.name in {job.name for job in known.jobs} else (),
     )
 
 

@@ -12,6 +12,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
+from activities.runs import running
 from holdfast.errors import ChainBusy, ServerUnavailable
 from holdfast.model.ids import CredentialName, SessionId
 from workers.cli import session_end
@@ -127,6 +128,8 @@ def credential_for(run: Invocation, repository: str, named: str | None) -> Crede
 async def start_session(client: Client, new: NewSession) -> WorkflowHandle[Any, Any]:
     """Start a session. Raises `ChainBusy` when the same is running already."""
     start = new.start
+    for run in await running(client, start.workflow_id):
+        raise _busy(run.workflow_id)  # also one that a schedule started, whose id Temporal would not refuse
     try:
         handle: WorkflowHandle[Any, Any] = await client.start_workflow(
             start.workflow,
@@ -139,6 +142,9 @@ async def start_session(client: Client, new: NewSession) -> WorkflowHandle[Any, 
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
         )
     except WorkflowAlreadyStartedError as error:
-        hint = f"Watch it with `holdfast watch {start.workflow_id}`."
-        raise ChainBusy(f"{start.workflow_id} is running already", hint=hint) from error
+        raise _busy(start.workflow_id) from error
     return handle
+
+
+def _busy(workflow_id: str) -> ChainBusy:
+    return ChainBusy(f"{workflow_id} is running already", hint=f"Watch it with `holdfast watch {workflow_id}`.")

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 from temporalio.client import Client
 
+from activities.runs import latest
 from holdfast.errors import CatalogUnavailable, SessionNotFound
 from holdfast.model.ids import JobName, SessionId
 from workers.cli import session_end
@@ -42,7 +43,8 @@ def watch(
     workflow_id = _workflow_id(run, session)
 
     async def follow(client: Client) -> SessionResult:
-        followed = Followed(workflow_id=workflow_id, if_stopped=IF_STOPPED)
+        found = await latest(client, workflow_id)
+        followed = Followed(workflow_id=found.workflow_id if found else workflow_id, if_stopped=IF_STOPPED)
         follower = Follower(client, followed, display_for(run), run.clock, Pace(patience_s=patience))
         with Interrupts() as interrupts:
             return await follower.run(interrupts)

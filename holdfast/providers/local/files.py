@@ -10,10 +10,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 import msgspec
 
+from holdfast.decoding import decoder_of
 from holdfast.errors import FormatTooNew, HoldfastError, ProviderUnavailable
 from holdfast.providers.raw_disks import describe
 
@@ -36,6 +37,9 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 class _Format(msgspec.Struct, frozen=True):
     format: int = FORMAT
+
+
+_FORMAT_DECODER: Final = msgspec.json.Decoder(_Format)
 
 
 FileT = TypeVar("FileT", bound=StoredFile)
@@ -65,10 +69,10 @@ def read_json(path: Path, kind: type[FileT], damaged: type[HoldfastError], what:
         raise damaged(f"{what} {path} is larger than {_JSON_BYTES_MAX} bytes")
     content = path.read_bytes()
     try:
-        found = msgspec.json.decode(content, type=_Format).format
+        found = _FORMAT_DECODER.decode(content).format
         if found > FORMAT:
             raise FormatTooNew(f"{what} {path} has format {found}, this version reads up to {FORMAT}")
-        return msgspec.json.decode(content, type=kind)
+        return decoder_of(kind).decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise damaged(f"{what} {path} cannot be read: {error}") from error
 

@@ -52,6 +52,9 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     """Of the restore target whose disk it is."""
 
 
+_MARK_DECODER: Final = msgspec.json.Decoder(Mark)
+
+
 class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     """A disk that is attached to a machine, as its mark says."""
 
@@ -148,7 +151,7 @@ def _marks(values: Values) -> Iterator[Mark]:
     for option in values.get(_EXTRA) or ():
         if option.key.startswith(_MARK) and option.value:
             with suppress(msgspec.DecodeError):  # not of ours, whatever its name is
-                yield msgspec.json.decode(str(option.value), type=Mark)
+                yield _MARK_DECODER.decode(str(option.value))
 
 
 def _key(file: str) -> str:

@@ -82,6 +82,9 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True):
     networks: tuple[NetworkCard, ...] = ()
 
 
+_HARDWARE_DECODER: Final = msgspec.json.Decoder(Hardware)
+
+
 def captured(values: Values, portgroups: Mapping[str, str]) -> dict[str, str]:
     """Return what a restore needs to make the machine again, as a machine's configuration holds it.
 
@@ -114,7 +117,7 @@ def hardware_in(configuration: dict[str, str]) -> Hardware:
     if text is None:
         return Hardware()
     try:
-        return msgspec.json.decode(text, type=Hardware)
+        return _HARDWARE_DECODER.decode(text)
     except msgspec.DecodeError as error:
         raise DataDamaged(f"the captured configuration of the machine cannot be read: {error}") from error
 

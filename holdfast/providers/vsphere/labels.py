@@ -36,6 +36,9 @@ class SnapshotLabel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Keys of the disks of that target."""
 
 
+_SNAPSHOT_LABEL_DECODER: Final = msgspec.json.Decoder(SnapshotLabel)
+
+
 def staging_name(target_id: str) -> str:
     """Return the name of the machine that holds the disks of a restore until it is committed."""
     return f"{_STAGING}{target_id[:_DIGITS]}"
@@ -63,7 +66,7 @@ def read_description(description: str) -> SnapshotLabel | None:
     for line in description.split("\n"):
         if line.startswith(_LABEL):
             try:
-                return msgspec.json.decode(line.strip().removeprefix(_LABEL), type=SnapshotLabel)
+                return _SNAPSHOT_LABEL_DECODER.decode(line.strip().removeprefix(_LABEL))
             except msgspec.DecodeError:
                 return None
     return None

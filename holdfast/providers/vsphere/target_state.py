@@ -68,6 +68,9 @@ class TargetState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return next((disk for disk in self.disks if disk.key == key), None)
 
 
+_TARGET_STATE_DECODER: Final = msgspec.json.Decoder(TargetState)
+
+
 class OpenTarget(msgspec.Struct, frozen=True, kw_only=True):
     """A disk of a target that is about to be written."""
 
@@ -88,6 +91,9 @@ class Swap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Whether change tracking was switched off for it, and is to be switched on again."""
 
 
+_SWAP_DECODER: Final = msgspec.json.Decoder(Swap)
+
+
 def encode(value: TargetState | Swap) -> str:
     """Return a value as extra configuration holds it."""
     return msgspec.json.encode(value).decode()
@@ -96,7 +102,7 @@ def encode(value: TargetState | Swap) -> str:
 def decode_state(text: str, machine: str) -> TargetState:
     """Return the target that a machine holds. Raises `DataDamaged` when it cannot be read."""
     try:
-        return msgspec.json.decode(text, type=TargetState)
+        return _TARGET_STATE_DECODER.decode(text)
     except msgspec.DecodeError as error:
         raise DataDamaged(f"{STATE_KEY} of machine {machine!r} cannot be read: {error}") from error
 
@@ -104,7 +110,7 @@ def decode_state(text: str, machine: str) -> TargetState:
 def decode_swap(text: str) -> Swap | None:
     """Return the last replacement of a machine; None when what stands there is not of ours."""
     try:
-        return msgspec.json.decode(text, type=Swap)
+        return _SWAP_DECODER.decode(text)
     except msgspec.DecodeError:
         return None
 

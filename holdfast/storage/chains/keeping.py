@@ -6,6 +6,7 @@ Without a file nothing was noted. One that is damaged is an error, because a loc
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -28,6 +29,9 @@ class AppliedRules(msgspec.Struct, frozen=True, kw_only=True):
     rules: RetentionOptions
 
 
+_APPLIED_RULES_DECODER: Final = msgspec.json.Decoder(AppliedRules)
+
+
 class MovedAway(msgspec.Struct, frozen=True, kw_only=True):
     """Content of the file that says where the chains of a machine went."""
 
@@ -35,6 +39,9 @@ class MovedAway(msgspec.Struct, frozen=True, kw_only=True):
     to: str
     """Name of the repository."""
     at: datetime
+
+
+_MOVED_AWAY_DECODER: Final = msgspec.json.Decoder(MovedAway)
 
 
 def read_notes(files: Files, folder: Path, keys: ChainKeys) -> ChainKeep:
@@ -101,7 +108,7 @@ def read_rules(files: Files, machine_folder: Path) -> RetentionOptions | None:
     if not files.exists(path):
         return None
     try:
-        return msgspec.json.decode(files.read(path), type=AppliedRules).rules
+        return _APPLIED_RULES_DECODER.decode(files.read(path)).rules
     except msgspec.DecodeError:
         return None
 
@@ -118,7 +125,7 @@ def why_no_chain(files: Files, machine_folder: Path) -> str:
     if not files.exists(path):
         return "no chain of this machine yet"
     try:
-        moved = msgspec.json.decode(files.read(path), type=MovedAway)
+        moved = _MOVED_AWAY_DECODER.decode(files.read(path))
     except msgspec.DecodeError:
         return "the chains of this machine were moved to another repository"
     return f"the chains of this machine were moved to repository {moved.to} on {moved.at.date().isoformat()}"

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -52,6 +52,9 @@ class RepositoryMarker(msgspec.Struct, frozen=True, kw_only=True):
     format: int = 1
     id: str
     created: datetime
+
+
+_REPOSITORY_MARKER_DECODER: Final = msgspec.json.Decoder(RepositoryMarker)
 
 
 class StoredPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +100,7 @@ class Repository:
         if not files.exists(path):
             raise RepositoryUnavailable(f"{root} is not a repository, or is not mounted")
         try:
-            marker = msgspec.json.decode(files.read(path), type=RepositoryMarker)
+            marker = _REPOSITORY_MARKER_DECODER.decode(files.read(path))
         except msgspec.DecodeError as error:
             raise RepositoryUnavailable(f"marker {path} cannot be read: {error}") from error
         return cls(root, files, marker)

@@ -41,6 +41,9 @@ class _Journal(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[CopiedFile, ...] = ()
 
 
+_JOURNAL_DECODER: Final = msgspec.json.Decoder(_Journal)
+
+
 class VerbatimCopy:
     """A copy of chain files into a folder that is nobody else's. The caller keeps writers from both."""
 
@@ -122,7 +125,7 @@ class VerbatimCopy:
         if not self._files.exists(path):
             return ()
         try:
-            return msgspec.json.decode(self._files.read(path), type=_Journal).files
+            return _JOURNAL_DECODER.decode(self._files.read(path)).files
         except msgspec.DecodeError:
             return ()  # everything is copied anew
 
