@@ -2,6 +2,7 @@
 
 import argparse
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,20 +33,31 @@ def main() -> None:
     started_load = load_average()
     reference = reference_image(work, options.scale)
     ledger = Ledger(work, reference, options.runs)
-    for name, part in PARTS.items():
-        if not options.only or name in options.only:
-            print(f"measuring: {name}", flush=True)
-            part(ledger)
+    chosen = {name: part for name, part in PARTS.items() if not options.only or name in options.only}
+    failed = [name for name, part in chosen.items() if not _measured(name, part, ledger)]
     facts = machine_facts(work) | {"load before and after": f"{started_load:.1f} and {load_average():.1f}"}
     report = Report(date=date, facts=facts, image=reference, series=ledger.series())
     print(rendered(report))
-    if options.page:
+    if options.page and not failed:
         write_into(options.page, report)
     found = options.json or work / "figures.json"
     found.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
     print(f"figures: {found}")
     for missed in report.goals_missed:
         print(f"goal missed: {missed}")
+    if failed:
+        raise SystemExit(f"not measured: {', '.join(failed)}")
+
+
+def _measured(name: str, part: Callable[[Ledger], None], ledger: Ledger) -> bool:
+    """Measure one part; when it breaks the others, which may have taken half an hour, stay."""
+    print(f"measuring: {name}", flush=True)
+    try:
+        part(ledger)
+    except Exception:  # noqa: BLE001 - whatever it is, it is shown and ends the run with an error
+        traceback.print_exc()
+        return False
+    return True
 
 
 def _rounds(ledger: Ledger) -> None:
