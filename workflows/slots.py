@@ -25,7 +25,7 @@ from workflows.undo import shielded
 
 LOOK_AGAIN: Final = timedelta(seconds=15)
 """Between looks at proxies none of which can do the work."""
-ASK_AGAIN: Final = timedelta(minutes=10)
+ASK_AGAIN: Final = timedelta(minutes=30)
 """How often who waits asks again, should the scheduler have been terminated with its line."""
 
 _Result = TypeVar("_Result")
