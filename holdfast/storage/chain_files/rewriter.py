@@ -69,7 +69,7 @@ class ChainRewriter(ChainWriter):
         self._space.keeps_released = True
 
     def reclaim(self) -> int:
-        """Make the space free that neither superblock names, and return its bytes. To be called before any change.
+        """Make the space free that neither superblock names, and return its bytes. To be called behind a commit.
 
         Nobody may have the file open who opened it before its last two commits: those records are written over.
         """

@@ -97,6 +97,7 @@ class ChainUpkeep:
             )
         )
         writer.spare_readers()
+        merger.drop_others()
         if not has_readers(self._files, self._folder):
             writer.reclaim()
         writer.expect(merger.room())
