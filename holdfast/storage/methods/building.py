@@ -49,7 +49,7 @@ def build_full(
     with _open(files, needs, plan, keys, is_there=is_there) as writer:
         reach("build.opened")
         if not writer.contents.points:
-            writer.expect(needs.room())
+            writer.expect(needs.room(writer.next_unit))
         result = Gatherer(writer, needs, plan.commit_bytes).run(report)
         reach("build.complete")
         finish()

@@ -14,6 +14,7 @@ the second step, and their space is used by a later merge.
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -81,8 +82,9 @@ class Merger:
         writer.commit_whole()
 
     def room(self) -> int:
-        """Return the bytes that what has to move takes, tables included, generously."""
-        size = sum(source.unit_length(number) for source, number in self._wanted())
+        """Return the bytes that what has yet to move takes, tables included, generously."""
+        done = self._writer.next_unit - self._first_unit()
+        size = sum(source.unit_length(number) for source, number in islice(self._wanted(), done, None))
         return size + max(size // TABLES_SHARE, TABLES_LEAST)
 
     def run(self, report: Callable[[int], None] = lambda _: None) -> MergeResult:

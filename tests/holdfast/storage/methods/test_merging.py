@@ -19,7 +19,7 @@ from holdfast.storage.health.chain_repair import ChainRepair, OtherChain
 from holdfast.storage.health.folder import rebuild_file
 from holdfast.storage.health.health_file import change_health, with_damage
 from holdfast.storage.health.verifier import verify_chain
-from holdfast.storage.methods.merging import Merger, MergeResult
+from holdfast.storage.methods.merging import TABLES_LEAST, Merger, MergeResult
 from holdfast.storage.methods.upkeep import ChainUpkeep
 from holdfast.storage.points.point_files import put_files, read_files
 from holdfast.testing.chains import ProtectedMachine, point_differences
@@ -321,6 +321,17 @@ def test_what_an_older_version_moved_in_is_dropped_and_its_space_used_again(file
     assert merge_all(machine, FULL, [SECOND]).units == 8
     check(machine)
     assert len(files.content(path)) < before + 3 * UNIT
+
+
+def test_an_interrupted_merge_wants_room_for_the_rest_only(files: CrashFiles) -> None:
+    machine = make_machine({"a": 40}, files)
+    machine.back_up()
+    machine.disks["a"].write(Span(0, 32 * PIECE_SIZE))
+    machine.back_up()
+    files.quota = sum(len(files.content(path)) for path in files.paths()) + 32 * PIECE_SIZE + TABLES_LEAST + UNIT
+    begin_to_merge(machine, FULL, [SECOND], 5 * UNIT)
+    assert merge_all(machine, FULL, [SECOND]).units == 3
+    check(machine)
 
 
 def test_a_merge_that_is_done_is_not_done_again(files: CrashFiles) -> None:
