@@ -147,6 +147,23 @@ def test_files_that_were_merged_and_not_removed_yet_are_passed_over(files: Crash
     check(machine)
 
 
+def test_files_that_were_merged_before_go_with_those_that_are_merged_now(files: CrashFiles) -> None:
+    machine = make_machine({"a": 12}, files)
+    for turn in range(4):
+        machine.disks["a"].write(Span(turn * PIECE_SIZE, PIECE_SIZE))
+        machine.back_up()
+    path = folder_of(machine) / SECOND
+    content = files.content(path)
+    merge_all(machine, FULL, [SECOND])
+    files.set_content(path, content)
+    assert merge_all(machine, FULL, [SECOND, THIRD]).units > 0
+    check(machine)
+    files.set_content(path, content)  # of several it is the one that does not have the point of the full
+    assert merge_all(machine, FULL, [SECOND]) == MergeResult()
+    assert not files.exists(path)
+    check(machine)
+
+
 def test_one_that_is_missing_between_stops_a_merge(files: CrashFiles) -> None:
     machine = make_machine({"a": 12}, files)
     for turn in range(4):
