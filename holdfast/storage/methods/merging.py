@@ -2,8 +2,8 @@
 
 1. Units move in byte by byte, or as shared blocks, a commit every now and then. Of several files only what the last
    point needs moves. The file that takes it reads as before: nothing names it but its `moving`, by which an interrupted
-   merge goes on behind the last commit. It says of which files, in which state, the units are: from others, or when one
-   was repaired meanwhile, the merge begins anew.
+   merge goes on behind the last commit. It says of which files, in which state, the units are: with others, or when one
+   was repaired or found damaged meanwhile, the merge begins anew.
 2. One commit puts the new tables, map and point in place of the old. Maps of later points stay as they are: they name
    points, and the file now holds those of both.
 3. A second commit makes both superblocks say so; then the merged files are removed.
@@ -69,7 +69,7 @@ class Merger:
         return self._writer.contents.point(self._point.number) is not None
 
     def drop_others(self) -> None:
-        """Forget units that moved in from other files, or from these before they changed; durable in both superblocks.
+        """Forget units that an earlier run moved in and this one does not go on with; durable in both superblocks.
 
         Nobody reads them. To be called before the run, which begins anew then.
         """
@@ -169,9 +169,14 @@ class Merger:
 
     @property
     def _goes_on(self) -> bool:
-        """Return whether an earlier run moved units in, of the same files in the same state."""
+        """Return whether an earlier run moved units in, of the same files in the same state, all undamaged by now."""
         moving = self._writer.contents.moving
-        return isinstance(moving, Moving) and moving == self._moving(moving.first)
+        if not isinstance(moving, Moving) or moving != self._moving(moving.first):
+            return False
+        bad = self._writer.known_bad
+        is_bad_here = any(number >= moving.first for number in bad.get(self._writer.contents.file, ()))
+        # What moved in as shared blocks was not read then.
+        return not is_bad_here and not any(bad.get(source.contents.file) for source in self._sources)
 
     def _moving(self, first: int) -> Moving:
         sources = tuple((source.contents.file, source.superblock.generation) for source in self._sources)

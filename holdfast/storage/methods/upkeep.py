@@ -21,6 +21,7 @@ from holdfast.storage.chains.chain import Chain, is_chain_file_name
 from holdfast.storage.chains.metadata import check_chain, refresh_metadata
 from holdfast.storage.files.atomic import Files
 from holdfast.storage.files.chain_lock import acquire_chain_lock, has_readers
+from holdfast.storage.health.health_file import bad_units, read_health
 from holdfast.storage.methods.merging import COMMIT_BYTES, TABLES_LEAST, Merger, MergeResult
 
 _REMOVED = re.compile(r"(?P<name>.+)\.removed-(?P<at>\d{8}T\d{6}Z)")
@@ -90,6 +91,7 @@ class ChainUpkeep:
         if not names:
             writer.commit_whole()
             return MergeResult()
+        writer.known_bad = bad_units(read_health(self._files, self._folder))
         with ExitStack() as stack:
             sources = [
                 stack.enter_context(ChainFile.open(self._files, self._folder / name, self._passphrase, writer.keys))

@@ -1,6 +1,7 @@
 """A merge moves what a file holds into the file before it, and every point that stays reads as before."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,7 @@ from holdfast.storage.health.chain_repair import ChainRepair, OtherChain
 from holdfast.storage.health.folder import rebuild_file
 from holdfast.storage.health.health_file import change_health, with_damage
 from holdfast.storage.health.verifier import verify_chain
-from holdfast.storage.methods.merging import TABLES_LEAST, Merger, MergeResult
+from holdfast.storage.methods.merging import SHARED_SHARE, TABLES_LEAST, Merger, MergeResult
 from holdfast.storage.methods.upkeep import ChainUpkeep
 from holdfast.storage.points.point_files import put_files, read_files
 from holdfast.testing.chains import ProtectedMachine, point_differences
@@ -248,16 +249,21 @@ class Stopped(Exception):
     """The merge is over for tonight."""
 
 
-def begin_to_merge(machine: ProtectedMachine, into: str, names: list[str], moved_bytes: int) -> None:
-    """Merge files until this much has moved."""
+def stop_behind(moved_bytes: int) -> Callable[[int], None]:
+    """Return what stops a merge when this much has moved."""
 
     def stop(moved: int) -> None:
         if moved > moved_bytes:
             raise Stopped
 
+    return stop
+
+
+def begin_to_merge(machine: ProtectedMachine, into: str, names: list[str], moved_bytes: int) -> None:
+    """Merge files until this much has moved."""
     upkeep = ChainUpkeep(machine.repository.files, folder_of(machine), machine.store.passphrase)
     with pytest.raises(Stopped):
-        upkeep.merge_all(into, names, stop, UNIT)
+        upkeep.merge_all(into, names, stop_behind(moved_bytes), UNIT)
 
 
 def damage(machine: ProtectedMachine, name: str, number: int) -> None:
@@ -389,6 +395,39 @@ def test_a_damaged_unit_ends_the_merge_and_nothing_else(files: CrashFiles) -> No
     with pytest.raises(DataDamaged, match=r"unit 0 of .*increment"):
         merge(machine, 1, 2)
     assert list(point_differences(machine.repository, machine.kept[0], None)) == []
+
+
+@pytest.mark.parametrize("moved_before", [0, 3 * UNIT])
+def test_a_unit_that_is_known_to_be_damaged_is_not_shared_unread(moved_before: int, files: CrashFiles) -> None:
+    files.can_share = True
+    machine = make_machine({"a": 40}, files)
+    machine.back_up()
+    machine.disks["a"].write(Span(0, 32 * PIECE_SIZE))
+    machine.back_up()
+    if moved_before:  # among it the unit that is found damaged later
+        upkeep = ChainUpkeep(files, folder_of(machine), None)
+        with pytest.raises(Stopped):
+            upkeep.merge_all(FULL, [SECOND], stop_behind(moved_before), UNIT // SHARED_SHARE)
+    damage(machine, SECOND, 1)
+    for _ in range(2):
+        with pytest.raises(DataDamaged, match=r"unit 1 of .*increment"):
+            merge_all(machine, FULL, [SECOND])
+    assert files.exists(folder_of(machine) / SECOND)
+    assert list(point_differences(machine.repository, machine.kept[0], None)) == []
+
+
+def test_what_was_damaged_after_it_moved_in_is_taken_again_from_the_file_that_has_it(files: CrashFiles) -> None:
+    machine = make_machine({"a": 40}, files)
+    machine.back_up()
+    machine.disks["a"].write(Span(0, 32 * PIECE_SIZE))
+    machine.back_up()
+    begin_to_merge(machine, FULL, [SECOND], 3 * UNIT)
+    with ChainFile.open(files, folder_of(machine) / FULL) as full:
+        assert isinstance(full.contents.moving, Moving)
+        first = full.contents.moving.first
+    damage(machine, FULL, first + 1)
+    merge_all(machine, FULL, [SECOND])
+    check(machine)
 
 
 def test_machine_files_move_with_their_point(files: CrashFiles) -> None:
