@@ -211,7 +211,9 @@ class Moving(msgspec.Struct, frozen=True, kw_only=True):
     first: _Count
     """Number of the first unit that moved in; the others follow it."""
     sources: tuple[tuple[_Id, _Generation], ...] | msgspec.UnsetType = msgspec.UNSET
-    """In a file that is built from others: their ids, in the order in which units move, and their generations."""
+    """All files that units come from, in the order in which they move: ids, and the generations that they had.
+
+    At another generation a file may have other units. Unset where an older version merged."""
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ import pytest
 from holdfast.errors import HoldfastError
 from holdfast.faults import set_hook
 from holdfast.model.compression import Compression
+from holdfast.storage.chain_files.rewriter import ChainRewriter
 from holdfast.storage.chains.chain import Chain, chain_file_names
 from holdfast.storage.chains.metadata import METADATA_NAME, check_chain
 from holdfast.storage.chains.repository import Repository
@@ -124,6 +125,10 @@ def explore(story: UpkeepStory, seed: int, samples: int) -> int:
     return len(states)
 
 
+class Died(Exception):
+    """The process is gone."""
+
+
 def merge_one(place: Place) -> None:
     place.chain.merge(FULL, SECOND, commit_bytes=UNIT)
 
@@ -135,6 +140,18 @@ def merge_both(place: Place) -> None:
 
 def merge_in_one_pass(place: Place) -> None:
     place.chain.merge_all(FULL, [SECOND, THIRD], commit_bytes=UNIT)
+
+
+def merge_half_and_change(place: Place) -> None:
+    """Begin to merge, and let a file have another commit, as a repair makes it, so that all of it is done anew."""
+
+    def stop(moved: int) -> None:
+        raise Died(moved)
+
+    with suppress(Died):
+        place.chain.merge_all(FULL, [SECOND, THIRD], stop, UNIT)
+    with ChainRewriter.resume(place.files, place.folder / SECOND, place.passphrase) as writer:
+        writer.commit_whole()
 
 
 def remove_two(place: Place) -> None:
@@ -152,10 +169,6 @@ def make_full(place: Place) -> None:
 
 def reverse(place: Place) -> None:
     make_newest_full(*place, options=ReverseOptions(compression=Compression.NONE, commit_bytes=UNIT))
-
-
-class Died(Exception):
-    """The process is gone."""
 
 
 def die_when_displaced(name: str) -> None:
@@ -192,6 +205,7 @@ class Case(NamedTuple):
 UPKEEPS = {
     "merge": Case(merge_one, {2, 3}),
     "merge in one pass": Case(merge_in_one_pass, {3}),
+    "merge begun anew": Case(merge_in_one_pass, {3}, 3, merge_half_and_change),
     "remove": Case(remove_two, {1}),
     "compact": Case(compact_full, {2}, 2, merge_one, settles=False),
     "synthetic full": Case(make_full, {1, 2}, 2),

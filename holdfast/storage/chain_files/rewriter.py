@@ -4,7 +4,7 @@ Records move in byte by byte. What a commit no longer names becomes free when bo
 found again by an opening that looks at all tables.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 from typing_extensions import override
@@ -32,6 +32,8 @@ class ChainRewriter(ChainWriter):
         """Of units that have their blocks in common with the file they come from."""
         self.copied_bytes = 0
         """Of units that were written."""
+        self.known_bad: Mapping[str, Collection[int]] = {}
+        """Units that are known to be damaged, by the id of their file; they are never shared, but authenticated."""
         self._can_share = True
         self._expected = 0
 
@@ -69,7 +71,7 @@ class ChainRewriter(ChainWriter):
         self._space.keeps_released = True
 
     def reclaim(self) -> int:
-        """Make the space free that neither superblock names, and return its bytes. To be called before any change.
+        """Make the space free that neither superblock names, and return its bytes. To be called behind a commit.
 
         Nobody may have the file open who opened it before its last two commits: those records are written over.
         """
@@ -81,10 +83,10 @@ class ChainRewriter(ChainWriter):
     def move_unit(self, source: ChainFile, number: int) -> int:
         """Take a unit of another file over as it is stored, and return its bytes.
 
-        Where the file system can, both files have its blocks in common then, and nothing is read but its header; else
-        it is authenticated and copied. `shared_bytes` tells which.
+        Where the file system can, both files have its blocks in common then, and nothing is read but its header; else,
+        or when it is known to be damaged, it is authenticated and copied. `shared_bytes` tells which.
         """
-        if self._can_share:
+        if self._can_share and number not in self.known_bad.get(source.contents.file, ()):
             shared = self._share_unit(source, number)
             if shared is not None:
                 return shared

@@ -179,7 +179,15 @@ def _emptied(old: Contents) -> Contents:
         for point in old.points
     )
     disks = tuple(FileDisk(machine=disk.machine, key=disk.key) for disk in old.disks)
-    return msgspec.structs.replace(old, units=Units(), digests=Table(), notes=Notes(), disks=disks, points=points)
+    return msgspec.structs.replace(
+        old,
+        units=Units(),
+        digests=Table(),
+        notes=Notes(),
+        disks=disks,
+        points=points,
+        moving=msgspec.UNSET,  # units get other numbers
+    )
 
 
 def _move_units(

@@ -107,6 +107,8 @@ class UnitRepair:
             reach("repair.stored")
             if moved:
                 _rename_places(writer, moved)
+                # A merge that stopped goes by the numbers of units; what it moved in is dropped, and it begins anew.
+                writer.contents = msgspec.structs.replace(writer.contents, moving=msgspec.UNSET)
                 writer.drop_units(writer.needed_units())
                 writer.commit_whole()
                 reach("repair.committed")

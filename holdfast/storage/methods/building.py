@@ -15,6 +15,8 @@ from holdfast.storage.chain_files.chain_file import SUSPECT_SUFFIX, ChainFile
 from holdfast.storage.chain_files.chain_writer import FileSpec
 from holdfast.storage.chain_files.rewriter import ChainRewriter
 from holdfast.storage.files.atomic import Files
+from holdfast.storage.health.health_file import bad_units, read_health
+from holdfast.storage.health.verifier import BadUnits
 from holdfast.storage.methods.gathering import Gatherer, GatherResult, Needs
 
 
@@ -38,18 +40,20 @@ def build_full(
 ) -> GatherResult:
     """Build a complete full of all that a point needs, and run ``finish`` while it is still locked.
 
-    An earlier run is gone on with when it began with the same files in the same state; else what it left is removed.
-    Raises `RepositoryFull` before a unit is written, and `ChainBusy`.
+    An earlier run is gone on with when it began with the same files in the same state, and nothing of them is known to
+    be damaged since; else what it left is removed. Raises `RepositoryFull` before a unit is written, and `ChainBusy`.
     """
     keys = needs.file.keys
-    is_there = _is_usable(files, needs, plan)
+    bad = bad_units(read_health(files, needs.chain.folder))
+    is_there = _is_usable(files, needs, plan, bad)
     if not is_there:
         for path in (plan.path, plan.path.with_name(plan.path.name + SUSPECT_SUFFIX)):
             files.remove(path)
     with _open(files, needs, plan, keys, is_there=is_there) as writer:
         reach("build.opened")
+        writer.known_bad = bad
         if not writer.contents.points:
-            writer.expect(needs.room())
+            writer.expect(needs.room(writer.next_unit))
         result = Gatherer(writer, needs, plan.commit_bytes).run(report)
         reach("build.complete")
         finish()
@@ -77,7 +81,7 @@ def _open(files: Files, needs: Needs, plan: Plan, keys: ChainKeys, *, is_there: 
     return ChainRewriter.create(files, plan.path, spec, keys)
 
 
-def _is_usable(files: Files, needs: Needs, plan: Plan) -> bool:
+def _is_usable(files: Files, needs: Needs, plan: Plan, bad: BadUnits) -> bool:
     """Return whether what an earlier run left can be gone on with."""
     if not files.exists(plan.path):
         return False
@@ -86,5 +90,6 @@ def _is_usable(files: Files, needs: Needs, plan: Plan) -> bool:
         if found.contents.points:
             is_new = found.superblock.generation > plan.after_generation
             return is_new and [point.root for point in found.contents.points] == [needs.point.root]
-        return found.contents.moving == needs.moving()
+        # What moved in as shared blocks was not read then.
+        return found.contents.moving == needs.moving() and not any(file.contents.file in bad for file in needs.files)
     return False

@@ -7,6 +7,7 @@ is built from stands in it (`Moving.sources`), and only from just that it is gon
 
 from array import array
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import msgspec
 
@@ -56,13 +57,14 @@ class Needs:
                 if is_needed:
                     yield file, number
 
-    def stored_bytes(self) -> int:
-        """Return the bytes that the units take in a file."""
-        return sum(-(-file.unit_length(number) // ALIGNMENT) * ALIGNMENT for file, number in self.order())
+    def stored_bytes(self, done: int = 0) -> int:
+        """Return the bytes that the units take in a file, but for the first ones, which are done."""
+        units = islice(self.order(), done, None)
+        return sum(-(-file.unit_length(number) // ALIGNMENT) * ALIGNMENT for file, number in units)
 
-    def room(self) -> int:
-        """Return the bytes that a file with all of it takes, generously."""
-        size = self.stored_bytes()
+    def room(self, done: int = 0) -> int:
+        """Return the bytes by which a file with so many units grows until it has all of them, generously."""
+        size = self.stored_bytes(done)
         return size + max(size // TABLES_SHARE, TABLES_LEAST)
 
     def moving(self) -> Moving:

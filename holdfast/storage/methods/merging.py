@@ -2,7 +2,8 @@
 
 1. Units move in byte by byte, or as shared blocks, a commit every now and then. Of several files only what the last
    point needs moves. The file that takes it reads as before: nothing names it but its `moving`, by which an interrupted
-   merge goes on behind the last commit.
+   merge goes on behind the last commit. It says of which files, in which state, the units are: with others, or when one
+   was repaired or found damaged meanwhile, the merge begins anew.
 2. One commit puts the new tables, map and point in place of the old. Maps of later points stay as they are: they name
    points, and the file now holds those of both.
 3. A second commit makes both superblocks say so; then the merged files are removed.
@@ -13,6 +14,7 @@ the second step, and their space is used by a later merge.
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -66,9 +68,23 @@ class Merger:
         """Return whether the file has the point of the other one already."""
         return self._writer.contents.point(self._point.number) is not None
 
+    def drop_others(self) -> None:
+        """Forget units that an earlier run moved in and this one does not go on with; durable in both superblocks.
+
+        Nobody reads them. To be called before the run, which begins anew then.
+        """
+        writer = self._writer
+        if writer.contents.moving is msgspec.UNSET or self._goes_on:
+            return
+        writer.drop_units(writer.needed_units())
+        writer.contents = msgspec.structs.replace(writer.contents, moving=msgspec.UNSET)
+        writer.commit_whole()
+        writer.commit_whole()
+
     def room(self) -> int:
-        """Return the bytes that what has to move takes, tables included, generously."""
-        size = sum(source.unit_length(number) for source, number in self._wanted())
+        """Return the bytes that what has yet to move takes, tables included, generously."""
+        done = self._writer.next_unit - self._first_unit()
+        size = sum(source.unit_length(number) for source, number in islice(self._wanted(), done, None))
         return size + max(size // TABLES_SHARE, TABLES_LEAST)
 
     def run(self, report: Callable[[int], None] = lambda _: None) -> MergeResult:
@@ -147,14 +163,27 @@ class Merger:
         return None if index is None else source.pieces_page(index, page)
 
     def _first_unit(self) -> int:
+        """Return the number of the first unit that moves in, or moved in before."""
         moving = self._writer.contents.moving
-        if moving is msgspec.UNSET or moving.file != self._last.contents.file:
-            return self._writer.next_unit
-        return moving.first
+        return moving.first if isinstance(moving, Moving) and self._goes_on else self._writer.next_unit
+
+    @property
+    def _goes_on(self) -> bool:
+        """Return whether an earlier run moved units in, of the same files in the same state, all undamaged by now."""
+        moving = self._writer.contents.moving
+        if not isinstance(moving, Moving) or moving != self._moving(moving.first):
+            return False
+        bad = self._writer.known_bad
+        is_bad_here = any(number >= moving.first for number in bad.get(self._writer.contents.file, ()))
+        # What moved in as shared blocks was not read then.
+        return not is_bad_here and not any(bad.get(source.contents.file) for source in self._sources)
+
+    def _moving(self, first: int) -> Moving:
+        sources = tuple((source.contents.file, source.superblock.generation) for source in self._sources)
+        return Moving(file=self._last.contents.file, first=first, sources=sources)
 
     def _commit_moving(self, first: int) -> None:
-        moving = Moving(file=self._last.contents.file, first=first)
-        self._writer.contents = msgspec.structs.replace(self._writer.contents, moving=moving)
+        self._writer.contents = msgspec.structs.replace(self._writer.contents, moving=self._moving(first))
         self._writer.commit_whole()
 
     # -- tables --------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from holdfast.storage.chains.chain import Chain, is_chain_file_name
 from holdfast.storage.chains.metadata import check_chain, refresh_metadata
 from holdfast.storage.files.atomic import Files
 from holdfast.storage.files.chain_lock import acquire_chain_lock, has_readers
+from holdfast.storage.health.health_file import bad_units, read_health
 from holdfast.storage.methods.merging import COMMIT_BYTES, TABLES_LEAST, Merger, MergeResult
 
 _REMOVED = re.compile(r"(?P<name>.+)\.removed-(?P<at>\d{8}T\d{6}Z)")
@@ -62,30 +63,44 @@ class ChainUpkeep:
     ) -> MergeResult:
         """Merge chain files, oldest first, into the one before them in one pass, and remove them.
 
-        ``report`` gets the bytes moved so far. A file that is gone already was merged by an earlier attempt. Raises
-        `RepositoryFull` before any unit is moved, and what reading damaged files raises.
+        ``report`` gets the bytes moved so far. A file that is gone already, or of which the other one holds all, was
+        merged by an earlier attempt. Raises `RepositoryFull` before any unit is moved, and what reading damaged files
+        raises.
         """
         with self._open() as chain:
             check_chain(self._files, chain)
             there = [name for name in merged if self._files.exists(self._folder / name)]
-            if not there:
-                return MergeResult()
+            taken_over = {path.name for path in chain.superseded}
+        if not there:
+            return MergeResult()
+        new = [name for name in there if name not in taken_over]
+        if new:
             self._check_room(into)
         with ChainRewriter.resume(self._files, self._folder / into, self._passphrase) as writer:
-            with ExitStack() as stack:
-                sources = [
-                    stack.enter_context(ChainFile.open(self._files, self._folder / name, self._passphrase, writer.keys))
-                    for name in there
-                ]
-                merger = Merger(writer, sources, commit_bytes)
-                if not merger.is_done:
-                    self._prepare(writer, merger, sources)
-                result = merger.run(report)
+            result = self._take_in(writer, new, report, commit_bytes)
             for name in there:
                 self._files.remove(self._folder / name)
                 reach("upkeep.merged")
             self._refresh()
         return result
+
+    def _take_in(
+        self, writer: ChainRewriter, names: Sequence[str], report: Callable[[int], None], commit_bytes: int
+    ) -> MergeResult:
+        """Merge files; those that were merged before may be removed then, too, for both superblocks say so."""
+        if not names:
+            writer.commit_whole()
+            return MergeResult()
+        writer.known_bad = bad_units(read_health(self._files, self._folder))
+        with ExitStack() as stack:
+            sources = [
+                stack.enter_context(ChainFile.open(self._files, self._folder / name, self._passphrase, writer.keys))
+                for name in names
+            ]
+            merger = Merger(writer, sources, commit_bytes)
+            if not merger.is_done:
+                self._prepare(writer, merger, sources)
+            return merger.run(report)
 
     def _prepare(self, writer: ChainRewriter, merger: Merger, sources: Sequence[ChainFile]) -> None:
         """Announce what a merge takes away, and see to its space."""
@@ -97,6 +112,7 @@ class ChainUpkeep:
             )
         )
         writer.spare_readers()
+        merger.drop_others()
         if not has_readers(self._files, self._folder):
             writer.reclaim()
         writer.expect(merger.room())

@@ -3,6 +3,7 @@
 Looking and planning change nothing, so that a plan can be printed; `take_note` writes what the plan took for granted.
 """
 
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -85,7 +86,7 @@ def plan_machine(seen: SeenMachine, wish: PlanWish) -> MachinePlan:
         also=newest_of_each(seen.chains, wish.gone),
     )
     judgement = judge(facts, rules, wish.now.astimezone(zone))
-    unfinished = tuple(_finishing(chain, *pair) for chain in seen.chains for pair in chain.superseded)
+    unfinished = tuple(step for chain in seen.chains for step in _finishing(chain))
     return MachinePlan(
         facts=facts,
         judgement=judgement,
@@ -242,9 +243,11 @@ def file_fact(chain: SeenChain, file: SeenFile, notes: dict[PointId, PointNote])
     return FileFact(name=file.name, kind=file.kind, size_bytes=file.size_bytes, point=point)
 
 
-def _finishing(chain: SeenChain, name: str, holder: str) -> RetentionStep:
-    """Return the step that ends a merge whose process died before the merged file was gone."""
-    return RetentionStep(chain=chain.name, files=(name,), into=holder, points=(), size_bytes=0)
+def _finishing(chain: SeenChain) -> Iterator[RetentionStep]:
+    """Yield the steps that end merges whose processes died before the merged files were gone; these go oldest first."""
+    for holder in dict.fromkeys(holder for _, holder in chain.superseded):
+        names = tuple(name for name, held_by in chain.superseded if held_by == holder)
+        yield RetentionStep(chain=chain.name, files=names, into=holder, points=(), size_bytes=0)
 
 
 def _by_id(note: PointNote) -> PointId:

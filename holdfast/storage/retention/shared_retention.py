@@ -41,7 +41,7 @@ class SeenChain(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[SeenFile, ...]
     notes: tuple[PointNote, ...]
     superseded: tuple[tuple[str, str], ...] = ()
-    """Files that an interrupted merge took over, each with the file that holds its point now."""
+    """Files that an interrupted merge took over, oldest first, each with the file that holds its point now."""
     machine_id: str = ""
     machine_name: str = ""
     """As its newest point has them."""

@@ -6,6 +6,7 @@ import pytest
 
 from holdfast.storage.chain_files.chain_file import SUSPECT_SUFFIX
 from holdfast.storage.chains.chain import Chain
+from holdfast.storage.methods.gathering import Needs
 from holdfast.storage.methods.synthesis import synthesize
 from holdfast.testing.chains import ProtectedMachine
 from holdfast.testing.crashfs import CrashFiles
@@ -16,9 +17,10 @@ class Enough(Exception):
     """The run is over for the moment."""
 
 
-def cut_off(machine: ProtectedMachine) -> None:
+def cut_off(machine: ProtectedMachine, moved_bytes: int = 0) -> None:
     def stop(moved: int) -> None:
-        raise Enough(moved)
+        if moved > moved_bytes:
+            raise Enough(moved)
 
     with pytest.raises(Enough):
         synthesize(machine.repository, chain_of(machine), machine.store.passphrase, stop, UNIT)
@@ -52,4 +54,14 @@ def test_a_copy_that_is_complete_is_taken(files: CrashFiles) -> None:
     files.set_content(path, helper)
     files.remove(path.parent / "chain.hfm")
     assert make_full(machine, machine.kept[0].summary.chain).units == 0
+    check(machine)
+
+
+def test_a_copy_that_is_gone_on_with_wants_room_for_the_rest_only(files: CrashFiles) -> None:
+    machine = protected(files)
+    with Chain.open(files, machine.repository.chain_folder(chain_of(machine))) as chain:
+        room = Needs(chain, 4).room()
+    files.quota = sum(len(files.content(path)) for path in files.paths()) + room + UNIT
+    cut_off(machine, 4 * UNIT)
+    assert make_full(machine).units > 0
     check(machine)

@@ -9,10 +9,11 @@ from holdfast.storage.chain_files.chain_file import ChainFile
 from holdfast.storage.chain_files.rewriter import ChainRewriter
 from holdfast.storage.chains.chain import Chain
 from holdfast.storage.methods.compacting import COMPACTING_SUFFIX, compact, drop_remains, looseness
+from holdfast.storage.methods.gathering import Needs
 from holdfast.testing.chains import ProtectedMachine
 from holdfast.testing.crashfs import CrashFiles
 from tests.holdfast.storage.conftest import make_machine
-from tests.holdfast.storage.methods.test_merging import UNIT, check, folder_of, merge
+from tests.holdfast.storage.methods.test_merging import UNIT, check, damage, folder_of, merge
 
 FULL = "00000001-full.hfc"
 
@@ -165,3 +166,15 @@ def test_a_chain_without_a_full_has_nothing_to_compact(files: CrashFiles) -> Non
         assert looseness(chain) is None
     with pytest.raises(RequestInvalid, match="no complete full"):
         compact(files, folder, None)
+
+
+def test_a_unit_that_is_known_to_be_damaged_is_not_shared_unread(files: CrashFiles) -> None:
+    files.can_share = True
+    machine = loose_machine(files)
+    with Chain.open(files, folder_of(machine)) as chain:
+        _, number = next(Needs(chain, 3).order())
+    damage(machine, FULL, number)
+    before = files.content(folder_of(machine) / FULL)
+    with pytest.raises(DataDamaged, match=f"unit {number} of "):
+        compact(files, folder_of(machine), None, commit_bytes=UNIT)
+    assert files.content(folder_of(machine) / FULL) == before

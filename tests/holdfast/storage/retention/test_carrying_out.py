@@ -121,6 +121,24 @@ def test_a_merged_file_that_a_dead_process_left_is_removed_by_the_next_plan() ->
     assert path.name not in chain_file_names(machine.repository.files, path.parent)
 
 
+def test_several_merged_files_that_a_dead_process_left_are_removed_in_one_step() -> None:
+    machine = make_machine({"disk0": 6})
+    age(machine, 5)
+    files, folder = machine.repository.files, look(machine).chains[0].folder
+    names = tuple(f"{number:08d}-increment.hfc" for number in (2, 3, 4))
+    contents = {name: files.read(folder / name) for name in names}
+    ChainUpkeep(files, folder, None).merge_all("00000001-full.hfc", names)
+    for name, content in contents.items():
+        files.create(folder / name).close()
+        files.set_content(folder / name, content)  # type: ignore[attr-defined]
+    steps = planned(machine, points_rule(9)).steps
+    assert [(step.files, step.into, step.points) for step in steps] == [(names, "00000001-full.hfc", ())]
+    carry_out(machine, steps)
+    assert chain_file_names(files, folder) == ["00000001-full.hfc", "00000005-increment.hfc"]
+    machine.kept = machine.kept[3:]
+    assert machine.differences() == []
+
+
 def test_a_merged_file_that_a_dead_process_left_is_removed_though_the_full_holds_a_locked_point() -> None:
     # A reverse step that dies leaves this each time: the newest point, which is locked, is in the full.
     machine = make_machine({"disk0": 6})
