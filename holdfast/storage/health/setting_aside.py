@@ -22,14 +22,14 @@ from holdfast.storage.health.health_file import PointFacts, change_health
 from holdfast.storage.health.marking import facts_of
 from holdfast.storage.health.salvage import DAMAGED_SUFFIX
 
-_ASIDE: Final = re.compile(r"(?P<number>[0-9]{8})-(full|increment|rollback)\.hfc\.damaged(-[0-9]+)?")
+_ASIDE: Final = re.compile(r"(?P<number>[0-9]{8})-(full|increment|rollback)\.hfc\.(damaged(-[0-9]+)?|removed-\w+)")
 _INCREMENT: Final = re.compile(r"(?P<number>[0-9]{8})-increment\.hfc")
 
 
 def highest_set_aside(names: Sequence[str]) -> int:
-    """Return the highest number of a point whose file was set aside as damaged, 0 when none was.
+    """Return the highest number of a point whose file was set aside as damaged or removed, 0 when none was.
 
-    A new point gets a higher one: the catalog knows the other point by its number.
+    A new point gets a higher one: the catalog knows the other point by its number, and its file may be wanted back.
     """
     return max((int(found["number"]) for name in names if (found := _ASIDE.fullmatch(name))), default=0)
 
