@@ -31,7 +31,7 @@ from holdfast.storage.chains.chain import Chain
 from holdfast.storage.chains.metadata import check_against_metadata, check_links, read_metadata, refresh_metadata
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.chain_lock import acquire_chain_lock
-from holdfast.storage.health.folder import open_readable, rebuild_file
+from holdfast.storage.health.folder import finish_rebuilds, open_readable, rebuild_file
 from holdfast.storage.health.health_file import (
     bad_units,
     change_health,
@@ -132,7 +132,10 @@ class ChainRepair:
     # -- structures ----------------------------------------------------------------------------------------------
 
     def _repair_structures(self) -> None:
-        for name in self._broken_files():
+        broken = self._broken_files()
+        for name in finish_rebuilds(self._files, self._folder, self._passphrase):
+            self._note_rebuilt(name, name)
+        for name in broken:
             self._commit_again(name)
         self._repair_records()
         for name in self._broken_files():
@@ -184,7 +187,11 @@ class ChainRepair:
         except DataError:
             return  # it stays as it is, and is named as damaged
         reach("repair.rebuilt")
-        self._note(rebuilt=(*self._report.rebuilt, f"{self._name}/{report.kept_as}"))
+        self._note_rebuilt(name, report.kept_as)
+
+    def _note_rebuilt(self, name: str, told_as: str) -> None:
+        """Forget what was known of the units of a file, whose bytes are others now."""
+        self._note(rebuilt=(*self._report.rebuilt, f"{self._name}/{told_as}"))
         with self._open() as chain:
             rebuilt = {file.contents.file for file in chain.files if file.path.name == name}
         change_health(self._files, self._folder, lambda health: without_files(health, rebuilt))
