@@ -17,6 +17,7 @@ from holdfast.errors import (
     ChainBroken,
     DataError,
     FileDamaged,
+    FormatTooNew,
     FormatUnknown,
     PassphraseWrong,
     RepositoryFull,
@@ -75,7 +76,10 @@ class ChainRepair:
         self._report = RepairReport(chains=1)
 
     def run(self) -> RepairReport:
-        """Repair, and return what was done and what is still damaged. Raises `PassphraseWrong`."""
+        """Repair, and return what was done and what is still damaged. Raises `PassphraseWrong`.
+
+        Of a chain of which a later version wrote a file nothing is changed.
+        """
         damages: list[Damage] = []
         try:
             self._repair_structures()
@@ -150,10 +154,18 @@ class ChainRepair:
         change_health(self._files, self._folder, lambda health: without_problems(health, sound))
 
     def _broken_files(self, *, needed_only: bool = False) -> list[str]:
-        """Return the names of the complete files that cannot be opened, or have lost a superblock or a table."""
+        """Return the names of the complete files that cannot be opened, or have lost a superblock or a table.
+
+        A file of another chain is none of ours. Raises `FormatTooNew` for one that a later version wrote: what this
+        one knows of the chain is not enough to change it.
+        """
         chain, problems = open_readable(self._files, self._folder, self._passphrase)
         with chain:
-            broken = [one.name for one in problems if not is_never_committed(self._files, self._folder / one.name)]
+            for one in problems:
+                if isinstance(one.error, FormatTooNew):
+                    raise one.error
+            own = [one.name for one in problems if not isinstance(one.error, ChainBroken)]
+            broken = [name for name in own if not is_never_committed(self._files, self._folder / name)]
             broken += [
                 file.path.name
                 for file in chain.files
