@@ -29,6 +29,7 @@ from holdfast.model.points import Damage
 from holdfast.storage.chain_files.chain_file import ChainFile, is_never_committed
 from holdfast.storage.chain_files.rewriter import ChainRewriter
 from holdfast.storage.chains.chain import Chain
+from holdfast.storage.chains.changeable import changeable
 from holdfast.storage.chains.metadata import check_against_metadata, check_links, read_metadata, refresh_metadata
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.chain_lock import acquire_chain_lock
@@ -78,8 +79,13 @@ class ChainRepair:
     def run(self) -> RepairReport:
         """Repair, and return what was done and what is still damaged. Raises `PassphraseWrong`.
 
-        Of a chain of which a later version wrote a file nothing is changed.
+        Of a chain of which a later version wrote a file nothing is changed. Files that are unchangeable for a locked
+        point are repaired, too: no point goes by it.
         """
+        with changeable(self._files, self._folder):
+            return self._run()
+
+    def _run(self) -> RepairReport:
         damages: list[Damage] = []
         try:
             self._repair_structures()

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from holdfast.formats.magic import SUPERBLOCK_SIZE
 from holdfast.model.health import RepairReport
+from holdfast.storage.files.immutable import is_immutable, set_immutable
 from holdfast.storage.health.chain_repair import ChainRepair, OtherChain
 from holdfast.storage.health.health_file import change_health, with_damage
 from tests.fuzz.damage import SmallChain
+from tests.holdfast.storage.counting import host_machine
 
 
 def test_another_chain_of_the_machine_gives_back_what_it_has() -> None:
@@ -65,3 +67,23 @@ def test_a_file_of_another_chain_is_left_where_it_is() -> None:
     report = ChainRepair(small.repository, small.repository.relative(small.folder), None).run()
     assert everything(small).items() >= before.items()
     assert (report.is_good, report.set_aside, report.rebuilt) == (False, (), ())
+
+
+def test_files_of_locked_points_are_repaired_and_stay_unchangeable(tmp_path: Path) -> None:
+    machine = host_machine(tmp_path / "repository", 8, [2])
+    chain = machine.kept[0].summary.chain
+    full, increment = (machine.repository.chain_file(chain, kept.summary.file) for kept in machine.kept)
+    weak, lost = bytearray(full.read_bytes()), bytearray(increment.read_bytes())
+    weak[:SUPERBLOCK_SIZE] = bytes(SUPERBLOCK_SIZE)
+    lost[: 2 * SUPERBLOCK_SIZE] = bytes(2 * SUPERBLOCK_SIZE)
+    full.write_bytes(weak)
+    increment.write_bytes(lost)
+    is_kept = [set_immutable(path, wanted=True) == "" for path in (full, increment)]
+    try:
+        report = ChainRepair(machine.repository, chain, None).run()
+        assert [is_immutable(path) for path in (full, increment)] == is_kept
+    finally:
+        for path in full.parent.iterdir():
+            set_immutable(path, wanted=False)
+    assert (report.is_good, report.rebuilt) == (True, (f"{chain}/{increment.name}.damaged",))
+    assert machine.differences() == []
