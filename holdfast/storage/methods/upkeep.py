@@ -41,12 +41,16 @@ class ChainUpkeep:
     """The changes of one chain that take points away. Each takes the lock of the chain, and raises `ChainBusy`.
 
     Whoever has the chain open meanwhile reads it as it was; while there are readers a merge takes fresh space.
+    ``check`` is called under the lock before points are taken away; what it raises leaves everything as it is.
     """
 
-    def __init__(self, files: Files, folder: Path, passphrase: str | None) -> None:
+    def __init__(
+        self, files: Files, folder: Path, passphrase: str | None, check: Callable[[], object] = lambda: None
+    ) -> None:
         self._files = files
         self._folder = folder
         self._passphrase = passphrase
+        self._check = check
 
     def merge(
         self, into: str, merged: str, report: Callable[[int], None] = lambda _: None, commit_bytes: int = COMMIT_BYTES
@@ -73,6 +77,7 @@ class ChainUpkeep:
                 return MergeResult()
             self._check_room(into)
         with ChainRewriter.resume(self._files, self._folder / into, self._passphrase) as writer:
+            self._check()
             with ExitStack() as stack:
                 sources = [
                     stack.enter_context(ChainFile.open(self._files, self._folder / name, self._passphrase, writer.keys))
@@ -110,6 +115,7 @@ class ChainUpkeep:
         them.
         """
         with self._locked():
+            self._check()
             self.remove_held(names, now)
 
     def remove_held(self, names: Sequence[str], now: datetime) -> None:

@@ -15,17 +15,22 @@ class Failed(Exception):
     pass
 
 
+def change_and_fail(paths: list[Path]) -> None:
+    with changeable(HostFiles(), paths[0].parent):
+        assert not any(map(is_immutable, paths))
+        paths[0].write_bytes(b"new")
+        paths[1].unlink()
+        raise Failed
+
+
 def test_files_are_as_changeable_afterwards_as_they_were(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in (FULL, GONE, PLAIN)]
     for path in paths:
         path.write_bytes(b"old")
     is_kept = [set_immutable(path, wanted=True) == "" for path in paths[:2]]
     try:
-        with pytest.raises(Failed), changeable(HostFiles(), tmp_path):
-            assert not any(map(is_immutable, paths))
-            paths[0].write_bytes(b"new")
-            paths[1].unlink()
-            raise Failed
+        with pytest.raises(Failed):
+            change_and_fail(paths)
         assert [is_immutable(path) for path in paths] == [is_kept[0], False, False]
     finally:
         set_immutable(paths[0], wanted=False)
