@@ -12,7 +12,7 @@ from activities.openers import PassphraseLookup, RepositoryOpener
 from activities.pulse import STALL_S, Pulse
 from holdfast import measures
 from holdfast.clock import Clock
-from holdfast.errors import ChainBusy, DataError, HoldfastError, PassphraseWrong
+from holdfast.errors import ChainBusy, DataError, HoldfastError, PassphraseWrong, StoreFailed
 from holdfast.formats.chain_health import ChainHealth
 from holdfast.model.health import RepairReport, ScrubReport
 from holdfast.model.ids import CredentialName, RepositoryName
@@ -111,7 +111,7 @@ class HealthActivities:
                 passphrase = passphrase_of(repository, name, keys)
                 others = list(self._others(repository, name, keys, copies, stack))
                 return ChainRepair(repository, name, passphrase, others).run()
-            except (ChainBusy, PassphraseWrong) as error:
+            except (ChainBusy, PassphraseWrong, StoreFailed) as error:
                 return RepairReport(chains=1, damages=(chain_damage(name, f"not repaired: {error.message}"),))
 
     def _others(

@@ -161,6 +161,19 @@ def test_a_chain_that_is_being_written_is_left_to_the_next_repair(lab: Lab) -> N
     assert run(lab.health.repair, repair()).metadata == (point.chain,)
 
 
+def test_a_chain_that_cannot_be_written_holds_up_no_other(lab: Lab) -> None:
+    points = [lab.back_up(lab.add_machine(name))[1] for name in ("web", "mail")]
+    folders = {point.chain: lab.repository.chain_folder(point.chain) for point in points}
+    for folder in folders.values():
+        (folder / "chain.hfm").write_bytes(b"nothing")
+    first, second = sorted(folders)
+    (folders[first] / "chain.health.lock").mkdir()
+    report = run(lab.health.repair, repair())
+    [damage] = report.damages
+    assert (damage.chain, "not repaired" in damage.reason) == (first, True)
+    assert report.metadata == (second,)
+
+
 def test_a_chain_none_of_whose_files_opens_is_named(lab: Lab) -> None:
     _, point = lab.back_up(lab.add_machine())
     lab.chain_file(point).write_bytes(b"\xff" * PIECE)

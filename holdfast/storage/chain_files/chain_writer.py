@@ -55,6 +55,8 @@ class FileSpec(msgspec.Struct, frozen=True, kw_only=True):
     contents: Contents
     after_generation: int = 0
     """Commits are numbered from the next one; above 0 when records of an older file move in."""
+    lock: FileHandle | None = None
+    """Of the chain, when the caller has it: the writer closes it."""
 
 
 class ChainWriter:
@@ -89,7 +91,7 @@ class ChainWriter:
     @classmethod
     def create(cls, files: Files, path: Path, spec: FileSpec, keys: ChainKeys) -> Self:
         """Make a new chain file with a first commit. Raises `ChainBusy` when the chain has a writer."""
-        handles = open_locked(files, path, files.create)
+        handles = open_locked(files, path, files.create, spec.lock)
         empty = Superblock(
             kind=spec.kind,
             unit_size=spec.unit_size,
@@ -139,10 +141,7 @@ class ChainWriter:
         self._point = contents.points[-1].number if contents.points else 0
         self.next_unit = contents.units.count
         self._units = PageCursor(
-            TableWriter(self.store, self, contents.units.table),
-            self._load_bytes,
-            empty_units_page,
-            bytes,
+            TableWriter(self.store, self, contents.units.table), self._load_bytes, empty_units_page, bytes
         )
         self._digests = PageCursor(
             TableWriter(self.store, self, contents.digests),

@@ -55,14 +55,14 @@ class UnreadableFile(msgspec.Struct, frozen=True):
 class Chain:
     """The files of a chain as they were when it was opened. Methods may be called from several threads."""
 
-    def __init__(self, folder: Path, files: list[ChainFile]) -> None:
+    def __init__(self, folder: Path, files: list[ChainFile], readers_lock: FileHandle | None = None) -> None:
         self.folder = folder
         self.files = files
         self.unreadable: list[UnreadableFile] = []
         """Files that cannot be opened; points that do not need them can be read nevertheless."""
         self.superseded: list[Path] = []
         """Files that an interrupted merge took over and did not remove; nothing is read from them."""
-        self._readers_lock: FileHandle | None = None
+        self._readers_lock = readers_lock
         self.empty: list[Path] = []
         """Files that a crash left without their first commit; they hold nothing."""
 
@@ -73,8 +73,7 @@ class Chain:
         A file that a crash left without its first commit holds nothing and is passed over. A damaged one hides no
         other: it is listed in ``unreadable``. Raises the error of the first file when none can be opened.
         """
-        chain = cls(folder, [])
-        chain._readers_lock = hold_as_reader(files, folder)
+        chain = cls(folder, [], hold_as_reader(files, folder))
         try:
             for name in chain_file_names(files, folder):
                 chain._add(files, folder / name, passphrase)

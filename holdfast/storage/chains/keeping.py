@@ -3,7 +3,7 @@
 Without a file nothing was noted. One that is damaged is an error, because a lock might stand in it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,7 @@ from holdfast.formats.chain_keep import ChainKeep, NotedOwner, decode_keep, enco
 from holdfast.formats.keys import ChainKeys
 from holdfast.model.retention import PointNote, RetentionOptions
 from holdfast.storage.files.atomic import Files
+from holdfast.storage.files.chain_lock import acquire_chain_lock
 
 KEEP_NAME = "chain.keep"
 RULES_NAME = "retention.json"
@@ -70,18 +71,26 @@ def is_noted_archive(files: Files, folder: Path) -> bool:
     return any(note.archive is not None for note in peek_notes(files, folder))
 
 
-def write_notes(files: Files, folder: Path, keys: ChainKeys, notes: Iterable[PointNote]) -> None:
-    """Replace the notes of a chain's points, when they differ. The caller has the lock of the chain.
+def change_notes(
+    files: Files,
+    folder: Path,
+    keys: ChainKeys,
+    change: Callable[[tuple[PointNote, ...]], Iterable[PointNote]],
+) -> None:
+    """Put what ``change`` makes of the notes of a chain's points in their place; it is called under the chain's lock.
 
-    Raises `RequestInvalid` when a lock would end earlier than before.
+    Raises `ChainBusy`, and `RequestInvalid` when a lock would end earlier than before or be gone.
     """
-    known = read_notes(files, folder, keys)
-    wanted = tuple(notes)
-    if wanted == known.points:
-        return
-    _check_locks(known.points, wanted)
-    keep = msgspec.structs.replace(known, sequence=known.sequence + 1, points=wanted)
-    files.replace(folder / KEEP_NAME, encode_keep(keep, keys))
+    lock = acquire_chain_lock(files, folder)
+    try:
+        known = read_notes(files, folder, keys)
+        wanted = tuple(change(known.points))
+        if wanted != known.points:
+            _check_locks(known.points, wanted)
+            keep = msgspec.structs.replace(known, sequence=known.sequence + 1, points=wanted)
+            files.replace(folder / KEEP_NAME, encode_keep(keep, keys))
+    finally:
+        lock.close()
 
 
 def write_owner(files: Files, folder: Path, keys: ChainKeys, owner: NotedOwner) -> None:
@@ -92,10 +101,10 @@ def write_owner(files: Files, folder: Path, keys: ChainKeys, owner: NotedOwner) 
 
 
 def _check_locks(known: Iterable[PointNote], wanted: Iterable[PointNote]) -> None:
-    locks = {note.point_id: note.locked_until for note in known}
-    for note in wanted:
-        before = locks.get(note.point_id)
-        if before is not None and (note.locked_until is None or note.locked_until < before):
+    locks = {note.point_id: note.locked_until for note in wanted}
+    for note in known:
+        before, after = note.locked_until, locks.get(note.point_id)
+        if before is not None and (after is None or after < before):
             raise RequestInvalid(f"point {note.point_id[:12]} is locked until {before.isoformat(timespec='minutes')}")
 
 

@@ -27,13 +27,15 @@ def acquire_chain_lock(files: Files, folder: Path) -> FileHandle:
     raise ChainBusy(f"chain {folder.name} is being written by another session")
 
 
-def open_locked(files: Files, path: Path, open_file: Callable[[Path], FileHandle]) -> tuple[FileHandle, FileHandle]:
-    """Return a chain file and the lock of its chain, both locked. Raises `ChainBusy`.
+def open_locked(
+    files: Files, path: Path, open_file: Callable[[Path], FileHandle], lock: FileHandle | None = None
+) -> tuple[FileHandle, FileHandle]:
+    """Return a chain file and the lock of its chain, both locked; ``lock`` if the caller has it. Raises `ChainBusy`.
 
     The file is locked as well, because a lock file may be removed under a writer, and because a network mount that lost
     a lock refuses writes through the handle that had it.
     """
-    lock = acquire_chain_lock(files, path.parent)
+    lock = lock or acquire_chain_lock(files, path.parent)
     try:
         handle = open_file(path)
     except BaseException:

@@ -17,6 +17,7 @@ from holdfast.errors import (
     ChainBroken,
     DataError,
     FileDamaged,
+    FormatTooNew,
     FormatUnknown,
     PassphraseWrong,
     RepositoryFull,
@@ -28,10 +29,11 @@ from holdfast.model.points import Damage
 from holdfast.storage.chain_files.chain_file import ChainFile, is_never_committed
 from holdfast.storage.chain_files.rewriter import ChainRewriter
 from holdfast.storage.chains.chain import Chain
+from holdfast.storage.chains.changeable import changeable
 from holdfast.storage.chains.metadata import check_against_metadata, check_links, read_metadata, refresh_metadata
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.chain_lock import acquire_chain_lock
-from holdfast.storage.health.folder import open_readable, rebuild_file
+from holdfast.storage.health.folder import finish_rebuilds, open_readable, rebuild_file
 from holdfast.storage.health.health_file import (
     bad_units,
     change_health,
@@ -75,7 +77,15 @@ class ChainRepair:
         self._report = RepairReport(chains=1)
 
     def run(self) -> RepairReport:
-        """Repair, and return what was done and what is still damaged. Raises `PassphraseWrong`."""
+        """Repair, and return what was done and what is still damaged. Raises `PassphraseWrong`.
+
+        Of a chain of which a later version wrote a file nothing is changed. Files that are unchangeable for a locked
+        point are repaired, too: no point goes by it.
+        """
+        with changeable(self._files, self._folder):
+            return self._run()
+
+    def _run(self) -> RepairReport:
         damages: list[Damage] = []
         try:
             self._repair_structures()
@@ -132,7 +142,10 @@ class ChainRepair:
     # -- structures ----------------------------------------------------------------------------------------------
 
     def _repair_structures(self) -> None:
-        for name in self._broken_files():
+        broken = self._broken_files()
+        for name in finish_rebuilds(self._files, self._folder, self._passphrase):
+            self._note_rebuilt(name, name)
+        for name in broken:
             self._commit_again(name)
         self._repair_records()
         for name in self._broken_files():
@@ -147,10 +160,18 @@ class ChainRepair:
         change_health(self._files, self._folder, lambda health: without_problems(health, sound))
 
     def _broken_files(self, *, needed_only: bool = False) -> list[str]:
-        """Return the names of the complete files that cannot be opened, or have lost a superblock or a table."""
+        """Return the names of the complete files that cannot be opened, or have lost a superblock or a table.
+
+        A file of another chain is none of ours. Raises `FormatTooNew` for one that a later version wrote: what this
+        one knows of the chain is not enough to change it.
+        """
         chain, problems = open_readable(self._files, self._folder, self._passphrase)
         with chain:
-            broken = [one.name for one in problems if not is_never_committed(self._files, self._folder / one.name)]
+            for one in problems:
+                if isinstance(one.error, FormatTooNew):
+                    raise one.error
+            own = [one.name for one in problems if not isinstance(one.error, ChainBroken)]
+            broken = [name for name in own if not is_never_committed(self._files, self._folder / name)]
             broken += [
                 file.path.name
                 for file in chain.files
@@ -184,7 +205,11 @@ class ChainRepair:
         except DataError:
             return  # it stays as it is, and is named as damaged
         reach("repair.rebuilt")
-        self._note(rebuilt=(*self._report.rebuilt, f"{self._name}/{report.kept_as}"))
+        self._note_rebuilt(name, report.kept_as)
+
+    def _note_rebuilt(self, name: str, told_as: str) -> None:
+        """Forget what was known of the units of a file, whose bytes are others now."""
+        self._note(rebuilt=(*self._report.rebuilt, f"{self._name}/{told_as}"))
         with self._open() as chain:
             rebuilt = {file.contents.file for file in chain.files if file.path.name == name}
         change_health(self._files, self._folder, lambda health: without_files(health, rebuilt))

@@ -5,6 +5,7 @@ reported with the points it takes along, and everything else is still checked.
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -14,11 +15,12 @@ from holdfast.formats.chain_metadata import ChainMetadata, MetadataPoint
 from holdfast.formats.keys import ChainKeys
 from holdfast.model.ids import DiskKey
 from holdfast.model.points import Damage, VerifyReport
-from holdfast.storage.chain_files.chain_file import ChainFile, is_never_committed
+from holdfast.storage.chain_files.chain_file import FILE_SUFFIX, ChainFile, is_never_committed
 from holdfast.storage.chains.chain import Chain, chain_file_names
 from holdfast.storage.chains.metadata import METADATA_NAME, check_against_metadata, check_links, keys_of, read_metadata
 from holdfast.storage.files.atomic import Files
-from holdfast.storage.health.salvage import SalvageReport, salvage_file
+from holdfast.storage.files.chain_lock import acquire_chain_lock, hold_as_reader
+from holdfast.storage.health.salvage import REBUILT_SUFFIX, SalvageReport, salvage_file
 from holdfast.storage.health.verifier import verify_chain
 
 
@@ -34,24 +36,22 @@ def open_readable(files: Files, folder: Path, passphrase: str | None) -> tuple[C
 
     Raises `PassphraseWrong` when the passphrase opens none, and errors of access such as `RepositoryUnavailable`.
     """
-    opened: list[ChainFile] = []
-    problems: list[FileProblem] = []
+    chain, problems = Chain(folder, [], hold_as_reader(files, folder)), []
     try:
         for name in chain_file_names(files, folder):
             try:
-                keys = opened[0].keys if opened else None
-                opened.append(ChainFile.open(files, folder / name, passphrase, keys))
+                keys = chain.files[0].keys if chain.files else None
+                chain.files.append(ChainFile.open(files, folder / name, passphrase, keys))
             except DataError as error:
                 problems.append(FileProblem(name, error))
     except BaseException:
-        for file in opened:
-            file.close()
+        chain.close()
         raise
-    for problem in problems:
-        if isinstance(problem.error, PassphraseWrong) and not opened:
-            raise problem.error
-    opened.sort(key=lambda file: file.contents.holds)
-    chain = Chain(folder, opened)
+    wrong = [problem.error for problem in problems if isinstance(problem.error, PassphraseWrong)]
+    if wrong and not chain.files:
+        chain.close()
+        raise wrong[0]
+    chain.files.sort(key=lambda file: file.contents.holds)
     chain.pass_over_superseded()
     return chain, problems
 
@@ -83,20 +83,69 @@ def verify_folder(
 
 
 def rebuild_file(files: Files, folder: Path, name: str, passphrase: str | None) -> SalvageReport:
-    """Rebuild a chain file whose structure is damaged, from its records and the chain's other files."""
-    chain, _ = open_readable(files, folder, passphrase)
-    with chain:
-        siblings = Chain(folder, [file for file in chain.files if file.path.name != name])
-        keys = keys_of(files, chain, passphrase)
-        return salvage_file(files, folder / name, keys, siblings, _known_roots(files, folder, keys))
+    """Rebuild a chain file whose structure is damaged, from its records and the chain's other files.
 
-
-def _known_roots(files: Files, folder: Path, keys: ChainKeys) -> dict[int, str]:
+    Raises `ChainBusy`, and what `salvage_file` raises.
+    """
+    lock = acquire_chain_lock(files, folder)
     try:
-        metadata = read_metadata(files, folder, keys)
-    except FileDamaged:
-        return {}  # the roots of the old contents page are then all there is to compare with
+        chain, _ = open_readable(files, folder, passphrase)
+        with chain:
+            siblings = Chain(folder, [file for file in chain.files if file.path.name != name])
+            keys = keys_of(files, chain, passphrase)
+            roots = _known_roots(_witness(files, folder, keys))
+            return salvage_file(files, folder / name, (keys, lock), siblings, roots)
+    finally:
+        lock.close()
+
+
+def finish_rebuilds(files: Files, folder: Path, passphrase: str | None) -> tuple[str, ...]:
+    """Let rebuilt files take their places whose process died when the damaged ones had left them; return their names.
+
+    Raises `ChainBusy` when there are such files and the chain is being written.
+    """
+    names = [name for name, _ in _homeless(files, folder)]
+    if not names:
+        return ()
+    lock = acquire_chain_lock(files, folder)
+    try:
+        chain, _ = open_readable(files, folder, passphrase)
+        with chain:
+            keys = keys_of(files, chain, passphrase)
+            metadata = _witness(files, folder, keys)
+        done = tuple(name for name, path in _homeless(files, folder) if _is_rebuilt(files, path, keys, metadata))
+        for name in done:
+            files.rename(folder / (name + REBUILT_SUFFIX), folder / name)
+    finally:
+        lock.close()
+    return done
+
+
+def _homeless(files: Files, folder: Path) -> list[tuple[str, Path]]:
+    """Return the rebuilt files beside which none stands that they are in place of, by the name of that."""
+    names = set(files.names(folder))
+    found = [name.removesuffix(REBUILT_SUFFIX) for name in sorted(names) if name.endswith(FILE_SUFFIX + REBUILT_SUFFIX)]
+    return [(name, folder / (name + REBUILT_SUFFIX)) for name in found if name not in names]
+
+
+def _is_rebuilt(files: Files, path: Path, keys: ChainKeys, metadata: ChainMetadata | None) -> bool:
+    """Return whether a file is whole, and the one that the metadata misses, with the same points."""
+    roots, listed = _known_roots(metadata), {file.file: file.name for file in (metadata.files if metadata else ())}
+    with suppress(DataError), ChainFile.open(files, path, keys=keys) as file:
+        is_missed = listed.get(file.contents.file) == path.name.removesuffix(REBUILT_SUFFIX)
+        return file.is_complete and is_missed and all(roots.get(one.number) == one.root for one in file.contents.points)
+    return False
+
+
+def _known_roots(metadata: ChainMetadata | None) -> dict[int, str]:
     return {point.number: point.root for point in (metadata.points if metadata else ()) if point.root}
+
+
+def _witness(files: Files, folder: Path, keys: ChainKeys) -> ChainMetadata | None:
+    try:
+        return read_metadata(files, folder, keys)
+    except FileDamaged:
+        return None  # the roots of the old contents page are then all there is to compare with
 
 
 def _metadata_of(files: Files, chain: Chain, passphrase: str | None) -> tuple[ChainMetadata | None, list[Damage]]:

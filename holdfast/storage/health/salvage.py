@@ -16,7 +16,8 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from holdfast.errors import ChainBroken, DataDamaged, FileDamaged, FormatUnknown
+from holdfast.errors import ChainBroken, DataDamaged, DataError, FileDamaged, FormatUnknown
+from holdfast.faults import reach
 from holdfast.formats.contents import Contents, FileDisk, Notes, Point, Table, Units, decode_contents
 from holdfast.formats.digests import disk_tag, piece_digests
 from holdfast.formats.keys import ChainKeys
@@ -37,7 +38,7 @@ from holdfast.storage.points.point_files import emptied, move_files
 from holdfast.storage.points.point_writer import complete_point, open_disk
 
 DAMAGED_SUFFIX = ".damaged"
-_REBUILT_SUFFIX = ".rebuilt"
+REBUILT_SUFFIX = ".rebuilt"
 
 
 class SalvageReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,20 +85,32 @@ class _Word(NamedTuple):
 Claims: TypeAlias = dict[tuple[bytes, int], _Claim]
 
 
+def free_damaged_name(files: Files, folder: Path, name: str) -> str:
+    """Return the name that a damaged file gets; an earlier one of the same name keeps its own."""
+    taken = set(files.names(folder))
+    names = [name + DAMAGED_SUFFIX, *(f"{name}{DAMAGED_SUFFIX}-{count}" for count in range(2, len(taken) + 3))]
+    return next(free for free in names if free not in taken)
+
+
 def salvage_file(
-    files: Files, path: Path, keys: ChainKeys, siblings: Chain | None, expected_roots: dict[int, str]
+    files: Files,
+    path: Path,
+    held: tuple[ChainKeys, FileHandle],
+    siblings: Chain | None,
+    expected_roots: dict[int, str],
 ) -> SalvageReport:
     """Rebuild the chain file at ``path``; ``siblings`` are the chain's other files, needed for an increment.
 
+    ``held`` are the keys of the chain and its lock, which is let go of when the file is in its place.
     ``expected_roots`` gives the known point roots by number. Raises `FileDamaged` when the file holds too little, and
     `DataDamaged` when a rebuilt root is not the expected one; the file is then left as it is.
     """
+    (keys, lock), rebuilt = held, path.with_name(path.name + REBUILT_SUFFIX)
     handle = files.open(path)
     try:
         found = _scan(handle, RecordOpener(keys.cipher, keys.record_key))
         if found.contents is None:
             raise FileDamaged(f"{path} holds no readable contents page")
-        rebuilt = path.with_name(path.name + _REBUILT_SUFFIX)
         files.remove(rebuilt)
         old = found.contents
         found.floors = _floors(old, keys.digest_key)
@@ -106,6 +119,7 @@ def salvage_file(
             unit_size=old.unit_size,
             contents=_emptied(old),
             after_generation=found.last,
+            lock=lock,
         )
         with ChainWriter.create(files, rebuilt, spec, keys) as writer:
             claims, places = _move_units(handle, writer, found, keys)
@@ -118,16 +132,20 @@ def salvage_file(
                     raise DataDamaged(f"point {point.number} of {path} cannot be rebuilt: its root differs")
             report = SalvageReport(
                 file=path.name,
-                kept_as=path.name + DAMAGED_SUFFIX,
+                kept_as=free_damaged_name(files, path.parent, path.name),
                 points=tuple(point.number for point in old.points),
                 units=writer.next_unit,
                 unreadable_records=found.unreadable,
                 lost_files=lost_files,
             )
+            files.rename(path, path.with_name(report.kept_as))
+            reach("rebuild.kept")
+            files.rename(rebuilt, path)
+    except DataError:
+        files.remove(rebuilt)  # nobody may take it for a file that could not take its place any more
+        raise
     finally:
         handle.close()
-    files.rename(path, path.with_name(report.kept_as))
-    files.rename(rebuilt, path)
     return report
 
 

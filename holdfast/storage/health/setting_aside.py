@@ -20,16 +20,16 @@ from holdfast.storage.files.atomic import Files
 from holdfast.storage.files.chain_lock import acquire_chain_lock
 from holdfast.storage.health.health_file import PointFacts, change_health
 from holdfast.storage.health.marking import facts_of
-from holdfast.storage.health.salvage import DAMAGED_SUFFIX
+from holdfast.storage.health.salvage import free_damaged_name
 
-_ASIDE: Final = re.compile(r"(?P<number>[0-9]{8})-(full|increment|rollback)\.hfc\.damaged(-[0-9]+)?")
+_ASIDE: Final = re.compile(r"(?P<number>[0-9]{8})-(full|increment|rollback)\.hfc\.(damaged(-[0-9]+)?|removed-\w+)")
 _INCREMENT: Final = re.compile(r"(?P<number>[0-9]{8})-increment\.hfc")
 
 
 def highest_set_aside(names: Sequence[str]) -> int:
-    """Return the highest number of a point whose file was set aside as damaged, 0 when none was.
+    """Return the highest number of a point whose file was set aside as damaged or removed, 0 when none was.
 
-    A new point gets a higher one: the catalog knows the other point by its number.
+    A new point gets a higher one: the catalog knows the other point by its number, and its file may be wanted back.
     """
     return max((int(found["number"]) for name in names if (found := _ASIDE.fullmatch(name))), default=0)
 
@@ -59,18 +59,11 @@ def set_aside(files: Files, folder: Path, passphrase: str | None, going: Sequenc
         refresh_metadata(files, folder, passphrase, Leaving(files=ids, points=tuple(sorted(numbers))))
         reach("aside.announced")
         for name in going:
-            files.rename(folder / name, folder / _free_name(files, folder, name))
+            files.rename(folder / name, folder / free_damaged_name(files, folder, name))
             reach("aside.renamed")
         refresh_metadata(files, folder, passphrase)
     finally:
         lock.close()
-
-
-def _free_name(files: Files, folder: Path, name: str) -> str:
-    """Return the name that a damaged file gets; an earlier one of the same name keeps its own."""
-    taken = set(files.names(folder))
-    names = [name + DAMAGED_SUFFIX, *(f"{name}{DAMAGED_SUFFIX}-{count}" for count in range(2, len(taken) + 3))]
-    return next(free for free in names if free not in taken)
 
 
 def _with_missing(health: ChainHealth, facts: Sequence[PointFacts]) -> ChainHealth:

@@ -1,7 +1,7 @@
 """What a job's method wants of the newest chain of a machine, looked up and carried out."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -15,8 +15,8 @@ from holdfast.model.retention import Method
 from holdfast.planning.compacting import CompactDecision, CompactFacts, plan_compact
 from holdfast.planning.full_days import FullDecision, FullFacts, plan_point
 from holdfast.storage.chains.chain import Chain, chain_file_names
+from holdfast.storage.chains.changeable import changeable
 from holdfast.storage.chains.repository import Repository
-from holdfast.storage.files.immutable import is_immutable, set_immutable
 from holdfast.storage.intake.finishing import summarize
 from holdfast.storage.intake.fulls import full_day
 from holdfast.storage.methods.compacting import compact, drop_remains, looseness
@@ -64,7 +64,7 @@ def apply_method(
     ``report`` gets the bytes moved so far. Raises what `make_newest_full` and `synthesize` raise.
     """
     if wish.options.method is Method.REVERSE and not wish.is_asked_for:
-        with _changeable(repository, folder):
+        with changeable(repository.files, folder):
             return _reverse(repository, folder, passphrase, wish, report)
     begun = _begun_before(repository, folder, passphrase)
     if begun is not None:
@@ -74,7 +74,7 @@ def apply_method(
             decision = _decide(chain, wish)
     if decision.kind is not PointKind.SYNTHETIC:
         return Change(reason=decision.reason)
-    with _changeable(repository, folder):
+    with changeable(repository.files, folder):
         summary, result = synthesize(repository, repository.relative(folder), passphrase, report)
     if not result.units and summary.chain == repository.relative(folder):
         return Change(reason="the newest point is a full already")
@@ -109,7 +109,7 @@ def compact_if_due(
     if not decision.is_due:
         drop_remains(files, folder)  # of one that was not finished on its day
         return Change(reason=decision.reason)
-    with _changeable(repository, folder):
+    with changeable(files, folder):
         result = compact(files, folder, passphrase, report)
     with Chain.open(files, folder, passphrase) as chain:
         now = looseness(chain)
@@ -123,23 +123,6 @@ def compact_if_due(
         freed_bytes=0 if now is None else max(0, found.file_bytes - now.file_bytes),
         moved=(summary,),
     )
-
-
-@contextmanager
-def _changeable(repository: Repository, folder: Path) -> Iterator[None]:
-    """Let files be changed meanwhile that are unchangeable for a locked point: nothing that is done takes a point away.
-
-    Files that come by it are made unchangeable by the retention of the same session.
-    """
-    held = [name for name in chain_file_names(repository.files, folder) if is_immutable(folder / name)]
-    for name in held:
-        set_immutable(folder / name, wanted=False)
-    try:
-        yield
-    finally:
-        for name in held:
-            if repository.files.exists(folder / name):
-                set_immutable(folder / name, wanted=True)
 
 
 def _begun_before(repository: Repository, folder: Path, passphrase: str | None) -> Path | None:

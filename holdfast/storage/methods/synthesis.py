@@ -6,17 +6,21 @@ the new one needs.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from holdfast.errors import ChainBroken, ChainBusy, RequestInvalid
 from holdfast.faults import reach
 from holdfast.formats.chain_metadata import Leaving
 from holdfast.formats.contents import Point
 from holdfast.model.points import PointSummary
+from holdfast.model.retention import PointNote
 from holdfast.storage.chain_files.chain_file import ChainFile
 from holdfast.storage.chains.chain import Chain, chain_file_name
-from holdfast.storage.chains.keeping import read_notes, write_notes
+from holdfast.storage.chains.keeping import change_notes, read_notes
 from holdfast.storage.chains.metadata import check_chain, refresh_metadata
 from holdfast.storage.chains.owning import take_owner
 from holdfast.storage.chains.repository import Repository
@@ -130,7 +134,11 @@ def _build(repository: Repository, target: Path, chain: Chain, how: tuple[Callab
     files, (_, point) = repository.files, _newest(chain)
     files.make_folder(target)
     make_readers_file(files, target)
-    take_owner(files, chain, target)
+    lock = acquire_chain_lock(files, target)
+    try:
+        take_owner(files, chain, target)
+    finally:
+        lock.close()
     plan = Plan(
         path=target / chain_file_name(point.number, "full"),
         file_id=os.urandom(16).hex(),
@@ -141,15 +149,23 @@ def _build(repository: Repository, target: Path, chain: Chain, how: tuple[Callab
 
 
 def _take_notes(repository: Repository, folder: Path, target: Path, moved: tuple[ChainFile, Point]) -> None:
-    """Let what is noted of the point, such as a lock, go with it before it leaves the old chain."""
+    """Let what is noted of the point, such as a lock, go with it before it leaves the old chain.
+
+    The new chain may have gone on since an earlier run: what is noted there stays.
+    """
     files, (helper, point) = repository.files, moved
-    notes = [note for note in read_notes(files, folder, helper.keys).points if note.point_id == point.id]
-    if notes:
-        lock = acquire_chain_lock(files, target)
-        try:
-            write_notes(files, target, helper.keys, notes)
-        finally:
-            lock.close()
+    for note in read_notes(files, folder, helper.keys).points:
+        if note.point_id == point.id:
+            change_notes(files, target, helper.keys, partial(_beside, note))
+
+
+def _beside(note: PointNote, known: tuple[PointNote, ...]) -> Iterable[PointNote]:
+    """Return notes with one more; of two of one point the longer lock counts."""
+    notes = {one.point_id: one for one in known}
+    there = notes.get(note.point_id, note)
+    locks = [one.locked_until for one in (note, there) if one.locked_until is not None]
+    notes[note.point_id] = msgspec.structs.replace(there, locked_until=max(locks, default=None))
+    return notes.values()
 
 
 def _hand_over(repository: Repository, folder: Path, helper: ChainFile, passphrase: str | None) -> None:

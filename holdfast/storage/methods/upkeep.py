@@ -5,7 +5,8 @@ not taken for a damaged one. Everything may be run again after a crash; what is 
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,12 +42,16 @@ class ChainUpkeep:
     """The changes of one chain that take points away. Each takes the lock of the chain, and raises `ChainBusy`.
 
     Whoever has the chain open meanwhile reads it as it was; while there are readers a merge takes fresh space.
+    ``check`` is called under the lock before points are taken away; what it raises leaves everything as it is.
     """
 
-    def __init__(self, files: Files, folder: Path, passphrase: str | None) -> None:
+    def __init__(
+        self, files: Files, folder: Path, passphrase: str | None, check: Callable[[], object] = lambda: None
+    ) -> None:
         self._files = files
         self._folder = folder
         self._passphrase = passphrase
+        self._check = check
 
     def merge(
         self, into: str, merged: str, report: Callable[[int], None] = lambda _: None, commit_bytes: int = COMMIT_BYTES
@@ -77,6 +82,7 @@ class ChainUpkeep:
         if new:
             self._check_room(into)
         with ChainRewriter.resume(self._files, self._folder / into, self._passphrase) as writer:
+            self._check()
             result = self._take_in(writer, new, report, commit_bytes)
             for name in there:
                 self._files.remove(self._folder / name)
@@ -125,6 +131,7 @@ class ChainUpkeep:
         them.
         """
         with self._locked():
+            self._check()
             self.remove_held(names, now)
 
     def remove_held(self, names: Sequence[str], now: datetime) -> None:
@@ -163,22 +170,42 @@ class ChainUpkeep:
     def take_back(self) -> tuple[str, ...]:
         """Bring all removed files back, and return their names.
 
-        Raises `PointNotFound` when there are none, and `ChainBroken` when they fit no more.
+        Raises `PointNotFound` when there are none, and `ChainBroken` when they fit no more; nothing is changed then.
         """
         with self._locked():
             removed = self.removed()
             if not removed:
                 raise PointNotFound(f"nothing was removed from chain {self._folder.name} that could be taken back")
-            for file in removed:
-                if self._files.exists(self._folder / file.name):
-                    raise ChainBroken(f"chain {self._folder.name} has another file {file.name} by now")
-            for file in removed:
+            self._check_names(removed)
+            self._check_fit(removed)
+            for file in sorted(removed, key=_after_what_it_needs):
                 self._files.rename(self._folder / file.kept_as, self._folder / file.name)
                 reach("upkeep.taken-back")
             self._refresh()
-            with self._open() as chain:
-                check_chain(self._files, chain)
         return tuple(file.name for file in removed)
+
+    def _check_names(self, removed: Sequence[RemovedFile]) -> None:
+        names = [file.name for file in removed]
+        for name in names:
+            if self._files.exists(self._folder / name):
+                raise ChainBroken(f"chain {self._folder.name} has another file {name} by now")
+            if names.count(name) > 1:
+                raise ChainBroken(f"of chain {self._folder.name} two files {name} were removed, one may be back")
+
+    def _check_fit(self, removed: Sequence[RemovedFile]) -> None:
+        """Raise `ChainBroken` unless the chain with these files is one whose points continue each other."""
+        with self._open() as chain:
+            for file in removed:
+                keys = chain.files[0].keys if chain.files else None
+                path = self._folder / file.kept_as
+                chain.files.append(ChainFile.open(self._files, path, self._passphrase, keys))
+            chain.files.sort(key=lambda file: file.contents.holds)
+            chain.pass_over_superseded()
+            try:
+                check_chain(self._files, chain)
+                _check_line(chain, {file.kept_as for file in removed})
+            except ChainBroken as error:
+                raise ChainBroken(f"what was removed fits no more: {error.message}") from error
 
     def purge(self, before: datetime) -> tuple[str, ...]:
         """Delete for good what was removed before a moment; return the names it had."""
@@ -217,6 +244,25 @@ class ChainUpkeep:
         free = self._files.free_bytes(self._folder)
         if free < TABLES_LEAST:
             raise RepositoryFull(f"merging into {self._folder / into} may need {TABLES_LEAST} bytes, {free} are free")
+
+
+def _after_what_it_needs(file: RemovedFile) -> tuple[bool, int]:
+    """Order files by what they need: an increment needs the one before it, and a rollback file the one behind it."""
+    number, is_rollback = int(file.name[:8]), file.name.endswith("-rollback.hfc")
+    return is_rollback, -number if is_rollback else number
+
+
+def _check_line(chain: Chain, back: Container[str]) -> None:
+    """Raise `ChainBroken` when files that come back are in others by now, or stand beside others of their place."""
+    for path in chain.superseded:
+        if path.name in back:
+            raise ChainBroken(f"another file of chain {chain.folder.name} holds what {path.name} held")
+    numbers = [point.number for _, point in chain.points()]
+    parents = [file.contents.parent.point for file in chain.files if file.contents.parent is not None]
+    for used, words in ((numbers, "there are two points"), (parents, "two points continue point")):
+        twice = [number for number, count in Counter(used).items() if count > 1]
+        if twice:
+            raise ChainBroken(f"in chain {chain.folder.name} {words} {twice[0]}")
 
 
 def _idle_rollbacks(chain: Chain) -> list[ChainFile]:

@@ -3,7 +3,7 @@
 An archive is a chain of one full in a folder of its own. No job continues it, and no job's retention looks at it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -21,11 +21,10 @@ from holdfast.planning.consent import Judgement
 from holdfast.planning.retention_steps import plan_digest, steps_of
 from holdfast.storage.chains.begun_notes import note_begun
 from holdfast.storage.chains.chain import chain_file_names
-from holdfast.storage.chains.keeping import peek_notes, read_notes, write_notes
+from holdfast.storage.chains.keeping import change_notes, peek_notes
 from holdfast.storage.chains.leftovers import remove_leftovers
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.atomic import Files
-from holdfast.storage.files.chain_lock import acquire_chain_lock
 from holdfast.storage.intake.lifecycle import StoreOptions, begin_full, begun_by
 from holdfast.storage.intake.new_points import check_snapshot
 from holdfast.storage.retention.looking import MachinePlan, SeenMachine, file_fact, open_with, see_chain
@@ -131,17 +130,17 @@ def keep_archive(
     with open_with(repository, folder, passphrase)[0] as opened:
         keys = opened.files[0].keys
         points = tuple((PointId(point.id), point.created) for _, point in opened.points())
-    lock = acquire_chain_lock(repository.files, folder)
-    try:
-        known = {note.point_id: note for note in read_notes(repository.files, folder, keys).points}
+
+    def kept(known: tuple[PointNote, ...]) -> Iterable[PointNote]:
+        notes = {note.point_id: note for note in known}
         credential = archive_credential(repository.files, folder)
         for point, created in points:
-            note = known.get(point, PointNote(point_id=point, day=created.date()))
+            note = notes.get(point, PointNote(point_id=point, day=created.date()))
             archive = note.archive if note.archive is not None else Archive(credential=credential)
-            known[point] = msgspec.structs.replace(note, archive=msgspec.structs.replace(archive, expires=expires))
-        write_notes(repository.files, folder, keys, known.values())
-    finally:
-        lock.close()
+            notes[point] = msgspec.structs.replace(note, archive=msgspec.structs.replace(archive, expires=expires))
+        return notes.values()
+
+    change_notes(repository.files, folder, keys, kept)
     return tuple(point for point, _ in points)
 
 

@@ -18,7 +18,7 @@ from holdfast.storage.chain_files.chain_file import ChainFile
 from holdfast.storage.chains.chain import Chain
 from holdfast.storage.chains.keeping import read_notes
 from holdfast.storage.chains.repository import Repository
-from holdfast.storage.files.immutable import set_immutable
+from holdfast.storage.files.immutable import is_immutable, set_immutable
 from holdfast.storage.methods.upkeep import ChainUpkeep, needed_files
 from holdfast.storage.retention.looking import open_with
 
@@ -56,15 +56,18 @@ class StepWorker:
         for name in (*step.files, step.into):
             if name:
                 self._repository.chain_file(step.chain, name)  # refuses what is no chain file
-        locked, passphrase = self._check_locks(folder, step)
-        upkeep = ChainUpkeep(self._repository.files, folder, passphrase)
-        if not step.into:
-            _loosen(folder, step.files)
-            upkeep.remove(step.files, self._now)
-            return StepResult()
-        _loosen(folder, (step.into, *step.files))
+        locked, passphrase = self._check_locks(folder, step)  # before anything is made changeable
+        check = partial(self._check_locks, folder, step)
+        upkeep = ChainUpkeep(self._repository.files, folder, passphrase, check)
+        held = _loosen(folder, (step.into, *step.files))
         try:
+            if not step.into:
+                upkeep.remove(step.files, self._now)
+                return StepResult()
             moved = self._merge(upkeep, step, report)
+        except PointLocked:  # by somebody who came in between
+            _fasten(folder, held)
+            raise
         finally:
             if step.into in locked:
                 set_immutable(folder / step.into, wanted=True)
@@ -121,10 +124,17 @@ def _needs(chain: Chain, file: ChainFile) -> Iterable[str]:
     return [other.path.name for other in chain.files if other.contents.file in needed]
 
 
-def _loosen(folder: Path, names: Sequence[str]) -> None:
-    """Make files changeable; where that cannot be done they were never made unchangeable."""
-    for name in names:
+def _loosen(folder: Path, names: Sequence[str]) -> set[str]:
+    """Make files changeable, and return the names of those that were not."""
+    held = {name for name in names if name and is_immutable(folder / name)}
+    for name in held:
         set_immutable(folder / name, wanted=False)
+    return held
+
+
+def _fasten(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
+        set_immutable(folder / name, wanted=True)
 
 
 def _words(point: Point, folder: Path, until: datetime) -> str:

@@ -1,17 +1,18 @@
 """What was removed from chains and can be taken back: listed, brought back with a lock, deleted for good in time."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
+from holdfast.errors import PointNotFound
 from holdfast.model.archives import is_archive
 from holdfast.model.ids import PointId
 from holdfast.model.retention import PointNote
 from holdfast.storage.chain_files.chain_file import is_file_encrypted
-from holdfast.storage.chains.keeping import read_notes, write_notes
+from holdfast.storage.chains.keeping import change_notes
 from holdfast.storage.chains.repository import Repository
-from holdfast.storage.files.chain_lock import acquire_chain_lock
 from holdfast.storage.methods.upkeep import ChainUpkeep, RemovedFile
 from holdfast.storage.retention.emptying import remove_empty_chain
 from holdfast.storage.retention.looking import open_with
@@ -97,19 +98,24 @@ def take_back(repository: Repository, chain: str, passphrase: str | None, until:
 def lock_points(
     repository: Repository, chain: str, points: list[PointId], passphrase: str | None, until: datetime
 ) -> None:
-    """Lock points of a chain until a moment; one that is locked for longer stays so."""
+    """Lock points of a chain until a moment; one that is locked for longer stays so.
+
+    Raises `PointNotFound` when one of them is not there any more, and `ChainBusy`.
+    """
     folder = repository.chain_folder(chain)
-    lock = acquire_chain_lock(repository.files, folder)
-    try:
-        opened, _ = open_with(repository, folder, passphrase)
-        with opened:
-            keys = opened.files[0].keys
+    with open_with(repository, folder, passphrase)[0] as opened:
+        keys = opened.files[0].keys
+
+    def locked(known: tuple[PointNote, ...]) -> Iterable[PointNote]:
+        with open_with(repository, folder, passphrase)[0] as opened:  # nobody removes a point now
             days = {PointId(point.id): point.created.date() for _, point in opened.points()}
-        notes = {note.point_id: note for note in read_notes(repository.files, folder, keys).points}
+        notes = {note.point_id: note for note in known}
         for point in points:
-            known = notes.get(point, PointNote(point_id=point, day=days[point]))
-            longest = until if known.locked_until is None else max(until, known.locked_until)
-            notes[point] = msgspec.structs.replace(known, locked_until=longest)
-        write_notes(repository.files, folder, keys, notes.values())
-    finally:
-        lock.close()
+            if point not in days:
+                raise PointNotFound(f"chain {chain} has no point {point[:12]} any more")
+            note = notes.get(point, PointNote(point_id=point, day=days[point]))
+            longest = until if note.locked_until is None else max(until, note.locked_until)
+            notes[point] = msgspec.structs.replace(note, locked_until=longest)
+        return notes.values()
+
+    change_notes(repository.files, folder, keys, locked)

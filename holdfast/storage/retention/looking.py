@@ -18,11 +18,10 @@ from holdfast.planning.point_notes import NewPoint, note_points
 from holdfast.planning.retention_steps import RetentionStep, plan_digest, steps_of
 from holdfast.storage.chain_files.chain_file import ChainFile
 from holdfast.storage.chains.chain import Chain, chain_file_names
-from holdfast.storage.chains.keeping import read_notes, read_rules, write_notes, write_rules
+from holdfast.storage.chains.keeping import change_notes, read_notes, read_rules, write_rules
 from holdfast.storage.chains.metadata import check_links
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.atomic import Files
-from holdfast.storage.files.chain_lock import acquire_chain_lock
 from holdfast.storage.files.immutable import set_immutable
 from holdfast.storage.methods.upkeep import needed_files
 from holdfast.storage.retention.shared_retention import SeenChain, SeenFile, newest_of_each, note_of, with_all_points
@@ -112,17 +111,17 @@ def take_note(repository: Repository, seen: SeenMachine, plan: MachinePlan, wish
 
 
 def note_chain(files: Files, chain: SeenChain, notes: dict[PointId, PointNote]) -> None:
-    """Write the notes of a chain. What is noted of points that were removed stays: they may be taken back."""
-    mine = tuple(notes[file.point_id] for file in chain.files)
-    here = {note.point_id for note in mine}
-    wanted = (*(note for note in chain.notes if note.point_id not in here), *mine)
-    if sorted(wanted, key=_by_id) == sorted(chain.notes, key=_by_id):
-        return
-    lock = acquire_chain_lock(files, chain.folder)
-    try:
-        write_notes(files, chain.folder, chain.keys, wanted)
-    finally:
-        lock.close()
+    """Note the points of a chain that are not noted yet.
+
+    What is noted stays, also of points that were removed: they may be taken back.
+    """
+
+    def noted(known: tuple[PointNote, ...]) -> tuple[PointNote, ...]:
+        there = {note.point_id for note in known}
+        return (*known, *(notes[file.point_id] for file in chain.files if file.point_id not in there))
+
+    if noted(chain.notes) != chain.notes:  # others may have noted more since
+        change_notes(files, chain.folder, chain.keys, noted)
 
 
 def keep_locks(chain: SeenChain, notes: dict[PointId, PointNote], now: datetime) -> set[str]:
@@ -248,7 +247,3 @@ def _finishing(chain: SeenChain) -> Iterator[RetentionStep]:
     for holder in dict.fromkeys(holder for _, holder in chain.superseded):
         names = tuple(name for name, held_by in chain.superseded if held_by == holder)
         yield RetentionStep(chain=chain.name, files=names, into=holder, points=(), size_bytes=0)
-
-
-def _by_id(note: PointNote) -> PointId:
-    return note.point_id

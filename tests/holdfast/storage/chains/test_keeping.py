@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import FileDamaged, RequestInvalid
+from holdfast.errors import ChainBusy, FileDamaged, RequestInvalid
 from holdfast.formats.keys import plain_keys
 from holdfast.model.ids import PointId
 from holdfast.model.retention import PointNote, RetentionOptions
-from holdfast.storage.chains.keeping import KEEP_NAME, RULES_NAME, read_notes, read_rules, write_notes, write_rules
+from holdfast.storage.chains.keeping import KEEP_NAME, RULES_NAME, change_notes, read_notes, read_rules, write_rules
 from holdfast.storage.files.atomic import HostFiles
 
 KEYS = plain_keys(bytes(16))
@@ -28,17 +28,27 @@ def test_without_a_file_nothing_is_noted(tmp_path: Path) -> None:
 
 def test_the_same_notes_are_not_written_twice(tmp_path: Path) -> None:
     for _ in range(2):
-        write_notes(FILES, tmp_path, KEYS, [note()])
+        change_notes(FILES, tmp_path, KEYS, lambda _: [note()])
     found = read_notes(FILES, tmp_path, KEYS)
     assert (found.sequence, found.points) == (1, (note(),))
 
 
-@pytest.mark.parametrize("until", [None, UNTIL - timedelta(seconds=1)])
-def test_a_lock_never_ends_earlier(tmp_path: Path, until: datetime | None) -> None:
-    write_notes(FILES, tmp_path, KEYS, [note(UNTIL)])
+@pytest.mark.parametrize("notes", [[note()], [note(UNTIL - timedelta(seconds=1))], []], ids=["none", "earlier", "gone"])
+def test_a_lock_never_ends_earlier(tmp_path: Path, notes: list[PointNote]) -> None:
+    change_notes(FILES, tmp_path, KEYS, lambda _: [note(UNTIL)])
     with pytest.raises(RequestInvalid, match="locked until"):
-        write_notes(FILES, tmp_path, KEYS, [note(until)])
-    write_notes(FILES, tmp_path, KEYS, [note(UNTIL + timedelta(days=1))])
+        change_notes(FILES, tmp_path, KEYS, lambda _: notes)
+    change_notes(FILES, tmp_path, KEYS, lambda _: [note(UNTIL + timedelta(days=1))])
+
+
+def test_notes_are_changed_by_one_at_a_time(tmp_path: Path) -> None:
+    def change(known: tuple[PointNote, ...]) -> tuple[PointNote, ...]:
+        with pytest.raises(ChainBusy):
+            change_notes(FILES, tmp_path, KEYS, lambda _: [])
+        return (*known, note())
+
+    change_notes(FILES, tmp_path, KEYS, change)
+    assert read_notes(FILES, tmp_path, KEYS).points == (note(),)
 
 
 def test_damaged_notes_are_an_error_with_a_way_out(tmp_path: Path) -> None:

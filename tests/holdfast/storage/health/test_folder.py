@@ -12,6 +12,7 @@ from holdfast.model.points import PointSummary, VerifyReport
 from holdfast.storage.chains.metadata import METADATA_NAME, refresh_metadata
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.atomic import HostFiles
+from holdfast.storage.files.chain_lock import has_readers
 from holdfast.storage.health.folder import open_readable, verify_folder
 from tests.holdfast.storage.driving import CLOCK, back_up
 
@@ -120,3 +121,10 @@ def test_a_finished_file_that_was_overwritten_is_never_taken_for_a_leftover(tmp_
     with pytest.raises(ChainBroken, match="was complete and is not any more"):
         back_up(repository, content, 1, PASSPHRASE)
     assert path.exists()
+
+
+def test_writers_know_that_what_can_be_read_is_being_read(story: Story) -> None:
+    chain, _ = open_readable(story.repository.files, story.folder, PASSPHRASE)
+    with chain:
+        assert has_readers(story.repository.files, story.folder)
+    assert not has_readers(story.repository.files, story.folder)

@@ -5,11 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import DataDamaged, FileDamaged
+from holdfast.errors import ChainBusy, DataDamaged, FileDamaged
+from holdfast.faults import set_hook
 from holdfast.formats.magic import PIECE_SIZE
+from holdfast.model.health import RepairReport
+from holdfast.model.points import PointSummary
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.atomic import HostFiles
-from holdfast.storage.health.folder import rebuild_file, verify_folder
+from holdfast.storage.files.chain_lock import acquire_chain_lock
+from holdfast.storage.health.chain_repair import ChainRepair
+from holdfast.storage.health.folder import finish_rebuilds, rebuild_file, verify_folder
 from holdfast.storage.methods.upkeep import ChainUpkeep
 from tests.holdfast.storage.driving import CLOCK, back_up, make_content, restored
 
@@ -53,9 +58,11 @@ def test_a_lost_unit_leaves_the_file_as_it_is(tmp_path: Path) -> None:
     first_unit = data.index(b"HFRECORD\x01")
     data[first_unit + 5000] ^= 1
     path.write_bytes(data)
+    before = repository.files.names(folder)
     with pytest.raises(DataDamaged, match=r"lost with its unit|root differs"):
         rebuild_file(repository.files, folder, point.file, None)
     assert path.read_bytes() == data
+    assert repository.files.names(folder) == before
 
 
 def test_a_file_without_any_record_cannot_be_rebuilt(tmp_path: Path) -> None:
@@ -103,3 +110,82 @@ class Interrupted(Exception):
 
 def interrupt(_: int) -> None:
     raise Interrupted
+
+
+class Died(BaseException):
+    """The process is gone."""
+
+
+def two_points(folder: Path) -> tuple[Repository, list[PointSummary]]:
+    """A full that lost its structure, and an increment."""
+    rng = random.Random(7)
+    repository = Repository.create(folder, HostFiles(), "id", CLOCK.now())
+    points = [back_up(repository, bytes(make_content(rng, 8)), number, None) for number in range(2)]
+    lose_structure(repository.chain_file(points[0].chain, points[0].file))
+    return repository, points
+
+
+def test_a_rebuild_that_died_between_its_renames_is_ended_by_the_next_repair(tmp_path: Path) -> None:
+    repository, points = two_points(tmp_path / "r")
+
+    def die(place: str) -> None:
+        if place == "rebuild.kept":
+            raise Died
+
+    set_hook(die)
+    try:
+        with pytest.raises(Died):
+            ChainRepair(repository, points[0].chain, None).run()
+    finally:
+        set_hook(None)
+    folder = repository.chain_folder(points[0].chain)
+    assert not (folder / points[0].file).exists()
+    report = ChainRepair(repository, points[0].chain, None).run()
+    assert (report.is_good, report.rebuilt) == (True, (f"{points[0].chain}/{points[0].file}",))
+    assert (folder / f"{points[0].file}.damaged").exists()
+    assert verify_folder(repository.files, folder, None, lambda _: None).is_good
+    assert ChainRepair(repository, points[0].chain, None).run() == RepairReport(chains=1)
+
+
+def test_what_is_not_the_file_that_is_missing_does_not_take_its_place(tmp_path: Path) -> None:
+    repository, points = two_points(tmp_path / "r")
+    folder = repository.chain_folder(points[0].chain)
+    (folder / points[0].file).rename(folder / "away")
+    (folder / f"{points[0].file}.rebuilt").write_bytes((folder / points[1].file).read_bytes())
+    assert finish_rebuilds(repository.files, folder, None) == ()
+    assert not (folder / points[0].file).exists()
+
+
+def test_nobody_writes_to_a_chain_until_the_rebuilt_file_is_in_its_place(tmp_path: Path) -> None:
+    repository, points = two_points(tmp_path / "r")
+    folder = repository.chain_folder(points[0].chain)
+    lock = acquire_chain_lock(repository.files, folder)
+    with pytest.raises(ChainBusy):
+        rebuild_file(repository.files, folder, points[0].file, None)
+    lock.close()
+    places = []
+
+    def look(place: str) -> None:
+        places.append(place)
+        with pytest.raises(ChainBusy):
+            acquire_chain_lock(repository.files, folder)
+
+    set_hook(look)
+    try:
+        rebuild_file(repository.files, folder, points[0].file, None)
+    finally:
+        set_hook(None)
+    assert "rebuild.kept" in places
+    acquire_chain_lock(repository.files, folder).close()
+
+
+def test_each_damaged_file_is_kept(tmp_path: Path) -> None:
+    repository, points = two_points(tmp_path / "r")
+    folder = repository.chain_folder(points[0].chain)
+    path, kept = folder / points[0].file, {}
+    for name in (f"{path.name}.damaged", f"{path.name}.damaged-2"):
+        lose_structure(path)
+        before = path.read_bytes()
+        assert rebuild_file(repository.files, folder, path.name, None).kept_as == name
+        kept[name] = before
+    assert {name: (folder / name).read_bytes() for name in kept} == kept

@@ -37,5 +37,9 @@ def test_files_get_another_name_and_their_points_are_missing(small: SmallChain) 
         check_chain(small.files, chain)
         assert [point.number for _, point in chain.points()] == [1]
     assert highest_set_aside(names) == 3
-    assert highest_set_aside([FULL, f"{FULL}.removed-20261121T000000Z"]) == 0
+    assert highest_set_aside([FULL]) == 0
     set_aside(small.files, small.folder, None, [])
+
+
+def test_the_number_of_a_removed_file_is_taken_while_it_can_be_taken_back() -> None:
+    assert highest_set_aside([FULL, f"{THIRD}.removed-20261121T000000Z", f"{SECOND}.damaged-2"]) == 3

@@ -1,5 +1,6 @@
 """A synthetic full is the newest point, moved with all it needs to a chain of its own."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,13 @@ from holdfast.model.retention import PointNote
 from holdfast.model.spans import Span
 from holdfast.storage.chain_files.chain_writer import ChainWriter
 from holdfast.storage.chains.chain import Chain
-from holdfast.storage.chains.keeping import read_notes, write_notes
+from holdfast.storage.chains.keeping import change_notes, read_notes
 from holdfast.storage.chains.metadata import METADATA_NAME
 from holdfast.storage.health.verifier import verify_chain
 from holdfast.storage.methods.gathering import GatherResult
 from holdfast.storage.methods.synthesis import synthesize
 from holdfast.storage.points.point_files import put_files, read_files
+from holdfast.storage.retention.graveyard import lock_points
 from holdfast.testing.chains import KeptPoint, ProtectedMachine, point_differences
 from holdfast.testing.crashfs import CrashFiles
 from tests.holdfast.storage.conftest import make_machine
@@ -201,7 +203,7 @@ def test_what_is_noted_of_the_point_goes_with_it(passphrase: str | None, files: 
     notes = [PointNote(point_id=kept.summary.point_id, day=NOW.date(), locked_until=NOW) for kept in machine.kept]
     with Chain.open(files, old, passphrase) as chain:
         keys = chain.files[0].keys
-    write_notes(files, old, keys, notes)
+    change_notes(files, old, keys, lambda _: notes)
     make_full(machine)
     assert read_notes(files, machine.repository.chain_folder(chain_of(machine)), keys).points == (notes[-1],)
     check(machine)
@@ -233,22 +235,28 @@ class Died(BaseException):
     pass
 
 
+def die_when_complete(place: str) -> None:
+    if place == "synthesis.complete":
+        raise Died
+
+
+def make_full_and_die(machine: ProtectedMachine, name: str) -> None:
+    """Make the newest point a full; the process dies before the point leaves the old chain."""
+    set_hook(die_when_complete)
+    try:
+        with pytest.raises(Died):
+            synthesize(machine.repository, name, None)
+    finally:
+        set_hook(None)
+
+
 def test_one_that_died_before_its_point_left_the_old_chain_ends_also_when_the_new_one_went_on(
     files: CrashFiles,
 ) -> None:
     machine = protected(files)
     old = chain_of(machine)
 
-    def die(place: str) -> None:
-        if place == "synthesis.complete":
-            raise Died
-
-    set_hook(die)
-    try:
-        with pytest.raises(Died):
-            synthesize(machine.repository, old, None)
-    finally:
-        set_hook(None)
+    make_full_and_die(machine, old)
     machine.disks["a"].write(Span(9 * PIECE_SIZE, PIECE_SIZE))
     assert machine.back_up().chain != old
     for _ in range(2):
@@ -258,3 +266,19 @@ def test_one_that_died_before_its_point_left_the_old_chain_ends_also_when_the_ne
         check(machine)
     with machine.repository.open_chain(old, None) as chain:
         assert [point.number for _, point in chain.points()] == [1, 2, 3]
+
+
+def test_one_that_ends_late_leaves_what_is_noted_of_newer_points(files: CrashFiles) -> None:
+    machine = protected(files)
+    old, moving = chain_of(machine), machine.kept[-1].summary
+    lock_points(machine.repository, old, [moving.point_id], None, NOW + timedelta(days=1))
+    make_full_and_die(machine, old)
+    machine.disks["a"].write(Span(9 * PIECE_SIZE, PIECE_SIZE))
+    newer = machine.back_up()
+    for point, days in ((newer.point_id, 9), (moving.point_id, 2)):
+        lock_points(machine.repository, newer.chain, [point], None, NOW + timedelta(days=days))
+    synthesize(machine.repository, old, None)
+    with machine.repository.open_chain(newer.chain, None) as chain:
+        notes = read_notes(files, chain.folder, chain.files[0].keys).points
+    locks = {note.point_id: note.locked_until for note in notes}
+    assert locks == {moving.point_id: NOW + timedelta(days=2), newer.point_id: NOW + timedelta(days=9)}

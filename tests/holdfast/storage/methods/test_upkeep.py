@@ -100,6 +100,11 @@ def die_when_displaced(name: str) -> None:
         raise Died
 
 
+def die_when_taken_back(name: str) -> None:
+    if name == "upkeep.taken-back":
+        raise Died
+
+
 @pytest.fixture
 def half_reversed(machine: ProtectedMachine) -> Iterator[ProtectedMachine]:
     """The machine, whose reverse step died when the rollback file was there and the full still had its point."""
@@ -127,13 +132,80 @@ def test_what_a_dead_reverse_step_began_holds_up_no_removal(
     assert half_reversed.differences() == []
 
 
+def refuse_to_take_back(machine: ProtectedMachine, words: str) -> None:
+    """Nothing can be taken back, for a reason in words; that changes nothing, and the chain goes on."""
+    folder = folder_of(machine)
+    before = {name: machine.repository.files.read(folder / name) for name in machine.repository.files.names(folder)}
+    with pytest.raises(ChainBroken, match=words):
+        upkeep_of(machine).take_back()
+    assert before == {name: machine.repository.files.read(folder / name) for name in before}
+    check(machine)
+    assert machine.differences() == []
+    machine.back_up()
+    assert machine.differences() == []
+
+
 def test_nothing_is_taken_back_over_a_file_of_the_same_name(machine: ProtectedMachine) -> None:
+    files, folder = machine.repository.files, folder_of(machine)
+    upkeep_of(machine).remove([THIRD], NOW)
+    [removed] = upkeep_of(machine).removed()
+    files.rename(folder / removed.kept_as, folder / "aside")  # as before the number of a removed file was taken
+    machine.rewind(2)
+    machine.back_up()
+    files.rename(folder / "aside", folder / removed.kept_as)
+    assert names(machine) == [FULL, SECOND, THIRD]
+    refuse_to_take_back(machine, "another file 00000003-increment")
+
+
+def test_of_two_files_of_one_name_none_is_taken_back_over_the_other(machine: ProtectedMachine) -> None:
+    files, folder = machine.repository.files, folder_of(machine)
+    upkeep_of(machine).remove([THIRD], NOW)
+    [removed] = upkeep_of(machine).removed()
+    other = folder / removed.kept_as.replace("T15", "T16")
+    files.replace(other, files.read(folder / removed.kept_as))
+    machine.rewind(2)
+    refuse_to_take_back(machine, "two files 00000003-increment.hfc were removed")
+    files.remove(other)
+    assert upkeep_of(machine).removed() == [removed]
+
+
+def test_a_point_beside_which_the_chain_went_on_is_not_taken_back(machine: ProtectedMachine) -> None:
+    upkeep_of(machine).remove([THIRD], NOW)
+    machine.rewind(2)
+    assert machine.back_up().file == "00000004-increment.hfc"
+    refuse_to_take_back(machine, "two points continue point 2")
+
+
+def test_a_point_that_was_merged_over_is_not_taken_back(machine: ProtectedMachine) -> None:
     upkeep_of(machine).remove([THIRD], NOW)
     machine.rewind(2)
     machine.back_up()
-    assert names(machine) == [FULL, SECOND, THIRD]
-    with pytest.raises(ChainBroken, match="another file 00000003-increment"):
-        upkeep_of(machine).take_back()
+    upkeep_of(machine).merge_all(FULL, (SECOND, "00000004-increment.hfc"))
+    del machine.kept[:2]
+    refuse_to_take_back(machine, "holds what 00000003-increment.hfc.removed-20261121T150000Z held")
+
+
+def test_rollback_files_are_not_taken_back_when_the_point_behind_them_is_gone(machine: ProtectedMachine) -> None:
+    make_newest_full(machine.repository.files, folder_of(machine), None)
+    rollbacks = ["00000001-rollback.hfc", "00000002-rollback.hfc"]
+    upkeep_of(machine).remove(rollbacks, NOW)
+    machine.back_up()
+    upkeep_of(machine).merge(FULL, "00000004-increment.hfc")  # as with the method forever
+    del machine.kept[:3]
+    refuse_to_take_back(machine, "rests on point 3")
+
+
+def test_rollback_files_are_taken_back_one_after_the_other_whatever_dies(machine: ProtectedMachine) -> None:
+    make_newest_full(machine.repository.files, folder_of(machine), None)
+    upkeep_of(machine).remove(["00000001-rollback.hfc", "00000002-rollback.hfc"], NOW)
+    set_hook(die_when_taken_back)
+    try:
+        with pytest.raises(Died):
+            upkeep_of(machine).take_back()
+    finally:
+        set_hook(None)
+    check(machine)
+    assert upkeep_of(machine).take_back() == ("00000001-rollback.hfc",)
     assert machine.differences() == []
 
 

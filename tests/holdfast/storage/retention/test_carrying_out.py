@@ -1,7 +1,9 @@
 """A plan carried out: what was planned and nothing else, again after a stop, and never past a lock."""
 
 import random
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -12,12 +14,14 @@ from holdfast.model.retention import KeepUnit, Method, RetentionOptions, Retenti
 from holdfast.planning.retention import Verdict
 from holdfast.planning.retention_steps import RetentionStep
 from holdfast.storage.chains.chain import chain_file_names
+from holdfast.storage.files.atomic import FileHandle
 from holdfast.storage.files.immutable import is_immutable, set_immutable
 from holdfast.storage.methods.upkeep import ChainUpkeep
 from holdfast.storage.retention.carrying_out import StepResult, StepWorker
 from holdfast.storage.retention.graveyard import lock_points
 from holdfast.storage.retention.looking import PlanWish, plan_machine, take_note
 from holdfast.testing.chains import ProtectedMachine
+from holdfast.testing.crashfs import CrashFiles
 from tests.holdfast.storage.aging import age, look, on_disk, planned, points_rule
 from tests.holdfast.storage.conftest import make_machine
 
@@ -183,6 +187,38 @@ def test_nothing_goes_past_a_lock_until_it_ends() -> None:
     clock.moment += timedelta(days=6)
     carry_out(machine, steps)
     assert len(points_of(machine)) == 1
+
+
+class Meanwhile(CrashFiles):
+    """Files among which something happens just before the next step gets the lock of a chain."""
+
+    happening: Callable[[], object] | None = None
+
+    def open_lock(self, path: Path) -> FileHandle:
+        happening, self.happening = self.happening, None
+        if happening is not None:
+            happening()
+        return super().open_lock(path)
+
+
+@pytest.mark.parametrize("is_removal", [False, True], ids=["merge", "removal"])
+def test_a_point_that_is_locked_while_its_step_begins_stays(is_removal: bool) -> None:
+    files = Meanwhile([Path("/")])
+    machine = make_machine({"disk0": 6}, files)
+    clock = age(machine, 3)
+    steps = planned(machine, points_rule(1)).steps
+    [chain] = look(machine).chains
+    if is_removal:
+        steps = (RetentionStep(chain=chain.name, files=(chain.files[-1].name,), points=(), size_bytes=0),)
+    point, until = chain.files[-1 if is_removal else 0].point_id, clock.now() + timedelta(days=2)
+    files.happening = partial(lock_points, machine.repository, chain.name, [point], None, until)
+    with pytest.raises(PointLocked):
+        carry_out(machine, steps)
+    assert len(points_of(machine)) == 3
+    assert machine.differences() == []
+    clock.moment = until
+    carry_out(machine, steps)
+    assert len(points_of(machine)) == (2 if is_removal else 1)
 
 
 @pytest.mark.parametrize("name", ["../00000001-full.hfc", "chain.hfm"])

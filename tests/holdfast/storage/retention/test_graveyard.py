@@ -53,6 +53,15 @@ def test_a_longer_lock_stays() -> None:
     assert look(machine).chains[0].notes[0].locked_until == long
 
 
+def test_a_point_that_was_removed_meanwhile_is_not_locked() -> None:
+    machine = make_machine({"disk0": 6})
+    clock = age(machine, 2)
+    [chain] = look(machine).chains
+    ChainUpkeep(machine.repository.files, chain.folder, None).remove([chain.files[-1].name], clock.now())
+    with pytest.raises(PointNotFound, match="any more"):
+        lock_points(machine.repository, chain.name, [chain.files[-1].point_id], None, clock.now())
+
+
 def test_the_grace_period_is_kept() -> None:
     machine = with_removed()
     clock = machine.clock.now()

@@ -7,10 +7,12 @@ import msgspec
 import pytest
 
 from holdfast.errors import DataError, FileDamaged
-from holdfast.model.retention import RetentionPolicy, WeeklyRule
+from holdfast.model.retention import PointNote, RetentionPolicy, WeeklyRule
 from holdfast.planning.retention import Verdict
+from holdfast.storage.chains.begun_notes import note_begun
 from holdfast.storage.chains.keeping import KEEP_NAME
 from holdfast.storage.files.immutable import is_immutable
+from holdfast.storage.retention.graveyard import lock_points
 from holdfast.storage.retention.looking import PlanWish, plan_machine, take_note
 from holdfast.testing.chains import ProtectedMachine
 from tests.holdfast.storage.aging import FIRST_DAY, age, look, on_disk, planned, points_rule
@@ -83,6 +85,23 @@ def test_what_was_noted_stays_when_points_are_out_of_sight() -> None:
     machine.repository.files.remove(folder / "00000003-increment.hfc")
     note(machine, options=points_rule(9, lock_days=1))
     assert len(look(machine).chains[0].notes) == 3
+
+
+def test_what_others_noted_between_looking_and_noting_stays() -> None:
+    machine = make_machine({"disk0": 6})
+    clock = age(machine, 2)
+    seen, wish = look(machine), PlanWish(options=points_rule(9), now=clock.now())
+    [chain] = seen.chains
+    machine.sessions += 1
+    begun, until = machine.begin(), clock.now() + timedelta(days=4)
+    quick = PointNote(point_id=begun.point_id, day=FIRST_DAY.date(), is_quick=True)
+    note_begun(machine.repository, begun, None, quick)
+    lock_points(machine.repository, chain.name, [chain.files[0].point_id], None, until)
+    take_note(machine.repository, seen, plan_machine(seen, wish), wish)
+    [chain] = look(machine).chains
+    assert quick in chain.notes
+    locks = {one.point_id: one.locked_until for one in chain.notes}
+    assert locks == {begun.point_id: None, chain.files[0].point_id: until, chain.files[1].point_id: None}
 
 
 def test_rules_are_kept_once_nothing_waits_for_consent() -> None:

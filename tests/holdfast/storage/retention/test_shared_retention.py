@@ -10,8 +10,7 @@ from holdfast.model.ids import MachineId, PointId
 from holdfast.model.owners import ChainOwner
 from holdfast.model.retention import KeepUnit, MarkKind, Method, RetentionOptions, RetentionPolicy, WeeklyRule
 from holdfast.planning.retention import Verdict
-from holdfast.storage.chains.keeping import read_notes, write_notes
-from holdfast.storage.files.chain_lock import acquire_chain_lock
+from holdfast.storage.chains.keeping import change_notes, read_notes
 from holdfast.storage.methods.reversing import make_newest_full
 from holdfast.storage.methods.synthesis import synthesize
 from holdfast.storage.methods.upkeep import ChainUpkeep
@@ -120,10 +119,8 @@ def test_a_file_is_locked_as_long_as_any_point_of_it_is(days: Days) -> None:
         keys = chain.files[0].keys
         notes = read_notes(job.files, folder, keys).points
         until = days.clock.now() + timedelta(days=9)
-        lock = acquire_chain_lock(job.files, folder)
         mine = msgspec.structs.replace(notes[0], point_id=locked, locked_until=until)
-        write_notes(job.files, folder, keys, (*notes, mine))
-        lock.close()
+        change_notes(job.files, folder, keys, lambda known: (*known, mine))
     assert days.plan(rule(1)).steps == ()
     days.clock.moment = until
     plan = days.plan(rule(1))

@@ -15,7 +15,7 @@ from holdfast.model.ids import PointId
 from holdfast.model.points import Health
 from holdfast.model.retention import CalendarMark, MarkKind, PointNote
 from holdfast.storage.chains.chain import Chain
-from holdfast.storage.chains.keeping import KEEP_NAME, write_notes
+from holdfast.storage.chains.keeping import KEEP_NAME, change_notes
 from holdfast.storage.chains.metadata import METADATA_NAME, refresh_metadata
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.atomic import HostFiles
@@ -148,7 +148,7 @@ def test_what_keeps_a_point_and_what_a_scrub_found_wrong_with_it_is_shown(reposi
     marks = (CalendarMark(kind=MarkKind.WEEKLY, given=date(2026, 12, 5)),)
     note = PointNote(point_id=PointId(first.id), day=date(2026, 12, 5), marks=marks, locked_until=until)
     with Chain.open(FILES, folder) as chain:
-        write_notes(FILES, folder, chain.files[0].keys, [note])
+        change_notes(FILES, folder, chain.files[0].keys, lambda _: [note])
     mark = PointMark(number=2, point_id=second.id, machine="m1", state=Health.DAMAGED, reason="1 unit")
     change_health(FILES, folder, lambda known: msgspec.structs.replace(known, points=(mark,)))
     points = look_at_chain(FILES, folder, "c").points
