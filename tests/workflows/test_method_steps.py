@@ -86,7 +86,9 @@ async def test_points_that_are_elsewhere_now_are_told_to_the_catalog(stage: Stag
 async def test_a_change_that_was_made_before_a_cancellation_is_told_to_the_catalog(stage: Stage) -> None:
     world = World()
     world.answers["chains.apply_method"] = too_late(
-        lambda _: chains.ChainChanged(reason="due", is_done=True, what="synthetic full", point=summary(), moved=(MOVED,))
+        lambda _: chains.ChainChanged(
+            reason="due", is_done=True, what="synthetic full", point=summary(), moved=(MOVED,)
+        )
     )
     wanted = UpkeepOptions(method=MethodOptions(method=Method.REVERSE), retention=RetentionOptions())
     async with stage.playing(world):
