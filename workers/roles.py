@@ -71,8 +71,12 @@ SHORT_TASKS: Final = 8
 """Snapshots, points and catalog lines at once; they wait for others more than they work."""
 UPKEEP_TASKS: Final = 1
 """Verifications at once in one repository: a second one would only make both slower."""
+FRESH_TASKS: Final = 2
+"""New points read back at once in one repository, or chains repaired from them: one that is repaired, which may take
+long, does not hold up the backups of the others."""
 CHAIN_TASKS: Final = 2
 """Chains changed at once in one repository, by merges and removals: their reading and writing is the storage's."""
+_BEHIND_A_POINT: Final = frozenset({"repository.verify", "health.repair"})
 GRACE: Final = timedelta(seconds=30)
 """How long running activities may take to stop when a process ends. Transfers stop within a second of their next
 report and are resumed elsewhere; the rest is short."""
@@ -129,6 +133,8 @@ class _Shift(msgspec.Struct, frozen=True, kw_only=True):
     tasks: int
     serves: tuple[Callable[[Tools], object], ...]
     workflows: tuple[type, ...] = ()
+    only: frozenset[str] | None = None
+    """The contracts that are sent to the queue, where they are not all that ``serves`` knows."""
 
 
 def duty_activities(duty: Duty, tools: Tools) -> dict[str, dict[str, Callable[..., Any]]]:
@@ -163,7 +169,7 @@ def _activities(shift: _Shift, tools: Tools) -> dict[str, Callable[..., Any]]:
     found: dict[str, Callable[..., Any]] = {}
     for make in shift.serves:
         found |= served_by(make(tools))
-    return found
+    return {name: serves for name, serves in found.items() if shift.only is None or name in shift.only}
 
 
 def _shifts(duty: Duty) -> tuple[_Shift, ...]:
@@ -192,6 +198,9 @@ def _shifts(duty: Duty) -> tuple[_Shift, ...]:
             return (
                 _Shift(queue=queues.repository_queue(name), tasks=SHORT_TASKS, serves=(_repository, _extents)),
                 _Shift(queue=queues.upkeep_queue(name), tasks=UPKEEP_TASKS, serves=(_upkeep, _health)),
+                _Shift(
+                    queue=queues.fresh_queue(name), tasks=FRESH_TASKS, serves=(_upkeep, _health), only=_BEHIND_A_POINT
+                ),
                 _Shift(queue=queues.chain_queue(name), tasks=CHAIN_TASKS, serves=(_chains, _retention, _moving)),
             )
 

@@ -26,7 +26,7 @@ class AfterPoint:
         self._book = book
         self._recorder = recorder
         self._name = request.machine.name
-        self._queue = queues.upkeep_queue(request.repository)
+        self._queue = queues.fresh_queue(request.repository)
 
     async def look_after(self, opened: OpenPoint, point: PointSummary) -> None:
         """Do what the job wants. Raises `DataDamaged` when the new point does not read back."""

@@ -1,5 +1,6 @@
 """What a running session knows of itself: the source of its details, of its answers and of its result."""
 
+import asyncio
 import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
@@ -17,7 +18,11 @@ TRANSFERRING = "transferring"
 
 
 class Book:
-    """Phase, tasks, notes and figures. ``show`` gets the whole report, as Markdown, after every change."""
+    """Phase, tasks, notes and figures.
+
+    ``show`` gets the whole report, as Markdown, once for all changes of one turn of the event loop: a report of a
+    thousand machines takes long to make, and an activation of a workflow has two seconds.
+    """
 
     def __init__(self, title: str, session_id: SessionId, started: datetime, show: Callable[[str], None]) -> None:
         self.session_id = session_id
@@ -31,6 +36,7 @@ class Book:
         self._phase = "starting"
         self._facts: dict[str, str] = {}
         self._tasks: dict[tuple[MachineId, DiskKey], tuple[Task, str]] = {}
+        self._is_shown = True
 
     def enter(self, phase: str) -> None:
         """Say what is being done now."""
@@ -132,6 +138,16 @@ class Book:
         )
 
     def _show(self) -> None:
+        """Let the report be shown behind what runs in this turn."""
+        if self._is_shown:
+            self._is_shown = False
+            asyncio.get_running_loop().call_soon(self._show_now)
+
+    def _show_now(self) -> None:
+        self._is_shown = True
+        self._show_text(render(self._report()))
+
+    def _report(self) -> Report:
         names = {task.machine_id: task.machine_name for task, _ in self._tasks.values()}
         rows = tuple(
             Row(
@@ -144,7 +160,7 @@ class Book:
             )
             for task, state in self._tasks.values()
         )
-        report = Report(
+        return Report(
             title=self._title,
             outcome=self.outcome,
             phase=self._phase,
@@ -153,7 +169,6 @@ class Book:
             notes=tuple(_with_names(note, names) for note in self.notes),
             problem=_problem_with_names(self.problem, names),
         )
-        self._show_text(render(report))
 
 
 def _identity(names: dict[MachineId, str]) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,8 @@ from workflows import options, queues
 from workflows.book import Book
 from workflows.messages import ByHand, MachineUpkeepRequest
 from workflows.report import size_text, summary
-from workflows.steps import step
+from workflows.steps import stop_if_cancelled
+from workflows.undo import shielded
 
 
 def wants_method(request: MachineUpkeepRequest) -> bool:
@@ -65,7 +66,7 @@ async def _change(
 ) -> str:
     wanted = request.upkeep.method
     assert wanted is not None, "asked for only with a method"
-    changed = await step(
+    changed = await workflow.execute_activity(
         contract,
         chains.ChangeChain(
             repository=request.repository,
@@ -76,9 +77,11 @@ async def _change(
             is_asked_for=request.by_hand is not None,
             credential=request.credential,
         ),
-        options.verification(queues.chain_queue(request.repository), summary(f"{request.machine_name}: {what}")),
+        **options.verification(queues.chain_queue(request.repository), summary(f"{request.machine_name}: {what}")),
     )
-    await _tell_catalog(request, changed)
+    # Whatever was asked for meanwhile: the points are what they are now, and no later run tells the catalog.
+    await shielded(_tell_catalog(request, changed))
+    stop_if_cancelled()
     return changed_words(changed)
 
 

@@ -86,7 +86,7 @@ class MoveChains:
         request = self._request
         await self._hold_machine()
         self._book.enter("giving the chains away")
-        given = await step(
+        given = await workflow.execute_activity(
             moving.give_machine,
             moving.GiveMachine(
                 repository=request.repository,
@@ -97,11 +97,13 @@ class MoveChains:
                 unit_size=request.unit_size,
                 job_credential=request.job_credential,
             ),
-            options.change(queues.chain_queue(request.repository), summary(f"{request.folder} to {name}")),
+            **options.change(queues.chain_queue(request.repository), summary(f"{request.folder} to {name}")),
         )
+        # Whatever was asked for meanwhile: the chains have another owner, and the catalog shall not name the old one.
         self._book.tell("Folder", given.folder)
         self._book.tell("Chains", f"{len(given.chains)} with {given.points} points")
         await shielded(self._relocate(given.chains))
+        stop_if_cancelled()
 
     async def _move(self) -> None:
         request = self._request
@@ -135,7 +137,9 @@ class MoveChains:
         wanted = moving.MoveChain(
             source=request.repository, target=request.to, chain=chain, credentials=request.credentials
         )
-        moved = await step(moving.move_chain, wanted, options.relocation(queue, summary(f"{chain} -> {request.to}")))
+        relocation = options.relocation(queue, summary(f"{chain} -> {request.to}"))
+        moved = await workflow.execute_activity(moving.move_chain, wanted, **relocation)
+        # Whatever was asked for meanwhile: the chain is there and not here, and nothing is left to be taken back.
         self._run.undo.drop(undo)
         self._book.tell(chain.rpartition("/")[2], f"{moved.points} points, {size_text(moved.size_bytes)}")
         if moved.stays_until is None:
@@ -151,9 +155,8 @@ class MoveChains:
         relocated = moving.RelocateChains(
             repository=request.repository, to=request.to or request.repository, chains=tuple(places)
         )
-        await step(
-            moving.relocate, relocated, options.record(queues.CONTROL, "where chains are", options.FINISH_PATIENCE)
-        )
+        config = options.record(queues.CONTROL, "where chains are", options.FINISH_PATIENCE)
+        await workflow.execute_activity(moving.relocate, relocated, **config)
 
     async def _hold_machine(self) -> None:
         request = self._request

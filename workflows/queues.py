@@ -38,6 +38,11 @@ def upkeep_queue(repository: RepositoryName) -> str:
     return f"repository.{repository}.upkeep"
 
 
+def fresh_queue(repository: RepositoryName) -> str:
+    """Return the queue of what follows a new point of a repository; no backup waits behind hours of other reading."""
+    return f"repository.{repository}.fresh"
+
+
 def chain_queue(repository: RepositoryName) -> str:
     """Return the queue of the work that changes chains of a repository; it never waits behind one that only reads."""
     return f"repository.{repository}.chains"

@@ -130,13 +130,14 @@ _IMPORTANCE: Final = {
 def _lines(report: Report, rows: Sequence[Row]) -> list[str]:
     phase = "" if report.phase in {report.outcome.value, ""} else f" · {_plain(report.phase, _NOTE_MAX)}"
     lines = [f"**{_plain(report.title)}** · {report.outcome.value}{phase}", ""]
-    facts = (*report.facts, ("Bottleneck", bottleneck_words(_sum(report.rows))))
+    total = _sum(report.rows)
+    facts = (*report.facts, ("Bottleneck", bottleneck_words(total)))
     lines += [f"- {_plain(name)}: {_plain(value, _NOTE_MAX)}" for name, value in facts if value]
     if report.rows:
         lines += ["", _cells("Machine", _HEADINGS), "|---|---|--:|--:|--:|--:|--:|--:|---|", *map(_row, rows)]
         if len(rows) < len(report.rows):
             lines.append(_cells("…", (f"{len(report.rows) - len(rows)} more", *[""] * 7)))
-        lines.append(_total(report.rows))
+        lines.append(_total(total, len(report.rows)))
     if report.problem is not None:
         problem = report.problem
         lines += ["", "### Problem", "", f"**{_plain(problem.code)}**: {_plain(problem.message, _NOTE_MAX)}"]
@@ -188,9 +189,8 @@ def _cells(first: str, others: Sequence[str]) -> str:
     return f"| {first} | {' | '.join(unbroken)} |"
 
 
-def _total(rows: Sequence[Row]) -> str:
-    total = _sum(rows)
-    count = f"{len(rows)} disk" + ("" if len(rows) == 1 else "s")
+def _total(total: Figures, disks: int) -> str:
+    count = f"{disks} disk" + ("" if disks == 1 else "s")
     # Disks run beside each other, so their seconds do not add up to a rate.
     return _cells("**all**", (count, *_figures(total, 0.0), ""))
 

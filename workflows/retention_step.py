@@ -14,7 +14,8 @@ from workflows import options, queues
 from workflows.book import Book
 from workflows.messages import MachineUpkeepRequest, Retained
 from workflows.report import size_text, summary
-from workflows.steps import step
+from workflows.steps import step, stop_if_cancelled
+from workflows.undo import shielded
 
 
 async def retain(request: MachineUpkeepRequest, book: Book) -> Retained:
@@ -109,11 +110,10 @@ async def _carry_out(request: MachineUpkeepRequest, one: RetentionStep) -> Retai
         **options.verification(_queue(request), summary(what)),
     )
     # Whatever was asked for meanwhile: the points are gone, and the catalog shall not name them.
-    await step(
-        retention.settle,
-        retention.SettlePoints(repository=request.repository, gone=one.points, moved=done.moved),
-        options.record(queues.CONTROL, summary(f"{len(one.points)} points gone"), options.FINISH_PATIENCE),
-    )
+    settled = retention.SettlePoints(repository=request.repository, gone=one.points, moved=done.moved)
+    config = options.record(queues.CONTROL, summary(f"{len(one.points)} points gone"), options.FINISH_PATIENCE)
+    await shielded(workflow.execute_activity(retention.settle, settled, **config))
+    stop_if_cancelled()
     if one.into:
         return Retained(merged=len(one.points), moved_bytes=done.moved_bytes)
     return Retained(deleted=len(one.points), freed_bytes=one.size_bytes)

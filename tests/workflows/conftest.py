@@ -133,6 +133,7 @@ class Stage(msgspec.Struct, frozen=True):
             queues.transfer_queue(self.proxy),
             queues.repository_queue(self.repository),
             queues.upkeep_queue(self.repository),
+            queues.fresh_queue(self.repository),
             queues.chain_queue(self.repository),
             *more,
         ]

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, get_type_hints
 
@@ -330,3 +331,14 @@ def then(first: Callable[[], Awaitable[None]], answer: Answer) -> Answer:
         return answer(request)
 
     return both
+
+
+def too_late(answer: Answer) -> Answer:
+    """Return an answer that is made only when somebody asks for a stop: the work was done just before."""
+
+    async def made(request: Any) -> Any:
+        with suppress(asyncio.CancelledError):
+            await until_cancelled()
+        return answer(request)
+
+    return made

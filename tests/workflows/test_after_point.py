@@ -10,6 +10,7 @@ from holdfast.model.points import DamagedSpan, Health, PointHealth, VerifyReport
 from holdfast.model.session import Outcome
 from tests.workflows.conftest import Stage
 from tests.workflows.stubs import World
+from workflows import queues
 from workflows.backup_job import BackupJob
 from workflows.messages import BackupOptions
 
@@ -31,6 +32,15 @@ async def test_increments_are_read_back_by_default(stage: Stage, kind: str, read
     requests = world.requests("repository.verify")
     assert len(requests) == reads
     assert all(request.is_new_only and request.numbers == (1,) for request in requests)
+
+
+async def test_what_follows_a_point_waits_behind_no_other_reading(stage: Stage) -> None:
+    world = World()
+    beginning(world, kind="increment", damaged=(DamagedSpan(disk=DiskKey("disk0"), start=0, length=65536),))
+    async with stage.playing(world):
+        await stage.run_backup(options=BackupOptions(verify_increments=True))
+    used = {name: queue for name, queue in world.queues if name in {"repository.verify", "health.repair"}}
+    assert used == dict.fromkeys(("repository.verify", "health.repair"), queues.fresh_queue(stage.repository))
 
 
 async def test_a_job_may_want_everything_a_point_needs_read_back(stage: Stage) -> None:

@@ -60,6 +60,24 @@ async def test_a_disk_that_fails_stops_the_others_before_anything_is_taken_back(
     assert {task.outcome for task in world.tasks.values()} == {Outcome.FAILED}
 
 
+async def test_a_disk_that_is_only_written_down_when_another_fails_is_not_copied(stage: Stage) -> None:
+    world = World([a_machine("web", disks=2)])
+    take_disks_at_once(world)
+    record = world.answers["catalog.record_task"]
+    world.fail("transfer.copy_disk", SnapshotNotFound("snapshot of web is gone"), where=lambda one: one.disk == "disk0")
+
+    async def recorded(task: Any) -> Any:
+        if task.disk == "disk1" and task.outcome is Outcome.RUNNING:
+            await world.until(lambda: world.count("transfer.copy_disk") == 1)
+            await asyncio.sleep(1)  # until the workflow knows of the failure
+        return record(task)
+
+    world.answers["catalog.record_task"] = recorded
+    await fail(stage, world)
+    assert [request.disk for request in world.requests("transfer.copy_disk")] == ["disk0"]
+    assert {task.outcome for task in world.tasks.values()} == {Outcome.FAILED}
+
+
 async def test_a_worker_of_an_earlier_version_gets_disk_after_disk(stage: Stage) -> None:
     world = World([a_machine("web", disks=3)])
     busy: list[str] = []

@@ -1,6 +1,8 @@
 """Steps of the upkeep that a job's method asks for: only when it does, in order, and told to the catalog."""
 
 import pytest
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import CancelledError
 
 from activities.contracts import chains, retention
 from holdfast.errors import RepositoryFull
@@ -9,9 +11,10 @@ from holdfast.model.ids import ChainId, FileId, MachineId, PointId
 from holdfast.model.points import PointSummary
 from holdfast.model.retention import Method, RetentionOptions
 from tests.workflows.conftest import Stage
-from tests.workflows.stubs import GIB, NOON, World
-from tests.workflows.test_machine_upkeep import run
+from tests.workflows.stubs import GIB, NOON, World, too_late
+from tests.workflows.test_machine_upkeep import request_for, run
 from workflows import queues
+from workflows.machine_upkeep import MachineUpkeep
 from workflows.messages import ByHand, MachineUpkeepResult, UpkeepOptions
 from workflows.method_steps import changed_words
 
@@ -77,6 +80,28 @@ async def test_points_that_are_elsewhere_now_are_told_to_the_catalog(stage: Stag
     assert [request.moved for request in world.requests("retention.settle")] == [MOVED]
     assert [request.point for request in world.requests("catalog.record_point")] == [summary()]
     assert result.lines == (("Method", "synthetic full, 1 GiB moved copied; due"),)
+
+
+@pytest.mark.temporal
+async def test_a_change_that_was_made_before_a_cancellation_is_told_to_the_catalog(stage: Stage) -> None:
+    world = World()
+    world.answers["chains.apply_method"] = too_late(
+        lambda _: chains.ChainChanged(
+            reason="due", is_done=True, what="synthetic full", point=summary(), moved=(MOVED,)
+        )
+    )
+    wanted = UpkeepOptions(method=MethodOptions(method=Method.REVERSE), retention=RetentionOptions())
+    async with stage.playing(world):
+        request = request_for(stage, upkeep=wanted, point=summary(), began=NOON)
+        handle = await stage.start(MachineUpkeep.run, request)
+        await world.until(lambda: world.count("chains.apply_method") == 1)
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError) as caught:
+            await handle.result()
+    assert isinstance(caught.value.cause, CancelledError)
+    assert [request.point for request in world.requests("catalog.record_point")] == [summary()]
+    assert [request.moved for request in world.requests("retention.settle")] == [MOVED]
+    assert asked(world, "retention.plan") == []
 
 
 @pytest.mark.temporal

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import CancelledError
 
 from activities.boundary import error_from_failure
 from activities.contracts import catalog, moving, snapshot
@@ -13,7 +14,7 @@ from holdfast.errors import MachineNotFound, RepositoryFull, RequestInvalid
 from holdfast.model.ids import ChainId, MachineId, ProviderName, RepositoryName
 from holdfast.model.session import Outcome
 from tests.workflows.conftest import Stage, details
-from tests.workflows.stubs import NOON, World, a_machine, until_cancelled
+from tests.workflows.stubs import NOON, World, a_machine, too_late, until_cancelled
 from workflows import queues
 from workflows.backup_job import BackupJob
 from workflows.chain_messages import ChainTask, MoveRequest
@@ -126,6 +127,32 @@ async def test_a_cancelled_move_takes_its_copy_back(stage: Stage) -> None:
             await handle.result()
         assert (await stage.run_backup()).session.outcome is Outcome.SUCCESS
     assert [one.chain for one in world.requests("moving.discard")] == [CHAINS[0]]
+
+
+async def cancelled(stage: Stage, world: World, request: MoveRequest, during: str) -> None:
+    """Run what is cancelled while the activity ``during`` is at its end, which nothing stops any more."""
+    world.answers[during] = too_late(world.answers[during])
+    async with stage.playing(world, queues.chain_queue(away(stage))):
+        handle = await stage.start(MoveChains.run, request)
+        await world.until(lambda: world.count(during) == 1)
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError) as caught:
+            await handle.result()
+    assert isinstance(caught.value.cause, CancelledError)
+
+
+async def test_a_chain_that_moved_before_a_cancellation_is_told_to_the_catalog(stage: Stage) -> None:
+    world, to = a_world(), away(stage)
+    await cancelled(stage, world, a_request(stage, ChainTask.MOVE, to=to), "moving.move_chain")
+    assert [one.chain for one in world.requests("moving.move_chain")] == [CHAINS[0]]
+    assert [(one.to, one.chains) for one in world.requests("moving.relocate")] == [(to, (place(CHAINS[0]),))]
+    assert world.count("moving.discard") == 0
+
+
+async def test_a_machine_that_was_given_away_before_a_cancellation_is_told_to_the_catalog(stage: Stage) -> None:
+    world = a_world()
+    await cancelled(stage, world, a_request(stage, ChainTask.RENAME, new_name="front"), "moving.give_machine")
+    assert [one.chains for one in world.requests("moving.relocate")] == [(place(CHAINS[0]),)]
 
 
 async def test_a_move_without_room_ends_and_leaves_nothing(stage: Stage) -> None:

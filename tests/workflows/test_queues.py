@@ -12,6 +12,7 @@ def test_short_and_long_work_never_share_a_queue() -> None:
         queues.look_queue("a"),
         queues.repository_queue(RepositoryName("a")),
         queues.upkeep_queue(RepositoryName("a")),
+        queues.fresh_queue(RepositoryName("a")),
         queues.chain_queue(RepositoryName("a")),
     ]
     assert len(set(names)) == len(names)

@@ -1,17 +1,20 @@
 """Retention of a machine: the plan as it was made, step by step, and the catalog told after each."""
 
+import asyncio
 from typing import Any
 
 import pytest
+from temporalio.client import WorkflowFailureError
 
 from activities.contracts import retention
-from holdfast.errors import RepositoryFull, SyncFailed
+from holdfast.errors import CatalogUnavailable, RepositoryFull, SyncFailed
 from holdfast.model.ids import FileId, PointId
 from holdfast.planning.retention_steps import RetentionStep
 from tests.workflows.conftest import Stage
 from tests.workflows.stubs import GIB, World
-from tests.workflows.test_machine_upkeep import run
+from tests.workflows.test_machine_upkeep import request_for, run
 from workflows import queues
+from workflows.machine_upkeep import MachineUpkeep
 from workflows.messages import Retained
 from workflows.retention_step import retained_words
 
@@ -101,3 +104,29 @@ async def test_what_was_purged_is_shown(stage: Stage) -> None:
 def test_words_leave_out_what_did_not_happen() -> None:
     assert retained_words(Retained(kept=3)) == "3 kept"
     assert retained_words(Retained(kept=3, held=2)) == "3 kept, 2 wait for consent"
+
+
+async def test_points_that_went_before_a_cancellation_are_told_to_the_catalog_however_long_it_is_away(
+    stage: Stage,
+) -> None:
+    world = World()
+    world.answers["retention.plan"] = planned(REMOVAL, MERGE)
+    answered: list[tuple[PointId, ...]] = []
+    usual, asked_to_stop = world.answers["retention.settle"], asyncio.Event()
+
+    def settled(request: Any) -> Any:
+        if not asked_to_stop.is_set():
+            raise CatalogUnavailable("the catalog is locked")
+        answered.append(request.gone)
+        return usual(request)
+
+    world.answers["retention.settle"] = settled
+    async with stage.playing(world):
+        handle = await stage.start(MachineUpkeep.run, request_for(stage))
+        await world.until(lambda: world.count("retention.settle") == 1)
+        await handle.cancel()
+        asked_to_stop.set()
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+    assert answered == [REMOVAL.points]
+    assert world.count("retention.carry_out") == 1
