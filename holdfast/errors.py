@@ -111,7 +111,7 @@ class MachineNotFound(InputError):
 
     code = "machine-not-found"
     exit_status = 13
-    default_hint = "List the provider's machines with `holdfast doctor`."
+    default_hint = "List the provider's machines with `holdfast machines`."
 
 
 class DiskNotFound(InputError):

@@ -31,6 +31,8 @@ This page is generated from `workers/cli/` by `scripts/cli_page.py`.
 
 ## Options of every command
 
+They stand before the command, behind its name, and between the two words of a command such as `holdfast --json retention plan nightly`.
+
 """  # noqa: E501 - one sentence per line
 
 
@@ -45,7 +47,7 @@ def sections(group: Any, name: str) -> Iterator[str]:  # noqa: ANN401 - the libr
     """Yield the section of every command below ``group``."""
     for word, command in group.commands.items():
         members = getattr(command, "commands", {})
-        if not members or command.callback is not None:
+        if not members or command.invoke_without_command:
             yield section(command, f"{name} {word}")
         yield from sections(command, f"{name} {word}") if members else ()
 
@@ -85,12 +87,15 @@ def option_row(option: Any) -> str:  # noqa: ANN401 - as above
     names = ", ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
     value = "" if option.is_flag else f" {option.metavar or ' or '.join(values_of(option)) or 'VALUE'}"
     default = option.default
-    shown = "" if default in (None, False, (), []) or callable(default) else f" Default: {default_word(default)}."
+    shown = "" if default in (None, False, (), []) or callable(default) else f" Default: {default_word(option)}."
     return f"| {names}{value} | {option.help or ''}{shown} |\n"
 
 
-def default_word(default: object) -> str:
-    """Return a number as people write it, anything else as it is typed."""
+def default_word(option: Any) -> str:  # noqa: ANN401 - as above
+    """Return a number as people write it, a switch by its name, anything else as it is typed."""
+    default = option.default
+    if default is True:
+        return f"`{option.opts[0]}`"
     return f"{default:g}" if isinstance(default, int | float) else f"`{default}`"
 
 

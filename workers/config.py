@@ -19,6 +19,7 @@ from holdfast.formats.magic import UNIT_SIZES
 from holdfast.guest.masks import parse_masks
 from holdfast.model.ids import RepositoryName
 from holdfast.mover.sockets import Address
+from workers.config_checks import check_catalog, check_reserved, check_selection, check_telemetry, check_temporal
 from workers.config_wording import complaint, nearest
 from workers.credentials import NAME, Credentials
 from workers.cron import check_cron
@@ -247,6 +248,9 @@ def _with_absolute_sqlite(url: str, base: Path) -> str:
 
 def _check(settings: Settings) -> None:
     """Raise `ConfigurationInvalid` for what no single type can tell."""
+    check_catalog(settings.catalog_url)
+    check_temporal(settings.temporal)
+    check_telemetry(settings.telemetry)
     for kind, entries in (
         ("provider", settings.providers),
         ("repository", settings.repositories),
@@ -342,6 +346,8 @@ def _check_count(what: str, count: int) -> None:
 
 
 def _check_job(job: JobSettings, settings: Settings) -> None:
+    check_reserved(job)
+    check_selection(job)
     try:
         settings.provider(job.provider)
         settings.repository(job.repository)

@@ -1,6 +1,6 @@
 """The ``[[jobs]]`` tables of the configuration. What is wrong with them is found by `workers.config`."""
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -13,12 +13,17 @@ from holdfast.model.owners import ChainLayout
 from holdfast.model.retention import Method
 from workers.retention_settings import RetentionSettings
 
+AD_HOC: Final = JobName("adhoc")
+"""Job name of sessions of machines that were named on the spot."""
+ARCHIVE: Final = JobName("archive")
+"""Job name of sessions that make archives."""
+
 
 class JobSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One ``[[jobs]]`` table: which machines are backed up where, how and when."""
 
     name: JobName
-    """How commands and sessions refer to it."""
+    """How commands and sessions refer to it; neither ``adhoc`` nor ``archive``, which are no jobs."""
     provider: ProviderName
     """Where the machines are."""
     repository: RepositoryName

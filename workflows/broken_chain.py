@@ -63,6 +63,7 @@ class ChainQuestion:
         stop_if_cancelled()
         if self._decision is not BrokenChain.FULL:
             raise ChainBroken(
-                seen.problem, hint="Run `holdfast health repair`, or begin a new chain with `holdfast backup --full`."
+                seen.problem,
+                hint="Run `holdfast health repair`, or begin a new chain with `holdfast backup JOB --full`.",
             )
         self._book.note([f"a new chain is begun, as was decided: {seen.problem}"])

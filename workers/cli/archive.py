@@ -8,7 +8,7 @@ from activities.contracts.retention import JobMachine
 from holdfast.errors import RequestInvalid
 from holdfast.model.archives import Archive
 from holdfast.model.compression import Compression
-from holdfast.model.ids import CredentialName, JobName, MachineId, SessionId
+from holdfast.model.ids import CredentialName, MachineId, SessionId
 from holdfast.model.machine import Quiesce
 from holdfast.planning.archives import kept_words, parse_expiry
 from holdfast.storage.retention.archiving import archive_credential, keep_archive, look_at_archives, plan_seen_archives
@@ -29,10 +29,9 @@ from workers.cli.starting import (
 )
 from workers.cli.starts import archives_request_of, backup_start, retention_start
 from workers.config import RepositorySettings
+from workers.job_settings import ARCHIVE
 from workflows.messages import BackupOptions
 
-ARCHIVE = JobName("archive")
-"""Job name of sessions that make archives."""
 IF_EXPIRY_STOPPED = "archives that are not removed yet stay for the next run"
 
 MachinesArgument = Annotated[

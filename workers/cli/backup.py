@@ -23,14 +23,12 @@ from workers.cli.starting import (
 )
 from workers.cli.starts import backup_start, resources_of
 from workers.config import Settings
-from workers.job_settings import JobSettings
+from workers.job_settings import AD_HOC, JobSettings
 from workers.method_settings import fulls_of, method_of, owner_of
 from workers.retention_settings import retention_of
 from workflows import queues
 from workflows.messages import BackupOptions, BackupRequest, RetentionRequest, UpkeepOptions
 
-AD_HOC = "adhoc"
-"""Job name of a backup that belongs to no job of the configuration."""
 IF_STOPPED = "its snapshots are removed, and so is what it has not finished; finished restore points stay"
 _OVERRIDE = "Instead of what the job says"
 
@@ -247,7 +245,7 @@ def _job(run: Invocation, job: str | None, machines: tuple[str, ...], places: Jo
         names = ", ".join(entry.name for entry in known.jobs) or "none"
         raise RequestInvalid("neither a job nor a machine is named", hint=f"Jobs of the configuration: {names}.")
     if job is None:
-        return ad_hoc_job(run, JobName(AD_HOC), machines, places)
+        return ad_hoc_job(run, AD_HOC, machines, places)
     settings = known.job(job)
     return msgspec.structs.replace(
         settings,

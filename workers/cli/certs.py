@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from holdfast.mover.certificates import CertificateFacts
 from workers.certificate_folder import AUTHORITY, CertificateFolder, Issued
@@ -75,7 +75,7 @@ def certs(
         "certificates": [_documented(one) for one in issued],
     }
     made = [_authority_line(place, authority.facts)] if is_new else []
-    run.show(document, "\n".join([*made, *(_told(place, one) for one in issued)]))
+    run.show(document, Text("\n").join([*made, *(_told(place, one) for one in issued)]))
 
 
 def _documented(one: Issued) -> dict[str, object]:
@@ -89,25 +89,26 @@ def _documented(one: Issued) -> dict[str, object]:
     }
 
 
-def _authority_line(place: CertificateFolder, facts: CertificateFacts) -> str:
-    key = escape(str(place.folder / f"{AUTHORITY}.key"))
-    return f"a new authority, until {facts.ends_at:%Y-%m-%d}; {key} stays off the workers, keep it safe\n"
+def _authority_line(place: CertificateFolder, facts: CertificateFacts) -> Text:
+    key = place.folder / f"{AUTHORITY}.key"
+    return Text(f"a new authority, until {facts.ends_at:%Y-%m-%d}; {key} stays off the workers, keep it safe\n")
 
 
-def _told(place: CertificateFolder, one: Issued) -> str:
+def _told(place: CertificateFolder, one: Issued) -> Text:
     """Return what a person needs to know of a certificate and has to do with it."""
     files = (place.folder / f"{AUTHORITY}.pem", one.certificate, one.key)
-    return "\n".join(
+    what_to_do = "\n".join(
         [
-            f"[bold]{escape(one.name)}[/] for {', '.join(one.facts.addresses)}, until {one.facts.ends_at:%Y-%m-%d}",
-            *(f"  the old one is kept as {escape(str(path))}" for path in one.kept_as),
+            f" for {', '.join(one.facts.addresses)}, until {one.facts.ends_at:%Y-%m-%d}",
+            *(f"  the old one is kept as {path}" for path in one.kept_as),
             f"  copy into the folder {_TOLD_FOLDER} beside the worker's holdfast.toml:",
-            *(f"    {escape(str(path))}" for path in files),
+            *(f"    {path}" for path in files),
             "  and write into that holdfast.toml:",
-            *(f"    {escape(line)}" for line in _configuration(one).splitlines()),
+            *(f"    {line}" for line in _configuration(one).splitlines()),
             "",
         ]
     )
+    return Text.assemble((one.name, "bold"), what_to_do)
 
 
 def _configuration(one: Issued) -> str:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 from rich.console import RenderableType
-from rich.markup import escape
 
 from holdfast.errors import ChainBroken, HoldfastError
 from holdfast.model.chain_view import ChainView
@@ -141,7 +140,7 @@ def import_found(
         run.warn(f"{name} holds no complete point and stays where it is")
     behind = "the next run continues it" if made.is_continued else "another chain of the machine has newer points"
     words = f"{wording.count(made.points, 'point')} of {made.machine_name}, {wording.size(made.size_bytes)}; {behind}"
-    run.show(made, escape(f"chain {made.chain} is in repository {settings.name}: {words}"))
+    run.show(made, f"chain {made.chain} is in repository {settings.name}: {words}")
 
 
 def rebuild(run: Invocation, chains: list[ChosenChain]) -> None:

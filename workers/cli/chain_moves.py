@@ -48,7 +48,12 @@ def map_machine(
     run: Invocation,
     machine: MachineArgument,
     *,
-    to: Annotated[str, typer.Option("--to", metavar="MACHINE", help="The machine that goes on with them; id or name.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="MACHINE", help="The machine that goes on with them: its id; with --job also its name."
+        ),
+    ],
     job: Annotated[
         str | None, typer.Option("--job", metavar="JOB", help="Job of that machine; it has to fit the chain.")
     ] = None,

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from rich.console import RenderableType
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from holdfast.model.chain_view import ChainView, FileView, PointView
 from holdfast.planning.archives import kept_words
@@ -24,15 +24,15 @@ def chain_picture(view: ChainView) -> list[RenderableType]:
     rows = [(file, point) for file in view.files for point in file.points]
     if rows:
         parts += [_rows(view, sorted(rows, key=lambda row: row[1].number)), ""]
-    parts += [f"[red]problem[/]: {escape(trouble)}" for trouble in view.troubles]
-    parts += [f"[red]problem[/]: {escape(file.name)}: {escape(file.trouble)}" for file in view.files if file.trouble]
+    parts += [_problem(trouble) for trouble in view.troubles]
+    parts += [_problem(f"{file.name}: {file.trouble}") for file in view.files if file.trouble]
     own = {file.trouble for file in view.files}
     parts += [
-        f"[red]problem[/]: point {point.number}: {escape(point.trouble)}"
+        _problem(f"point {point.number}: {point.trouble}")
         for point in view.points
         if point.trouble and point.trouble not in own
     ]
-    parts += [f"[dim]{escape(name)} holds nothing any more[/]" for name in view.leftovers]
+    parts += [Text(f"{name} holds nothing any more", "dim") for name in view.leftovers]
     return [*parts, *([""] if not view.is_sound or view.leftovers else []), _legend(view)]
 
 
@@ -61,31 +61,47 @@ def keeping(point: PointView) -> str:
     return ", ".join(words)
 
 
-def _head(view: ChainView) -> str:
+def _problem(words: str) -> Text:
+    return Text.assemble(("problem", "red"), f": {words}")
+
+
+def _head(view: ChainView) -> Text:
     machines = ", ".join(view.machines) or "no machine"
     how = "encrypted" if view.is_encrypted else "not encrypted"
     counts = f"{wording.count(len(view.points), 'point')} in {wording.count(len(view.files), 'file')}"
-    return (
-        f"[bold]{escape(view.name)}[/]  {escape(machines)}\n"
-        f"[dim]{counts}, {wording.size(view.size_bytes)} stored, {how}, units of {wording.size(view.unit_size)}[/]"
-    )
+    sizes = f"{wording.size(view.size_bytes)} stored, {how}, units of {wording.size(view.unit_size)}"
+    return Text.assemble((view.name, "bold"), f"  {machines}\n", (f"{counts}, {sizes}", "dim"))
 
 
 def _rows(view: ChainView, rows: Sequence[tuple[FileView, PointView]]) -> Table:
     several = len(view.machines) > 1
     kept = any(keeping(point) for _, point in rows)
     machine = ["MACHINE"] if several else []
-    heads = ["", "POINT", "ID", *machine, "CREATED", "FILE", ">DISKS", ">CHANGED", ">STORED", "", "NEEDS", "STATE"]
+    heads = [
+        "=",
+        "=POINT",
+        "=ID",
+        *machine,
+        "=CREATED",
+        "FILE",
+        ">DISKS",
+        ">CHANGED",
+        ">STORED",
+        "=",
+        "=NEEDS",
+        "STATE",
+    ]
     table = plain_table(*heads, *(["KEPT AS"] if kept else []))
     most = max(point.stored_bytes for _, point in rows)
     for index, (file, point) in enumerate(rows):
         word, colour = state_of(point)
-        cells = [f"[{colour}]{_line(index, len(rows))}{_SHAPES.get(file.kind, '?')}[/]", f"[bold]{point.number}[/]"]
-        cells += [point.id[:_ID_DIGITS], *([escape(point.machine)] if several else [])]
+        shape = f"{_line(index, len(rows))}{_SHAPES.get(file.kind, '?')}"
+        cells: list[str | Text] = [Text(shape, colour), Text(str(point.number), "bold")]
+        cells += [point.id[:_ID_DIGITS], *([point.machine] if several else [])]
         cells += [wording.moment(point.created), file.kind]
         cells += [wording.size(size) for size in (point.size_bytes, point.changed_bytes, point.stored_bytes)]
-        cells += [f"[cyan]{bar(point.stored_bytes, most)}[/]", "-" if point.needs is None else f"point {point.needs}"]
-        table.add_row(*cells, f"[{colour}]{word}[/]", *([escape(keeping(point))] if kept else []))
+        cells += [Text(bar(point.stored_bytes, most), "cyan"), "-" if point.needs is None else f"point {point.needs}"]
+        table.add_row(*cells, Text(word, colour), *([keeping(point)] if kept else []))
     return table
 
 
@@ -98,6 +114,6 @@ def _line(index: int, count: int) -> str:
     return "└" if index == count - 1 else "├"
 
 
-def _legend(view: ChainView) -> str:
+def _legend(view: ChainView) -> Text:
     kinds = [kind for kind in _SHAPES if any(file.kind == kind for file in view.files)]
-    return "[dim]" + "   ".join(f"{_SHAPES[kind]} {kind}" for kind in kinds) + "[/]"
+    return Text("   ".join(f"{_SHAPES[kind]} {kind}" for kind in kinds), "dim")

@@ -49,8 +49,12 @@ def command(
 
 
 def family(app: typer.Typer, name: str, *, panel: str | None = None, help_line: str) -> typer.Typer:
-    """Register a family of commands (``holdfast NAME ...``) and return it, for its commands to be registered with."""
+    """Register a family of commands (``holdfast NAME ...``) and return it, for its commands to be registered with.
+
+    It takes the common options for them. Without `alone` one of its commands has to be named.
+    """
     members = typer.Typer(name=name, help=help_line, rich_markup_mode="rich", no_args_is_help=False)
+    members.callback(help=help_line)(_entry(_nothing, only_alone=True))
     app.add_typer(members, name=name, rich_help_panel=panel)
     return members
 
@@ -73,6 +77,10 @@ def help_text(function: Callable[..., None], examples: Sequence[_Example]) -> st
         return text
     rows = "\n".join(f"[bold]holdfast {line}[/]\n    {meaning}\n" for line, meaning in examples)
     return f"{text}\n\n[bold underline]Examples[/]\n\n{rows}"
+
+
+def _nothing(run: Invocation) -> None:
+    """Do nothing: the command that is named does it all."""
 
 
 def _entry(function: Callable[..., None], *, only_alone: bool = False) -> Callable[..., None]:

@@ -7,13 +7,14 @@ from temporalio.client import Client
 
 from holdfast.errors import PointNotFound, RequestInvalid
 from holdfast.model.fulls import MethodOptions
-from holdfast.model.ids import JobName, MachineId, RepositoryName
+from holdfast.model.ids import MachineId, RepositoryName
 from holdfast.storage.chains.repository import Repository
 from workers.cli.commands import PROTECT, command
 from workers.cli.invocation import Invocation
 from workers.cli.reading import ListedPoint, read_points
 from workers.cli.starting import NewSession, credential_for, new_session_id, start_session, with_client
 from workers.cli.starts import upkeep_start
+from workers.job_settings import AD_HOC
 from workflows.messages import ByHand, MachineUpkeepRequest, MachineUpkeepResult, UpkeepOptions
 
 IF_STOPPED = "the chain stays readable, and the next run goes on where this one stopped"
@@ -63,7 +64,7 @@ def compact(
     _check_own(run.repository(settings), point)
     request = MachineUpkeepRequest(
         session_id=new_session_id(run),
-        job=JobName("adhoc"),
+        job=AD_HOC,
         repository=RepositoryName(settings.name),
         machine_id=point.point.captured_machine().machine_id,
         machine_name=point.point.machine.name,

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from rich.console import RenderableType
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from holdfast.errors import HoldfastError, error_class
 from workers.cli.checks import Finding, Level
 from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Invocation, error_document
+from workers.cli.tables import TextTable
 
 _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
@@ -28,13 +28,12 @@ def conclude(run: Invocation, findings: Sequence[Finding]) -> None:
 
 
 def _page(findings: Sequence[Finding]) -> list[RenderableType]:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column()
+    table = TextTable(has_header=False)
+    table.add_whole_column()
+    table.add_whole_column(style="bold")
+    table.add_text_column()
     for finding in findings:
-        colour = _COLOURS[finding.level]
-        table.add_row(f"[{colour}]{finding.level.value}[/]", escape(finding.check), escape(finding.text))
+        table.add_row(Text(finding.level.value, _COLOURS[finding.level]), finding.check, finding.text)
         if finding.hint:
-            table.add_row("", "", f"[dim]{escape(finding.hint)}[/]")
+            table.add_row("", "", Text(finding.hint, "dim"))
     return [table]

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 from rich.console import RenderableType
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from holdfast.errors import RequestInvalid
 from holdfast.model.difference import DiskDifference, VolumeChanges
@@ -107,26 +107,27 @@ def _pages(
     old, new = chosen
     total = wording.size(sum(difference.changed_bytes for difference in found))
     sides = " and ".join(f"{side.reference} of {wording.moment(side.point.created)}" for side in (old, new))
-    head = f"[bold]{escape(old.point.machine.name)}[/]: {total} differ between the points {sides}"
-    parts: list[RenderableType] = [head]
+    head = f": {total} differ between the points {sides}"
+    parts: list[RenderableType] = [Text.assemble((old.point.machine.name, "bold"), head)]
     for difference in found:
         parts += ["", *_disk(difference, with_files=with_files)]
     return parts
 
 
 def _disk(found: DiskDifference, *, with_files: bool) -> list[RenderableType]:
-    name = f"[bold]{escape(found.key)}[/]"
+    name = (found.key, "bold")
     if found.old_size_bytes is None or found.new_size_bytes is None:
         which = "newer" if found.old_size_bytes is None else "older"
-        return [f"{name}: only the {which} point has it, with {wording.size(_size_of(found))}"]
+        return [Text.assemble(name, f": only the {which} point has it, with {wording.size(_size_of(found))}")]
     count = len(found.spans) + found.unnamed_spans
-    head = f"{name}: {wording.size(found.changed_bytes)} of {wording.size(_size_of(found))}"
-    parts: list[RenderableType] = [f"{head} in {wording.count(count, 'span')}, told by {found.compared_by}"]
+    head = f": {wording.size(found.changed_bytes)} of {wording.size(_size_of(found))}"
+    told = f" in {wording.count(count, 'span')}, told by {found.compared_by}"
+    parts: list[RenderableType] = [Text.assemble(name, head, told)]
     if found.old_size_bytes != found.new_size_bytes:
         parts.append(f"  its size was {wording.size(found.old_size_bytes)} and is {wording.size(found.new_size_bytes)}")
     parts += _spans(found)
     if with_files and found.reason:
-        parts.append(f"  no files are named: {escape(found.reason)}")
+        parts.append(f"  no files are named: {found.reason}")
     sides = [(volume, "newer") for volume in found.new_volumes] + [(volume, "older") for volume in found.old_volumes]
     return [*parts, *(part for volume, which in sides for part in _volume(volume, which))]
 
@@ -138,7 +139,7 @@ def _spans(found: DiskDifference) -> list[RenderableType]:
     for span in found.spans[:_SPANS_SHOWN]:
         table.add_row("", str(span.start), wording.size(span.length))
     left = len(found.spans) + found.unnamed_spans - _SPANS_SHOWN
-    more = f"  [dim]and {wording.count(left, 'further span')}; `--json` names them[/]"
+    more = Text(f"  and {wording.count(left, 'further span')}; `--json` names them", "dim")
     return [table, more] if left > 0 else [table]
 
 
@@ -146,21 +147,21 @@ def _volume(volume: VolumeChanges, which: str) -> list[RenderableType]:
     kind = f", {volume.kind}" if volume.kind else ""
     rest = wording.size(volume.changed_bytes - volume.files_bytes)
     words = f"{wording.size(volume.files_bytes)} in files, {rest} in metadata, shared or free blocks"
-    parts: list[RenderableType] = [f"  {escape(volume.place)}{kind}, at the {which} point: {words}"]
+    parts: list[RenderableType] = [f"  {volume.place}{kind}, at the {which} point: {words}"]
     if volume.reason:
-        parts.append(f"  [yellow]not sure[/]: {escape(volume.reason)}")
+        parts.append(Text.assemble("  ", ("not sure", "yellow"), f": {volume.reason}"))
     if volume.files:
         parts.append(_files(volume))
     left = len(volume.files) + volume.unnamed_files - _FILES_SHOWN
     if left > 0:
-        parts.append(f"  [dim]and {wording.count(left, 'further file')}[/]")
+        parts.append(Text(f"  and {wording.count(left, 'further file')}", "dim"))
     return parts
 
 
 def _files(volume: VolumeChanges) -> Table:
     table = plain_table("    ", ">CHANGED", "FILE")
     for file in volume.files[:_FILES_SHOWN]:
-        table.add_row("", wording.size(file.changed_bytes), escape(file.path))
+        table.add_row("", wording.size(file.changed_bytes), file.path)
     return table
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from holdfast.errors import DiskNotFound, RequestInvalid
 from workers.cli import wording
@@ -75,7 +74,7 @@ def export(
 
     with open_chain(run.repository(settings), chosen.chain, passphrases_for(run, settings, credential)) as chain:
         made = exporting.run(chain.disk(chosen.point.number, key), to, report)
-    run.show({"point": chosen.point.id, "disk": key} | _described(made), escape(_words(chosen, key, made)))
+    run.show({"point": chosen.point.id, "disk": key} | _described(made), _words(chosen, key, made))
 
 
 def _chosen_disk(listed: ListedPoint, key: str | None) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 import typer
 from rich.console import RenderableType
-from rich.markup import escape
+from rich.text import Text
 from temporalio.client import Client
 
 from holdfast.errors import MachineNotFound
@@ -109,9 +109,11 @@ def show(run: Invocation, *, repository: RepositoryOption = None) -> None:
         "points": known.points,
     }
     oldest = "nothing is stored" if plan.oldest is None else f"oldest read or written {wording.moment(plan.oldest)}"
-    line = f"repository [bold]{settings.name}[/]: {wording.size(plan.stored_bytes)} stored, {oldest}"
-    overdue = f"{wording.size(plan.overdue_bytes)} not read for more than {settings.scrub_days} days"
-    parts: list[RenderableType] = [line, *([f"[yellow]overdue[/]: {overdue}"] if plan.overdue_bytes else [])]
+    stored = f": {wording.size(plan.stored_bytes)} stored, {oldest}"
+    parts: list[RenderableType] = [Text.assemble("repository ", (settings.name, "bold"), stored)]
+    if plan.overdue_bytes:
+        overdue = f": {wording.size(plan.overdue_bytes)} not read for more than {settings.scrub_days} days"
+        parts.append(Text.assemble(("overdue", "yellow"), overdue))
     run.show(document, *parts, *_damage_parts(known))
 
 
@@ -233,19 +235,18 @@ def _with(known: _Known, chain: str, health: ChainHealth) -> _Known:
 
 def _damage_parts(known: _Known) -> list[RenderableType]:
     if not (known.damaged_units or known.problems or known.points):
-        return ["[green]nothing is known to be damaged[/]"]
-    parts: list[RenderableType] = []
-    if known.damaged_units:
-        parts.append(f"[red]damaged[/]: {wording.count(known.damaged_units, 'unit')}")
-    parts += [f"[red]damaged[/]: {escape(problem)}" for problem in known.problems]
-    table = plain_table("MACHINE", ">POINT", "ID", "STATE", "CHAIN", "WHY")
+        return [Text("nothing is known to be damaged", "green")]
+    damages = [wording.count(known.damaged_units, "unit")] if known.damaged_units else []
+    damages += known.problems
+    parts: list[RenderableType] = [Text.assemble(("damaged", "red"), f": {damage}") for damage in damages]
+    table = plain_table("MACHINE", ">POINT", "=ID", "STATE", "=CHAIN", "WHY")
     for point in known.points:
         table.add_row(
-            escape(point.machine),
+            point.machine,
             str(point.number),
             point.point_id[:12],
             point.state.value,
             point.chain.rpartition("/")[2],
-            escape(point.reason),
+            point.reason,
         )
     return [*parts, table] if known.points else parts

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 from rich.console import RenderableType
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from holdfast.errors import FileDamaged, PassphraseWrong, RequestInvalid
 from holdfast.formats.contents import Contents
@@ -66,7 +66,7 @@ def inspect(
         raise RequestInvalid(f"{file} is not a file")
     if hex_from is not None:
         lines = list(hex_lines(run.files, file, hex_from, length))
-        run.show({"file": file, "offset": hex_from, "lines": lines}, *map(escape, lines))
+        run.show({"file": file, "offset": hex_from, "lines": lines}, *lines)
         return
     passphrase = run.settings.credentials.passphrase(CredentialName(credential)) if credential else None
     report = inspect_file(run.files, file, passphrase, records_listed=records)
@@ -96,22 +96,24 @@ def _first_problem(report: FileReport) -> str:
 
 
 def _page(report: FileReport) -> list[RenderableType]:
-    parts: list[RenderableType] = [f"[bold]{escape(report.path)}[/]  {wording.size(report.size_bytes)}", ""]
-    parts.append(_slots(report))
+    parts: list[RenderableType] = [
+        Text.assemble((report.path, "bold"), f"  {wording.size(report.size_bytes)}"),
+        "",
+        _slots(report),
+    ]
     if report.contents is not None:
         parts += ["", *_contents(report.contents), "", _tables(report.tables)]
         parts.append(f"{wording.count(report.units, 'unit')}, {wording.size(report.unit_bytes)}")
     problems = [f"{table.name}: {problem}" for table in report.tables for problem in table.problems]
     problems += [report.problem] if report.problem else []
-    parts += [f"[red]problem[/]: {escape(problem)}" for problem in problems]
+    parts += [Text.assemble(("problem", "red"), f": {problem}") for problem in problems]
     if report.scan is not None:
         parts += ["", *_scan(report.scan)]
     return parts
 
 
 def _slots(report: FileReport) -> Table:
-    table = facts_table()
-    table.add_column()
+    table = facts_table(values=2)
     table.add_row("superblock", *(_slot_title(slot, report.newest_slot) for slot in report.slots))
     for label, texts in (
         ("generation", [str(slot.generation) for slot in report.slots]),
@@ -128,19 +130,20 @@ def _slots(report: FileReport) -> Table:
     return table
 
 
-def _slot_title(slot: SlotReport, newest: int | None) -> str:
+def _slot_title(slot: SlotReport, newest: int | None) -> Text:
     if slot.problem:
-        return f"[red]slot {slot.slot}: {escape(slot.problem)}[/]"
-    return f"slot {slot.slot}, [green]the file's state[/]" if slot.slot == newest else f"slot {slot.slot}"
+        return Text(f"slot {slot.slot}: {slot.problem}", "red")
+    title = f"slot {slot.slot}"
+    return Text.assemble(title, ", ", ("the file's state", "green")) if slot.slot == newest else Text(title)
 
 
 def _contents(contents: Contents) -> list[RenderableType]:
-    table = plain_table(">POINT", "ID", "MACHINE", "CREATED", "STATE", "DISK", ">SIZE", "ROOT")
+    table = plain_table(">POINT", "=ID", "MACHINE", "=CREATED", "STATE", "DISK", ">SIZE", "=ROOT")
     for point in contents.points:
         state = "complete" if point.complete else "being written"
         for disk in point.disks:
-            row = (str(point.number), point.id[:12], escape(point.machine.name), wording.moment(point.created), state)
-            table.add_row(*row, escape(disk.key), wording.size(disk.size), (disk.root or "-")[:16])
+            row = (str(point.number), point.id[:12], point.machine.name, wording.moment(point.created), state)
+            table.add_row(*row, disk.key, wording.size(disk.size), (disk.root or "-")[:16])
     first, last = contents.holds
     parent = "none" if contents.parent is None else f"point {contents.parent.point} in file {contents.parent.file}"
     facts = facts_table()
@@ -154,7 +157,7 @@ def _tables(tables: Sequence[TableReport]) -> Table:
     shown = plain_table("TABLE", ">DEPTH", ">PAGES", ">DIRECTORIES", ">STORED", ">ENTRIES", ">PROBLEMS")
     for table in tables:
         shown.add_row(
-            escape(table.name),
+            table.name,
             str(table.depth),
             str(table.pages),
             str(table.directories),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import msgspec
 from rich.console import Console, RenderableType
 from rich.logging import RichHandler
-from rich.markup import escape
+from rich.text import Text
 
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import HoldfastError, RequestInvalid
@@ -22,6 +22,7 @@ from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.providers.ports import Provider
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.atomic import HostFiles
+from workers.cli.tables import put
 from workers.config import ProxySettings, RepositorySettings, Settings, load_settings
 from workers.provider_settings import LocalProviderSettings, ProviderSettings
 from workers.providers import ProviderPool, open_local
@@ -76,21 +77,24 @@ class Invocation:
         return not (self.flags.json or self.flags.quiet)
 
     def show(self, document: object, *human: RenderableType) -> None:
-        """Write the result: ``document`` with ``--json``, else ``human``, which ``--quiet`` keeps too."""
+        """Write the result: ``document`` with ``--json``, else ``human``, which ``--quiet`` keeps too.
+
+        A string is shown as it stands; what has a style is a `Text`.
+        """
         if self.flags.json:
             write_json(document)
             return
         for part in human:
-            self.out.print(part, soft_wrap=isinstance(part, str))
+            put(self.out, part)
 
     def say(self, text: str) -> None:
-        """Tell a person what is going on; markup is taken as text."""
+        """Tell a person what is going on."""
         if self.is_talkative:
-            self.err.print(escape(text), soft_wrap=True)
+            put(self.err, text)
 
     def warn(self, text: str) -> None:
         """Tell what the operator should know even when nobody reads along."""
-        self.err.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+        put(self.err, Text.assemble(("warning:", "yellow"), " ", text))
 
     def catalog(self) -> "Catalog":
         """Open the catalog for reading. Raises `CatalogUnavailable`."""

@@ -1,7 +1,6 @@
 """``holdfast limits``: which processes are under limits that they share, and how much of them each may have."""
 
 import typer
-from rich.markup import escape
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -29,8 +28,8 @@ def limits(run: Invocation) -> None:
         for member in state.members:
             if name in member.report.limits:
                 disks, rate = part_of(member, name)
-                words = (escape(member.report.label), str(disks), wording.rate(rate))
-                table.add_row(escape(name), wording.rate(limit), *words)
+                words = (member.report.label, str(disks), wording.rate(rate))
+                table.add_row(name, wording.rate(limit), *words)
     run.show(state, table if state.members else "no limit holds anybody back")
 
 

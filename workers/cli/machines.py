@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from holdfast.errors import HoldfastError, RequestInvalid
 from holdfast.model.ids import DiskKey, MachineId
@@ -118,17 +118,17 @@ class _Listing:
         self._is_kept = is_kept
         self.kept: list[dict[str, object]] = []
         self.notes: list[str] = []
-        self.table = plain_table("MACHINE", "POWER", ">SIZE", "DISKS", "PROVIDER", "ID")
+        self.table = plain_table("MACHINE", "POWER", ">SIZE", "DISKS", "PROVIDER", "=ID")
 
     def add(self, provider: str, machine: Machine) -> None:
         if self._is_kept:
             self.kept.append({"provider": provider, "machine": machine})
             return
         self.table.add_row(
-            f"[bold]{escape(machine.name)}[/]",
+            Text(machine.name, "bold"),
             machine.power.value,
             wording.size(sum(disk.size_bytes for disk in machine.disks)),
-            escape(", ".join(f"{disk.key} {wording.size(disk.size_bytes)}" for disk in machine.disks)),
+            ", ".join(f"{disk.key} {wording.size(disk.size_bytes)}" for disk in machine.disks),
             provider,
             machine.machine_id,
         )

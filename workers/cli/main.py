@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, NoReturn, cast
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 from typer.core import TyperGroup
 from typer.main import get_group
 from typing_extensions import override
@@ -24,6 +24,7 @@ from holdfast.errors import HoldfastError, OperationCancelled, RequestInvalid
 from workers.cli.commands import alone
 from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Invocation, console, error_document, write_json
+from workers.cli.tables import put
 
 COMMANDS: Final = {
     "backup": "backup",
@@ -134,6 +135,9 @@ def overview(
     if version:
         run.show({"version": __version__}, f"holdfast {__version__}")
         return
+    if run.flags.json:
+        run.show({"version": __version__, "commands": list(COMMANDS)})
+        return
     app(["--help"], standalone_mode=False)
 
 
@@ -173,9 +177,9 @@ def _report(error: Exception, given: Sequence[str]) -> int:
 
 def _print_error(error: HoldfastError) -> None:
     err = console(sys.stderr)
-    err.print(f"[bold red]error[/] [dim]({error.code})[/]: {escape(error.message)}", soft_wrap=True)
+    put(err, Text.assemble(("error", "bold red"), " ", (f"({error.code})", "dim"), ": ", error.message))
     if error.hint:
-        err.print(f"[bold]hint[/]: {escape(error.hint)}", soft_wrap=True)
+        put(err, Text.assemble(("hint", "bold"), ": ", error.hint))
 
 
 def _ours(error: Exception) -> HoldfastError:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from holdfast.errors import DiskWriteFailed, FileDamaged, RequestInvalid
@@ -76,7 +75,7 @@ def _show(run: Invocation, chosen: ListedPoint, found: MachineFiles, written: Se
     }
     nothing = f"point {chosen.reference} keeps no files of {chosen.point.machine.name}"
     if not found.left_out:
-        run.show(document, _table(found.files, written) if found.files else escape(nothing))
+        run.show(document, _table(found.files, written) if found.files else nothing)
         return
     if not run.flags.json:
         run.show(None, _table(found.files, written))
@@ -104,6 +103,6 @@ def _write(folder: Path, found: Sequence[MachineFile]) -> list[Path]:
 def _table(found: Sequence[MachineFile], written: Sequence[Path]) -> Table:
     table = plain_table("FILE", ">SIZE", *(["WRITTEN TO"] if written else []))
     for index, file in enumerate(found):
-        row = [escape(file.name), wording.size(len(file.content))]
-        table.add_row(*row, *([escape(str(written[index]))] if written else []))
+        row = [file.name, wording.size(len(file.content))]
+        table.add_row(*row, *([str(written[index])] if written else []))
     return table

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from holdfast.planning.archives import kept_words
 from workers.cli import point_files, wording
@@ -64,11 +65,12 @@ def points(
         run.warn(f"point {doubted.reference} of {doubted.point.machine.name} may lack changes: {doubted.doubt}")
     for damaged in (listed for listed in found if listed.damage):
         run.warn(f"point {damaged.reference} of {damaged.point.machine.name} is damaged: {damaged.damage}")
+    table = _table(found, with_disks=disks, several=len(chosen) > 1)
     if not unreadable:
-        run.show(document, _table(found, with_disks=disks) if found else "no restore points")
+        run.show(document, table if found else "no restore points")
         return
     if not run.flags.json:
-        run.show(None, _table(found, with_disks=disks))
+        run.show(None, table)
     for broken_chain in unreadable:
         run.warn(f"chain {broken_chain.chain} of {broken_chain.repository}: {broken_chain.error.message}")
     first = unreadable[0].error
@@ -101,26 +103,26 @@ def describe(listed: ListedPoint) -> dict[str, object]:
     }
 
 
-def _table(found: list[ListedPoint], *, with_disks: bool) -> Table:
-    table = plain_table("POINT", "MACHINE", "CREATED", "KIND", ">DISKS", ">STORED", "STATE", "REPOSITORY", "CHAIN")
+def _table(found: list[ListedPoint], *, with_disks: bool, several: bool) -> Table:
+    """Return the points for people, with their repository where there are ``several``."""
+    repository = ["REPOSITORY"] if several else []
+    table = plain_table("=POINT", "MACHINE", "=CREATED", "KIND", ">DISKS", ">STORED", "STATE", *repository, "=CHAIN")
     for listed in found:
         point = listed.point
         table.add_row(
-            f"[bold]{listed.reference}[/]",
+            Text(listed.reference, "bold"),
             point.machine.name,
             wording.moment(point.created),
             _kind(listed),
             wording.size(sum(disk.size for disk in point.disks)),
             wording.size(listed.stored_bytes),
             _state(listed),
-            listed.repository,
+            *([listed.repository] if several else []),
             listed.chain.rpartition("/")[2],
         )
         if with_disks:
             for disk in point.disks:
-                table.add_row(
-                    "", f"  {disk.key}", "", "", wording.size(disk.size), "", f"[dim]{disk.detail}[/]", "", ""
-                )
+                table.add_row("", f"  {disk.key}", "", "", wording.size(disk.size), "", Text(disk.detail, "dim"))
     return table
 
 
@@ -130,12 +132,12 @@ def _kind(listed: ListedPoint) -> str:
     return f"{listed.kind}, quick" if listed.is_quick else listed.kind
 
 
-def _state(listed: ListedPoint) -> str:
-    state = "[green]complete[/]" if listed.point.complete else "[yellow]being written[/]"
+def _state(listed: ListedPoint) -> Text:
+    state = ("complete", "green") if listed.point.complete else ("being written", "yellow")
     if listed.doubt:
-        state = "[yellow]doubtful[/]"
+        state = ("doubtful", "yellow")
     if listed.damage:
-        state = "[red]damaged[/]"
-    if listed.archive is not None:
-        state = f"{state}, {kept_words(listed.archive)}"
-    return f"{state}, encrypted" if listed.is_encrypted else state
+        state = ("damaged", "red")
+    further = [kept_words(listed.archive)] if listed.archive is not None else []
+    further += ["encrypted"] if listed.is_encrypted else []
+    return Text.assemble(state, *(f", {word}" for word in further))

@@ -9,7 +9,6 @@ from typing import Protocol, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -18,7 +17,7 @@ from holdfast.clock import Clock
 from workers.cli import wording
 from workers.cli.invocation import Invocation
 from workers.cli.sights import DiskSight, Sight, Step
-from workers.cli.tables import plain_table
+from workers.cli.tables import plain_table, put
 
 LINE_INTERVAL_S = 5.0
 """How often a disk gets a line where there is no terminal."""
@@ -110,7 +109,7 @@ class LineDisplay(_Plain):
 
     def tell(self, text: str) -> None:
         """Print a line."""
-        self._console.print(escape(text), soft_wrap=True)
+        put(self._console, text)
 
     def _disk(self, disk: DiskSight) -> None:
         key = f"{disk.machine}/{disk.disk}"
@@ -152,7 +151,7 @@ class LiveDisplay:
 
     def tell(self, text: str) -> None:
         """Print a line above the drawing."""
-        self._live.console.print(escape(text), soft_wrap=True)
+        put(self._live.console, text)
 
 
 def drawing(sight: Sight) -> RenderableType:
@@ -177,16 +176,16 @@ def _disk_table(disks: tuple[DiskSight, ...]) -> Table:
     for disk in ordered[:ROWS_MAX]:
         is_moving = disk.state == "transferring" and disk.rate_bytes_s > 0
         table.add_row(
-            escape(f"{disk.machine}/{disk.disk}"),
+            f"{disk.machine}/{disk.disk}",
             ProgressBar(total=max(1, disk.size_bytes), completed=disk.reached_bytes, width=_BAR_WIDTH),
             wording.share(disk.reached_bytes, disk.size_bytes),
             wording.size(disk.size_bytes),
             wording.rate(disk.rate_bytes_s) if is_moving else "",
             wording.duration(disk.remaining_s) if is_moving and disk.remaining_s is not None else "",
-            escape("; ".join(_remarks(disk))),
+            "; ".join(_remarks(disk)),
         )
     if len(ordered) > ROWS_MAX:
-        table.add_row(f"[dim]and {wording.count(len(ordered) - ROWS_MAX, 'disk')} more[/]")
+        table.add_row(Text(f"and {wording.count(len(ordered) - ROWS_MAX, 'disk')} more", "dim"))
     return table
 
 

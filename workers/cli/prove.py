@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from holdfast import __version__
 from holdfast.errors import DataDamaged, FormatUnknown, ProofContradicted, RequestInvalid
@@ -64,7 +64,7 @@ def keygen(run: Invocation) -> None:
     keys = ProofKeys(run.settings.home, run.files)
     mark = fingerprint(keys.make())
     document = {"private": keys.private_path, "public": keys.public_path, "fingerprint": mark}
-    run.show(document, escape(f"{keys.public_path} is the public key, its fingerprint is {mark}"))
+    run.show(document, f"{keys.public_path} is the public key, its fingerprint is {mark}")
 
 
 def point(
@@ -101,7 +101,7 @@ def point(
         part.publish(part.path)
     document = {"file": target, "key": fingerprint(key.public_key()), "statement": made}
     if made.reading.result == GOOD:
-        run.show(document, _facts(made), escape(f"the proof is in {target}"))
+        run.show(document, _facts(made), f"the proof is in {target}")
         return
     error = DataDamaged(f"point {chosen.reference} is damaged, and the proof in {target} says so")
     if not run.flags.json:
@@ -135,7 +135,7 @@ def check(
     check_signature(proof, keys.public() if key is None else read_public(key))
     made = proof.statement
     document: dict[str, object] = {"key": proof.key, "signed": True, "statement": made}
-    lines = [f"[green]signed[/] by key {proof.key}"]
+    lines: list[str | Text] = [Text.assemble(("signed", "green"), f" by key {proof.key}")]
     if chain is None:
         run.show(document, _facts(made), *lines)
         return
@@ -145,10 +145,12 @@ def check(
     if found.files_changed:
         lines.append(f"files changed since, or gone: {', '.join(found.files_changed)}")
     if not found.contradictions:
-        run.show(document, _facts(made), *lines, "[green]held[/]: the chain holds what the proof says")
+        held = Text.assemble(("held", "green"), ": the chain holds what the proof says")
+        run.show(document, _facts(made), *lines, held)
         return
     if not run.flags.json:
-        run.show(None, _facts(made), *lines, *(f"[red]problem[/]: {escape(words)}" for words in found.contradictions))
+        problems = [Text.assemble(("problem", "red"), f": {words}") for words in found.contradictions]
+        run.show(None, _facts(made), *lines, *problems)
     error = ProofContradicted(f"the chain does not hold what {file} says: {found.contradictions[0]}")
     raise CommandFailed(error, document | error_document(error))
 
@@ -179,14 +181,14 @@ def _facts(made: Statement) -> Table:
     table = facts_table()
     point_made = made.point
     table.add_row("point", f"{point_made.id}, number {point_made.number} of chain {made.chain}")
-    table.add_row("machine", escape(f"{point_made.machine_name} ({point_made.machine})"))
+    table.add_row("machine", f"{point_made.machine_name} ({point_made.machine})")
     table.add_row("created", f"{wording.moment(point_made.created)}, {point_made.consistency} consistent")
     table.add_row("root", point_made.root)
     for disk in point_made.disks:
-        table.add_row(f"disk {escape(disk.key)}", f"{wording.size(disk.size)}, root {disk.root}")
+        table.add_row(f"disk {disk.key}", f"{wording.size(disk.size)}, root {disk.root}")
     table.add_row("files", f"{wording.count(len(made.files), 'chain file')}, cipher {made.cipher}")
     reading = made.reading
     read = f"{wording.size(reading.stored_bytes)} in {wording.count(reading.units, 'unit')} read"
     table.add_row("found", f"{reading.result}: {read}, {wording.count(reading.damages, 'damaged place')}")
-    table.add_row("stated", f"{wording.moment(made.made)} by {escape(made.software)}")
+    table.add_row("stated", f"{wording.moment(made.made)} by {made.software}")
     return table

@@ -59,7 +59,7 @@ def listing(run: Invocation, *, repository: RepositoryOption = None) -> None:
     """List what was removed from chains and can still be taken back."""
     settings = run.repository_settings(repository)
     graves = graves_of(run.repository(settings))
-    table = plain_table("CHAIN", "FILE", "REMOVED", ">SIZE")
+    table = plain_table("=CHAIN", "=FILE", "=REMOVED", ">SIZE")
     for grave in graves:
         table.add_row(grave.chain, grave.file.name, wording.moment(grave.file.removed), wording.size(grave.size_bytes))
     run.show({"removed": graves}, table if graves else "nothing was removed that could be taken back")

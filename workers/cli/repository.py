@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from holdfast.errors import HoldfastError, PassphraseWrong
 from holdfast.storage.chains.metadata import refresh_metadata
@@ -13,6 +14,7 @@ from holdfast.storage.health import folder as chain_health
 from holdfast.storage.health.salvage import SalvageReport
 from workers.cli import wording
 from workers.cli.commands import RUN, alone, command, family
+from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Invocation, error_document
 from workers.cli.reading import passphrases_for
 from workers.cli.tables import plain_table
@@ -38,21 +40,32 @@ def register(app: typer.Typer) -> None:
 
 
 def repositories(run: Invocation) -> None:
-    """List the repositories of the configuration and how they stand."""
+    """List the repositories of the configuration and how they stand.
+
+    The command fails when one of them cannot be used.
+    """
     table = plain_table("REPOSITORY", "STATE", ">FREE", "PATH")
     listed: list[dict[str, object]] = []
+    problems: list[HoldfastError] = []
     for settings in run.settings.repositories:
         entry: dict[str, object] = {"name": settings.name, "path": settings.path}
         try:
             opened = run.repository(settings)
             free = run.files.free_bytes(settings.path)
         except HoldfastError as error:
-            table.add_row(f"[bold]{settings.name}[/]", f"[red]{error.code}[/]", "-", str(settings.path))
+            table.add_row(Text(settings.name, "bold"), Text(error.code, "red"), "-", str(settings.path))
             listed.append(entry | error_document(error))
+            problems.append(error)
             continue
-        table.add_row(f"[bold]{settings.name}[/]", "[green]ready[/]", wording.size(free), str(settings.path))
+        table.add_row(Text(settings.name, "bold"), Text("ready", "green"), wording.size(free), str(settings.path))
         listed.append(entry | {"id": opened.marker.id, "free_bytes": free})
-    run.show({"repositories": listed}, table if listed else "the configuration has no repository")
+    document: dict[str, object] = {"repositories": listed}
+    if not problems:
+        run.show(document, table if listed else "the configuration has no repository")
+        return
+    if not run.flags.json:
+        run.show(None, table)
+    raise CommandFailed(problems[0], document | error_document(problems[0]))
 
 
 def create(run: Invocation, name: Annotated[str, typer.Argument(help="Repository of the configuration.")]) -> None:

@@ -28,7 +28,9 @@ IF_ROLLBACK_STOPPED = "the machine gets back what its disks held"
 _TARGET = "Where to"
 _DELTAS = {None: Delta.AUTO, True: Delta.ALWAYS, False: Delta.NEVER}
 
-PointArgument = Annotated[str, typer.Argument(metavar="POINT", help="First digits of the point's id, or latest.")]
+PointArgument = Annotated[
+    str, typer.Argument(metavar="POINT", help="First digits of the point's id; default: `latest`, the newest point.")
+]
 MachineOption = Annotated[
     str | None, typer.Option("--machine", "-m", metavar="NAME", help="Machine the point is of; id or name.")
 ]

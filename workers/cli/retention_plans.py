@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 from rich.console import RenderableType
-from rich.markup import escape
+from rich.text import Text
 
 from activities.contracts.retention import FindMachines, JobMachine
 from activities.retention_catalog import judged
@@ -157,12 +157,12 @@ def document_of(plan: JobPlan) -> dict[str, object]:
 
 def parts_of(plan: JobPlan, chain: str | None = None) -> list[RenderableType]:
     """Return a plan for people: every point with its fate and the reason, then the steps with their bytes."""
-    table = plain_table("MACHINE", "CHAIN", ">POINT", "ID", "DAY", "BECOMES", "WHY")
+    table = plain_table("MACHINE", "=CHAIN", ">POINT", "=ID", "=DAY", "BECOMES", "WHY")
     lines = []
     for one in plan.machines:
         for point in one.plan.judgement.plan.points:
             if chain in {None, point.chain}:
-                table.add_row(escape(one.machine.machine_name), *_cells(point))
+                table.add_row(one.machine.machine_name, *_cells(point))
         lines += [_line(one, step) for step in one.plan.steps if chain in {None, step.chain}]
     if not table.row_count:
         return ["no points"]
@@ -170,21 +170,19 @@ def parts_of(plan: JobPlan, chain: str | None = None) -> list[RenderableType]:
     return [table, *lines, ending]
 
 
-def _cells(point: PointVerdict) -> tuple[str, ...]:
-    colour = _COLOURS[point.verdict]
-    becomes = f"[{colour}]{point.verdict.value}[/]"
+def _cells(point: PointVerdict) -> tuple[str | Text, ...]:
     return (
         point.chain.rpartition("/")[2],
         str(point.number),
         point.point_id[:12],
         point.day.isoformat(),
-        becomes,
-        escape(point.reason),
+        Text(point.verdict.value, _COLOURS[point.verdict]),
+        point.reason,
     )
 
 
 def _line(one: PlannedMachine, step: RetentionStep) -> str:
-    name, chain = escape(one.machine.machine_name), step.chain.rpartition("/")[2]
+    name, chain = one.machine.machine_name, step.chain.rpartition("/")[2]
     files = f"{step.files[0]}" if len(step.files) == 1 else f"{step.files[0]} to {step.files[-1]}"
     size = wording.size(step.size_bytes)
     if step.into:

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import msgspec
 import typer
-from rich.markup import escape
+from rich.text import Text
 from temporalio.client import (
     Client,
     Schedule,
@@ -94,17 +94,17 @@ def register(app: typer.Typer) -> None:
 def listing(run: Invocation) -> None:
     """List the schedules Temporal keeps for jobs, for their retention, and for sweeps of providers."""
     found = with_client(run, lambda client: _listed(run, client))
-    table = plain_table("JOB", "NEXT", "LAST", ">RUNS", ">SKIPPED", ">MISSED", "STATE")
+    table = plain_table("JOB", "=NEXT", "=LAST", ">RUNS", ">SKIPPED", ">MISSED", "STATE")
     for entry in found:
         state = "paused" if entry.is_paused else "active"
         table.add_row(
-            f"[bold]{escape(entry.job)}[/]",
+            Text(entry.job, "bold"),
             wording.moment(entry.next_runs[0] if entry.next_runs else None),
             wording.moment(entry.last_run),
             str(entry.runs),
             str(entry.skipped),
             str(entry.missed),
-            state if entry.is_configured else f"{state}, [yellow]not in the configuration[/]",
+            state if entry.is_configured else Text.assemble(f"{state}, ", ("not in the configuration", "yellow")),
         )
     run.show({"schedules": found}, table if found else "no schedules; `holdfast schedule apply` creates them")
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from rich.console import RenderableType
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from holdfast.errors import DataDamaged, HoldfastError, OperationCancelled, SessionFailed, error_class
 from holdfast.model.health import RepairReport, ScrubReport
@@ -78,13 +78,19 @@ def report_parts(report: VerifyReport) -> list[RenderableType]:
         f"{wording.count(report.units, 'unit')}, {wording.size(report.stored_bytes)} read"
     )
     if report.is_good:
-        return [f"[green]good[/]: {read}"]
+        return [_told("good", "green", read)]
     total = len(report.damages) + report.unnamed_damages
-    parts: list[RenderableType] = [f"[red]damaged[/]: {wording.count(total, 'span')}; {read}"]
-    parts.append(_damage_table(report.damages[:_DAMAGES_SHOWN]))
+    parts: list[RenderableType] = [
+        _told("damaged", "red", f"{wording.count(total, 'span')}; {read}"),
+        _damage_table(report.damages[:_DAMAGES_SHOWN]),
+    ]
     if total > _DAMAGES_SHOWN:
         parts.append(f"and {total - _DAMAGES_SHOWN} more")
     return parts
+
+
+def _told(word: str, colour: str, what: str) -> Text:
+    return Text.assemble((word, colour), f": {what}")
 
 
 def _error_of(session: Session) -> HoldfastError | None:
@@ -105,7 +111,7 @@ def _page(result: SessionResult) -> list[RenderableType]:
     session = result.session
     took = (session.ended - session.started).total_seconds() if session.ended is not None else 0.0
     figures = session.figures
-    line = f"session [bold]{session.session_id}[/] {coloured(session.outcome)} after {wording.duration(took)}"
+    line = f" after {wording.duration(took)}"
     if figures.size_bytes:
         line += (
             f": {wording.size(figures.size_bytes)} of disks, {wording.size(figures.read_bytes)} read, "
@@ -113,14 +119,16 @@ def _page(result: SessionResult) -> list[RenderableType]:
         )
     if figures.read_bytes and took > 0:
         line += f", {wording.rate(figures.read_bytes / took)}"
-    parts: list[RenderableType] = [line]
+    head = Text.assemble("session ", (session.session_id, "bold"), " ", coloured(session.outcome), line)
+    parts: list[RenderableType] = [head]
     if result.tasks:
         parts += task_parts(result.tasks)
     parts += [_point_line(point) for point in result.points]
     if result.machine is not None:
-        parts.append(f"machine [bold]{escape(result.machine.name)}[/] is there, power {result.machine.power.value}")
+        there = f" is there, power {result.machine.power.value}"
+        parts.append(Text.assemble("machine ", (result.machine.name, "bold"), there))
     parts += _found_parts(result)
-    parts += [f"[yellow]note[/]: {escape(note)}" for note in session.notes]
+    parts += [_told("note", "yellow", note) for note in session.notes]
     return parts
 
 
@@ -143,12 +151,12 @@ def _found_parts(result: SessionResult) -> list[RenderableType]:
 def scrub_parts(report: ScrubReport) -> list[RenderableType]:
     """Return what a scrub has read, for people."""
     read = f"{wording.size(report.done_bytes)} of {wording.size(report.stored_bytes)} stored read again"
-    line = f"[green]good[/]: {read}" if report.is_good else f"[red]damaged[/]: {read}"
     if report.oldest is not None:
-        line += f"; the oldest bytes were read or written {wording.moment(report.oldest)}"
+        read += f"; the oldest bytes were read or written {wording.moment(report.oldest)}"
+    line = _told("good", "green", read) if report.is_good else _told("damaged", "red", read)
     parts: list[RenderableType] = [line]
     if report.overdue_bytes:
-        parts.append(f"[yellow]overdue[/]: {wording.size(report.overdue_bytes)}")
+        parts.append(_told("overdue", "yellow", wording.size(report.overdue_bytes)))
     return parts
 
 
@@ -156,21 +164,22 @@ def repair_parts(report: RepairReport) -> list[RenderableType]:
     """Return what a repair did and what is left, for people."""
     parts: list[RenderableType] = [f"{title[0].lower()}{title[1:]}: {words}" for title, words in repair_words(report)]
     if report.is_good:
-        return [*parts, f"[green]nothing is damaged[/] in {wording.count(report.chains, 'chain')} looked at"]
+        looked = f" in {wording.count(report.chains, 'chain')} looked at"
+        return [*parts, Text.assemble(("nothing is damaged", "green"), looked)]
     left = len(report.damages) + report.unnamed_damages
-    return [*parts, f"[red]still damaged[/]: {wording.count(left, 'span')}", _damage_table(report.damages)]
+    return [*parts, _told("still damaged", "red", wording.count(left, "span")), _damage_table(report.damages)]
 
 
 def _swept_parts(report: SweepReport) -> list[RenderableType]:
     """Return what a sweep found and did."""
     if not report.decisions:
         return ["nothing of dead sessions is there"]
-    table = plain_table("WHAT", "OF", "BECOMES", "WHY", "TAG OR ID")
+    table = plain_table("WHAT", "OF", "BECOMES", "WHY", "=TAG OR ID")
     for one in report.decisions:
-        becomes = "[yellow]would be removed[/]" if report.is_dry_run else "removed"
-        becomes = becomes if one.is_removed and not one.problem else "kept"
+        removed = Text("would be removed", "yellow") if report.is_dry_run else "removed"
+        becomes = removed if one.is_removed and not one.problem else "kept"
         why = one.problem or one.reason
-        table.add_row(one.kind.value, escape(one.machine_name), becomes, escape(why), escape(one.tag or one.target_id))
+        table.add_row(one.kind.value, one.machine_name, becomes, why, one.tag or one.target_id)
     return [table, *([] if report.is_dry_run else [f"{report.removed} removed, {report.kept} kept"])]
 
 
@@ -201,7 +210,7 @@ def _add_busy(table: Table, name: str, tasks: Sequence[Task]) -> None:
     percent = busy_percent(figures)
     if percent:
         parts = (f"{percent[stage]:.0f} %" if stage in percent else "" for stage in Stage)
-        table.add_row(escape(name), *parts, str(bottleneck(figures)))
+        table.add_row(name, *parts, str(bottleneck(figures)))
 
 
 def _task_table(tasks: Sequence[Task]) -> Table:
@@ -211,8 +220,8 @@ def _task_table(tasks: Sequence[Task]) -> Table:
         pace = figures.read_bytes / figures.duration_s if figures.duration_s else 0.0
         detail = task.detail if task.problem is None else f"{task.problem.message} ({task.problem.code})"
         table.add_row(
-            escape(task.machine_name),
-            escape(task.disk),
+            task.machine_name,
+            task.disk,
             coloured(task.outcome),
             _extent(figures),
             wording.size(figures.read_bytes),
@@ -220,7 +229,7 @@ def _task_table(tasks: Sequence[Task]) -> Table:
             wording.size(figures.stored_bytes),
             wording.duration(figures.duration_s),
             wording.rate(pace) if pace else "-",
-            escape(detail),
+            detail,
         )
     return table
 
@@ -231,23 +240,22 @@ def _extent(figures: Figures) -> str:
     return f"{wording.size(processed)} of {wording.size(size)}" if 0 < processed < size else wording.size(size)
 
 
-def _point_line(point: PointSummary) -> str:
-    return (
-        f"point [bold]{point.point_id[:12]}[/] of {escape(point.machine_name)}: {point.kind}, "
-        f"{wording.size(point.size_bytes)} of disks in {wording.size(point.file_bytes)}"
-    )
+def _point_line(point: PointSummary) -> Text:
+    sizes = f"{wording.size(point.size_bytes)} of disks in {wording.size(point.file_bytes)}"
+    what = f" of {point.machine_name}: {point.kind}, {sizes}"
+    return Text.assemble("point ", (point.point_id[:12], "bold"), what)
 
 
 def _damage_table(damages: Sequence[Damage]) -> Table:
-    table = plain_table("MACHINE", ">POINT", "DISK", ">OFFSET", ">LENGTH", "FILE", "REASON")
+    table = plain_table("MACHINE", ">POINT", "DISK", ">OFFSET", ">LENGTH", "=FILE", "REASON")
     for damage in damages:
         table.add_row(
-            escape(damage.machine),
+            damage.machine,
             str(damage.point),
-            escape(damage.disk),
+            damage.disk,
             str(damage.offset) if damage.length else "all",
             wording.size(damage.length) if damage.length else "",
             damage.file,
-            escape(damage.reason),
+            damage.reason,
         )
     return table

@@ -20,6 +20,7 @@ from holdfast.storage.tools.chain_survey import look_at_chain
 from workers.cli.chain_choice import chosen_chains
 from workers.cli.chain_svg import chain_svg
 from workers.cli.invocation import Invocation
+from workers.cli.tables import put
 
 CHAINS_MAX: Final = 50
 """How many chains a page shows; a session may have thousands of machines."""
@@ -34,7 +35,7 @@ def session_page(session: Session, parts: Sequence[RenderableType], views: Seque
     """Return a page with the report of a session, as it is shown in a terminal, and pictures of chains."""
     console = Console(record=True, file=StringIO(), width=_WIDTH, force_terminal=True, highlight=False)
     for part in parts:
-        console.print(part, soft_wrap=isinstance(part, str))
+        put(console, part)
     title = escape(f"{session.kind.value} {session.job}, session {session.session_id}")
     said = console.export_html(inline_styles=True, code_format="{code}")
     return "\n".join(

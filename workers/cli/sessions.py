@@ -8,8 +8,8 @@ from typing import Annotated
 import msgspec
 import typer
 from rich.console import RenderableType
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from holdfast.catalog.database import Catalog
 from holdfast.catalog.events import SessionEvent
@@ -120,10 +120,10 @@ def _find(catalog: Catalog, reference: str) -> Session:
 
 
 def _table(found: Sequence[Session], run: Invocation) -> Table:
-    table = plain_table("SESSION", "KIND", "JOB", "STARTED", ">TOOK", "OUTCOME", ">READ", ">STORED", "PROBLEM")
+    table = plain_table("=SESSION", "KIND", "JOB", "=STARTED", ">TOOK", "OUTCOME", ">READ", ">STORED", "PROBLEM")
     for session in found:
         table.add_row(
-            f"[bold]{session.session_id}[/]",
+            Text(session.session_id, "bold"),
             session.kind.value,
             session.job,
             wording.moment(session.started),
@@ -131,7 +131,7 @@ def _table(found: Sequence[Session], run: Invocation) -> Table:
             coloured(session.outcome),
             wording.size(session.figures.read_bytes),
             wording.size(session.figures.stored_bytes),
-            escape(session.problem.message if session.problem else ""),
+            session.problem.message if session.problem else "",
         )
     return table
 
@@ -145,7 +145,7 @@ def _page(
     run: Invocation, session: Session, tasks: Sequence[Task], events: Sequence[SessionEvent]
 ) -> list[RenderableType]:
     facts = facts_table()
-    facts.add_row("session", f"[bold]{session.session_id}[/]")
+    facts.add_row("session", Text(session.session_id, "bold"))
     facts.add_row("job", f"{session.job} ({session.kind.value} to {session.repository})")
     facts.add_row("outcome", coloured(session.outcome))
     facts.add_row("started", wording.moment(session.started))
@@ -154,13 +154,13 @@ def _page(
     for name, value in (*_figures(session).items(), *_pace(session, run)):
         facts.add_row(name, value)
     if session.problem is not None:
-        facts.add_row("problem", escape(f"{session.problem.message} ({session.problem.code})"))
-        facts.add_row("hint", escape(session.problem.hint))
+        facts.add_row("problem", f"{session.problem.message} ({session.problem.code})")
+        facts.add_row("hint", session.problem.hint)
     parts: list[RenderableType] = [facts]
     if tasks:
         parts += ["", *task_parts(tasks)]
     if events:
-        parts += ["", *(escape(f"{wording.moment(e.time)}  {e.severity.value:7}  {e.text}") for e in events)]
+        parts += ["", *(f"{wording.moment(e.time)}  {e.severity.value:7}  {e.text}" for e in events)]
     return parts
 
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -27,15 +27,13 @@ def register(app: typer.Typer) -> None:
 def slots(run: Invocation) -> None:
     """List which disks are moved at which proxy now and why there, and which wait for room, the next one first."""
     state = with_client(run, _state)
-    table = plain_table("DISK OF", "PROXY", "REPOSITORY", "SINCE", "WHY")
+    table = plain_table("DISK OF", "PROXY", "REPOSITORY", "=SINCE", "WHY")
     for held in state.held:
         since = wording.moment(held.since)
-        table.add_row(
-            escape(held.claim.what), held.grant.proxy, held.claim.repository, since, escape(held.grant.reason)
-        )
+        table.add_row(held.claim.what, held.grant.proxy, held.claim.repository, since, held.grant.reason)
     for claim in sorted(state.waiting, key=lambda claim: (-claim.priority, claim.asked)):
         names = " or ".join(one.name for one in claim.candidates)
-        table.add_row(escape(claim.what), f"[dim]{names}[/]", claim.repository, "", "[yellow]waits[/]")
+        table.add_row(claim.what, Text(names, "dim"), claim.repository, "", Text("waits", "yellow"))
     run.show(state, table if state.held or state.waiting else "nobody has a slot, and nobody waits for one")
 
 

@@ -62,7 +62,7 @@ def check_parent(files: Files, chain: Chain, point: Point) -> None:
     if broken is not None:
         raise ChainBroken(
             f"point {point.number} of chain {chain.folder.name} is damaged: {broken.reason}",
-            hint="Run `holdfast health repair`, or begin a new chain with `holdfast backup --full`.",
+            hint="Run `holdfast health repair`, or begin a new chain with `holdfast backup JOB --full`.",
         )
 
 

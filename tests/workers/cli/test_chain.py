@@ -4,9 +4,12 @@ import random
 import shutil
 from pathlib import Path
 
+import pytest
+
 from holdfast.errors import ChainBroken, ChainBusy, PassphraseWrong, RequestInvalid
 from holdfast.storage.chains.metadata import METADATA_NAME
 from holdfast.storage.files.chain_lock import acquire_chain_lock
+from tests.holdfast.storage import driving
 from tests.workers.cli.place import Place, call, one_document
 from tests.workers.cli.stored import back_up
 
@@ -25,6 +28,16 @@ def test_a_chain_is_shown_as_a_picture(place: Place) -> None:
     assert "┌■" in shown
     assert "└▲" in shown
     assert place.repository.relative(folder) in shown
+
+
+@pytest.mark.parametrize("name", ["mail [old]", "mail [/old]"])
+def test_a_name_that_looks_like_markup_is_a_name(place: Place, name: str) -> None:
+    chain = driving.back_up(place.repository, CONTENT, 1, None, name=name).chain
+    shown = place.run("chain", "show")
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert shown.stdout.splitlines()[0] == f"{chain}  {name}"
+    assert place.run("chain", "rebuild-metadata").stdout == f"metadata of chain {chain} written\n"
+    assert place.run("health", "show").exit_code == 0
 
 
 def test_a_chain_is_shown_as_a_document(place: Place) -> None:

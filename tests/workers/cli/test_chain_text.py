@@ -9,6 +9,7 @@ from rich.console import Console
 
 from holdfast.model.chain_view import ChainView, FileView, PointView
 from workers.cli.chain_text import bar, chain_picture, keeping, state_of
+from workers.cli.tables import put
 
 WHEN = datetime(2026, 11, 21, 12, tzinfo=UTC)
 MIB = 1 << 20
@@ -41,7 +42,7 @@ def drawn(view: ChainView) -> list[str]:
     out = io.StringIO()
     console = Console(file=out, width=200, highlight=False)
     for part in chain_picture(view):
-        console.print(part, soft_wrap=isinstance(part, str))
+        put(console, part)
     return out.getvalue().splitlines()
 
 

@@ -7,6 +7,7 @@ import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from holdfast.errors import RequestInvalid
 from workers.cli.commands import alone, command, family, help_text
 from workers.cli.invocation import Invocation
 from workers.cli.main import Program, app
@@ -33,8 +34,7 @@ def test_every_command_explains_itself_and_its_arguments(name: str, entry: Any) 
 
 @pytest.mark.parametrize("name, entry", COMMANDS, ids=[name for name, _ in COMMANDS])
 def test_every_command_takes_the_common_options(name: str, entry: Any) -> None:
-    if entry.callback is not None:
-        assert {"config", "json", "quiet", "debug"} <= {p.name for p in entry.params}, name
+    assert {"config", "json", "quiet", "debug"} <= {p.name for p in entry.params}, name
 
 
 def greeting() -> typer.Typer:
@@ -64,6 +64,22 @@ def test_a_family_does_its_own_when_no_member_is_named() -> None:
 def test_common_options_of_a_family_hold_for_its_members() -> None:
     result = CliRunner().invoke(greeting(), ["greet", "--json", "one", "Ann"])
     assert '"greeted": "Ann"' in result.stdout
+
+
+def test_a_family_that_does_nothing_by_itself_hands_the_common_options_on() -> None:
+    program = typer.Typer(cls=Program)
+    members = family(program, "greet", help_line="Greet.")
+    program.command("other")(lambda: None)
+
+    @command(members, "one")
+    def one(run: Invocation, name: Annotated[str, typer.Argument(help="Whom.")]) -> None:
+        """Greet one."""
+        run.show({"greeted": name}, f"hello {name}")
+
+    for words in (["greet", "--json", "one", "Ann"], ["greet", "one", "Ann", "--json"]):
+        assert '"greeted": "Ann"' in CliRunner().invoke(program, words).stdout
+    assert CliRunner().invoke(program, ["greet", "one", "[/b]"]).stdout == "hello [/b]\n"
+    assert CliRunner().invoke(program, ["greet"]).exit_code == RequestInvalid.exit_status
 
 
 def test_examples_stand_below_the_help() -> None:

@@ -32,10 +32,10 @@ def test_flags_before_and_behind_the_command_add_up() -> None:
 
 def test_the_result_goes_to_standard_output_only(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     run = invocation(place)
-    run.show({"a": 1}, "human")
+    run.show({"a": 1}, "human [x]", "of a [/b]")
     run.say("by the way [x]")
-    run.warn("beware")
-    assert capsys.readouterr() == ("human\n", "by the way [x]\nwarning: beware\n")
+    run.warn("beware of a [/b]")
+    assert capsys.readouterr() == ("human [x]\nof a [/b]\n", "by the way [x]\nwarning: beware of a [/b]\n")
 
 
 def test_with_json_the_document_is_all(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -148,6 +148,17 @@ def test_a_name_is_taken_once(place: Place) -> None:
     assert place.json(*words, status=TargetExists.exit_status)["error"]["code"] == "target-exists"
 
 
+@pytest.mark.parametrize("name", ["mail [old]", "mail [/old]"])
+def test_a_name_that_looks_like_markup_is_a_name(place: Place, name: str) -> None:
+    added = place.run("machine", "add", name, "--disk", str(disk(place, "a.raw")))
+    assert (added.exit_code, added.stderr) == (0, "")
+    assert added.stdout.startswith(f"registered {name} (")
+    (line,) = [line for line in place.run("machines").stdout.splitlines() if "mail" in line]
+    assert line.startswith(f"{name}  off")
+    assert place.run("machine", "power", name, "on").stdout == f"{name} is on\n"
+    assert place.run("machine", "reset-tracking", name).stdout == f"the change tracking of {name} begins anew\n"
+
+
 def test_two_disks_of_one_key_are_refused(place: Place) -> None:
     path = disk(place, "a.raw")
     words = ("machine", "add", "web", "--disk", f"x={path}", "--disk", f"x={path}")

@@ -23,6 +23,35 @@ def test_without_a_command_it_says_what_it_can_do() -> None:
     assert all(word in result.stdout for word in ("backup", "restore", "doctor", "Options of every command"))
 
 
+def test_without_a_command_programs_get_one_document() -> None:
+    document = one_document(call("--json"))
+    assert document == {**one_document(call("--version", "--json")), "commands": list(COMMANDS)}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--json", "retention", "removed"),
+        ("retention", "--json", "removed"),
+        ("retention", "removed", "--json"),
+        ("chain", "--json", "show"),
+        ("points", "--json"),
+    ],
+)
+def test_common_options_stand_anywhere(place: Place, words: tuple[str, ...]) -> None:
+    assert one_document(place.run(*words))
+
+
+def test_the_configuration_may_be_named_before_the_member_of_a_family(place: Place) -> None:
+    result = call("chain", "-c", str(place.config), "show")
+    assert (result.exit_code, result.stdout) == (0, "no chains\n")
+
+
+def test_a_family_without_a_command_of_its_own_asks_for_one() -> None:
+    error = one_document(call("machine", "--json"), RequestInvalid.exit_status)["error"]
+    assert error["message"] == "missing command"
+
+
 def test_every_command_of_a_module_is_reached_by_its_name() -> None:
     registered: dict[str, str] = {}
     for name in set(COMMANDS.values()):
@@ -110,3 +139,9 @@ def test_a_reader_that_goes_away_is_no_fault(place: Place, tmp_path: Path) -> No
 
 def test_the_reference_page_is_what_the_program_says() -> None:
     assert cli_page.PAGE.read_text() == cli_page.page()
+
+
+def test_a_switch_that_is_on_is_named_in_the_reference_page() -> None:
+    text = cli_page.page()
+    assert "Default: 1." not in text.replace("`--tasks`", "")
+    assert "| Look for the files that changed. Default: `--files`. |" in text

@@ -1,8 +1,12 @@
 """Points are listed from the files alone."""
 
+import re
 import shutil
 
+import pytest
+
 from holdfast.errors import CredentialMissing, PassphraseWrong, RepositoryNotFound, RepositoryUnavailable
+from tests.holdfast.storage import driving
 from tests.workers.cli.place import Place
 from tests.workers.cli.stored import back_up, damage
 
@@ -24,6 +28,28 @@ def test_points_are_listed_with_their_disks(place: Place) -> None:
     assert second.point_id[:12] in shown
     assert "disk0" in shown
     assert "complete" in shown
+
+
+@pytest.mark.parametrize("name", ["mail [old]", "mail [/old]"])
+def test_a_name_that_looks_like_markup_is_a_name(place: Place, name: str) -> None:
+    driving.back_up(place.repository, b"a" * 512, 1, None, name=name)
+    listed = place.run("points", "--disks")
+    assert (listed.exit_code, listed.stderr) == (0, "")
+    assert f"  {name}  " in listed.stdout
+
+
+def test_the_repository_is_shown_where_there_are_several(place: Place) -> None:
+    point = back_up(place, 1, b"a" * 512)
+    heading, row = place.run("points").stdout.splitlines()
+    assert re.split(r"  +", heading) == ["POINT", "MACHINE", "CREATED", "KIND", "DISKS", "STORED", "STATE", "CHAIN"]
+    assert row.endswith(point.chain.rpartition("/")[2])
+    place.config.write_text(place.config.read_text() + '[[repositories]]\nname = "second"\npath = "second"\n')
+    place.run("repository", "create", "second")
+    heading, row = place.run("points").stdout.splitlines()
+    assert re.split(r"  +", heading)[-3:] == ["STATE", "REPOSITORY", "CHAIN"]
+    assert re.split(r"  +", row)[-3:-1] == ["complete", "main"]
+    assert "REPOSITORY" not in place.run("points", "--repository", "main").stdout
+    assert place.json("points")["points"][0]["repository"] == "main"
 
 
 def test_only_those_of_a_machine(place: Place) -> None:

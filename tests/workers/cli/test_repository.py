@@ -3,7 +3,7 @@
 import random
 import shutil
 
-from holdfast.errors import RequestInvalid
+from holdfast.errors import RepositoryUnavailable, RequestInvalid
 from holdfast.formats.magic import PIECE_SIZE
 from tests.holdfast.storage.driving import back_up, restored
 from tests.workers.cli.place import PASSPHRASE, Place
@@ -26,9 +26,20 @@ def test_repositories_are_listed_as_they_stand(place: Place) -> None:
     assert (listed[0]["name"], listed[0]["id"]) == ("main", "ab" * 16)
     assert listed[0]["free_bytes"] > 0
     assert "ready" in place.run("repository").stdout
-    shutil.rmtree(place.root / "repository")
-    assert place.json("repository")["repositories"][0]["error"]["code"] == "repository-unavailable"
-    assert "repository-unavailable" in place.run("repository").stdout
+
+
+def test_a_repository_that_is_gone_ends_the_command_with_its_status(place: Place) -> None:
+    place.config.write_text(place.config.read_text() + '[[repositories]]\nname = "second"\npath = "second [/x]"\n')
+    document = place.json("repository", status=RepositoryUnavailable.exit_status)
+    assert document["error"]["code"] == "repository-unavailable"
+    ready, gone = document["repositories"]
+    assert (ready["name"], ready["id"]) == ("main", "ab" * 16)
+    assert gone["error"] == document["error"]
+    shown = place.run("repository")
+    assert shown.exit_code == RepositoryUnavailable.exit_status
+    assert "ready" in shown.stdout
+    assert "second [/x]" in shown.stdout
+    assert shown.stderr.startswith("error (repository-unavailable): ")
 
 
 def test_a_damaged_chain_file_is_rebuilt(place: Place) -> None:

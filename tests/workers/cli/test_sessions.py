@@ -65,6 +65,39 @@ def told(place: Place) -> Place:
     return place
 
 
+def test_names_that_look_like_markup_are_names(place: Place) -> None:
+    problem = Problem(code="repository-full", message="no space on [/data]", hint="Free [some].")
+    with Catalog.open(place.settings.catalog_url, place.clock) as catalog:
+        running = session(1)
+        catalog.sessions.begin(running)
+        task = Task(
+            session_id=running.session_id,
+            machine_id=MachineId("m1"),
+            machine_name="mail [/old]",
+            disk=DiskKey("boot [x]"),
+            outcome=Outcome.FAILED,
+            detail="",
+            figures=Figures(read_bytes=1, duration_s=1.0, source_s=1.0, proxy_s=0.5),
+            problem=problem,
+        )
+        catalog.sessions.record_task(task)
+        ended = running.started + timedelta(minutes=5)
+        catalog.sessions.finish(
+            msgspec.structs.replace(
+                running, outcome=Outcome.FAILED, ended=ended, problem=problem, notes=("kept [as] /x [/b]",)
+            )
+        )
+    listed = place.run("sessions")
+    assert (listed.exit_code, listed.stderr) == (0, "")
+    assert "no space on [/data]" in listed.stdout
+    shown = place.run("sessions", "show", "latest", "--html", str(place.root / "page.html"))
+    assert shown.exit_code == 0
+    page = (place.root / "page.html").read_text()
+    for word in ("mail [/old]", "boot [x]", "no space on [/data]", "Free [some].", "kept [as] /x [/b]"):
+        assert word in shown.stdout
+        assert word in page
+
+
 def test_without_a_catalog_it_is_said(place: Place) -> None:
     error = place.json("sessions", status=CatalogUnavailable.exit_status)["error"]
     assert "no catalog" in error["message"]
