@@ -81,9 +81,9 @@ class FileScrub:
         """Read every record that begins in ``[start, end)``."""
         problems, self._problems = self._problems, []
         bad, self._lost = self._lost, {}
+        self._forget(start, end)
         if start < RECORDS_START:
             problems += self._superblocks()
-        self._forget(start, end)
         checked = 0
         with ThreadPoolExecutor(self._threads, thread_name_prefix="scrub") as pool:
             for number, length, reason in in_order(pool, self._unit, self._units_in(start, end), _WINDOW):

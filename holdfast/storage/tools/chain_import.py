@@ -1,16 +1,18 @@
 """Brings a chain that was found somewhere into a repository, where the next run of its machine may continue it.
 
 The files are copied into a folder that no reader takes for a chain, flushed, and read back whole; then the folder gets
-its name. So a crash leaves a repository without the chain or with all of it, and an import run again begins anew.
+its name. So a crash leaves a repository without the chain or with all of it, and an import run again begins anew. One
+that fails leaves nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from holdfast.errors import ChainBroken, DataDamaged, RepositoryFull, RequestInvalid
+from holdfast.errors import ChainBroken, DataDamaged, RepositoryError, RepositoryFull, RequestInvalid
 from holdfast.faults import reach
 from holdfast.formats.contents import Point
 from holdfast.model.archives import is_archive
@@ -65,12 +67,8 @@ def import_chain(repository: Repository, source: Path, passphrase: str | None, r
         size = sum(file.handle.size() for file in whole)
         machine_folder = repository.machine_folder(MachineId(newest.machine.machine_id), newest.machine.name)
         folder, is_continued = _place(repository, machine_folder, chain, newest)
-        unfinished = machine_folder / f"import-{chain.files[0].contents.chain[:8]}"
-        files.make_folder(unfinished)
-        _check_space(files, unfinished, size)
-        lock = acquire_chain_lock(files, unfinished)
-        try:
-            _clear(files, unfinished)
+        _check_space(files, repository.root, size)
+        with _unfinished(files, machine_folder, chain.files[0].contents.chain) as unfinished:
             _copy(files, whole, unfinished, report)
             for name in _BESIDE:
                 if files.exists(source / name):
@@ -83,8 +81,6 @@ def import_chain(repository: Repository, source: Path, passphrase: str | None, r
             make_readers_file(files, unfinished)
             reach("import.read_back")
             files.rename(unfinished, folder)
-        finally:
-            lock.close()
         kept = {file.path.name for file in whole}
         return ImportedChain(
             chain=repository.relative(folder),
@@ -139,8 +135,29 @@ def _check_space(files: Files, folder: Path, wanted: int) -> None:
         raise RepositoryFull(f"the chain has {wanted} bytes, {free} are free")
 
 
+@contextmanager
+def _unfinished(files: Files, machine_folder: Path, chain_id: str) -> Iterator[Path]:
+    """Make the folder of a chain that is being copied, empty and locked; on an error it is removed with all in it."""
+    is_new, folder = not files.exists(machine_folder), machine_folder / f"import-{chain_id[:8]}"
+    files.make_folder(folder)
+    lock = acquire_chain_lock(files, folder)
+    try:
+        _clear(files, folder)
+        yield folder
+    except BaseException:
+        with suppress(RepositoryError):  # what stays is removed by the next import of the chain
+            _clear(files, folder)
+            files.remove(folder / LOCK_NAME)
+            files.remove_folder(folder)
+            if is_new:
+                files.remove_folder(machine_folder)
+        raise
+    finally:
+        lock.close()
+
+
 def _clear(files: Files, folder: Path) -> None:
-    """Remove what an import that was stopped has left; the lock, which is held, stays."""
+    """Remove what an import that was killed has left; the lock, which is held, stays."""
     for name in files.names(folder):
         if name != LOCK_NAME:
             files.remove(folder / name)

@@ -4,7 +4,8 @@ tests/fuzz/test_scrub_damage.py flips a bit in every kind of byte.
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -40,6 +41,20 @@ def test_every_record_is_announced_before_it_is_read(chain: Chain) -> None:
     lengths: list[int] = []
     read = FileScrub(chain.files[0], lengths.append).read(0, chain.files[0].superblock.end)
     assert sum(lengths) == read.checked_bytes
+
+
+def test_superblocks_are_read_from_the_medium_too(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    handle, calls = chain.files[0].handle, list[tuple[str, int]]()
+    scrub = FileScrub(chain.files[0], lambda _: None)
+
+    def note(name: str, usual: Callable[..., object], offset: int, length: int) -> object:
+        calls.append((name, offset))
+        return usual(offset, length)
+
+    for name in ("read", "forget"):
+        monkeypatch.setattr(handle, name, partial(note, name, getattr(handle, name)))
+    scrub.read(0, chain.files[0].superblock.end)
+    assert calls.index(("forget", 0)) < calls.index(("read", 0))
 
 
 def test_who_waits_may_end_it(chain: Chain) -> None:

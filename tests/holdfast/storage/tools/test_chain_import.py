@@ -131,6 +131,21 @@ def test_files_without_a_complete_point_stay_behind(source: Repository, target: 
     assert not (target.chain_folder(made.chain) / "00000003-increment.hfc").exists()
 
 
+def machines_of(repository: Repository) -> list[Path]:
+    machines = repository.root / "machines"
+    return sorted(machines.iterdir()) if machines.exists() else []
+
+
+def test_a_failed_import_leaves_what_else_the_machine_has(source: Repository, target: Repository) -> None:
+    there = target.chain_folder(back_up(target, CONTENT[3], 9, None).chain)
+    point = two_points(source)
+    path = source.chain_folder(point.chain) / point.file
+    path.write_bytes(path.read_bytes().replace(CONTENT[1][500:600], bytes(100)))
+    with pytest.raises(DataDamaged):
+        imported(target, path.parent)
+    assert list(there.parent.iterdir()) == [there]
+
+
 def test_a_stopped_import_leaves_no_chain_and_begins_anew(source: Repository, target: Repository) -> None:
     point = two_points(source)
     folder = source.chain_folder(point.chain)
@@ -141,7 +156,7 @@ def test_a_stopped_import_leaves_no_chain_and_begins_anew(source: Repository, ta
 
     with pytest.raises(KeyboardInterrupt):
         import_chain(target, folder, None, stopped)
-    assert list(target.points()) == []
+    assert machines_of(target) == []
     imported(target, folder)
     assert restored(target, point, None) == CONTENT[1]
     (machine,) = (target.root / "machines").iterdir()
@@ -170,6 +185,7 @@ def test_damage_is_not_imported(source: Repository, target: Repository) -> None:
     path.write_bytes(data)
     with pytest.raises(DataDamaged):
         imported(target, folder)
+    assert machines_of(target) == []
     (folder / "00000001-full.hfc").write_bytes(b"x" * 20000)
     with pytest.raises(FormatUnknown):
         imported(target, folder)
@@ -199,3 +215,4 @@ def test_room_is_looked_for_before_anything_is_copied(
     monkeypatch.setattr(HostFiles, "free_bytes", lambda *_: 10)
     with pytest.raises(RepositoryFull):
         imported(target, folder)
+    assert machines_of(target) == []
