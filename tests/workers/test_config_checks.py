@@ -1,17 +1,25 @@
 """Values that cannot mean anything are refused with table, key and a way out."""
 
 import math
+from contextlib import suppress
 
 import msgspec
 import pytest
 
-from holdfast.errors import ConfigurationInvalid
+from holdfast.catalog.connection import parse_address
+from holdfast.errors import ConfigurationInvalid, ToolMissing
 from holdfast.model.ids import JobName, ProviderName, RepositoryName
-from workers.config_checks import check_catalog, check_reserved, check_selection, check_telemetry, check_temporal
+from workers.config_checks import (
+    CATALOG_ENGINES,
+    check_catalog,
+    check_reserved,
+    check_selection,
+    check_telemetry,
+    check_temporal,
+)
 from workers.job_settings import JobSettings
 from workers.telemetry_settings import TelemetrySettings
 from workers.temporal_settings import TemporalSettings
-
 
 JOB = JobSettings(name=JobName("nightly"), provider=ProviderName("lab"), repository=RepositoryName("main"))
 
@@ -90,3 +98,9 @@ def test_another_kind_of_database_is_refused_without_showing_its_password(url: s
         check_catalog(url)
     assert "secret" not in caught.value.message
     assert "postgresql://" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("engine", CATALOG_ENGINES)
+def test_the_catalog_knows_every_kind_of_database_that_is_taken(engine: str) -> None:
+    with suppress(ToolMissing):  # a driver that is not installed is another matter
+        assert parse_address(f"{engine}:////x/catalog").database
