@@ -4,7 +4,7 @@ Records move in byte by byte. What a commit no longer names becomes free when bo
 found again by an opening that looks at all tables.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import msgspec
 from typing_extensions import override
@@ -14,11 +14,12 @@ from holdfast.formats.contents import Contents, FileDisk, Notes, PointFile, RefT
 from holdfast.formats.keys import ChainKeys
 from holdfast.formats.magic import ALIGNMENT, UNITS_PER_PAGE, FileState, RecordKind
 from holdfast.formats.pages import PieceRuns, Ref, UnitEntry, get_unit, put_unit, units_page
+from holdfast.formats.record import Stamp
 from holdfast.formats.superblock import Superblock
 from holdfast.storage.chain_files.chain_file import ChainFile, read_states
 from holdfast.storage.chain_files.chain_writer import ChainWriter
 from holdfast.storage.chain_files.tables import PageStore, TableWriter, table_refs
-from holdfast.storage.files.atomic import FileHandle, Files
+from holdfast.storage.files.atomic import Buffer, FileHandle, Files
 
 
 class ChainRewriter(ChainWriter):
@@ -42,7 +43,7 @@ class ChainRewriter(ChainWriter):
         self.commit(FileState.COMPLETE)
 
     def expect(self, size: int) -> None:
-        """Say how many bytes are going to move in: they are reserved when the first of them has to be written.
+        """Say how many bytes are going to come in: they are reserved when the first of them has to be written.
 
         What an earlier run reserved and did not use is given back.
         """
@@ -63,7 +64,7 @@ class ChainRewriter(ChainWriter):
         if size:
             free = self._files.free_bytes(self.handle.path.parent)
             if free < size:
-                raise RepositoryFull(f"moving units into {self.handle.path} may need {size} bytes, {free} are free")
+                raise RepositoryFull(f"writing units to {self.handle.path} may need {size} bytes, {free} are free")
             self.handle.reserve(self._space.end, size)
 
     def spare_readers(self) -> None:
@@ -112,6 +113,14 @@ class ChainRewriter(ChainWriter):
         self._enter_unit(UnitEntry(offset, entry.length, entry.point), digests)
         self.shared_bytes += entry.length
         return entry.length
+
+    @override
+    def write_unit(self, number: int, stamp: Stamp, digests: Sequence[bytes], record: Sequence[Buffer]) -> int:
+        """Append a sealed unit and enter it in the tables; return the bytes it takes in the file."""
+        self._reserve()
+        size = super().write_unit(number, stamp, digests, record)
+        self.copied_bytes += size
+        return size
 
     def take_unit(self, point: int, digests: bytes, record: bytes) -> int:
         """Write a sealed unit of another file, whose pieces have these joined digests; return its number here."""

@@ -24,17 +24,17 @@ from holdfast.faults import reach
 from holdfast.formats.codec import compress
 from holdfast.formats.contents import Contents, Moving, ParentPoint, Point, PointDisk
 from holdfast.formats.digests import disk_tag
-from holdfast.formats.magic import NEVER_WRITTEN, PIECE_SIZE, FileKind
+from holdfast.formats.magic import NEVER_WRITTEN, PIECE_SIZE, RECORDS_START, FileKind
 from holdfast.formats.record import PieceEntry
 from holdfast.model.compression import Compression
 from holdfast.pipeline.restore import checked_unit
 from holdfast.storage.chain_files.chain_file import ChainFile
 from holdfast.storage.chain_files.chain_writer import FileSpec
 from holdfast.storage.chain_files.rewriter import ChainRewriter
-from holdfast.storage.chains.chain import Chain, StoredDisk, chain_file_name
+from holdfast.storage.chains.chain import Chain, PieceRun, StoredDisk, chain_file_name
 from holdfast.storage.chains.metadata import check_chain, refresh_metadata
 from holdfast.storage.files.atomic import Files
-from holdfast.storage.methods.merging import COMMIT_BYTES, check_one_machine
+from holdfast.storage.methods.merging import COMMIT_BYTES, TABLES_LEAST, TABLES_SHARE, check_one_machine
 from holdfast.storage.methods.upkeep import ChainUpkeep
 
 _UNITS_KEPT = 32
@@ -201,7 +201,11 @@ class _Displacing:
         self._numbered = 0
 
     def run(self) -> int:
-        """Write the units and then the point; return the bytes of the units."""
+        """Write the units and then the point; return the bytes of the units.
+
+        Raises `RepositoryFull` before a unit is written.
+        """
+        self._writer.expect(self._room())
         stored = uncommitted = 0
         disks = []
         for disk in self._old.disks:
@@ -224,17 +228,37 @@ class _Displacing:
     def _batches(self, disk: PointDisk) -> Iterator[list[_Piece]]:
         """Yield the pieces of each unit, in order; the same each time."""
         batch: list[_Piece] = []
+        for file, run in self._runs(disk):
+            for at in range(run.count):
+                batch.append(_Piece(run.piece + at, file, run.place + at))
+                if len(batch) == self._writer.pieces_per_unit:
+                    yield batch
+                    batch = []
+        if batch:
+            yield batch
+
+    def _runs(self, disk: PointDisk) -> Iterator[tuple[ChainFile, PieceRun]]:
+        """Yield where the displaced pieces of a disk are."""
         stored = self._chain.disk(self._old.number, disk.key)
         for piece, count in self._displaced(stored, disk.key):
             for run in stored.runs(piece, piece + count):
                 assert run.file is not None, "displaced pieces are not zeros"
-                for at in range(run.count):
-                    batch.append(_Piece(run.piece + at, run.file, run.place + at))
-                    if len(batch) == self._writer.pieces_per_unit:
-                        yield batch
-                        batch = []
-        if batch:
-            yield batch
+                yield run.file, run
+
+    def _room(self) -> int:
+        """Return the bytes by which the file grows until it has all, generously: as many as the units that it is of."""
+        pieces, units = 0, {id(file): bytearray(file.contents.units.count) for file in self._chain.files}
+        for disk in self._old.disks:
+            for file, run in self._runs(disk):
+                first, last = run.place // file.pieces_per_unit, (run.place + run.count - 1) // file.pieces_per_unit
+                units[id(file)][first : last + 1] = b"\1" * (last + 1 - first)
+                pieces += run.count
+        size = pieces * PIECE_SIZE
+        if self._options.compression is not Compression.NONE:
+            files = self._chain.files
+            size = min(size, sum(f.unit_length(n) for f in files for n, is_in in enumerate(units[id(f)]) if is_in))
+        size = max(0, size - (self._writer.end - RECORDS_START))
+        return size + max(size // TABLES_SHARE, TABLES_LEAST)
 
     def _displaced(self, stored: StoredDisk, key: str) -> Iterator[tuple[int, int]]:
         """Yield (piece, count) of what the next point has in another version, as zeros or not at all."""

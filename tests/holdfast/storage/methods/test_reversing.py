@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import ChainBroken
+from holdfast.errors import ChainBroken, RepositoryFull
+from holdfast.faults import set_hook
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.compression import Compression
 from holdfast.model.machine_files import MachineFile
@@ -15,6 +16,7 @@ from holdfast.storage.chains.chain import Chain
 from holdfast.storage.chains.metadata import METADATA_NAME, check_chain
 from holdfast.storage.health.verifier import verify_chain
 from holdfast.storage.methods.compacting import compact
+from holdfast.storage.methods.merging import TABLES_LEAST
 from holdfast.storage.methods.reversing import ReverseOptions, ReverseResult, make_newest_full
 from holdfast.storage.methods.upkeep import ChainUpkeep
 from holdfast.storage.points.point_files import put_files, read_files
@@ -22,9 +24,9 @@ from holdfast.testing.chains import KeptPoint, ProtectedMachine
 from holdfast.testing.crashfs import CrashFiles
 from holdfast.testing.disks import PatternedDisk
 from tests.holdfast.storage.conftest import make_machine
-from tests.holdfast.storage.methods.test_merging import folder_of
+from tests.holdfast.storage.methods.test_merging import Stopped, folder_of, stop_behind
 from tests.holdfast.storage.methods.test_synthesis import make_full
-from tests.holdfast.storage.methods.test_upkeep import NOW
+from tests.holdfast.storage.methods.test_upkeep import NOW, Died, die_when_displaced
 
 UNIT = 256 << 10
 PLAIN = ReverseOptions(compression=Compression.NONE, commit_bytes=UNIT)
@@ -202,6 +204,45 @@ def test_what_was_cut_off_goes_on_behind_its_last_commit(files: CrashFiles) -> N
     result = make_newest_full(files, folder_of(machine), None, options=PLAIN)
     assert result.displaced_bytes < 30 * PIECE_SIZE
     check(machine)
+
+
+def test_what_is_displaced_has_room_before_any_of_it_is_written(files: CrashFiles) -> None:
+    machine = make_machine({"a": 40}, files)
+    machine.back_up()
+    machine.disks["a"].write(Span(0, 32 * PIECE_SIZE))
+    machine.back_up()
+    before = used_bytes(files)
+    files.quota = before + TABLES_LEAST + 16 * PIECE_SIZE
+    with pytest.raises(RepositoryFull, match=r"00000001-rollback.hfc may need \d+ bytes"):
+        make_newest_full(files, folder_of(machine), None, options=PLAIN)
+    assert used_bytes(files) < before + UNIT
+    assert machine.differences() == []
+    files.quota = None
+    reverse(machine)
+    check(machine)
+
+
+def test_what_was_cut_off_wants_room_for_the_rest_only(files: CrashFiles) -> None:
+    machine = make_machine({"a": 40}, files)
+    machine.back_up()
+    machine.disks["a"].write(Span(0, 32 * PIECE_SIZE))
+    machine.back_up()
+    files.quota = used_bytes(files) + TABLES_LEAST + 32 * PIECE_SIZE + UNIT
+    with pytest.raises(Stopped):
+        make_newest_full(files, folder_of(machine), None, stop_behind(5 * UNIT), PLAIN)
+    set_hook(die_when_displaced)
+    try:
+        with pytest.raises(Died):
+            make_newest_full(files, folder_of(machine), None, options=PLAIN)
+    finally:
+        set_hook(None)
+    files.quota = None
+    reverse(machine)
+    check(machine)
+
+
+def used_bytes(files: CrashFiles) -> int:
+    return sum(len(files.content(path)) for path in files.paths())
 
 
 def test_files_of_the_machine_go_with_their_point(files: CrashFiles) -> None:
