@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from typing_extensions import override
 
 from holdfast.errors import OperationCancelled, PointLocked, RequestInvalid
 from holdfast.model.retention import KeepUnit, Method, RetentionOptions, RetentionPolicy, WeeklyRule
@@ -194,6 +195,7 @@ class Meanwhile(CrashFiles):
 
     happening: Callable[[], object] | None = None
 
+    @override
     def open_lock(self, path: Path) -> FileHandle:
         happening, self.happening = self.happening, None
         if happening is not None:
