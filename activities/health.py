@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 import msgspec
+from temporalio import activity
 
 from activities.binding import implements
 from activities.boundary import resume_cursor
@@ -30,6 +31,10 @@ from holdfast.storage.health.marking import chain_damage
 from holdfast.storage.health.scrub_run import POINTS_NAMED_MAX, RepositoryScrub, ScrubProgress, open_with
 from holdfast.storage.retention.archiving import archive_credentials
 
+_BUSY_ATTEMPTS_MAX = 20
+"""Attempts at a chain that is being written, about five minutes: by then it is somebody who writes for long, and the
+chain is left to the next repair."""
+
 
 class HealthActivities:
     """Serves `activities.contracts.health`. What a scrub reads counts against the read limit of the repository."""
@@ -51,19 +56,19 @@ class HealthActivities:
         """Read a slice of what is to be read again."""
         before = resume_cursor(contract.ScrubCursor)
         with Pulse(self._clock, cursor=before, stall_s=STALL_S) as pulse:
-            repository = self._repositories(request.repository)
             pace = Pace(self._clock, pulse.waiting)
-            run = RepositoryScrub(
-                repository, self._keys(repository, request.credentials), self._clock, pace.take, is_deep=request.is_deep
-            )
-            rules = ScrubRules(days=request.days, every_s=request.every_s)
             known = (
                 before
                 if before is not None
                 else contract.ScrubCursor(chain="", planned_bytes=0, done_bytes=0, checked_bytes=0)
             )
             left = request.left_bytes if before is None else before.planned_bytes - before.done_bytes
-            plan = run.plan(rules, left, request.began)
+            rules = ScrubRules(days=request.days, every_s=request.every_s)
+            with pulse.unhurried():  # every chain is opened for the plan
+                repository = self._repositories(request.repository)
+                keys = self._keys(repository, request.credentials)
+                run = RepositoryScrub(repository, keys, self._clock, pace.take, is_deep=request.is_deep)
+                plan = run.plan(rules, left, request.began)
             planned = plan.planned_bytes if before is None else before.planned_bytes
 
             def report(progress: ScrubProgress) -> None:
@@ -82,25 +87,42 @@ class HealthActivities:
                 checked_bytes=known.checked_bytes + found.checked_bytes,
             )
             if found.is_done:
-                left_over = run.plan(rules, 0)
+                with pulse.unhurried():
+                    left_over = run.plan(rules, 0)
                 found = msgspec.structs.replace(found, oldest=left_over.oldest, overdue_bytes=left_over.overdue_bytes)
         self._measure(request.repository, found)
         return found
 
     @implements(contract.repair)
     def repair(self, request: contract.RepairChains) -> RepairReport:
-        """Repair one chain, or all that are known to be damaged."""
-        with Pulse(self._clock, stall_s=STALL_S) as pulse:
+        """Repair one chain, or all that are known to be damaged.
+
+        Raises `ChainBusy` behind the others when one is being written, until that was tried for a while.
+        """
+        before = resume_cursor(contract.RepairCursor)
+        done, report = ((), RepairReport()) if before is None else (before.done, before.report)
+        busy: ChainBusy | None = None
+        # Without a limit for a standstill: a chain is repaired in one call that cannot report, and may take hours.
+        with Pulse(self._clock, cursor=before) as pulse:
             repository = self._repositories(request.repository)
             keys = self._keys(repository, request.credentials)
-            if request.chain is not None:
-                chains = [request.chain]
-            else:
-                chains = [name for name in _chains(repository) if is_damaged(repository, name, keys)]
-            report = RepairReport()
+            chains = [name for name in _to_repair(repository, request.chain, keys, pulse) if name not in done]
             for index, name in enumerate(chains):
-                pulse.beat(contract.RepairCursor(chain=name, chains_done=index, chains=len(chains)))
-                report = joined_repairs(report, self._repair_chain(repository, name, keys, request.copies))
+                cursor = contract.RepairCursor(
+                    chain=name, chains_done=index, chains=len(chains), done=done, report=report
+                )
+                pulse.beat(cursor)
+                try:
+                    found = self._repair_chain(repository, name, keys, request.copies)
+                except ChainBusy as error:
+                    if activity.info().attempt < _BUSY_ATTEMPTS_MAX:
+                        busy = error
+                        continue
+                    found = _left_alone(name, error)
+                done, report = (*done, name), joined_repairs(report, found)
+                pulse.beat(msgspec.structs.replace(cursor, chains_done=index + 1, done=done, report=report))
+            if busy is not None:
+                raise busy
             return report
 
     def _repair_chain(
@@ -111,8 +133,8 @@ class HealthActivities:
                 passphrase = passphrase_of(repository, name, keys)
                 others = list(self._others(repository, name, keys, copies, stack))
                 return ChainRepair(repository, name, passphrase, others).run()
-            except (ChainBusy, PassphraseWrong, StoreFailed) as error:
-                return RepairReport(chains=1, damages=(chain_damage(name, f"not repaired: {error.message}"),))
+            except (PassphraseWrong, StoreFailed) as error:
+                return _left_alone(name, error)
 
     def _others(
         self,
@@ -199,6 +221,21 @@ def joined_repairs(left: RepairReport, right: RepairReport) -> RepairReport:
         unnamed_damages=left.unnamed_damages + right.unnamed_damages + len(damages[DAMAGES_NAMED_MAX:]),
         points=(left.points + right.points)[:POINTS_NAMED_MAX],
     )
+
+
+def _to_repair(repository: Repository, wanted: str | None, keys: Sequence[str | None], pulse: Pulse) -> Iterator[str]:
+    """Yield the chain that is asked for, or all that are damaged, which is found out one by one."""
+    if wanted is not None:
+        yield wanted
+        return
+    for name in _chains(repository):
+        pulse.waiting()
+        if is_damaged(repository, name, keys):
+            yield name
+
+
+def _left_alone(name: str, error: HoldfastError) -> RepairReport:
+    return RepairReport(chains=1, damages=(chain_damage(name, f"not repaired: {error.message}"),))
 
 
 def _chains(repository: Repository) -> list[str]:

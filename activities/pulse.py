@@ -7,7 +7,8 @@ progress for ``stall_s`` the reports end, and the server gives the work to anoth
 
 import contextvars
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -54,6 +55,16 @@ class Pulse:
         self._progress_s = self._clock.monotonic_s()
         self._heartbeat.check()
 
+    @contextmanager
+    def unhurried(self) -> Iterator[None]:
+        """Let the block take as long as it needs: it is one call that cannot report, and no standstill."""
+        stall_s, self._stall_s = self._stall_s, None
+        try:
+            yield
+        finally:
+            self._progress_s = self._clock.monotonic_s()
+            self._stall_s = stall_s
+
     def watch(self, disk: object) -> None:
         """Count what comes as progress when a disk is a stream, and tell its waiting readers when they shall stop."""
         self._stream = disk if isinstance(disk, StreamedDisk) else None
@@ -73,7 +84,8 @@ class Pulse:
         while not self._ended.wait(_INTERVAL_S):
             if self._stream is not None:
                 self._look_at(self._stream)
-            if self._stall_s is not None and self._clock.monotonic_s() - self._progress_s > self._stall_s:
+            stall_s = self._stall_s
+            if stall_s is not None and self._clock.monotonic_s() - self._progress_s > stall_s:
                 return
             if self._cursor is None:
                 self._context.run(activity.heartbeat)

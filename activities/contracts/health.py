@@ -56,6 +56,10 @@ class RepairCursor(msgspec.Struct, frozen=True, kw_only=True):
     chain: str
     chains_done: int
     chains: int
+    done: tuple[str, ...] = ()
+    """Chains that this attempt or one before it is through with."""
+    report: RepairReport = RepairReport()
+    """What was done with them: they are damaged no more, so no later attempt could tell."""
 
 
 @activity.defn(name="health.scrub")

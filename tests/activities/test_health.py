@@ -1,19 +1,26 @@
 """Scrubs and repairs as activities: slices, what a dead attempt left, passphrases, and what is told."""
 
+import dataclasses
+import threading
+from pathlib import Path
+
 import msgspec
 import pytest
 
+from activities import pulse
 from activities.contracts import health as contract
-from activities.health import is_damaged, joined_repairs, passphrase_of
-from holdfast.errors import PassphraseWrong, RepositoryNotFound
+from activities.health import HealthActivities, is_damaged, joined_repairs, passphrase_of
+from holdfast.errors import ChainBusy, OperationInterrupted, PassphraseWrong, RepositoryNotFound
 from holdfast.model.health import RepairReport
 from holdfast.model.ids import RepositoryName
 from holdfast.model.machine import Machine
 from holdfast.model.points import Health, PointSummary
 from holdfast.model.reads import ReadSpan
+from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import HostFiles
 from holdfast.storage.files.chain_lock import acquire_chain_lock
 from holdfast.storage.health.health_file import read_health
-from tests.activities.lab import CREDENTIAL, PIECE, STORE, Attempt, Lab, failure, run
+from tests.activities.lab import CREDENTIAL, PIECE, STORE, Attempt, Lab, StillClock, failure, run
 
 EVERYTHING = 1 << 62
 
@@ -148,13 +155,37 @@ def test_encrypted_and_plain_chains_are_looked_after_together(lab: Lab) -> None:
         passphrase_of(lab.repository, begun.chain, [None])
 
 
-def test_a_chain_that_is_being_written_is_left_to_the_next_repair(lab: Lab) -> None:
-    machine = lab.add_machine()
-    _, point = lab.back_up(machine)
+def lose_metadata(lab: Lab, point: PointSummary) -> None:
     (lab.repository.chain_folder(point.chain) / "chain.hfm").write_bytes(b"nothing")
+
+
+def attempt_number(number: int, previous: object = None) -> Attempt:
+    attempt = Attempt(previous)
+    attempt.environment.info = dataclasses.replace(attempt.environment.info, attempt=number)
+    return attempt
+
+
+def test_a_chain_that_is_being_written_is_tried_again_behind_the_others(lab: Lab) -> None:
+    points = [lab.back_up(lab.add_machine(name))[1] for name in ("db", "web")]
+    for point in points:
+        lose_metadata(lab, point)
+    lock = acquire_chain_lock(lab.repository.files, lab.repository.chain_folder(points[0].chain))
+    first = Attempt()
+    try:
+        failure(ChainBusy, lab.health.repair, repair(), first)
+    finally:
+        lock.close()
+    report = Attempt(previous=first.beats[-1]).run(lab.health.repair, repair())
+    assert report.is_good
+    assert sorted(report.metadata) == [point.chain for point in points]
+
+
+def test_a_chain_that_is_written_for_long_is_left_to_the_next_repair(lab: Lab) -> None:
+    _, point = lab.back_up(lab.add_machine())
+    lose_metadata(lab, point)
     lock = acquire_chain_lock(lab.repository.files, lab.repository.chain_folder(point.chain))
     try:
-        report = run(lab.health.repair, repair())
+        report = attempt_number(20).run(lab.health.repair, repair())
     finally:
         lock.close()
     assert "not repaired" in report.damages[0].reason
@@ -172,6 +203,54 @@ def test_a_chain_that_cannot_be_written_holds_up_no_other(lab: Lab) -> None:
     [damage] = report.damages
     assert (damage.chain, "not repaired" in damage.reason) == (first, True)
     assert report.metadata == (second,)
+
+
+def test_another_attempt_tells_what_the_dead_one_repaired(lab: Lab) -> None:
+    points = [lab.back_up(lab.add_machine(name))[1] for name in ("db", "web")]
+    for point in points:
+        lose_metadata(lab, point)
+    dying = Attempt()
+
+    def die(cursor: object) -> None:
+        assert isinstance(cursor, contract.RepairCursor)
+        if cursor.done:
+            dying.environment.worker_shutdown()
+
+    dying.on_beat = die
+    failure(OperationInterrupted, lab.health.repair, repair(), dying)
+    assert is_damaged(lab.repository, points[1].chain, [None])
+    report = Attempt(previous=dying.beats[-1]).run(lab.health.repair, repair())
+    assert (report.chains, sorted(report.metadata)) == (2, [point.chain for point in points])
+
+
+class SlowRepository(Repository):
+    """Takes days to list its chains, as one with very many on slow storage; the clock says so at once."""
+
+    clock: StillClock
+    beaten: threading.Event
+
+    def chain_folders(self, machine_folder: Path | None = None) -> list[Path]:
+        for _ in range(3):
+            self.clock.seconds += 86400
+            self.beaten.clear()
+            assert self.beaten.wait(20)
+        return super().chain_folders(machine_folder)
+
+
+@pytest.mark.parametrize("task", ["scrub", "repair"])
+def test_looking_for_what_is_to_be_done_may_take_long(lab: Lab, task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "_INTERVAL_S", 0.005)
+    lab.back_up(lab.add_machine())
+    attempt, clock = Attempt(), StillClock()
+    repository = SlowRepository.open(lab.root / "repository", HostFiles())
+    assert isinstance(repository, SlowRepository)
+    repository.clock, repository.beaten = clock, threading.Event()
+    attempt.environment.on_heartbeat = lambda *_: repository.beaten.set()
+    activities = HealthActivities(lambda _: repository, lab.credentials.passphrase, clock)
+    if task == "scrub":
+        assert attempt.run(activities.scrub, scrub()).is_good
+    else:
+        assert attempt.run(activities.repair, repair()) == RepairReport()
 
 
 def test_a_chain_none_of_whose_files_opens_is_named(lab: Lab) -> None:

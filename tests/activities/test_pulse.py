@@ -105,6 +105,24 @@ def test_progress_keeps_an_activity_from_being_given_up() -> None:
     assert reached.is_set()
 
 
+def test_a_call_that_cannot_report_may_take_long_and_what_follows_may_not() -> None:
+    attempt, reached = reaching(1)
+    clock = StillClock()
+
+    def work() -> None:
+        with Pulse(clock, stall_s=60) as pulse:
+            with pulse.unhurried():
+                clock.seconds += 600
+                for _ in range(2):
+                    reached.clear()
+                    assert reached.wait(WAIT_S)
+            clock.seconds += 61
+            pulse._thread.join(WAIT_S)
+            assert not pulse._thread.is_alive()
+
+    in_activity(attempt, work)
+
+
 class Streamed:
     """A disk that waits for its stream until it is told to stop."""
 
