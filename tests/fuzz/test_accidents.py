@@ -3,6 +3,7 @@
 import os
 import random
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -307,6 +308,7 @@ def test_borg_2023_36811_a_file_of_another_history_is_no_part_of_the_chain() -> 
     other = place.at(place.files.copy())
     reverse(place.at(place.files))
     other.upkeep.remove([THIRD, SECOND], NOW)
+    other.upkeep.purge(NOW + timedelta(days=1))  # their numbers are given again
     place.at(other.files)
     place.machine.rewind(1)
     place.machine.disks["a"].write(Span(20 * PIECE_SIZE, 2 * PIECE_SIZE))
