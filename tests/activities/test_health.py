@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from typing_extensions import override
 
 from activities import pulse
 from activities.contracts import health as contract
@@ -229,6 +230,7 @@ class SlowRepository(Repository):
     clock: StillClock
     beaten: threading.Event
 
+    @override
     def chain_folders(self, machine_folder: Path | None = None) -> list[Path]:
         for _ in range(3):
             self.clock.seconds += 86400

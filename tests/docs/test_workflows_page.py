@@ -19,7 +19,7 @@ from tests.architecture import tree
 from tests.docs import pages
 from tests.workers.test_roles import contracts
 from workers.config import Settings
-from workers.roles import CHAIN_TASKS, SHORT_TASKS, UPKEEP_TASKS, WORKFLOWS, Duty, Role, duty_activities
+from workers.roles import CHAIN_TASKS, FRESH_TASKS, SHORT_TASKS, UPKEEP_TASKS, WORKFLOWS, Duty, Role, duty_activities
 from workers.run import make_tools
 from workflows import after_point, book, broken_chain, options, queues, session, turns
 from workflows.backup_job import BackupJob
@@ -117,6 +117,7 @@ def test_the_queues_and_who_serves_what_on_them(tmp_path: Path) -> None:
         "the",
         str(SHORT_TASKS),
         str(UPKEEP_TASKS),
+        str(FRESH_TASKS),
         str(CHAIN_TASKS),
     ]
 

@@ -129,16 +129,6 @@ async def test_a_job_that_protects_nothing_is_not_a_success(stage: Stage) -> Non
     assert result_of(failure).session.notes == ("not protected: web: none",)
 
 
-async def test_a_job_of_a_thousand_machines_begins(stage: Stage) -> None:
-    world = World([a_machine(f"m{number}", disks=2) for number in range(1000)])
-
-    full = ExtentFacts(name=stage.repository, reachable=True, free_bytes=0)
-    world.answers["extents.gather_facts"] = lambda _: extents.ExtentFactsFound(extents=(full,))
-    async with stage.playing(world):
-        failure = await stage.failure(BackupJob.run, stage.backup())
-    assert isinstance(error_from_failure(failure), RepositoryFull)
-
-
 async def test_no_more_machines_at_once_than_asked_for(stage: Stage) -> None:
     world = World([a_machine(f"m{n}") for n in range(5)])
     running = most = 0
