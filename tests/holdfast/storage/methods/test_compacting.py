@@ -13,7 +13,8 @@ from holdfast.storage.methods.gathering import Needs
 from holdfast.testing.chains import ProtectedMachine
 from holdfast.testing.crashfs import CrashFiles
 from tests.holdfast.storage.conftest import make_machine
-from tests.holdfast.storage.methods.test_merging import UNIT, check, damage, folder_of, merge
+from tests.holdfast.storage.methods.test_merging import UNIT, check, folder_of, merge
+from tests.holdfast.storage.methods.test_merging_resumed import damage
 
 FULL = "00000001-full.hfc"
 

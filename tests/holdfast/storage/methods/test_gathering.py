@@ -13,7 +13,8 @@ from holdfast.storage.methods.merging import SHARED_SHARE
 from holdfast.storage.methods.synthesis import synthesize
 from holdfast.testing.crashfs import CrashFiles
 from tests.holdfast.storage.conftest import make_machine
-from tests.holdfast.storage.methods.test_merging import Stopped, damage, folder_of, stop_behind
+from tests.holdfast.storage.methods.test_merging import folder_of
+from tests.holdfast.storage.methods.test_merging_resumed import Stopped, damage, stop_behind
 from tests.holdfast.storage.methods.test_synthesis import UNIT, chain_of, check, make_full, protected
 
 

@@ -24,7 +24,8 @@ from holdfast.testing.chains import KeptPoint, ProtectedMachine
 from holdfast.testing.crashfs import CrashFiles
 from holdfast.testing.disks import PatternedDisk
 from tests.holdfast.storage.conftest import make_machine
-from tests.holdfast.storage.methods.test_merging import Stopped, folder_of, stop_behind
+from tests.holdfast.storage.methods.test_merging import folder_of
+from tests.holdfast.storage.methods.test_merging_resumed import Stopped, stop_behind
 from tests.holdfast.storage.methods.test_synthesis import make_full
 from tests.holdfast.storage.methods.test_upkeep import NOW, Died, die_when_displaced
 
