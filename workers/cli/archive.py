@@ -98,12 +98,12 @@ def archive(
 
     No job continues it, and no job's retention touches it. Restore it as any other point.
     """
-    credential = CredentialName(encrypt_with) if encrypt_with else None
-    wish = Archive(expires=parse_expiry(expires, run.clock.now()), credential=credential)
+    expiry = parse_expiry(expires, run.clock.now())
     places = JobPlaces(provider=provider, proxy=proxy, repository=repository)
-    job = backup.ad_hoc_job(run, ARCHIVE, tuple(machine), places)
+    job = backup.ad_hoc_job(run, ARCHIVE, tuple(machine), places, encrypt_with)
+    wish = Archive(expires=expiry, credential=job.credential)
     options = BackupOptions(
-        compression=compression, full=True, quiesce=quiesce, verify=verify, credential=credential, archive=wish
+        compression=compression, full=True, quiesce=quiesce, verify=verify, credential=job.credential, archive=wish
     )
     _warn_if_nobody_removes(run, run.settings.repository(job.repository), wish)
     session_id = new_session_id(run)
