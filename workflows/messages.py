@@ -194,6 +194,8 @@ class RetentionRequest(msgspec.Struct, frozen=True, kw_only=True):
     has_consent: bool = False
     credential: CredentialName | None = None
     session_id: SessionId = SessionId("")
+    only_shown: bool = False
+    """Nothing but ``machines`` is carried out, also when they are none."""
 
 
 class MachineUpkeepResult(msgspec.Struct, frozen=True, kw_only=True):
