@@ -208,6 +208,8 @@ class MachineUpkeepResult(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     """What the operator should see; a step that failed is among it."""
     retained: Retained = Retained()
+    problem: Problem | None = None
+    """Why a change that was asked for by hand failed; not from workers of earlier versions."""
 
 
 class RestoreRequest(msgspec.Struct, frozen=True, kw_only=True):
