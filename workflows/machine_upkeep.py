@@ -8,7 +8,7 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError
 
 from holdfast.errors import HoldfastError
-from holdfast.model.session import Outcome
+from holdfast.model.session import Outcome, Problem
 from workflows import search_attributes
 from workflows.book import Book
 from workflows.failures import problem_of
@@ -29,6 +29,7 @@ class MachineUpkeep:
         title = f"upkeep of {request.machine_name}"
         self._book = Book(title, request.session_id, workflow.info().start_time, workflow.set_current_details)
         self._upkeep = Upkeep(request, self._book)
+        self._problem: Problem | None = None
 
     @workflow.query(name="progress", description="What is being done with the machine's chains")
     def progress(self) -> SessionProgress:
@@ -54,6 +55,7 @@ class MachineUpkeep:
             lines=tuple(self._upkeep.lines),
             notes=tuple(self._book.notes),
             retained=self._upkeep.retained,
+            problem=self._problem,
         )
 
     async def _carry_out(self, one: UpkeepStep) -> None:
@@ -61,7 +63,10 @@ class MachineUpkeep:
             await one.carry_out(self._upkeep)
         except (FailureError, HoldfastError) as failure:
             stop_if_cancelled()
-            self._book.note([f"{one.name.lower()} of {self._request.machine_name}: {problem_of(failure).message}"])
+            problem = problem_of(failure)
+            self._book.note([f"{one.name.lower()} of {self._request.machine_name}: {problem.message}"])
+            if self._request.by_hand is not None:
+                self._problem = problem
         stop_if_cancelled()
 
     def _end(self, outcome: Outcome, failure: BaseException | None = None) -> None:

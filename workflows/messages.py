@@ -195,6 +195,8 @@ class RetentionRequest(msgspec.Struct, frozen=True, kw_only=True):
     has_consent: bool = False
     credential: CredentialName | None = None
     session_id: SessionId = SessionId("")
+    only_shown: bool = False
+    """Nothing but ``machines`` is carried out, also when they are none."""
 
 
 class MachineUpkeepResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,6 +209,8 @@ class MachineUpkeepResult(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     """What the operator should see; a step that failed is among it."""
     retained: Retained = Retained()
+    problem: Problem | None = None
+    """Why a change that was asked for by hand failed; not from workers of earlier versions."""
 
 
 class RestoreRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,8 @@ from holdfast.model.tags import session_tag
 
 CONTROL = "control"
 """Workflows and the catalog."""
+MACHINE_UPKEEP = "upkeep-machine/"
+"""What the workflow ids of the upkeep of machines' chains begin with."""
 
 
 def proxy_queue(name: str) -> str:
@@ -75,7 +77,7 @@ def verify_id(repository: RepositoryName) -> str:
 
 def machine_upkeep_id(repository: RepositoryName, machine_id: MachineId, name: str) -> str:
     """Return the workflow id of the upkeep of a machine's chains; one at a time for each machine and repository."""
-    return f"upkeep-machine/{repository}/{folder_name(name, machine_id)}"
+    return f"{MACHINE_UPKEEP}{repository}/{folder_name(name, machine_id)}"
 
 
 def retention_id(job: JobName) -> str:

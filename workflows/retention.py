@@ -45,7 +45,7 @@ class RetainPoints:
 
     async def _requests(self) -> tuple[MachineUpkeepRequest, ...]:
         request, rules = self._request, self._request.upkeep.retention
-        if request.machines or rules is None:
+        if request.machines or request.only_shown or rules is None:
             return tuple(
                 msgspec.structs.replace(
                     self._upkeep.request(

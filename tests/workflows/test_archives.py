@@ -50,3 +50,18 @@ async def test_archives_are_planned_by_themselves_and_purged_together(stage: Sta
     assert [find.only_archives for find in world.requests("retention.find_machines")] == [True]
     [purge] = world.requests("retention.purge")
     assert (purge.only_archives, purge.machine_id) == (True, "")
+
+
+async def test_with_nothing_shown_nothing_is_looked_for_and_only_the_removed_is_purged(stage: Stage) -> None:
+    world = World()
+    request = RetentionRequest(
+        job=JobName("archives"),
+        repository=stage.repository,
+        upkeep=UpkeepOptions(retention=RetentionOptions(only_archives=True)),
+        session_id=SessionId("s1"),
+        only_shown=True,
+    )
+    async with stage.playing(world):
+        await stage.run(RetainPoints.run, request)
+    assert (world.count("retention.find_machines"), world.count("retention.plan")) == (0, 0)
+    assert world.count("retention.purge") == 1

@@ -10,6 +10,7 @@ from holdfast.model.fulls import FullDays, FullPolicy, MethodOptions
 from holdfast.model.ids import ChainId, FileId, MachineId, PointId
 from holdfast.model.points import PointSummary
 from holdfast.model.retention import Method, RetentionOptions
+from holdfast.model.session import Problem
 from tests.workflows.conftest import Stage
 from tests.workflows.stubs import GIB, NOON, World, too_late
 from tests.workflows.test_machine_upkeep import request_for, run
@@ -110,6 +111,7 @@ async def test_a_step_that_fails_is_a_note_and_keeps_nothing_else_back(stage: St
     world.fail("chains.apply_method", RepositoryFull("no space left"))
     result = await look_after(stage, world, UpkeepOptions(method=SYNTHETIC, retention=RetentionOptions()))
     assert result.notes == ("method of web: no space left",)
+    assert result.problem is None  # nobody asked for it by hand
     assert [name for name, _ in result.lines] == ["Retention", "Compaction"]
 
 
@@ -123,6 +125,15 @@ async def test_what_is_asked_for_by_hand_is_done_alone(stage: Stage, by_hand: By
     await run(stage, world, upkeep=UpkeepOptions(method=MethodOptions()), by_hand=by_hand)
     assert asked(world, "chains.", "retention.") == [name]
     assert [request.is_asked_for for request in world.requests(name)] == [True]
+
+
+@pytest.mark.temporal
+async def test_why_a_change_asked_for_by_hand_failed_is_in_the_result(stage: Stage) -> None:
+    world = World()
+    world.fail("chains.compact", RepositoryFull("no space left", hint="Free some."))
+    result = await run(stage, world, upkeep=UpkeepOptions(method=MethodOptions()), by_hand=ByHand.COMPACTION)
+    assert result.problem == Problem(code="repository-full", message="no space left", hint="Free some.")
+    assert (result.lines, result.notes) == ((), ("compaction of web: no space left",))
 
 
 def test_what_was_done_is_told_in_words() -> None:

@@ -1,21 +1,26 @@
 """``holdfast archive``: a full of machines that belongs to no job, and what becomes of those that are there."""
 
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from activities.contracts.retention import JobMachine
-from holdfast.errors import RequestInvalid
-from holdfast.model.archives import Archive
+from holdfast.errors import HoldfastError, RequestInvalid
+from holdfast.model.archives import Archive, is_archive
 from holdfast.model.compression import Compression
 from holdfast.model.ids import CredentialName, MachineId, SessionId
 from holdfast.model.machine import Quiesce
+from holdfast.model.retention import RetentionOptions
 from holdfast.planning.archives import kept_words, parse_expiry
 from holdfast.storage.retention.archiving import archive_credential, keep_archive, look_at_archives, plan_seen_archives
+from holdfast.storage.retention.graveyard import graves_of
 from workers.cli import backup
 from workers.cli.backup import IF_STOPPED, EncryptOption, JobPlaces, ProviderOption, ProxyOption
 from workers.cli.commands import PROTECT, command
-from workers.cli.invocation import Invocation
+from workers.cli.failure import CommandFailed
+from workers.cli.invocation import Invocation, error_document
 from workers.cli.points import CredentialOption, RepositoryOption
 from workers.cli.reading import find_listed, read_points
 from workers.cli.retention_plans import JobPlan, PlannedMachine, document_of, parts_of
@@ -97,12 +102,12 @@ def archive(
 
     No job continues it, and no job's retention touches it. Restore it as any other point.
     """
-    credential = CredentialName(encrypt_with) if encrypt_with else None
-    wish = Archive(expires=parse_expiry(expires, run.clock.now()), credential=credential)
+    expiry = parse_expiry(expires, run.clock.now())
     places = JobPlaces(provider=provider, proxy=proxy, repository=repository)
-    job = backup.ad_hoc_job(run, ARCHIVE, tuple(machine), places)
+    job = backup.ad_hoc_job(run, ARCHIVE, tuple(machine), places, encrypt_with)
+    wish = Archive(expires=expiry, credential=job.credential)
     options = BackupOptions(
-        compression=compression, full=True, quiesce=quiesce, verify=verify, credential=credential, archive=wish
+        compression=compression, full=True, quiesce=quiesce, verify=verify, credential=job.credential, archive=wish
     )
     _warn_if_nobody_removes(run, run.settings.repository(job.repository), wish)
     session_id = new_session_id(run)
@@ -116,7 +121,7 @@ def archives(run: Invocation, *, repository: RepositoryOption = None) -> None:
 
     The files of the repository are read directly; nothing is changed.
     """
-    found = _plan(run, run.repository_settings(repository), SessionId(""))
+    found, _ = _plan(run, run.repository_settings(repository), SessionId(""))
     run.show(document_of(found), *parts_of(found))
 
 
@@ -131,8 +136,12 @@ def expire(
 
     What is removed can be taken back for seven days with `retention undelete`.
     """
+    settings = run.repository_settings(repository)
     session_id = new_session_id(run)
-    found = _plan(run, run.repository_settings(repository), session_id)
+    found, errors = _plan(run, settings, session_id)
+    if not found.machines and (errors or not _has_what_is_to_be_purged(run, settings)):
+        _end_without_plan(run, found, errors)
+        return
     if run.is_talkative:
         run.show(None, *parts_of(found))
     start = retention_start(found.as_shown(has_consent=False))
@@ -162,12 +171,17 @@ def keep(
     run.show({"point": found.point.id, "chain": found.chain, "expires": until}, f"archive {found.reference} is {words}")
 
 
-def _plan(run: Invocation, settings: RepositorySettings, session_id: SessionId) -> JobPlan:
+def _plan(
+    run: Invocation, settings: RepositorySettings, session_id: SessionId
+) -> tuple[JobPlan, tuple[HoldfastError, ...]]:
+    """Return what becomes of the archives that can be looked at, and what kept others from it."""
     repository = run.repository(settings)
     now = run.clock.now()
     planned = []
+    errors: tuple[HoldfastError, ...] = ()
     for folder in dict.fromkeys(found.parent for found in repository.archives()):
         seen = look_at_archives(repository, folder, run.settings.credentials.passphrase)
+        errors += seen.errors
         for reason in seen.left_out:
             run.warn(reason)
         if seen.chains:
@@ -179,7 +193,24 @@ def _plan(run: Invocation, settings: RepositorySettings, session_id: SessionId) 
                 is_gone=False,
             )
             planned.append(PlannedMachine(machine=machine, plan=plan_seen_archives(seen, now)))
-    return JobPlan(request=archives_request_of(settings.name, session_id), machines=tuple(planned))
+    return JobPlan(request=archives_request_of(settings.name, session_id), machines=tuple(planned)), errors
+
+
+def _end_without_plan(run: Invocation, found: JobPlan, errors: Sequence[HoldfastError]) -> None:
+    """Show that nothing is to be done. Raises `CommandFailed` when that is only because archives were left out."""
+    if not errors:
+        run.show(document_of(found), *parts_of(found))
+        return
+    if not run.flags.json:
+        run.show(None, *parts_of(found))
+    raise CommandFailed(errors[0], document_of(found) | error_document(errors[0]))
+
+
+def _has_what_is_to_be_purged(run: Invocation, settings: RepositorySettings) -> bool:
+    """Return whether archives that were removed have had their grace period: only a session deletes them for good."""
+    before = run.clock.now() - timedelta(days=RetentionOptions().grace_days)
+    graves = graves_of(run.repository(settings))
+    return any(is_archive(grave.chain) and grave.file.removed < before for grave in graves)
 
 
 def _warn_if_nobody_removes(run: Invocation, settings: RepositorySettings, archive: Archive) -> None:

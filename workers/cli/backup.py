@@ -9,7 +9,7 @@ import typer
 from holdfast.errors import RequestInvalid
 from holdfast.guest.masks import parse_masks
 from holdfast.model.compression import Compression
-from holdfast.model.ids import CredentialName, JobName, SessionId
+from holdfast.model.ids import CredentialName, JobName, RepositoryName, SessionId
 from holdfast.model.machine import Quiesce
 from workers.cli.commands import PROTECT, command
 from workers.cli.invocation import Invocation
@@ -18,10 +18,11 @@ from workers.cli.starting import (
     DetachOption,
     NewSession,
     PatienceOption,
+    credential_for,
     new_session_id,
     run_session,
 )
-from workers.cli.starts import backup_start, resources_of
+from workers.cli.starts import backup_start, credentials_of, resources_of
 from workers.config import Settings
 from workers.job_settings import AD_HOC, JobSettings
 from workers.method_settings import fulls_of, method_of, owner_of
@@ -63,7 +64,12 @@ VerifyOption = Annotated[
 ]
 EncryptOption = Annotated[
     str | None,
-    typer.Option("--encrypt-with", metavar="NAME", help="Credential with the passphrase.", rich_help_panel=_OVERRIDE),
+    typer.Option(
+        "--encrypt-with",
+        metavar="NAME",
+        help='Credential with the passphrase, "" for none; default: that of the jobs.',
+        rich_help_panel=_OVERRIDE,
+    ),
 ]
 CompressionOption = Annotated[
     Compression | None, typer.Option("--compression", help="How strongly.", rich_help_panel=_OVERRIDE)
@@ -125,7 +131,7 @@ def backup(
     The session runs on the workers and survives the end of this command; an interrupt asks it to stop.
     """
     places = JobPlaces(provider=provider, proxy=proxy, repository=repository)
-    settings = _job(run, job, tuple(machine or ()), places)
+    settings = _job(run, job, tuple(machine or ()), places, encrypt_with)
     options = BackupOptions(
         compression=compression if compression is not None else settings.compression,
         unit_size=settings.unit_size,
@@ -142,7 +148,7 @@ def backup(
         on_broken_chain=settings.on_broken_chain,
         machines_at_once=settings.machines_at_once,
         excluded_disks=settings.excluded_disks,
-        credential=CredentialName(encrypt_with) if encrypt_with else settings.credential,
+        credential=settings.credential,
         owner=owner_of(settings),
     )
     session_id = new_session_id(run)
@@ -227,25 +233,48 @@ def masks_of(settings: JobSettings, more: Sequence[str]) -> tuple[str, ...]:
     return tuple(mask.text for mask in parse_masks((*settings.exclude_files, *more)))
 
 
-def ad_hoc_job(run: Invocation, name: JobName, machines: tuple[str, ...], places: JobPlaces) -> JobSettings:
-    """Return what stands for a job in a session that belongs to none."""
+def ad_hoc_job(
+    run: Invocation, name: JobName, machines: tuple[str, ...], places: JobPlaces, encrypt_with: str | None
+) -> JobSettings:
+    """Return what stands for a job in a session that belongs to none.
+
+    Raises `RequestInvalid` when nothing says how to encrypt where jobs do.
+    """
+    repository = run.repository_settings(places.repository).name
     return JobSettings(
         name=name,
         provider=run.provider_settings(places.provider).name,
-        repository=run.repository_settings(places.repository).name,
+        repository=repository,
+        credential=_credential(run, repository, encrypt_with),
         proxies=tuple(proxy.name for proxy in run.proxies(places.proxy)),
         machines=machines,
     )
 
 
-def _job(run: Invocation, job: str | None, machines: tuple[str, ...], places: JobPlaces) -> JobSettings:
+def _credential(run: Invocation, repository: RepositoryName, encrypt_with: str | None) -> CredentialName | None:
+    """Return what a session without a job encrypts with. Raises `RequestInvalid` when that has to be said.
+
+    A plain full of a machine that a job encrypts would end the job's chain and leave readable data in its repository.
+    """
+    found = credential_for(run, repository, encrypt_with)
+    used = credentials_of(run.settings, repository)
+    if found is None and encrypt_with is None and used:
+        told = " or ".join(f"`--encrypt-with {name}`" for name in used)
+        hint = f'Choose: {told}, or `--encrypt-with ""` for data that anybody can read.'
+        raise RequestInvalid(f"not all jobs of repository {repository} encrypt with the same credential", hint=hint)
+    return found
+
+
+def _job(
+    run: Invocation, job: str | None, machines: tuple[str, ...], places: JobPlaces, encrypt_with: str | None
+) -> JobSettings:
     """Return the job as the command line wants it."""
     known = run.settings
     if job is None and not machines:
         names = ", ".join(entry.name for entry in known.jobs) or "none"
         raise RequestInvalid("neither a job nor a machine is named", hint=f"Jobs of the configuration: {names}.")
     if job is None:
-        return ad_hoc_job(run, AD_HOC, machines, places)
+        return ad_hoc_job(run, AD_HOC, machines, places, encrypt_with)
     settings = known.job(job)
     return msgspec.structs.replace(
         settings,
@@ -254,4 +283,5 @@ def _job(run: Invocation, job: str | None, machines: tuple[str, ...], places: Jo
         proxy=known.proxy(places.proxy).name if places.proxy else settings.proxy,
         proxies=() if places.proxy else settings.proxies,
         machines=machines or settings.machines,
+        credential=settings.credential if encrypt_with is None else CredentialName(encrypt_with) or None,
     )

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-from temporalio.client import Client
 
 from holdfast.errors import PointNotFound, RequestInvalid
 from holdfast.model.fulls import MethodOptions
@@ -12,10 +11,18 @@ from holdfast.storage.chains.repository import Repository
 from workers.cli.commands import PROTECT, command
 from workers.cli.invocation import Invocation
 from workers.cli.reading import ListedPoint, read_points
-from workers.cli.starting import NewSession, credential_for, new_session_id, start_session, with_client
+from workers.cli.starting import (
+    PATIENCE_DEFAULT,
+    DetachOption,
+    NewSession,
+    PatienceOption,
+    credential_for,
+    new_session_id,
+    run_upkeep,
+)
 from workers.cli.starts import upkeep_start
 from workers.job_settings import AD_HOC
-from workflows.messages import ByHand, MachineUpkeepRequest, MachineUpkeepResult, UpkeepOptions
+from workflows.messages import ByHand, MachineUpkeepRequest, UpkeepOptions
 
 IF_STOPPED = "the chain stays readable, and the next run goes on where this one stopped"
 
@@ -52,11 +59,14 @@ def compact(
     synthetic_full: FullOption = False,
     repository: RepositoryOption = None,
     credential: CredentialOption = None,
+    detach: DetachOption = False,
+    patience: PatienceOption = PATIENCE_DEFAULT,
 ) -> None:
     """Write the full of a machine's newest chain anew, without what no point needs.
 
     With `--synthetic-full` its newest point becomes a full in a new chain instead. Points can be read all the time, and
-    what is cut off goes on where it stopped.
+    what is cut off goes on where it stopped. It runs on the workers and survives the end of this command; an interrupt
+    asks it to stop.
     """
     settings = run.repository_settings(repository)
     points, _ = read_points(run, settings, credential, machine)
@@ -72,10 +82,8 @@ def compact(
         by_hand=ByHand.SYNTHETIC_FULL if synthetic_full else ByHand.COMPACTION,
         credential=credential_for(run, settings.name, credential),
     )
-    result = _carry_out(run, request)
-    for note in result.notes:
-        run.warn(note)
-    run.show(result, "\n".join(f"{name}: {words}" for name, words in result.lines))
+    new = NewSession(session_id=request.session_id, start=upkeep_start(request), if_stopped=IF_STOPPED)
+    run_upkeep(run, new, detach=detach, patience_s=patience)
 
 
 def _newest(points: list[ListedPoint], machine: str) -> ListedPoint:
@@ -97,14 +105,3 @@ def _check_own(repository: Repository, point: ListedPoint) -> None:
             f"the newest point of {owner.name} is in {point.chain}, which several machines share",
             hint="An active full begins a new chain: `holdfast backup JOB --full`.",
         )
-
-
-def _carry_out(run: Invocation, request: MachineUpkeepRequest) -> MachineUpkeepResult:
-    async def begin_and_wait(client: Client) -> MachineUpkeepResult:
-        new = NewSession(session_id=request.session_id, start=upkeep_start(request), if_stopped=IF_STOPPED)
-        handle = await start_session(client, new)
-        run.say(f"upkeep of {request.machine_name} started ({handle.id})")
-        result: MachineUpkeepResult = await handle.result()
-        return result
-
-    return with_client(run, begin_and_wait)

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import msgspec
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
@@ -21,9 +21,10 @@ from workers.cli import wording
 from workers.cli.progress import Display
 from workers.cli.sights import RPC_TIMEOUT, Watcher
 from workflows.failures import result_in
-from workflows.messages import SessionResult
 
 PATIENCE_S = 600.0
+Result = TypeVar("Result")
+"""What a workflow returns: a `SessionResult`, or that of upkeep by hand."""
 _STOP_INTERVAL_S = 1.0
 
 _AWAY = frozenset(
@@ -49,10 +50,11 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     """How long a server that is away is waited for."""
 
 
-class Followed(msgspec.Struct, frozen=True, kw_only=True):
+class Followed(msgspec.Struct, Generic[Result], frozen=True, kw_only=True):
     """The session to follow."""
 
     workflow_id: str
+    result_type: type[Result]
     run_id: str | None = None
     if_stopped: str
     """What becomes of the session when it is asked to stop, as a sentence."""
@@ -89,14 +91,19 @@ class Interrupts:
         asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
 
 
-class Follower:
+class Follower(Generic[Result]):
     """Follows one session; `run` returns its result."""
 
     def __init__(
-        self, client: Client, followed: Followed, display: Display, clock: Clock, pace: Pace | None = None
+        self,
+        client: Client,
+        followed: Followed[Result],
+        display: Display,
+        clock: Clock,
+        pace: Pace | None = None,
     ) -> None:
-        self._handle: WorkflowHandle[object, SessionResult] = client.get_workflow_handle(
-            followed.workflow_id, run_id=followed.run_id, result_type=SessionResult
+        self._handle: WorkflowHandle[object, Result] = client.get_workflow_handle(
+            followed.workflow_id, run_id=followed.run_id, result_type=followed.result_type
         )
         self._watcher = Watcher(client, followed.workflow_id, followed.run_id)
         self._followed = followed
@@ -106,7 +113,7 @@ class Follower:
         self._leave = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
 
-    async def run(self, interrupts: Interrupts) -> SessionResult:
+    async def run(self, interrupts: Interrupts) -> Result:
         """Return the result of the session, also of one that failed.
 
         The first interrupt asks the session to stop and goes on following, the second raises `OperationCancelled` at
@@ -138,7 +145,7 @@ class Follower:
         hint = f"Follow it again with `holdfast watch {self._followed.workflow_id}`."
         return OperationCancelled(f"left session {self._followed.workflow_id}; {fate}", hint=hint)
 
-    async def _watch(self) -> SessionResult:
+    async def _watch(self) -> Result:
         away_since_s: float | None = None
         while True:
             try:
@@ -176,11 +183,11 @@ class Follower:
             )
         return now_s - away_s
 
-    async def _result(self) -> SessionResult:
+    async def _result(self) -> Result:
         try:
             return await self._handle.result(rpc_timeout=RPC_TIMEOUT)
         except WorkflowFailureError as error:
-            result = result_in(error, SessionResult)
+            result = result_in(error, self._followed.result_type)
             if result is not None:
                 return result
             ours = error_from_failure(error)

@@ -73,7 +73,7 @@ class JobPlan(msgspec.Struct, frozen=True, kw_only=True):
             )
             for one in self.machines
         )
-        return msgspec.structs.replace(self.request, machines=shown, has_consent=has_consent)
+        return msgspec.structs.replace(self.request, machines=shown, has_consent=has_consent, only_shown=True)
 
 
 def plan_job(

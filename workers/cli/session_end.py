@@ -2,24 +2,42 @@
 
 from collections.abc import Sequence
 
+import msgspec
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from holdfast.errors import DataDamaged, HoldfastError, OperationCancelled, SessionFailed, error_class
 from holdfast.model.health import RepairReport, ScrubReport
+from holdfast.model.ids import SessionId
 from holdfast.model.points import Damage, PointSummary, VerifyReport
-from holdfast.model.session import Figures, Outcome, Session, Task
+from holdfast.model.session import Figures, Outcome, Problem, Session, Task
 from holdfast.planning.bottleneck import Stage, bottleneck, busy_percent
 from workers.cli import wording
 from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Invocation, error_document
 from workers.cli.tables import coloured, plain_table
 from workflows.health import repair_words
-from workflows.messages import SessionResult, SweepReport
+from workflows.messages import MachineUpkeepResult, SessionResult, SweepReport
 from workflows.retention_step import retained_words
 
 _DAMAGES_SHOWN = 50
+
+
+class SessionIds(msgspec.Struct, frozen=True, kw_only=True):
+    """How a session is found again."""
+
+    session_id: SessionId
+    workflow_id: str
+    run_id: str | None = None
+    """None for one that was not started."""
+
+
+class Unfollowed(msgspec.Struct, frozen=True, kw_only=True):
+    """A session that was not started, or whose end is not known or without a result."""
+
+    ids: SessionIds
+    error: HoldfastError
 
 
 def finish(run: Invocation, result: SessionResult) -> None:
@@ -27,23 +45,65 @@ def finish(run: Invocation, result: SessionResult) -> None:
     finish_all(run, [result])
 
 
-def finish_all(run: Invocation, results: Sequence[SessionResult]) -> None:
-    """Write the results of sessions, of one as it is. Raises `CommandFailed` for the first that did not end well."""
-    if not results:
-        return
-    documents = [_document(result) for result in results]
+def finish_all(run: Invocation, sessions: Sequence[SessionResult | SessionIds | Unfollowed]) -> None:
+    """Write how sessions ended, or how they are found again; of a single one nothing but that.
+
+    Raises `CommandFailed` for the first that did not end well, and the error itself of a single one that was not
+    started: there is nothing else to tell.
+    """
+    documents = [_document(one) for one in sessions]
     document: dict[str, object] = documents[0] if len(documents) == 1 else {"sessions": documents}
-    parts = [part for result in results for part in _page(result)]
-    error = next((error for error in map(_error_of, (result.session for result in results)) if error is not None), None)
+    parts = [part for one in sessions for part in _parts(one, is_alone=len(sessions) == 1)]
+    error = next((error for error in map(_error_of, sessions) if error is not None), None)
     if error is None:
         run.show(document, *parts)
         return
+    first = sessions[0]
+    if len(sessions) == 1 and isinstance(first, Unfollowed) and first.ids.run_id is None:
+        raise error
     if not run.flags.json:
         run.show(None, *parts)
     raise CommandFailed(error, document | error_document(error))
 
 
-def _document(result: SessionResult) -> dict[str, object]:
+def finish_upkeep(run: Invocation, result: MachineUpkeepResult) -> None:
+    """Write what the upkeep of one machine's chains did. Raises `CommandFailed` when what was asked for failed."""
+    document = msgspec.structs.asdict(result)
+    lines = [f"{name}: {words}" for name, words in result.lines]
+    error = _error_of_upkeep(result)
+    if error is not None:
+        raise CommandFailed(error, document | error_document(error))
+    for note in result.notes:
+        run.warn(note)
+    run.show(document, *lines)
+
+
+def _parts(one: SessionResult | SessionIds | Unfollowed, *, is_alone: bool) -> list[RenderableType]:
+    match one:
+        case SessionResult():
+            return _page(one)
+        case SessionIds():
+            return [f"session {one.session_id}, workflow {one.workflow_id}"]
+        case Unfollowed():
+            return [] if is_alone else _unfollowed_lines(one)  # the error of the command says it
+
+
+def _unfollowed_lines(one: Unfollowed) -> list[RenderableType]:
+    ids, error = one.ids, one.error
+    fate = "could not be started" if ids.run_id is None else "was not followed to a result"
+    lines: list[RenderableType] = [
+        Text.assemble(
+            "session ", (ids.session_id, "bold"), f" ({ids.workflow_id}) ", (fate, "red"), f": {error.message}"
+        )
+    ]
+    return [*lines, _told("hint", "bold", error.hint)] if error.hint else lines
+
+
+def _document(result: SessionResult | SessionIds | Unfollowed) -> dict[str, object]:
+    if isinstance(result, SessionIds):
+        return msgspec.structs.asdict(result)
+    if isinstance(result, Unfollowed):
+        return msgspec.structs.asdict(result.ids) | error_document(result.error)
     return {
         "session": result.session,
         "tasks": result.tasks,
@@ -93,7 +153,17 @@ def _told(word: str, colour: str, what: str) -> Text:
     return Text.assemble((word, colour), f": {what}")
 
 
-def _error_of(session: Session) -> HoldfastError | None:
+def _error_of(one: SessionResult | SessionIds | Unfollowed) -> HoldfastError | None:
+    match one:
+        case SessionResult():
+            return _error_of_session(one.session)
+        case SessionIds():
+            return None
+        case Unfollowed():
+            return one.error
+
+
+def _error_of_session(session: Session) -> HoldfastError | None:
     problem = session.problem
     match session.outcome:
         case Outcome.SUCCESS | Outcome.WARNING:
@@ -103,8 +173,21 @@ def _error_of(session: Session) -> HoldfastError | None:
         case Outcome.FAILED | Outcome.RUNNING:
             if problem is None:
                 return SessionFailed(f"session {session.session_id} failed")
-            cls = error_class(problem.code) or SessionFailed
-            return cls(f"session {session.session_id} failed: {problem.message}", hint=problem.hint)
+            return _error_with(f"session {session.session_id} failed", problem)
+
+
+def _error_of_upkeep(result: MachineUpkeepResult) -> HoldfastError | None:
+    failed = f"upkeep of {result.machine_name} failed"
+    if result.problem is not None:
+        return _error_with(failed, result.problem)
+    if not result.lines and result.notes:  # all that a worker of an earlier version says of a step that failed
+        return SessionFailed(f"{failed}: {'; '.join(result.notes)}")
+    return None
+
+
+def _error_with(what: str, problem: Problem) -> HoldfastError:
+    cls = error_class(problem.code) or SessionFailed
+    return cls(f"{what}: {problem.message}", hint=problem.hint)
 
 
 def _page(result: SessionResult) -> list[RenderableType]:

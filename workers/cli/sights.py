@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 from temporalio.api.common.v1 import Payloads
-from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.enums.v1 import PendingActivityState, PendingWorkflowTaskState
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import (
     Client,
@@ -35,6 +35,8 @@ RPC_TIMEOUT: Final = timedelta(seconds=5)
 _QUERY_TIMEOUT: Final = timedelta(seconds=3)
 _ANSWER_S: Final = 0.5
 """How long a look waits for the workflow's own answer; a later one is for the next look."""
+_UNTAKEN_LOOKS = 3
+"""After how many looks a workflow that no worker takes is told of; between two steps it may wait for a moment."""
 _CHILDREN_MAX = 64
 """How many children are looked at; a session works on fewer machines at once."""
 _TRANSFERS = frozenset(
@@ -76,7 +78,7 @@ class DiskSight(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """A pending activity that moves no disk."""
+    """A pending activity that moves no disk, or the session itself when no worker takes it."""
 
     name: str
     workflow_id: str
@@ -128,6 +130,7 @@ class Watcher:
         self._handle = client.get_workflow_handle(workflow_id, run_id=run_id)
         self._progress: SessionProgress | None = None
         self._asking: asyncio.Future[None] | None = None
+        self._untaken_looks = 0
         self._attempts: dict[tuple[str, str], _Attempt] = {}
 
     async def look(self) -> Sight:
@@ -140,7 +143,18 @@ class Watcher:
             return self._sight([], is_closed=True)
         everyone = [described, *await self._children(described)]
         found = [await self._live(one.id, info) for one in everyone for info in one.raw_description.pending_activities]
-        return self._sight(found, is_closed=False)
+        sight = self._sight(found, is_closed=False)
+        return msgspec.structs.replace(sight, steps=(*self._untaken(described), *sight.steps))
+
+    def _untaken(self, described: WorkflowExecutionDescription) -> tuple[Step, ...]:
+        """Return the session as a step that waits, when no worker has taken it for a while."""
+        task = described.raw_description.pending_workflow_task
+        is_untaken = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
+        self._untaken_looks = self._untaken_looks + 1 if is_untaken else 0
+        if self._untaken_looks < _UNTAKEN_LOOKS:
+            return ()
+        name = f"queue {described.task_queue}"
+        return (Step(name=name, workflow_id=described.id, is_waiting=True, attempt=task.attempt),)
 
     async def close(self) -> None:
         """Stop asking. Call once, at the end."""

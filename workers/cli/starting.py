@@ -13,15 +13,16 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from activities.runs import running
-from holdfast.errors import ChainBusy, ServerUnavailable
+from holdfast.errors import ChainBusy, HoldfastError, ServerUnavailable
 from holdfast.model.ids import CredentialName, SessionId
 from workers.cli import session_end
-from workers.cli.following import PATIENCE_S, Followed, Follower, Interrupts, Pace
+from workers.cli.following import PATIENCE_S, Followed, Follower, Interrupts, Pace, Result
 from workers.cli.invocation import Invocation
 from workers.cli.progress import display_for
+from workers.cli.session_end import SessionIds, Unfollowed
 from workers.cli.starts import Start
 from workers.temporal import connect
-from workflows.messages import SessionResult
+from workflows.messages import MachineUpkeepResult, SessionResult
 
 _TOKEN_BYTES = 3
 _FOLLOW = "Following"
@@ -68,37 +69,81 @@ def run_session(run: Invocation, new: NewSession, *, detach: bool, patience_s: f
 def run_sessions(run: Invocation, news: Sequence[NewSession], *, detach: bool, patience_s: float) -> None:
     """Start sessions, all before the first is followed, and show how they ended; with ``detach`` show their ids.
 
-    Raises `ChainBusy` when one of them is running already, and `CommandFailed` when one did not succeed.
+    One that is refused or cannot be followed keeps no other from being started, followed and shown. Raises `ChainBusy`
+    when the only one is running already, and `CommandFailed` when one did not succeed.
     """
 
-    async def begin_and_follow(client: Client) -> list[SessionResult]:
+    async def begin_and_follow(client: Client) -> Sequence[SessionResult | SessionIds | Unfollowed]:
         with Interrupts() as interrupts:
-            handles = []
-            for new in news:
-                handles.append(await start_session(client, new))
-                run.say(f"session {new.session_id} started ({handles[-1].id})")
+            begun = [await _begun(run, client, new) for new in news]
             if detach:
-                _show_ids(run, news, handles)
-                return []
-            results = []
-            for new, handle in zip(news, handles, strict=True):
-                followed = Followed(
-                    workflow_id=handle.id, run_id=handle.first_execution_run_id, if_stopped=new.if_stopped
-                )
-                follower = Follower(client, followed, display_for(run), run.clock, Pace(patience_s=patience_s))
-                results.append(await follower.run(interrupts))
-            return results
+                return begun
+            guide = _Guide(run, client, interrupts, patience_s)
+            return [await guide.followed(new, one, SessionResult) for new, one in zip(news, begun, strict=True)]
 
     session_end.finish_all(run, with_client(run, begin_and_follow))
 
 
-def _show_ids(run: Invocation, news: Sequence[NewSession], handles: Sequence[WorkflowHandle[Any, Any]]) -> None:
-    ids = [
-        {"session_id": new.session_id, "workflow_id": handle.id, "run_id": handle.first_execution_run_id}
-        for new, handle in zip(news, handles, strict=True)
-    ]
-    said = [f"session {one['session_id']}, workflow {one['workflow_id']}" for one in ids]
-    run.show(ids[0] if len(ids) == 1 else {"sessions": ids}, *said)
+def run_upkeep(run: Invocation, new: NewSession, *, detach: bool, patience_s: float) -> None:
+    """Start the upkeep of one machine's chains and show what it did; with ``detach`` show its ids at once.
+
+    Raises `ChainBusy` when the machine is being looked after already, and `CommandFailed` when what was asked for
+    failed.
+    """
+
+    async def begin_and_follow(client: Client) -> MachineUpkeepResult | SessionIds | Unfollowed:
+        with Interrupts() as interrupts:
+            begun = await _begun(run, client, new)
+            if detach:
+                return begun
+            return await _Guide(run, client, interrupts, patience_s).followed(new, begun, MachineUpkeepResult)
+
+    ended = with_client(run, begin_and_follow)
+    if isinstance(ended, MachineUpkeepResult):
+        session_end.finish_upkeep(run, ended)
+    else:
+        session_end.finish_all(run, [ended])
+
+
+class _Guide:
+    """Follows sessions one after the other, with one count of interrupts and one patience for all of them."""
+
+    def __init__(self, run: Invocation, client: Client, interrupts: Interrupts, patience_s: float) -> None:
+        self._run = run
+        self._client = client
+        self._interrupts = interrupts
+        self._patience_s = patience_s
+
+    async def followed(
+        self, new: NewSession, begun: SessionIds | Unfollowed, result_type: type[Result]
+    ) -> Result | Unfollowed:
+        """Return the result of a session, or what kept it from being known."""
+        if isinstance(begun, Unfollowed):
+            return begun
+        followed = Followed(
+            workflow_id=begun.workflow_id, run_id=begun.run_id, result_type=result_type, if_stopped=new.if_stopped
+        )
+        pace = Pace(patience_s=self._patience_s)
+        follower = Follower(self._client, followed, display_for(self._run), self._run.clock, pace)
+        try:
+            return await follower.run(self._interrupts)
+        except HoldfastError as error:
+            if isinstance(error, ServerUnavailable):
+                self._patience_s = 0.0  # it was waited for long enough; a session behind this one may still be seen
+            return Unfollowed(ids=begun, error=error)
+
+
+async def _begun(run: Invocation, client: Client, new: NewSession) -> SessionIds | Unfollowed:
+    """Start a session; return how it is found again, or what kept it from being started."""
+    ids = SessionIds(session_id=new.session_id, workflow_id=new.start.workflow_id)
+    try:
+        handle = await start_session(client, new)
+    except HoldfastError as error:
+        return Unfollowed(ids=ids, error=error)
+    except RPCError as error:
+        return Unfollowed(ids=ids, error=_refused(run, error))
+    run.say(f"session {new.session_id} started ({handle.id})")
+    return msgspec.structs.replace(ids, run_id=handle.first_execution_run_id)
 
 
 def with_client(run: Invocation, work: Callable[[Client], Coroutine[Any, Any, _Answer]]) -> _Answer:
@@ -108,10 +153,13 @@ def with_client(run: Invocation, work: Callable[[Client], Coroutine[Any, Any, _A
         try:
             return await work(await connect(run.settings.temporal))
         except RPCError as error:
-            address = run.settings.temporal.address
-            raise ServerUnavailable(f"the Temporal server at {address} refused: {error.message}") from error
+            raise _refused(run, error) from error
 
     return asyncio.run(connected())
+
+
+def _refused(run: Invocation, error: RPCError) -> ServerUnavailable:
+    return ServerUnavailable(f"the Temporal server at {run.settings.temporal.address} refused: {error.message}")
 
 
 def credential_for(run: Invocation, repository: str, named: str | None) -> CredentialName | None:

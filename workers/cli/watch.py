@@ -10,12 +10,12 @@ from holdfast.errors import CatalogUnavailable, SessionNotFound
 from holdfast.model.ids import JobName, SessionId
 from workers.cli import session_end
 from workers.cli.commands import LOOK, command
-from workers.cli.following import Followed, Follower, Interrupts, Pace
+from workers.cli.following import Followed, Follower, Interrupts, Pace, Result
 from workers.cli.invocation import Invocation
 from workers.cli.progress import display_for
 from workers.cli.starting import PATIENCE_DEFAULT, PatienceOption, with_client
-from workflows.messages import SessionResult
-from workflows.queues import backup_id
+from workflows.messages import MachineUpkeepResult, SessionResult
+from workflows.queues import MACHINE_UPKEEP, backup_id
 
 IF_STOPPED = "it undoes what it has not finished"
 
@@ -42,14 +42,22 @@ def watch(
     """Follow a session that was started elsewhere, to its end. An interrupt asks it to stop."""
     workflow_id = _workflow_id(run, session)
 
-    async def follow(client: Client) -> SessionResult:
+    if workflow_id.startswith(MACHINE_UPKEEP):
+        session_end.finish_upkeep(run, _follow(run, workflow_id, patience, MachineUpkeepResult))
+    else:
+        session_end.finish(run, _follow(run, workflow_id, patience, SessionResult))
+
+
+def _follow(run: Invocation, workflow_id: str, patience_s: float, result_type: type[Result]) -> Result:
+    async def follow(client: Client) -> Result:
         found = await latest(client, workflow_id)
-        followed = Followed(workflow_id=found.workflow_id if found else workflow_id, if_stopped=IF_STOPPED)
-        follower = Follower(client, followed, display_for(run), run.clock, Pace(patience_s=patience))
+        one = found.workflow_id if found else workflow_id
+        followed = Followed(workflow_id=one, result_type=result_type, if_stopped=IF_STOPPED)
+        follower = Follower(client, followed, display_for(run), run.clock, Pace(patience_s=patience_s))
         with Interrupts() as interrupts:
             return await follower.run(interrupts)
 
-    session_end.finish(run, with_client(run, follow))
+    return with_client(run, follow)
 
 
 def _workflow_id(run: Invocation, reference: str) -> str:

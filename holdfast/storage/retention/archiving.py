@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from holdfast.errors import CredentialMissing, DataError, RequestInvalid
+from holdfast.errors import CredentialMissing, DataError, HoldfastError, RequestInvalid
 from holdfast.model.archives import Archive, is_archive
 from holdfast.model.ids import CredentialName, PointId, SessionId
 from holdfast.model.machine import Snapshot
@@ -65,14 +65,18 @@ def look_at_archives(repository: Repository, machine_folder: Path, passphrases: 
     """Return the archives of a machine. One that cannot be opened is left out, with the reason, and hides no other."""
     seen: list[SeenChain] = []
     left_out: list[str] = []
+    errors: list[HoldfastError] = []
     for folder in _with_files(repository, machine_folder):
         try:
             found = see_chain(repository, folder, passphrases(archive_credential(repository.files, folder)))
         except (DataError, CredentialMissing) as error:
             left_out.append(f"archive {repository.relative(folder)} is left alone: {error.message}")
+            errors.append(error)
         else:
             seen += [found] if found is not None else []
-    return SeenMachine(folder=machine_folder, chains=tuple(seen), rules=None, left_out=tuple(left_out))
+    return SeenMachine(
+        folder=machine_folder, chains=tuple(seen), rules=None, left_out=tuple(left_out), errors=tuple(errors)
+    )
 
 
 def plan_seen_archives(seen: SeenMachine, now: datetime) -> MachinePlan:

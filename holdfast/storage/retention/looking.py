@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from holdfast.errors import PassphraseWrong
+from holdfast.errors import HoldfastError, PassphraseWrong
 from holdfast.model.ids import MachineId, PointId
 from holdfast.model.retention import ChainFact, FileFact, PointFact, PointNote, RetentionOptions
 from holdfast.planning.consent import Judgement, Rules, judge
@@ -35,6 +35,8 @@ class SeenMachine(msgspec.Struct, frozen=True, kw_only=True):
     rules: RetentionOptions | None
     left_out: tuple[str, ...] = ()
     """In words what was not looked at, and why; only archives can be, which stand each for itself."""
+    errors: tuple[HoldfastError, ...] = ()
+    """What kept each of them from being looked at."""
 
 
 class PlanWish(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,8 +4,16 @@ from datetime import timedelta
 
 import pytest
 
-from holdfast.errors import RequestInvalid
+from holdfast.errors import CredentialMissing, RequestInvalid, ServerUnavailable
+from holdfast.formats.magic import PIECE_SIZE
+from holdfast.model.points import PointSummary
+from holdfast.storage.chains.chain import chain_file_names
+from holdfast.storage.intake.lifecycle import StoreOptions
+from holdfast.storage.methods.upkeep import ChainUpkeep
 from holdfast.storage.retention.archiving import keep_archive
+from holdfast.testing.chains import CHEAP, ProtectedMachine
+from tests.holdfast.storage.conftest import PIPE
+from tests.holdfast.storage.retention.test_archiving import VAULT, archived, passphrases
 from tests.workers.cli.place import PASSPHRASE, Place
 from tests.workers.cli.retained import THREE, protect, rule
 
@@ -29,6 +37,36 @@ def test_a_point_of_a_job_is_no_archive_to_keep(place: Place) -> None:
     assert "is no archive" in place.json(*words, status=RequestInvalid.exit_status)["error"]["message"]
     latest = ("retention", "keep", "latest", "--expires", "30d")
     assert "names no archive" in place.json(*latest, status=RequestInvalid.exit_status)["error"]["message"]
+
+
+def archived_in(place: Place) -> PointSummary:
+    """Make an archive whose credential this host does not have."""
+    store = StoreOptions(unit_size=256 << 10, passphrase=None, passphrase_cost=CHEAP)
+    machine = ProtectedMachine(place.repository, 1, {"disk0": 6 * PIECE_SIZE}, store, PIPE)
+    return archived(machine, credential=VAULT)
+
+
+def test_with_nothing_shown_nothing_is_started(place: Place) -> None:
+    assert place.json("retention", "expire")["machines"] == []
+    assert "no points" in place.run("retention", "expire").stdout
+
+
+def test_archives_that_cannot_be_looked_at_are_no_reason_to_remove_what_was_not_shown(place: Place) -> None:
+    archived_in(place)
+    document = place.json("retention", "expire", status=CredentialMissing.exit_status)
+    assert (document["error"]["code"], document["machines"]) == ("credential-missing", [])
+    assert "chmod 600" in document["error"]["hint"]
+    result = place.run("retention", "expire")
+    assert "no points" in result.stdout
+    assert "is left alone" in result.stderr
+
+
+def test_what_was_removed_and_had_its_grace_period_is_left_to_a_session(place: Place) -> None:
+    chain = place.repository.chain_folder(archived_in(place).chain)
+    files = place.repository.files
+    removed = place.clock.now() - timedelta(days=8)
+    ChainUpkeep(files, chain, passphrases(VAULT)).remove(chain_file_names(files, chain), removed)
+    assert place.json("retention", "expire", status=ServerUnavailable.exit_status)["error"]
 
 
 @pytest.mark.temporal

@@ -1,13 +1,17 @@
 """A backup is what the job says, unless the command line says otherwise."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from holdfast.errors import RequestInvalid
 from holdfast.model.ids import JobName, SessionId
 from holdfast.model.owners import ChainOwner
 from holdfast.model.placement import ProxyLimit, Resources
-from tests.workers.cli.place import Place
-from workers.cli.backup import masks_of, options_of, request_of, retention_request_of
+from tests.workers.cli.place import Place, call, one_document
+from workers.cli.backup import JobPlaces, ad_hoc_job, masks_of, options_of, request_of, retention_request_of
+from workers.cli.invocation import Flags, Invocation
 
 
 def test_something_has_to_be_named(place: Place) -> None:
@@ -57,6 +61,69 @@ def test_machines_are_named_on_the_spot(lab: Place) -> None:
     assert result.exit_code == 0, result.output
     assert "phase: " in result.stderr
     assert "point " in result.stdout
+
+
+SECOND = '[[jobs]]\nname = "b"\nprovider = "lab"\nrepository = "main"\nproxy = "p1"\n'
+ENCRYPTED = 'credential = "night"\n'
+
+
+@pytest.mark.parametrize(
+    "jobs, given, credential",
+    [
+        ("", None, None),
+        ("", "vault", "vault"),
+        (ENCRYPTED, None, "night"),
+        (ENCRYPTED, "vault", "vault"),
+        (ENCRYPTED, "", None),
+        (ENCRYPTED + SECOND, "", None),
+        (ENCRYPTED + SECOND, "night", "night"),
+    ],
+)
+def test_what_belongs_to_no_job_is_encrypted_as_the_jobs_of_its_repository_are(
+    place: Place, jobs: str, given: str | None, credential: str | None
+) -> None:
+    place.config.write_text(place.config.read_text() + jobs)
+    places = JobPlaces(provider=None, proxy=None, repository=None)
+    job = ad_hoc_job(Invocation(Flags(config=place.config)), JobName("adhoc"), ("web",), places, given)
+    assert job.credential == credential
+
+
+@pytest.mark.parametrize("words", [("backup", "--machine", "web"), ("archive", "web")])
+@pytest.mark.parametrize("second", [SECOND, SECOND + 'credential = "vault"\n'])
+def test_where_jobs_encrypt_differently_it_has_to_be_said_how(
+    place: Place, words: tuple[str, ...], second: str
+) -> None:
+    place.config.write_text(place.config.read_text() + ENCRYPTED + second)
+    error = place.json(*words, status=RequestInvalid.exit_status)["error"]
+    assert "repository main" in error["message"]
+    assert "`--encrypt-with night`" in error["hint"]
+    assert '`--encrypt-with ""`' in error["hint"]
+
+
+@pytest.mark.temporal
+def test_a_machine_named_on_the_spot_goes_on_in_the_encrypted_chain_of_its_job(lab: Place) -> None:
+    config = lab.root / "sealed.toml"
+    text = lab.config.read_text().replace('"nightly"', '"sealed"').replace('["web"]', '["sealed"]')
+    config.write_text(text + ENCRYPTED)
+    lab.add_machine("sealed", 11)
+    try:
+        go_on_in_one_chain(config)
+    finally:  # other tests verify all of the repository, without the passphrase
+        for folder in lab.repository.root.glob("machines/sealed-*"):
+            shutil.rmtree(folder)
+
+
+def go_on_in_one_chain(config: Path) -> None:
+    kinds, chains = [], set()
+    for words in (("sealed",), ("--machine", "sealed"), ("sealed",)):
+        document = one_document(call("backup", *words, "--config", str(config), "--json"))
+        [point] = document["points"]
+        kinds.append(point["kind"])
+        chains.add(point["chain"])
+    assert (kinds, len(chains)) == (["full", "increment", "increment"], 1)
+    by_hand = ("backup", "sealed", "--encrypt-with", "", "--config", str(config), "--json")
+    [plain] = one_document(call(*by_hand))["points"]
+    assert (plain["kind"], plain["chain"] in chains) == ("full", False)
 
 
 @pytest.mark.temporal

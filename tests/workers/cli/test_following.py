@@ -20,7 +20,7 @@ from workers.cli.starts import backup_start
 from workers.devserver import DevServer, DevServerAddress, DevServerSettings
 from workers.temporal import connect
 from workers.temporal_settings import TemporalSettings
-from workflows.messages import BackupRequest
+from workflows.messages import BackupRequest, SessionResult
 
 pytestmark = pytest.mark.temporal
 
@@ -33,7 +33,7 @@ def bare(dev_server: DevServerAddress, tmp_path_factory: pytest.TempPathFactory)
     return Place(tmp_path_factory.mktemp("bare"), dev_server.grpc)
 
 
-async def started(client: Client, job: str) -> Followed:
+async def started(client: Client, job: str) -> Followed[SessionResult]:
     """Start a session that finds no proxy and therefore waits."""
     request = BackupRequest(
         job=JobName(job),
@@ -50,7 +50,8 @@ async def started(client: Client, job: str) -> Followed:
         task_queue=start.task_queue,
         search_attributes=start.search_attributes,
     )
-    return Followed(workflow_id=handle.id, run_id=handle.first_execution_run_id, if_stopped="it is undone")
+    run_id = handle.first_execution_run_id
+    return Followed(workflow_id=handle.id, run_id=run_id, result_type=SessionResult, if_stopped="it is undone")
 
 
 async def test_the_first_interrupt_stops_the_session_and_follows_it_to_its_end(bare: Place) -> None:
@@ -148,6 +149,6 @@ async def test_patience_with_a_server_has_an_end(own_server: DevServer) -> None:
 
 async def test_a_workflow_that_is_not_known_is_said(bare: Place) -> None:
     client = await connect(bare.settings.temporal)
-    followed = Followed(workflow_id="backup/nothing", if_stopped="x")
+    followed = Followed(workflow_id="backup/nothing", result_type=SessionResult, if_stopped="x")
     with pytest.raises(SessionNotFound, match="backup/nothing"):
         await Follower(client, followed, RecordingDisplay(), SystemClock()).run(Interrupts())

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
+from holdfast.errors import ChainBusy, ServerUnavailable
 from holdfast.model.ids import ChainId, DiskKey, FileId, JobName, MachineId, PointId, RepositoryName, SessionId
 from holdfast.model.machine import Machine, PowerState
 from holdfast.model.points import Damage, PointSummary, VerifyReport
@@ -14,7 +15,7 @@ from tests.workers.cli.place import Place
 from workers.cli import session_end
 from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Flags, Invocation
-from workflows.messages import SessionResult, SweepReport
+from workflows.messages import MachineUpkeepResult, SessionResult, SweepReport
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 SESSION = Session(
@@ -191,3 +192,73 @@ def test_a_sweep_says_what_it_did_and_why(place: Place, capsys: pytest.CaptureFi
     assert "would be removed" in capsys.readouterr().out
     session_end.finish(run_of(place), msgspec.structs.replace(ended(Outcome.SUCCESS), swept=SweepReport()))
     assert "nothing of dead sessions is there" in capsys.readouterr().out
+
+
+UPKEEP = MachineUpkeepResult(machine_id=MachineId("m"), machine_name="web", lines=(("Compaction", "5 GiB freed"),))
+
+
+def test_upkeep_says_what_it_did_and_what_to_look_at(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    session_end.finish_upkeep(run_of(place), msgspec.structs.replace(UPKEEP, notes=("a note",)))
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("Compaction: 5 GiB freed\n", "warning: a note\n")
+    session_end.finish_upkeep(run_of(place, json=True), UPKEEP)
+    assert msgspec.json.decode(capsys.readouterr().out)["lines"] == [["Compaction", "5 GiB freed"]]
+
+
+@pytest.mark.parametrize(
+    "problem, status",
+    [
+        (Problem(code="repository-full", message="no space"), 42),
+        (None, 66),  # as a worker of an earlier version has it
+    ],
+)
+def test_upkeep_that_did_not_do_what_was_asked_for_ends_with_its_problem(
+    place: Place, problem: Problem | None, status: int
+) -> None:
+    notes = ("compaction of web: no space",)
+    with pytest.raises(CommandFailed) as caught:
+        session_end.finish_upkeep(
+            run_of(place), msgspec.structs.replace(UPKEEP, lines=(), notes=notes, problem=problem)
+        )
+    assert caught.value.error.exit_status == status
+    assert "no space" in caught.value.error.message
+    assert (caught.value.document["notes"], "error" in caught.value.document) == (notes, True)
+
+
+IDS = session_end.SessionIds(session_id=SessionId("s2"), workflow_id="quick/db", run_id="r2")
+REFUSED = session_end.Unfollowed(
+    ids=msgspec.structs.replace(IDS, run_id=None), error=ChainBusy("quick/db is running already", hint="Wait.")
+)
+LOST = session_end.Unfollowed(ids=IDS, error=ServerUnavailable("away", hint="It goes on."))
+
+
+def test_a_session_that_was_refused_hides_no_other(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(CommandFailed) as caught:
+        session_end.finish_all(run_of(place), [ended(Outcome.SUCCESS), REFUSED, LOST])
+    assert isinstance(caught.value.error, ChainBusy)
+    [done, refused, lost] = msgspec.json.decode(msgspec.json.encode(caught.value.document["sessions"]))
+    assert done["session"]["outcome"] == "success"
+    assert (refused["workflow_id"], refused["run_id"], refused["error"]["code"]) == ("quick/db", None, "chain-busy")
+    assert (lost["session_id"], lost["run_id"], lost["error"]["code"]) == ("s2", "r2", "server-unavailable")
+    shown = capsys.readouterr().out
+    assert "session s2 (quick/db) could not be started: quick/db is running already" in shown
+    assert "session s2 (quick/db) was not followed to a result: away\nhint: It goes on." in shown
+
+
+def test_a_single_session_that_was_refused_is_its_error_alone(place: Place) -> None:
+    with pytest.raises(ChainBusy):
+        session_end.finish_all(run_of(place), [REFUSED])
+    with pytest.raises(CommandFailed) as caught:
+        session_end.finish_all(run_of(place), [LOST])
+    assert (caught.value.document["workflow_id"], caught.value.document["run_id"]) == ("quick/db", "r2")
+
+
+def test_sessions_left_to_themselves_are_named_also_beside_one_that_was_refused(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session_end.finish_all(run_of(place), [IDS])
+    assert capsys.readouterr().out == "session s2, workflow quick/db\n"
+    with pytest.raises(CommandFailed) as caught:
+        session_end.finish_all(run_of(place), [IDS, REFUSED])
+    assert [one["run_id"] for one in msgspec.to_builtins(caught.value.document["sessions"])] == ["r2", None]
+    assert "session s2, workflow quick/db\n" in capsys.readouterr().out

@@ -125,6 +125,17 @@ async def test_a_disk_is_seen_through_its_attempts(dev_server: DevServerAddress)
     assert [(disk.disk, disk.state) for disk in last.disks] == [("boot", "running"), ("data", "done")]
 
 
+@pytest.mark.temporal
+async def test_a_session_that_no_worker_takes_is_seen_to_wait(dev_server: DevServerAddress) -> None:
+    client = await connect(TemporalSettings(address=dev_server.grpc))
+    handle = await client.start_workflow(Moving.run, id="sights-alone", task_queue="sights.nobody")
+    watcher = Watcher(client, handle.id, None)
+    steps = [[(step.name, step.is_waiting) for step in (await watcher.look()).steps] for _ in range(4)]
+    await watcher.close()
+    await handle.terminate()
+    assert steps == [[], [], [("queue sights.nobody", True)], [("queue sights.nobody", True)]]
+
+
 def test_shares_are_in_the_order_of_the_pipe() -> None:
     assert list(busy_shares(CURSOR).items()) == [("Source", 0.4), ("Proxy", 1.0), ("Target", pytest.approx(0.3))]
     assert (

@@ -1,19 +1,24 @@
 """A session is started once and followed, or left to itself."""
 
+import asyncio
 import re
+import threading
+from typing import Any
 
 import msgspec
 import pytest
+from temporalio.service import RPCError
 
-from holdfast.errors import ChainBusy, ServerUnavailable
-from holdfast.model.ids import RepositoryName
+from holdfast.errors import ChainBusy, OperationCancelled, ServerUnavailable
+from holdfast.model.ids import JobName, ProviderName, RepositoryName
 from tests.workers.cli.place import Place
 from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Flags, Invocation
 from workers.cli.starting import NewSession, credential_for, new_session_id, run_sessions
-from workers.cli.starts import health_start, verify_start
+from workers.cli.starts import backup_start, health_start, verify_start
 from workers.devserver import DevServerAddress
-from workflows.messages import HealthRequest, HealthTask, VerifyRequest
+from workers.temporal import connect
+from workflows.messages import BackupRequest, HealthRequest, HealthTask, VerifyRequest
 
 
 def test_ids_sort_by_time_and_differ(place: Place) -> None:
@@ -80,3 +85,74 @@ def test_several_sessions_are_started_before_one_is_followed_and_shown_together(
     run_sessions(run, news, detach=True, patience_s=60)
     detached = msgspec.json.decode(capsys.readouterr().out)["sessions"]
     assert [one["session_id"] for one in detached] == [first, second]
+
+
+def waiting(run: Invocation, job: str) -> NewSession:
+    """A session that finds no proxy and therefore waits."""
+    request = BackupRequest(
+        job=JobName(job),
+        provider=ProviderName("lab"),
+        proxy=f"nobody-{job}",
+        repository=RepositoryName("main"),
+        session_id=new_session_id(run),
+    )
+    return NewSession(session_id=request.session_id, start=backup_start(request), if_stopped="it ends")
+
+
+def check(run: Invocation) -> NewSession:
+    request = HealthRequest(session_id=new_session_id(run), repository=RepositoryName("main"), task=HealthTask.CHECK)
+    return NewSession(session_id=request.session_id, start=health_start(request), if_stopped="it ends")
+
+
+def terminate(place: Place, workflow_id: str, *, is_late: bool = False) -> None:
+    async def terminated() -> None:
+        client = await connect(place.settings.temporal)
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    await client.get_workflow_handle(workflow_id).terminate("by a test")
+                except RPCError:  # not started yet
+                    assert is_late
+                    await asyncio.sleep(0.1)
+                else:
+                    return
+
+    asyncio.run(terminated())
+
+
+@pytest.mark.temporal
+def test_a_session_that_is_refused_keeps_no_other_from_being_started_and_followed(lab: Place) -> None:
+    run = Invocation(Flags(config=lab.config, json=True))
+    stuck = waiting(run, "stuck")
+    run_sessions(run, [stuck], detach=True, patience_s=60)
+    try:
+        with pytest.raises(CommandFailed) as caught:
+            run_sessions(run, [stuck, check(run)], detach=False, patience_s=60)
+        refused, done = documents(caught.value)
+        assert (refused["session_id"], refused["run_id"]) == (stuck.session_id, None)
+        assert (refused["error"]["code"], done["session"]["outcome"]) == ("chain-busy", "success")
+        with pytest.raises(CommandFailed) as caught:
+            run_sessions(run, [stuck, check(run)], detach=True, patience_s=60)
+        refused, done = documents(caught.value)
+        assert (refused["run_id"], done["run_id"] is None) == (None, False)
+    finally:
+        terminate(lab, stuck.start.workflow_id)
+
+
+@pytest.mark.temporal
+def test_a_session_that_breaks_down_keeps_no_other_from_being_followed(lab: Place) -> None:
+    run = Invocation(Flags(config=lab.config, json=True))
+    broken = waiting(run, "broken")
+    thread = threading.Thread(target=terminate, args=(lab, broken.start.workflow_id), kwargs={"is_late": True})
+    thread.start()
+    with pytest.raises(CommandFailed) as caught:
+        run_sessions(run, [broken, check(run)], detach=False, patience_s=60)
+    thread.join(60)
+    lost, done = documents(caught.value)
+    assert (lost["session_id"], lost["workflow_id"]) == (broken.session_id, "backup/broken")
+    assert (lost["error"]["code"], done["session"]["outcome"]) == ("cancelled", "success")
+    assert isinstance(caught.value.error, OperationCancelled)
+
+
+def documents(failed: CommandFailed) -> Any:
+    return msgspec.to_builtins(failed.document["sessions"])
