@@ -148,6 +148,18 @@ def test_encrypted_and_plain_chains_are_looked_after_together(lab: Lab) -> None:
         passphrase_of(lab.repository, begun.chain, [None])
 
 
+def test_a_chain_whose_passphrase_is_not_there_keeps_no_other_from_its_repair(lab: Lab) -> None:
+    _, plain = lab.back_up(lab.add_machine())
+    snapshot = lab.freeze(lab.add_machine("mail"), "s2")
+    begun = run(lab.points.begin_point, lab.begin_request(snapshot, CREDENTIAL))
+    run(lab.transfers.copy_disk, msgspec.structs.replace(lab.copy_request(snapshot, begun), credential=CREDENTIAL))
+    lab.finish(begun, CREDENTIAL)
+    (lab.repository.chain_folder(plain.chain) / "chain.hfm").write_bytes(b"nothing")
+    report = run(lab.health.repair, repair(credentials=()))
+    assert report.metadata == (plain.chain,)
+    assert [damage.chain for damage in report.damages] == [begun.chain]
+
+
 def test_a_chain_that_is_being_written_is_left_to_the_next_repair(lab: Lab) -> None:
     machine = lab.add_machine()
     _, point = lab.back_up(machine)
