@@ -172,7 +172,10 @@ class HealthActivities:
 
 
 def is_damaged(repository: Repository, name: str, keys: Sequence[str | None]) -> bool:
-    """Return whether a chain is known to be damaged, or turns out to be when its files are opened."""
+    """Return whether a chain is known to be damaged, or turns out to be when its files are opened.
+
+    One whose passphrase is not there is taken for damaged, so that its repair says so and that of the others goes on.
+    """
     if _has_marks(read_health(repository.files, repository.chain_folder(name))):
         return True
     try:
@@ -180,8 +183,6 @@ def is_damaged(repository: Repository, name: str, keys: Sequence[str | None]) ->
             if chain.files:
                 read_metadata(repository.files, chain.folder, chain.files[0].keys)
                 check_chain(repository.files, chain)
-    except PassphraseWrong:
-        raise
     except DataError:
         return True
     return False

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from holdfast.catalog.database import Catalog
-from holdfast.errors import PointNotFound
+from holdfast.errors import CredentialMissing, PointNotFound
 from holdfast.model.ids import CredentialName, DiskKey, ProviderName, RepositoryName
 from holdfast.model.points import MoverAccess, OpenPoint
 from holdfast.providers.ports import Provider
@@ -19,6 +19,45 @@ PassphraseLookup: TypeAlias = Callable[[CredentialName | None], str | None]
 """Returns the passphrase of a name, None for None. Raises `CredentialMissing`."""
 CatalogOpener: TypeAlias = Callable[[], Catalog]
 """Returns the catalog of the process, opened at the first call. Raises `CatalogUnavailable`."""
+
+
+class Keyring:
+    """The passphrases of a request: of the credential that it names first, and of the others as far as they are there.
+
+    Raises `CredentialMissing` for the first alone: what the others would open is told chain by chain.
+    """
+
+    def __init__(
+        self, lookup: PassphraseLookup, credential: CredentialName | None, others: Sequence[CredentialName]
+    ) -> None:
+        self._names: dict[str, CredentialName] = {}
+        self.missing: CredentialMissing | None = None
+        """The first that is not there."""
+        self.first = lookup(credential)
+        if credential is not None and self.first is not None:
+            self._names[self.first] = credential
+        for name in others:
+            try:
+                passphrase = lookup(name)
+            except CredentialMissing as error:
+                self.missing = self.missing or error
+            else:
+                if passphrase is not None:
+                    self._names.setdefault(passphrase, name)
+
+    @property
+    def others(self) -> list[str]:
+        """Return the passphrases besides the first."""
+        return [passphrase for passphrase in self._names if passphrase != self.first]
+
+    @property
+    def all(self) -> list[str | None]:
+        """Return what may open a chain: nothing at all, and each passphrase."""
+        return [None, *self._names]
+
+    def name_of(self, passphrase: str | None) -> CredentialName | None:
+        """Return the name of one of them; None for None."""
+        return None if passphrase is None else self._names[passphrase]
 
 
 class MoverIssuer(Protocol):

@@ -8,15 +8,25 @@ from activities.binding import implements
 from activities.boundary import resume_cursor
 from activities.contracts import repository as contract
 from activities.health import passphrase_of
-from activities.openers import MoverIssuer, PassphraseLookup, RepositoryOpener
+from activities.openers import Keyring, MoverIssuer, PassphraseLookup, RepositoryOpener
 from activities.pulse import STALL_S, Pulse
-from activities.verification import ChainCheck, Scope, chains_to_verify, joined, newest_chains
+from activities.verification import (
+    ChainCheck,
+    Scope,
+    chains_to_verify,
+    check_found,
+    closed_chain,
+    joined,
+    may_hold,
+    newest_chains,
+)
 from holdfast.clock import Clock
+from holdfast.errors import CredentialMissing, PassphraseWrong
 from holdfast.model.archives import is_archive
-from holdfast.model.ids import PointId, RepositoryName
+from holdfast.model.ids import CredentialName, PointId, RepositoryName
 from holdfast.model.owners import ChainOwner
 from holdfast.model.points import FoundPoint, OpenPoint, PointSummary, VerifyReport
-from holdfast.storage.chains.repository import Repository
+from holdfast.storage.chains.repository import Repository, StoredPoint
 from holdfast.storage.intake.finishing import finish_point
 from holdfast.storage.intake.lifecycle import StoreOptions, abandon_session, begin_point, chain_problem
 from holdfast.storage.intake.quick_points import begin_quick
@@ -94,13 +104,12 @@ class RepositoryActivities:
         """Return a point to restore."""
         with Pulse(self._clock):
             repository = self._repositories(request.repository)
-            passphrase = self._passphrases(request.credential)
-            found = repository.find_point(request.reference, passphrase, request.machine)
+            found, credential = self._found(repository, request)
             machine, mover = found.point.captured_machine(), None
             if self._movers is not None:
                 keys = [disk.key for disk in machine.disks]
                 where = (found.chain, found.point.number)
-                mover = self._movers.to_read(request.repository, *where, keys, request.credential)
+                mover = self._movers.to_read(request.repository, *where, keys, credential)
             return FoundPoint(
                 chain=found.chain,
                 number=found.point.number,
@@ -111,6 +120,14 @@ class RepositoryActivities:
                 mover=mover,
                 files=tuple(file.name for file in found.point.machine_files),
             )
+
+    def _found(self, repository: Repository, request: contract.FindPoint) -> tuple[StoredPoint, CredentialName | None]:
+        """Return a point and the credential of its chain."""
+        keys = Keyring(self._passphrases, request.credential, request.credentials)
+        found = repository.find_point(request.reference, keys.first, request.machine, others=keys.others)
+        if not request.credentials:
+            return found, request.credential
+        return found, keys.name_of(passphrase_of(repository, found.chain, keys.all))
 
     def _end_writing(self, name: RepositoryName, repository: Repository, owner: ChainOwner) -> None:
         """End what movers write for an owner: nothing of it is wanted, and a dead proxy's session holds its chain."""
@@ -132,7 +149,7 @@ class UpkeepActivities:
         previous = resume_cursor(contract.VerifyCursor)
         with Pulse(self._clock, cursor=previous, stall_s=STALL_S) as pulse:
             repository = self._repositories(request.repository)
-            passphrase = self._passphrases(request.credential)
+            keys = Keyring(self._passphrases, request.credential, request.credentials)
             chains = newest_chains(repository) if request.newest else chains_to_verify(repository, request.chain)
             done, report = _known(previous, chains)
             for index, chain in enumerate(chains[done:], done):
@@ -144,21 +161,36 @@ class UpkeepActivities:
                     partial=report,
                 )
                 pulse.beat(cursor)
-                key = self._key(request, repository, chain, passphrase)
-                check = ChainCheck(repository, chain, key, _scope(request), self._clock)
-                report = joined(report, check.run(partial(_beat_checked, pulse, cursor)))
+                if request.machine is not None and not may_hold(repository, chain, request.machine, keys.all):
+                    continue
+                try:
+                    key = self._key(request, repository, chain, keys)
+                    check = ChainCheck(repository, chain, key, _scope(request), self._clock)
+                    report = joined(report, check.run(partial(_beat_checked, pulse, cursor)))
+                except (PassphraseWrong, CredentialMissing) as error:
+                    if request.chain is not None:
+                        raise  # there is no other to go on with
+                    report = joined(report, closed_chain(chain, error))
+            check_found(report, request.machine)
             return report
 
-    def _key(
-        self, request: contract.VerifyPoints, repository: Repository, chain: str, passphrase: str | None
-    ) -> str | None:
-        """Return the passphrase of a chain: an archive says itself which one it was made with."""
+    def _key(self, request: contract.VerifyPoints, repository: Repository, chain: str, keys: Keyring) -> str | None:
+        """Return the passphrase of a chain: an archive says itself which one it was made with.
+
+        One credential alone is meant for every chain, so a plain one is refused. Raises `PassphraseWrong`, and
+        `CredentialMissing` when one that is not there might have opened it.
+        """
         own = archive_credential(repository.files, repository.chain_folder(chain)) if is_archive(chain) else None
         if own is not None:
             return self._passphrases(own)
         if not request.credentials:
-            return passphrase
-        return passphrase_of(repository, chain, [None, *map(self._passphrases, request.credentials)])
+            return keys.first
+        try:
+            return passphrase_of(repository, chain, keys.all)
+        except PassphraseWrong as error:
+            if keys.missing is not None:
+                raise keys.missing from error
+            raise
 
 
 def _begin(repository: Repository, request: contract.BeginPoint, options: StoreOptions) -> OpenPoint:

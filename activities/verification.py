@@ -1,6 +1,6 @@
 """Checks the chains of a repository one after the other; a chain that cannot be opened is damage, not an end.
 
-Only what no check can get past is raised: a missing or wrong passphrase, and storage that is not there.
+Only what no check can get past is raised: storage that is not there, and of a chain that was named its passphrase.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,14 +8,17 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from holdfast.clock import Clock
-from holdfast.errors import DataError, PassphraseWrong
-from holdfast.model.ids import DiskKey
+from holdfast.errors import DataError, HoldfastError, PassphraseWrong, PointNotFound
+from holdfast.model.ids import DiskKey, is_folder_of
+from holdfast.model.owners import is_job_folder
 from holdfast.model.points import Damage, VerifyReport
 from holdfast.storage.chains.chain import Chain, chain_file_names
 from holdfast.storage.chains.metadata import METADATA_NAME, check_against_metadata, check_links, read_metadata
+from holdfast.storage.chains.owning import seen_by, shown_owner
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.health.health_file import points_of
-from holdfast.storage.health.marking import mark_checked
+from holdfast.storage.health.marking import chain_damage, mark_checked
+from holdfast.storage.health.scrub_run import open_with
 from holdfast.storage.health.verifier import Findings, verify_chain
 
 DAMAGES_NAMED_MAX = 50
@@ -44,6 +47,38 @@ def newest_chains(repository: Repository) -> list[str]:
         if repository.files.exists(folder / METADATA_NAME)
     }
     return [repository.relative(folder) for folder in newest.values()]
+
+
+def may_hold(repository: Repository, chain: str, machine: str, passphrases: Sequence[str | None]) -> bool:
+    """Return whether a chain may hold points of a machine, which is given by its id or name.
+
+    One in a folder of that name may, and is not opened to find out. Others tell by their points, as those of a job, or
+    of a machine that has another name by now. One that does not open may where it is a job's, or beside another chain
+    of the machine; else it is taken for another machine's, as its folder says.
+    """
+    folder = repository.chain_folder(chain).parent
+    if is_folder_of(folder.name, machine):
+        return True
+    holds = _holds(repository, chain, machine, passphrases)
+    if holds is not None:
+        return holds
+    if is_job_folder(folder.name):
+        return True
+    beside = (repository.relative(other) for other in repository.chain_folders(folder))
+    return any(_holds(repository, other, machine, passphrases) for other in beside if other != chain)
+
+
+def closed_chain(chain: str, error: HoldfastError) -> VerifyReport:
+    """Return the report of a chain that could not be opened."""
+    damage = msgspec.structs.replace(chain_damage(chain, error.message), code=error.code)
+    return VerifyReport(damages=(damage,))
+
+
+def check_found(report: VerifyReport, machine: str | None) -> None:
+    """Raise `PointNotFound` when a machine was named and nothing of it was there to be checked."""
+    if machine is not None and not report.chains:
+        hint = "`holdfast points` lists the machines with points; a chain without its passphrase tells none."
+        raise PointNotFound(f"no point of machine {machine} was found", hint=hint)
 
 
 def joined(left: VerifyReport, right: VerifyReport) -> VerifyReport:
@@ -110,7 +145,8 @@ class ChainCheck:
         except PassphraseWrong:
             raise
         except DataError as error:
-            return VerifyReport(damages=(self._damage("", error.message),))
+            damage = msgspec.structs.replace(self._damage("", error.message), code=error.code)
+            return VerifyReport(damages=(damage,))
         damages = tuple(msgspec.structs.replace(damage, chain=self._chain) for damage in checked.damages)
         return joined(VerifyReport(chains=0, damages=links), msgspec.structs.replace(checked, damages=damages))
 
@@ -154,9 +190,10 @@ class ChainCheck:
     def _wanted(self, chain: Chain) -> list[int] | None:
         if self._scope.is_all:
             return None
+        owner = shown_owner(self._repository.files, chain)
         points = [
             point
-            for _, point in chain.points()
+            for point in (seen_by(found, owner) for _, found in chain.points())
             if self._machine in {None, point.machine.machine_id, point.machine.name}
             and (not self._scope.numbers or point.number in self._scope.numbers)
         ]
@@ -176,3 +213,14 @@ class ChainCheck:
             file=file,
             reason=reason,
         )
+
+
+def _holds(repository: Repository, chain: str, machine: str, passphrases: Sequence[str | None]) -> bool | None:
+    """Return whether a chain holds points of a machine; None when it cannot be opened."""
+    try:
+        with open_with(repository, chain, passphrases) as opened:
+            owner = shown_owner(repository.files, opened)
+            machines = [seen_by(point, owner).machine for _, point in opened.points()]
+    except DataError:
+        return None
+    return any(machine in {known.machine_id, known.name} for known in machines)

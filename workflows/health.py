@@ -184,4 +184,4 @@ def _age(oldest: datetime | None) -> str:
 def _named(damage: Damage) -> str:
     where = f"point {damage.point} of {damage.machine or damage.chain}" if damage.point else damage.chain
     disk = f", disk {damage.disk} at {damage.offset} ({damage.length} bytes)" if damage.length else ""
-    return f"damaged: {where}{disk}: {damage.reason}"
+    return f"damaged: {where}{disk}: {damage.words}"

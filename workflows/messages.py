@@ -254,6 +254,8 @@ class VerifyRequest(msgspec.Struct, frozen=True, kw_only=True):
     point: str | None = None
     machine: str | None = None
     credential: CredentialName | None = None
+    credentials: tuple[CredentialName, ...] = ()
+    """Of chains that are encrypted, where they are not all alike; ``credential`` is one more."""
     job: JobName = JobName("verify")
 
 

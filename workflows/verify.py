@@ -61,7 +61,10 @@ class VerifyRepository:
         request = self._request
         if request.point is None:
             return repository.VerifyPoints(
-                repository=request.repository, machine=request.machine, credential=request.credential
+                repository=request.repository,
+                machine=request.machine,
+                credential=request.credential,
+                credentials=request.credentials,
             )
         self._book.enter("looking for the restore point")
         point = await step(
@@ -71,6 +74,7 @@ class VerifyRepository:
                 reference=request.point,
                 machine=request.machine,
                 credential=request.credential,
+                credentials=request.credentials,
             ),
             options.lookup(queues.repository_queue(request.repository), summary(f"point {request.point}")),
         )
@@ -79,6 +83,7 @@ class VerifyRepository:
             chain=point.chain,
             numbers=(point.number,),
             credential=request.credential,
+            credentials=request.credentials,
         )
 
     def _subject(self) -> str:
@@ -95,4 +100,4 @@ def _checked(report: VerifyReport) -> str:
 def _named(damage: Damage) -> str:
     where = f"point {damage.point} of {damage.machine or damage.chain}" if damage.point else damage.chain
     disk = f", disk {damage.disk} at {damage.offset} ({damage.length} bytes)" if damage.length else ""
-    return f"damaged: {where}{disk}: {damage.reason}"
+    return f"damaged: {where}{disk}: {damage.words}"

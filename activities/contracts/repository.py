@@ -84,6 +84,8 @@ class FindPoint(msgspec.Struct, frozen=True, kw_only=True):
     reference: str = "latest"
     machine: str | None = None
     credential: CredentialName | None = None
+    credentials: tuple[CredentialName, ...] = ()
+    """Of chains that are encrypted, where they are not all alike; ``credential`` is one more."""
 
 
 class VerifyPoints(msgspec.Struct, frozen=True, kw_only=True):

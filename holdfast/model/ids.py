@@ -26,6 +26,7 @@ PointId = NewType("PointId", str)
 
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 _SLUG_LENGTH_MAX = 40
+_TAIL_LENGTH = len("-01234567")
 _MACHINE_FOLDER = re.compile(r"[a-z0-9-]+-[0-9a-f]{8}")
 
 
@@ -43,3 +44,16 @@ def folder_name(display_name: str, identity: str) -> str:
 def is_machine_folder(name: str) -> bool:
     """Return whether a folder has a name that `folder_name` may give."""
     return _MACHINE_FOLDER.fullmatch(name) is not None
+
+
+def is_folder_of(folder: str, machine: str) -> bool:
+    """Return whether a folder was named for the machine with this id, or for one of this name.
+
+    Names alike make folders alike, and a machine that was renamed may be in a folder with its old name.
+    """
+    return is_folder_of_id(folder, machine) or folder[:-_TAIL_LENGTH] == folder_name(machine, "")[:-_TAIL_LENGTH]
+
+
+def is_folder_of_id(folder: str, identity: str) -> bool:
+    """Return whether a folder was named for the thing with this identity, whatever it was called."""
+    return folder[-_TAIL_LENGTH:] == folder_name("", identity)[-_TAIL_LENGTH:]

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-from holdfast.model.ids import JobName, MachineId
+from holdfast.model.ids import JobName, MachineId, folder_name
 
 _JOB = "job/"
 """No provider has a slash in the id of a machine."""
@@ -37,3 +37,12 @@ class ChainOwner(msgspec.Struct, frozen=True, kw_only=True):
     def of_job(cls, job: JobName) -> "ChainOwner":
         """Return the owner of chains that hold all machines of a job."""
         return cls(owner_id=f"{_JOB}{job}", name=job)
+
+
+def is_job_folder(folder: str) -> bool:
+    """Return whether a folder is of a job that keeps all its machines in one chain, as far as its name tells.
+
+    It does not of a job whose name a folder cannot have, as with capitals.
+    """
+    owner = ChainOwner.of_job(JobName(folder.rpartition("-")[0]))
+    return folder == folder_name(owner.name, owner.owner_id)

@@ -115,6 +115,13 @@ class Damage(msgspec.Struct, frozen=True, kw_only=True):
     length: int
     file: str
     reason: str
+    code: str = ""
+    """Of the error, of a chain that cannot be opened."""
+
+    @property
+    def words(self) -> str:
+        """Return the reason, with the code where there is one."""
+        return f"{self.reason} ({self.code})" if self.code else self.reason
 
 
 class Health(StrEnum):

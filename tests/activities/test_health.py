@@ -156,6 +156,18 @@ def test_encrypted_and_plain_chains_are_looked_after_together(lab: Lab) -> None:
         passphrase_of(lab.repository, begun.chain, [None])
 
 
+def test_a_chain_whose_passphrase_is_not_there_keeps_no_other_from_its_repair(lab: Lab) -> None:
+    _, plain = lab.back_up(lab.add_machine())
+    snapshot = lab.freeze(lab.add_machine("mail"), "s2")
+    begun = run(lab.points.begin_point, lab.begin_request(snapshot, CREDENTIAL))
+    run(lab.transfers.copy_disk, msgspec.structs.replace(lab.copy_request(snapshot, begun), credential=CREDENTIAL))
+    lab.finish(begun, CREDENTIAL)
+    (lab.repository.chain_folder(plain.chain) / "chain.hfm").write_bytes(b"nothing")
+    report = run(lab.health.repair, repair(credentials=()))
+    assert report.metadata == (plain.chain,)
+    assert [damage.chain for damage in report.damages] == [begun.chain]
+
+
 def lose_metadata(lab: Lab, point: PointSummary) -> None:
     (lab.repository.chain_folder(point.chain) / "chain.hfm").write_bytes(b"nothing")
 
@@ -230,6 +242,7 @@ class SlowRepository(Repository):
     clock: StillClock
     beaten: threading.Event
 
+    @override
     @override
     def chain_folders(self, machine_folder: Path | None = None) -> list[Path]:
         for _ in range(3):

@@ -20,11 +20,12 @@ from holdfast.errors import (
 )
 from holdfast.model.ids import CredentialName, RepositoryName, SessionId
 from holdfast.model.machine import Snapshot
-from holdfast.model.points import VerifyReport
+from holdfast.model.points import PointSummary, VerifyReport
 from holdfast.storage.chain_files.chain_writer import ChainWriter
 from tests.activities.lab import CREDENTIAL, PIECE, STORE, Attempt, Lab, failure, run, run_twice
 
 ABSENT = CredentialName("absent")
+OTHER = CredentialName("other")
 
 
 def abandonment(snapshot: Snapshot) -> AbandonPoint:
@@ -179,7 +180,9 @@ def test_one_machine_or_one_point_is_verified_alone(lab: Lab) -> None:
     assert (of_web.chains, of_web.points) == (1, 1)
     one = Verify(repository=STORE, chain=second.chain, numbers=(second.number,))
     assert run(lab.upkeep.verify_points, one).points == 1
-    assert run(lab.upkeep.verify_points, Verify(repository=STORE, machine="ghost")) == VerifyReport(chains=0)
+    failed = failure(PointNotFound, lab.upkeep.verify_points, Verify(repository=STORE, machine="ghost"))
+    assert "ghost" in failed.message
+    failure(PointNotFound, lab.upkeep.verify_points, Verify(repository=STORE, machine="ghost", newest=True))
     failure(RequestInvalid, lab.upkeep.verify_points, Verify(repository=STORE, chain="../../.."))
 
 
@@ -225,5 +228,54 @@ def test_an_encrypted_repository_is_verified_with_its_credential_only(lab: Lab) 
     run(lab.transfers.copy_disk, copy)
     lab.finish(opened, CREDENTIAL)
     assert run(lab.upkeep.verify_points, Verify(repository=STORE, credential=CREDENTIAL)).is_good
-    failure(PassphraseWrong, lab.upkeep.verify_points, Verify(repository=STORE))
+    failure(PassphraseWrong, lab.upkeep.verify_points, Verify(repository=STORE, chain=opened.chain))
     failure(CredentialMissing, lab.upkeep.verify_points, Verify(repository=STORE, credential=ABSENT))
+
+
+def back_up_with(lab: Lab, name: str, credential: CredentialName) -> PointSummary:
+    """Make a point of a new machine, with a credential that is written for it when it is not there."""
+    secret = lab.credentials.folder / credential
+    if not secret.exists():
+        secret.touch(0o600)
+        secret.write_text(f"the passphrase {credential}\n")
+    snapshot = lab.freeze(lab.add_machine(name))
+    opened = run(lab.points.begin_point, lab.begin_request(snapshot, credential))
+    run(lab.transfers.copy_disk, msgspec.structs.replace(lab.copy_request(snapshot, opened), credential=credential))
+    return lab.finish(opened, credential)
+
+
+def test_chains_of_several_credentials_are_verified_and_found_together(lab: Lab) -> None:
+    lab.back_up(lab.add_machine("web"))
+    back_up_with(lab, "mail", CREDENTIAL)
+    newest = back_up_with(lab, "db", OTHER)
+    both = (CREDENTIAL, OTHER)
+    report = run(lab.upkeep.verify_points, Verify(repository=STORE, credentials=both))
+    assert (report.is_good, report.chains, report.points) == (True, 3, 3)
+    one_more = Verify(repository=STORE, credential=OTHER, credentials=(CREDENTIAL,))
+    assert run(lab.upkeep.verify_points, one_more).is_good
+    find = FindPoint(repository=STORE, machine="db", credentials=both)
+    assert run(lab.points.find_point, find).point_id == newest.point_id
+    point = Verify(repository=STORE, chain=newest.chain, numbers=(newest.number,), credentials=both)
+    assert run(lab.upkeep.verify_points, point).points == 1
+
+
+def test_a_chain_that_no_credential_opens_is_damage_and_the_others_are_read(lab: Lab) -> None:
+    lab.back_up(lab.add_machine("web"))
+    closed = back_up_with(lab, "db", OTHER)
+    report = run(lab.upkeep.verify_points, Verify(repository=STORE, credentials=(CREDENTIAL,)))
+    assert (report.chains, report.points) == (2, 1)
+    assert [(damage.chain, damage.code) for damage in report.damages] == [(closed.chain, "passphrase-wrong")]
+    (lab.credentials.folder / OTHER).unlink()
+    report = run(lab.upkeep.verify_points, Verify(repository=STORE, credentials=(CREDENTIAL, OTHER)))
+    assert [(damage.chain, damage.code) for damage in report.damages] == [(closed.chain, "credential-missing")]
+
+
+def test_a_closed_chain_of_another_machine_does_not_matter_to_one_that_is_named(lab: Lab) -> None:
+    machine = lab.add_machine("web")
+    lab.back_up(machine)
+    back_up_with(lab, "db", OTHER)
+    for name in (machine.name, machine.machine_id):
+        assert run(lab.upkeep.verify_points, Verify(repository=STORE, machine=name)).is_good
+    (damage,) = run(lab.upkeep.verify_points, Verify(repository=STORE, machine="db")).damages
+    assert damage.code == "passphrase-wrong"
+    failure(PointNotFound, lab.upkeep.verify_points, Verify(repository=STORE, machine="ghost"))

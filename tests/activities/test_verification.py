@@ -1,14 +1,28 @@
 """Checking the chains of a repository one after the other."""
 
+import msgspec
 import pytest
 
-from activities.verification import DAMAGES_NAMED_MAX, ChainCheck, Scope, chains_to_verify, joined, newest_chains
-from holdfast.errors import ChainBroken, OperationInterrupted, RequestInvalid
-from holdfast.model.ids import DiskKey
+from activities.verification import (
+    DAMAGES_NAMED_MAX,
+    ChainCheck,
+    Scope,
+    chains_to_verify,
+    check_found,
+    closed_chain,
+    joined,
+    may_hold,
+    newest_chains,
+)
+from holdfast.errors import ChainBroken, OperationInterrupted, PassphraseWrong, PointNotFound, RequestInvalid
+from holdfast.formats.chain_keep import NotedOwner
+from holdfast.model.ids import DiskKey, JobName
 from holdfast.model.machine import Machine
+from holdfast.model.owners import ChainOwner
 from holdfast.model.points import Damage, Health, PointSummary, VerifyReport
+from holdfast.storage.chains.keeping import write_owner
 from holdfast.storage.health.health_file import HEALTH_NAME, read_health
-from tests.activities.lab import KEY, PIECE, Lab
+from tests.activities.lab import KEY, PIECE, Lab, run
 
 
 def ignore(_: int) -> None: ...
@@ -192,3 +206,70 @@ def test_the_newest_point_of_each_machine_is_in_its_newest_chain(lab: Lab) -> No
     assert newest_chains(lab.repository) == sorted([mail.chain, second.chain])
     report = ChainCheck(lab.repository, first.chain, None, Scope(newest=True)).run(ignore)
     assert report.points == 1
+
+
+def close(lab: Lab, point: PointSummary) -> None:
+    """Make the file of a point one that nothing opens."""
+    lab.chain_file(point).write_bytes(b"\xff" * PIECE)
+
+
+def rename_folder(lab: Lab, point: PointSummary, name: str) -> str:
+    """Give the folder of a point's machine another name; return the chain."""
+    folder = lab.repository.chain_folder(point.chain)
+    folder.parent.rename(folder.parent.with_name(name))
+    return f"machines/{name}/{folder.name}"
+
+
+def test_a_chain_is_a_machines_by_its_folder_without_being_opened(lab: Lab) -> None:
+    machine = lab.add_machine("Web 01")
+    _, point = lab.back_up(machine)
+    close(lab, point)
+    assert all(may_hold(lab.repository, point.chain, name, [None]) for name in ("Web 01", machine.machine_id))
+    assert not may_hold(lab.repository, point.chain, "mail", [None])
+
+
+def test_a_chain_in_a_folder_of_another_name_is_a_machines_by_its_points(lab: Lab) -> None:
+    machine = lab.add_machine("web")
+    _, first = lab.back_up(machine)
+    snapshot = lab.freeze(machine, "s2")
+    begun = run(lab.points.begin_point, msgspec.structs.replace(lab.begin_request(snapshot), full=True))
+    run(lab.transfers.copy_disk, lab.copy_request(snapshot, begun))
+    second = lab.finish(begun)
+    chain = rename_folder(lab, first, "old-00000000")
+    assert may_hold(lab.repository, chain, "web", [None])
+    assert not may_hold(lab.repository, chain, "mail", [None])
+    beside = f"{chain.rpartition('/')[0]}/{second.chain.rpartition('/')[2]}"
+    (lab.repository.root / beside / second.file).write_bytes(b"\xff" * PIECE)
+    assert may_hold(lab.repository, beside, "web", [None])
+    assert not may_hold(lab.repository, beside, "mail", [None])
+
+
+def test_a_closed_chain_of_a_job_may_hold_any_machine(lab: Lab) -> None:
+    _, point = lab.back_up(lab.add_machine("web"))
+    close(lab, point)
+    owner = ChainOwner.of_job(JobName("nightly"))
+    chain = rename_folder(lab, point, lab.repository.owner_folder(owner).name)
+    assert may_hold(lab.repository, chain, "mail", [None])
+
+
+def test_a_chain_that_could_not_be_opened_is_named_with_the_code_of_its_error() -> None:
+    (damage,) = closed_chain("machines/a/b", PassphraseWrong("no")).damages
+    assert (damage.chain, damage.reason, damage.code) == ("machines/a/b", "no", "passphrase-wrong")
+
+
+def test_nothing_checked_is_good_only_where_no_machine_was_named() -> None:
+    check_found(VerifyReport(chains=0), None)
+    check_found(VerifyReport(chains=1), "web")
+    with pytest.raises(PointNotFound, match="machine web"):
+        check_found(VerifyReport(chains=0), "web")
+
+
+def test_a_machine_is_known_by_the_name_its_chains_were_given(lab: Lab) -> None:
+    _, point = lab.back_up(lab.add_machine("web"))
+    folder = lab.repository.chain_folder(point.chain)
+    owner = NotedOwner(folder=folder.parent.name, machine_id="m9", machine_name="www", named=point.number)
+    with lab.repository.open_chain(point.chain, None) as chain:
+        write_owner(lab.repository.files, folder, chain.files[0].keys, owner)
+    for name in ("www", "m9"):
+        assert may_hold(lab.repository, point.chain, name, [None])
+        assert check(lab, point.chain, name).points == 1

@@ -4,7 +4,7 @@ import pytest
 
 from activities.boundary import error_from_failure
 from holdfast.errors import DataDamaged, PassphraseWrong
-from holdfast.model.ids import DiskKey
+from holdfast.model.ids import CredentialName, DiskKey
 from holdfast.model.points import Damage, VerifyReport
 from holdfast.model.session import Outcome
 from tests.workflows.conftest import Stage, details
@@ -82,3 +82,13 @@ async def test_a_wrong_passphrase_fails_the_session(stage: Stage) -> None:
     async with stage.playing(world):
         failure = await stage.failure(VerifyRepository.run, stage.verify())
     assert isinstance(error_from_failure(failure), PassphraseWrong)
+
+
+async def test_the_credentials_of_a_repository_go_with_every_step(stage: Stage) -> None:
+    world = World()
+    names = (CredentialName("a"), CredentialName("b"))
+    async with stage.playing(world):
+        await stage.run(VerifyRepository.run, stage.verify(credentials=names))
+        await stage.run(VerifyRepository.run, stage.verify(point="latest", credentials=names))
+    (found,) = world.requests("repository.find_point")
+    assert [one.credentials for one in (found, *world.requests("repository.verify"))] == [names] * 3

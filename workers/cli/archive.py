@@ -162,7 +162,8 @@ def keep(
     until = parse_expiry(expires, run.clock.now())
     if point == "latest":
         raise RequestInvalid("latest names no archive", hint="Give the first digits of its id, see `holdfast points`.")
-    found = find_listed(read_points(run, settings, credential)[0], point)
+    listed, unreadable = read_points(run, settings, credential)
+    found = find_listed(listed, point, unreadable)
     opened = run.repository(settings)
     named = archive_credential(opened.files, opened.chain_folder(found.chain))
     passphrase = run.settings.credentials.passphrase(CredentialName(credential) if credential else named)

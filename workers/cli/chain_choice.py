@@ -7,8 +7,8 @@ from typing import Annotated, TypeVar
 import msgspec
 import typer
 
-from holdfast.errors import HoldfastError, PassphraseWrong, RequestInvalid
-from holdfast.model.ids import CredentialName
+from holdfast.errors import HoldfastError, PassphraseWrong, PointNotFound, RequestInvalid
+from holdfast.model.ids import CredentialName, is_folder_of
 from holdfast.storage.chains.chain import Chain
 from holdfast.storage.chains.owning import seen_by, shown_owner
 from holdfast.storage.tools.chain_survey import is_chain_folder
@@ -60,7 +60,7 @@ def chosen_chains(
 ) -> list[ChosenChain]:
     """Return the chains that are meant, oldest first; all of the repository when nothing is named.
 
-    Raises `RequestInvalid` for a chain that is not there.
+    Raises `RequestInvalid` for a chain that is not there, and `PointNotFound` for a machine that has none.
     """
     if chain is not None and repository is None and Path(chain).is_dir():
         return [found_chain(run, Path(chain), credential)]
@@ -78,7 +78,10 @@ def chosen_chains(
         raise RequestInvalid(f"repository {settings.name} has no chain {chain}", hint=hint)
     if machine is None:
         return found
-    return [candidate for candidate in found if _is_of(run, candidate, machine)]
+    mine = [candidate for candidate in found if _is_of(run, candidate, machine)]
+    if not mine:
+        raise PointNotFound(f"repository {settings.name} has no chain of machine {machine}")
+    return mine
 
 
 def found_chain(run: Invocation, folder: Path, credential: str | None) -> ChosenChain:
@@ -90,7 +93,10 @@ def found_chain(run: Invocation, folder: Path, credential: str | None) -> Chosen
 
 
 def _is_of(run: Invocation, chain: ChosenChain, machine: str) -> bool:
-    """Return whether a chain has points of a machine; one that cannot be read is told and passed over."""
+    """Return whether a chain has points of a machine.
+
+    One that cannot be read is told and passed over, unless it is in a folder of that machine.
+    """
 
     def machines(passphrase: str | None) -> set[str]:
         with Chain.open(run.files, chain.folder, passphrase) as opened:
@@ -101,5 +107,7 @@ def _is_of(run: Invocation, chain: ChosenChain, machine: str) -> bool:
     try:
         return machine in chain.with_passphrase(machines)
     except HoldfastError as error:
+        if is_folder_of(chain.folder.parent.name, machine):
+            return True
         run.warn(f"chain {chain.name}: {error.message}")
         return False

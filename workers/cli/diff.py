@@ -64,7 +64,7 @@ def diff(
     listed, unreadable = read_points(run, settings, credential, machine)
     for broken in unreadable:
         run.warn(f"chain {broken.chain} of {broken.repository}: {broken.error.message}")
-    chosen = (find_listed(listed, old), find_listed(listed, new))
+    chosen = (find_listed(listed, old, unreadable, machine), find_listed(listed, new, unreadable, machine))
     _check_machines(chosen)
     opened = run.repository(settings)
     with ExitStack() as stack:

@@ -63,7 +63,7 @@ def export(
     listed, unreadable = read_points(run, settings, credential, machine)
     for broken in unreadable:
         run.warn(f"chain {broken.chain} of {broken.repository}: {broken.error.message}")
-    chosen = find_listed(listed, point)
+    chosen = find_listed(listed, point, unreadable, machine)
     key = _chosen_disk(chosen, disk)
     if chosen.doubt:
         run.warn(f"point {chosen.reference} may lack changes: {chosen.doubt}")

@@ -56,7 +56,7 @@ def files(
     listed, unreadable = read_points(run, settings, credential, machine)
     for broken in unreadable:
         run.warn(f"chain {broken.chain} of {broken.repository}: {broken.error.message}")
-    chosen = find_listed(listed, point)
+    chosen = find_listed(listed, point, unreadable, machine)
     with open_chain(run.repository(settings), chosen.chain, passphrases_for(run, settings, credential)) as chain:
         found = read_files(chain, chosen.point.number)
     written = [] if to is None else _write(to, found.files)

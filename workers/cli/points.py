@@ -1,18 +1,23 @@
 """``holdfast points``: the restore points of the repositories, read from their files alone."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
+from holdfast.errors import PointNotFound
+from holdfast.model.ids import is_folder_of
 from holdfast.planning.archives import kept_words
+from holdfast.storage.chains.chain import chain_file_names
 from workers.cli import point_files, wording
 from workers.cli.commands import LOOK, alone, family
 from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Invocation, error_document
 from workers.cli.reading import ListedPoint, Unreadable, read_points
 from workers.cli.tables import plain_table
+from workers.config import RepositorySettings
 
 RepositoryOption = Annotated[
     str | None, typer.Option("--repository", "-r", metavar="NAME", help="Repository; needed when there are several.")
@@ -57,24 +62,43 @@ def points(
         listed, broken = read_points(run, settings, credential, machine)
         found += listed
         unreadable += broken
+    if machine is not None and not (found or unreadable or _is_known(run, chosen, machine)):
+        raise PointNotFound(f"no repository has points of machine {machine}, and no job names it")
     document = {
         "points": [describe(listed) for listed in found],
         "unreadable": [{"repository": u.repository, "chain": u.chain} | error_document(u.error) for u in unreadable],
     }
+    _warn_of_points(run, found)
+    table = _table(found, with_disks=disks, several=len(chosen) > 1)
+    closed = [broken for broken in unreadable if not broken.is_partly]
+    if closed and not run.flags.json:
+        run.show(None, table)
+    for broken_chain in unreadable:
+        run.warn(f"chain {broken_chain.chain} of {broken_chain.repository}: {broken_chain.error.message}")
+    if closed:
+        raise CommandFailed(closed[0].error, document | error_document(closed[0].error))
+    run.show(document, table if found else "no restore points")
+
+
+def _warn_of_points(run: Invocation, found: Sequence[ListedPoint]) -> None:
     for doubted in (listed for listed in found if listed.doubt):
         run.warn(f"point {doubted.reference} of {doubted.point.machine.name} may lack changes: {doubted.doubt}")
     for damaged in (listed for listed in found if listed.damage):
         run.warn(f"point {damaged.reference} of {damaged.point.machine.name} is damaged: {damaged.damage}")
-    table = _table(found, with_disks=disks, several=len(chosen) > 1)
-    if not unreadable:
-        run.show(document, table if found else "no restore points")
-        return
-    if not run.flags.json:
-        run.show(None, table)
-    for broken_chain in unreadable:
-        run.warn(f"chain {broken_chain.chain} of {broken_chain.repository}: {broken_chain.error.message}")
-    first = unreadable[0].error
-    raise CommandFailed(first, document | error_document(first))
+
+
+def _is_known(run: Invocation, repositories: Sequence[RepositorySettings], machine: str) -> bool:
+    """Return whether a machine without points is one: a job names it, or it has a folder that holds no chain."""
+    names = {settings.name for settings in repositories}
+    if any(machine in job.machines for job in run.settings.jobs if job.repository in names):
+        return True
+    opened = [run.repository(settings) for settings in repositories]
+    return any(
+        is_folder_of(folder.name, machine)
+        and not any(chain_file_names(found.files, chain) for chain in found.chain_folders(folder))
+        for found in opened
+        for folder in found.machine_folders()
+    )
 
 
 def describe(listed: ListedPoint) -> dict[str, object]:

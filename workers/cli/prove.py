@@ -89,7 +89,7 @@ def point(
     listed, unreadable = read_points(run, settings, credential, machine)
     for broken in unreadable:
         run.warn(f"chain {broken.chain} of {broken.repository}: {broken.error.message}")
-    chosen = find_listed(listed, reference)
+    chosen = find_listed(listed, reference, unreadable, machine)
     target = to if to is not None else Path(f"proof-{chosen.reference}.json")
     with (
         PartFile(target) as part,

@@ -7,7 +7,7 @@ import msgspec
 from holdfast.errors import DataError, HoldfastError, PassphraseWrong, PointNotFound, RequestInvalid
 from holdfast.formats.contents import Point
 from holdfast.model.archives import Archive, is_archive
-from holdfast.model.ids import CredentialName
+from holdfast.model.ids import CredentialName, is_folder_of, is_folder_of_id
 from holdfast.model.points import Health
 from holdfast.model.retention import PointNote
 from holdfast.planning.change_trust import doubtful_points
@@ -54,6 +54,8 @@ class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
     repository: str
     chain: str
     error: HoldfastError
+    is_partly: bool = False
+    """Whether only some of its files could not; the points of the others are listed."""
 
 
 def read_points(
@@ -76,16 +78,23 @@ def read_points(
             with open_chain(repository, name, passphrases) as chain:
                 listed = _points_of(repository, chain, settings.name, name)
                 found += _with_notes(repository, chain, listed)
+                if chain.unreadable:
+                    error = chain.unreadable[0].error
+                    unreadable.append(Unreadable(repository=settings.name, chain=name, error=error, is_partly=True))
         except HoldfastError as error:
             unreadable.append(Unreadable(repository=settings.name, chain=name, error=error))
     wanted = [p for p in found if machine in {None, p.point.machine.machine_id, p.point.machine.name}]
     return sorted(wanted, key=lambda listed: (listed.point.created, listed.point.number)), unreadable
 
 
-def find_listed(points: Sequence[ListedPoint], reference: str) -> ListedPoint:
+def find_listed(
+    points: Sequence[ListedPoint], reference: str, unreadable: Sequence[Unreadable], machine: str | None = None
+) -> ListedPoint:
     """Return the complete point whose id begins with ``reference``, or the newest for ``latest``.
 
-    Raises `PointNotFound`, or `RequestInvalid` when several match.
+    ``points`` and ``unreadable`` are what `read_points` gave of ``machine``. A chain of the machine that could not be
+    read may hold the newest point: then its error is raised, and never an older point taken. Raises `PointNotFound`, or
+    `RequestInvalid` when several match.
     """
     complete = [listed for listed in points if listed.point.complete]
     if reference == "latest":
@@ -95,6 +104,7 @@ def find_listed(points: Sequence[ListedPoint], reference: str) -> ListedPoint:
             raise RequestInvalid(f"latest could be a point of any of {', '.join(machines)}", hint=hint)
         # By number, as the repository does it: clocks may have been wrong.
         matching = newest_of([(listed.chain, listed.point, listed) for listed in complete])
+        _check_latest(complete, matching, unreadable, machine)
     else:
         # A point that is moving to a chain of its own stands in both for a moment; the later one counts.
         by_id = {listed.point.id: listed for listed in complete if listed.point.id.startswith(reference.lower())}
@@ -104,6 +114,33 @@ def find_listed(points: Sequence[ListedPoint], reference: str) -> ListedPoint:
     if len(matching) > 1:
         raise RequestInvalid(f"{reference} begins the ids of {len(matching)} points", hint="Give more digits.")
     return matching[0]
+
+
+def _check_latest(
+    complete: Sequence[ListedPoint],
+    newest: Sequence[ListedPoint],
+    unreadable: Sequence[Unreadable],
+    machine: str | None,
+) -> None:
+    """Raise the error of a chain that may hold a point newer than the newest of those that could be read.
+
+    It may in a folder with points of the machine, or in its own; an archive is not meant beside points of jobs.
+    """
+    folders = {_machine_folder(listed.chain) for listed in complete}
+    ids = {listed.point.machine.machine_id for listed in complete}
+    is_of_jobs = any(not is_archive(listed.chain) for listed in newest)
+    for broken in unreadable:
+        folder = _machine_folder(broken.chain)
+        if complete:
+            is_meant = folder in folders or any(is_folder_of_id(folder, known) for known in ids)
+        else:
+            is_meant = machine is None or is_folder_of(folder, machine)
+        if is_meant and not (is_of_jobs and is_archive(broken.chain)):
+            raise broken.error
+
+
+def _machine_folder(chain: str) -> str:
+    return chain.split("/")[1]
 
 
 def passphrases_for(run: Invocation, settings: RepositorySettings, credential: str | None) -> list[str]:

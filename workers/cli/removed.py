@@ -5,11 +5,14 @@ from typing import Annotated
 
 import typer
 
-from holdfast.errors import PointNotFound
+from holdfast.errors import DataError, PassphraseWrong, PointNotFound
 from holdfast.model.archives import is_archive
 from holdfast.model.ids import PointId
 from holdfast.model.retention import RetentionOptions
+from holdfast.storage.chain_files.chain_file import ChainFile
+from holdfast.storage.chains.chain import chain_file_names
 from holdfast.storage.chains.repository import Repository
+from holdfast.storage.methods.upkeep import ChainUpkeep
 from holdfast.storage.retention.archiving import archive_credential
 from holdfast.storage.retention.graveyard import Grave, graves_of, lock_points, purge_machine, take_back
 from holdfast.storage.retention.looking import (
@@ -21,6 +24,7 @@ from holdfast.storage.retention.looking import (
     see_chain,
 )
 from workers.cli import wording
+from workers.cli.chain_choice import ChosenChain
 from workers.cli.commands import command
 from workers.cli.invocation import Invocation
 from workers.cli.points import CredentialOption, RepositoryOption
@@ -77,7 +81,8 @@ def undelete(
     settings = run.repository_settings(repository)
     opened = run.repository(settings)
     until = run.clock.now() + timedelta(days=days)
-    names = take_back(opened, chain, _passphrase(run, settings, chain, credential), until)
+    chosen = _chosen(run, settings, chain, credential)
+    names = take_back(opened, chain, chosen.with_passphrase(lambda known: _opening(opened, chain, known)), until)
     said = f"{wording.count(len(names), 'file')} of {chain} are back, locked until {wording.moment(until)}"
     run.show({"chain": chain, "files": names, "locked_until": until}, said)
 
@@ -111,13 +116,16 @@ def lock(
     Where the file system and the rights allow it, its files are made immutable as well.
     """
     settings = run.repository_settings(repository)
-    points, _ = read_points(run, settings, credential, machine)
-    found = find_listed(points, point)
-    opened, passphrase = run.repository(settings), _passphrase(run, settings, found.chain, credential)
-    until = run.clock.now() + timedelta(days=days)
-    _note(run, opened, found.chain, passphrase, settings)
-    lock_points(opened, found.chain, [PointId(found.point.id)], passphrase, until)
-    told = _keep(run, opened, found.chain, passphrase)
+    points, unreadable = read_points(run, settings, credential, machine)
+    found = find_listed(points, point, unreadable, machine)
+    opened, until = run.repository(settings), run.clock.now() + timedelta(days=days)
+
+    def locked(passphrase: str | None) -> str:
+        _note(run, opened, found.chain, passphrase, settings)
+        lock_points(opened, found.chain, [PointId(found.point.id)], passphrase, until)
+        return _keep(run, opened, found.chain, passphrase)
+
+    told = _chosen(run, settings, found.chain, credential).with_passphrase(locked)
     said = f"point {found.reference} is locked until {wording.moment(until)}; {told}"
     run.show({"point": found.point.id, "locked_until": until, "how": told}, said)
 
@@ -151,9 +159,29 @@ def _of_chain(opened: Repository, chain: str) -> list[Grave]:
     return [grave for grave in graves_of(opened, opened.chain_folder(chain).parent) if grave.chain == chain]
 
 
-def _passphrase(run: Invocation, settings: RepositorySettings, chain: str, credential: str | None) -> str | None:
-    """Return the passphrase of a chain: the one that was named, that of an archive, or that of the jobs."""
+def _chosen(run: Invocation, settings: RepositorySettings, chain: str, credential: str | None) -> ChosenChain:
+    """Return a chain with what may open it: the credential that was named, that of an archive, or those of the jobs."""
+    opened = run.repository(settings)
+    folder = opened.chain_folder(chain)
     if credential is None and is_archive(chain):
-        opened = run.repository(settings)
-        return run.settings.credentials.passphrase(archive_credential(opened.files, opened.chain_folder(chain)))
-    return next(iter(passphrases_for(run, settings, credential)), None)
+        own = run.settings.credentials.passphrase(archive_credential(opened.files, folder))
+        return ChosenChain(name=chain, folder=folder, passphrases=() if own is None else (own,))
+    return ChosenChain(name=chain, folder=folder, passphrases=tuple(passphrases_for(run, settings, credential)))
+
+
+def _opening(opened: Repository, chain: str, passphrase: str | None) -> str | None:
+    """Return a passphrase that opens what is there or was removed of a chain. Raises `PassphraseWrong`.
+
+    Nothing is moved before this is known. Files that are damaged do not tell.
+    """
+    folder = opened.chain_folder(chain)
+    gone = [file.kept_as for file in ChainUpkeep(opened.files, folder, None).removed()]
+    for name in (*chain_file_names(opened.files, folder), *gone):
+        try:
+            ChainFile.open(opened.files, folder / name, passphrase).close()
+        except PassphraseWrong:
+            raise
+        except DataError:
+            continue
+        return passphrase
+    return passphrase

@@ -17,6 +17,7 @@ from workers.cli.starting import (
     NewSession,
     PatienceOption,
     credential_for,
+    hinting_at_credential,
     new_session_id,
     run_session,
 )
@@ -182,9 +183,8 @@ def restore(
     _check_over(into=into, over=over, disks=disk)
     placement = _placement(new_name, (folder, pool, datastore), network, Identity(mac_addresses=mac, uuid=uuid))
     kept_in, proxies = run.repository_settings(repository), run.proxies(proxy)
-    session_id = new_session_id(run)
     request = RestoreRequest(
-        session_id=session_id,
+        session_id=new_session_id(run),
         repository=kept_in.name,
         provider=run.provider_settings(provider).name,
         proxy=proxies[0].name,
@@ -203,8 +203,9 @@ def restore(
         credential=credential_for(run, kept_in.name, credential),
     )
     stopped = IF_ROLLBACK_STOPPED if quick or delta else IF_STOPPED
-    new = NewSession(session_id=session_id, start=restore_start(request), if_stopped=stopped)
-    run_session(run, new, detach=detach, patience_s=patience)
+    new = NewSession(session_id=request.session_id, start=restore_start(request), if_stopped=stopped)
+    with hinting_at_credential(run, kept_in.name, credential):
+        run_session(run, new, detach=detach, patience_s=patience)
 
 
 def _check_where(*, is_new: bool, original: bool, into: str | None) -> None:

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from holdfast.errors import DataDamaged, HoldfastError, OperationCancelled, SessionFailed, error_class
+from holdfast.errors import DataDamaged, HoldfastError, OperationCancelled, PassphraseWrong, SessionFailed, error_class
 from holdfast.model.health import RepairReport, ScrubReport
 from holdfast.model.ids import SessionId
 from holdfast.model.points import Damage, PointSummary, VerifyReport
@@ -127,7 +127,10 @@ def finish_verification(run: Invocation, report: VerifyReport, where: str) -> No
     if not run.flags.json:
         run.show(None, *report_parts(report))
     count = wording.count(len(report.damages) + report.unnamed_damages, "damaged span")
-    error = DataDamaged(f"{count} in {where}", hint="What is named above cannot be restored; all else can.")
+    hint = "What is named above cannot be restored; all else can."
+    if any(damage.code == PassphraseWrong.code for damage in report.damages):
+        hint = f"{hint} A chain that did not open may with the credential it was made with: `--credential NAME`."
+    error = DataDamaged(f"{count} in {where}", hint=hint)
     raise CommandFailed(error, document | error_document(error))
 
 
@@ -339,6 +342,6 @@ def _damage_table(damages: Sequence[Damage]) -> Table:
             str(damage.offset) if damage.length else "all",
             wording.size(damage.length) if damage.length else "",
             damage.file,
-            damage.reason,
+            damage.words,
         )
     return table

@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
         members,
         "show",
         examples=(
-            ("sessions show 7f3a", "the session whose id begins so"),
+            ("sessions show 98106d", "the session whose id has these digits behind its date"),
             ("sessions show latest --html report.html", "the same as a page, with pictures of the chains"),
         ),
     )(show)
@@ -80,7 +80,9 @@ def sessions(
 
 def show(
     run: Invocation,
-    session: Annotated[str, typer.Argument(metavar="ID", help="First digits of the id, or latest.")],
+    session: Annotated[
+        str, typer.Argument(metavar="ID", help="First digits of the id, or of its part behind the dash, or latest.")
+    ],
     *,
     html: Annotated[
         Path | None,
@@ -111,12 +113,18 @@ def _find(catalog: Catalog, reference: str) -> Session:
         return catalog.sessions.get(SessionId(reference))
     except SessionNotFound:
         newest = catalog.sessions.list(SessionFilter(limit=_SEARCHED))
-        matching = newest[:1] if reference == "latest" else [s for s in newest if s.session_id.startswith(reference)]
+        matching = newest[:1] if reference == "latest" else [s for s in newest if _begins(s.session_id, reference)]
         if not matching:
             raise
         if len(matching) > 1:
-            raise RequestInvalid(f"{reference} begins the ids of {len(matching)} sessions") from None
+            hint = "Give more digits."
+            raise RequestInvalid(f"{reference} begins the ids of {len(matching)} sessions", hint=hint) from None
         return matching[0]
+
+
+def _begins(session_id: SessionId, reference: str) -> bool:
+    """Return whether an id begins so, or its part behind the date, which tells sessions of one time apart."""
+    return session_id.startswith(reference) or session_id.partition("-")[2].startswith(reference)
 
 
 def _table(found: Sequence[Session], run: Invocation) -> Table:

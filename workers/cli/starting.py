@@ -2,7 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -13,14 +14,15 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from activities.runs import running
-from holdfast.errors import ChainBusy, HoldfastError, ServerUnavailable
-from holdfast.model.ids import CredentialName, SessionId
+from holdfast.errors import ChainBusy, HoldfastError, PassphraseWrong, ServerUnavailable
+from holdfast.model.ids import CredentialName, RepositoryName, SessionId
 from workers.cli import session_end
+from workers.cli.failure import CommandFailed
 from workers.cli.following import PATIENCE_S, Followed, Follower, Interrupts, Pace, Result
-from workers.cli.invocation import Invocation
+from workers.cli.invocation import Invocation, error_document
 from workers.cli.progress import display_for
 from workers.cli.session_end import SessionIds, Unfollowed
-from workers.cli.starts import Start
+from workers.cli.starts import Start, credentials_of
 from workers.temporal import connect
 from workflows.messages import MachineUpkeepResult, SessionResult
 
@@ -171,6 +173,20 @@ def credential_for(run: Invocation, repository: str, named: str | None) -> Crede
         return CredentialName(named) if named else None
     shared = {job.credential for job in run.settings.jobs if job.repository == repository}
     return shared.pop() if len(shared) == 1 else None
+
+
+@contextmanager
+def hinting_at_credential(run: Invocation, repository: RepositoryName, named: str | None) -> Iterator[None]:
+    """Let a session that failed for its passphrase hint at the option, where no credential could be chosen for it."""
+    try:
+        yield
+    except CommandFailed as failed:
+        known = sorted(credentials_of(run.settings, repository))
+        is_unclear = named is None and credential_for(run, repository, None) is None
+        if isinstance(failed.error, PassphraseWrong) and is_unclear and known:
+            failed.error.hint = f"Name the credential of the point with `--credential NAME`: {', '.join(known)}."
+            failed.document |= error_document(failed.error)
+        raise
 
 
 async def start_session(client: Client, new: NewSession) -> WorkflowHandle[Any, Any]:

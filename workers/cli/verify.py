@@ -1,22 +1,29 @@
 """``holdfast verify``: read restore points back and compare every byte with its digest."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 import typer
 
-from activities.verification import ChainCheck, Scope, chains_to_verify, joined
+from activities.health import passphrase_of
+from activities.verification import (
+    ChainCheck,
+    Scope,
+    chains_to_verify,
+    check_found,
+    closed_chain,
+    joined,
+    may_hold,
+)
 from holdfast.errors import PassphraseWrong, RequestInvalid
 from holdfast.model.points import VerifyReport
-from holdfast.storage.chains.repository import Repository
 from workers.cli import session_end
 from workers.cli.chain import rebuild
-from workers.cli.chain_choice import ChosenChain
+from workers.cli.chain_choice import chosen_chains
 from workers.cli.commands import PROTECT, command
 from workers.cli.invocation import Invocation
 from workers.cli.pace import Pace
-from workers.cli.reading import find_listed, passphrases_for, read_points
+from workers.cli.reading import ListedPoint, find_listed, passphrases_for, read_points
 from workers.cli.starting import (
     PATIENCE_DEFAULT,
     DetachOption,
@@ -26,7 +33,7 @@ from workers.cli.starting import (
     new_session_id,
     run_session,
 )
-from workers.cli.starts import verify_start
+from workers.cli.starts import credentials_of, verify_start
 from workers.config import RepositorySettings
 from workflows.messages import VerifyRequest
 
@@ -48,7 +55,7 @@ RepositoryOption = Annotated[
 ]
 CredentialOption = Annotated[
     str | None,
-    typer.Option("--credential", metavar="NAME", help="Passphrase of the points; default: that of the jobs."),
+    typer.Option("--credential", metavar="NAME", help="Passphrase of the points; default: those of the jobs."),
 ]
 
 
@@ -109,6 +116,7 @@ def verify(
         point=point,
         machine=machine,
         credential=credential_for(run, settings.name, credential),
+        credentials=credentials_of(run.settings, settings.name) if credential is None else (),
     )
     new = NewSession(session_id=request.session_id, start=verify_start(request), if_stopped=IF_STOPPED)
     run_session(run, new, detach=detach, patience_s=patience)
@@ -116,56 +124,42 @@ def verify(
 
 def _verify_here(run: Invocation, settings: RepositorySettings, wanted: _Wanted, credential: str | None) -> None:
     repository = run.repository(settings)
-    passphrases = passphrases_for(run, settings, credential)
-    chains, numbers = _chosen(run, settings, repository, wanted, credential)
+    keys: list[str | None] = [None, *passphrases_for(run, settings, credential)]
+    if wanted.point is not None:
+        found = _point(run, settings, wanted.point, wanted.machine, credential)
+        chains, scope = [found.chain], Scope(machine=wanted.machine, numbers=[found.point.number])
+    else:
+        chains, scope = chains_to_verify(repository, None), Scope(machine=wanted.machine)
+    if wanted.machine is not None:
+        chains = [chain for chain in chains if may_hold(repository, chain, wanted.machine, keys)]
     report = VerifyReport(chains=0)
     for done, chain in enumerate(chains):
         pace = Pace(run, f"verifying {chain} ({done + 1} of {len(chains)})")
-        report = joined(report, _checked(repository, chain, passphrases, (wanted.machine, numbers), pace))
+        try:
+            check = ChainCheck(repository, chain, passphrase_of(repository, chain, keys), scope)
+            report = joined(report, check.run(pace))
+        except PassphraseWrong as error:
+            report = joined(report, closed_chain(chain, error))
+    check_found(report, wanted.machine)
     session_end.finish_verification(run, report, f"repository {settings.name}")
 
 
-def _checked(
-    repository: Repository,
-    chain: str,
-    passphrases: Sequence[str],
-    scope: tuple[str | None, Sequence[int]],
-    pace: Pace,
-) -> VerifyReport:
-    """Check one chain with the passphrase that opens it. Raises `PassphraseWrong` when none does."""
-    machine, numbers = scope
-    tried: list[str | None] = [None, *passphrases]
-    while True:
-        passphrase = tried.pop(0)
-        try:
-            return ChainCheck(repository, chain, passphrase, Scope(machine=machine, numbers=numbers)).run(pace)
-        except PassphraseWrong:
-            if not tried:
-                raise
-
-
-def _chosen(
-    run: Invocation, settings: RepositorySettings, repository: Repository, wanted: _Wanted, credential: str | None
-) -> tuple[list[str], list[int]]:
-    """Return the chains to look at, and the numbers of points in them; none for all."""
-    if wanted.point is None:
-        return chains_to_verify(repository, None), []
-    points, unreadable = read_points(run, settings, credential, wanted.machine)
+def _point(
+    run: Invocation, settings: RepositorySettings, point: str, machine: str | None, credential: str | None
+) -> ListedPoint:
+    points, unreadable = read_points(run, settings, credential, machine)
     for broken in unreadable:
         run.warn(f"chain {broken.chain}: {broken.error.message}")
-    found = find_listed(points, wanted.point)
-    return [found.chain], [found.point.number]
+    return find_listed(points, point, unreadable, machine)
 
 
 def _rebuild(run: Invocation, settings: RepositorySettings, wanted: _Wanted, credential: str | None) -> None:
     """Write the metadata of the chains anew. Raises `ChainBusy` while a session writes to one."""
-    repository = run.repository(settings)
-    passphrases = passphrases_for(run, settings, credential)
-    chains, _ = _chosen(run, settings, repository, wanted, credential)
-    if wanted.machine is not None and wanted.point is None:
-        points, _ = read_points(run, settings, credential, wanted.machine)
-        chains = sorted({point.chain for point in points})
-    for chain in chains:
-        folder = repository.chain_folder(chain)
-        rebuild(run, [ChosenChain(name=chain, folder=folder, passphrases=tuple(passphrases))])
-        run.say(f"metadata of chain {chain} written")
+    if wanted.point is not None:
+        chain = _point(run, settings, wanted.point, wanted.machine, credential).chain
+        chosen = chosen_chains(run, chain, None, settings.name, credential)
+    else:
+        chosen = chosen_chains(run, None, wanted.machine, settings.name, credential)
+    for one in chosen:
+        rebuild(run, [one])
+        run.say(f"metadata of chain {one.name} written")

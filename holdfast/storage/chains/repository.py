@@ -196,17 +196,17 @@ class Repository:
             raise ChainBroken(f"chain {chain} is gone from repository {self.root}")
         return Chain.open(self.files, folder, passphrase)
 
-    def survey(self, passphrase: str | None = None) -> Iterator[ChainSurvey]:
+    def survey(self, *passphrases: str | None) -> Iterator[ChainSurvey]:
         """Yield every chain with its points, oldest first; one that cannot be read says why and hides no other.
 
-        A chain without encryption is listed whatever ``passphrase`` is.
+        A chain without encryption is listed whatever ``passphrases`` are.
         """
         for folder in self.chain_folders():
             if not chain_file_names(self.files, folder):
                 continue
             name = self.relative(folder)
             try:
-                with self._open_to_list(folder, passphrase) as chain:
+                with self._open_to_list(folder, passphrases) as chain:
                     owner = shown_owner(self.files, chain)
                     points = tuple(_stored(name, file, seen_by(point, owner)) for file, point in chain.points())
                     problem = chain.unreadable[0].error if chain.unreadable else None
@@ -225,13 +225,16 @@ class Repository:
                 raise chain.problem
             yield from (found for found in chain.points if found.is_of(machine))
 
-    def find_point(self, reference: str, passphrase: str | None = None, machine: str | None = None) -> StoredPoint:
+    def find_point(
+        self, reference: str, passphrase: str | None = None, machine: str | None = None, *, others: Sequence[str] = ()
+    ) -> StoredPoint:
         """Return the complete point whose id begins with ``reference``, or the newest for ``latest``.
 
-        A chain that cannot be read is an error when it might hold the point: an older point is never taken silently.
+        ``others`` are passphrases of chains that ``passphrase`` does not open. A chain that cannot be read is an error
+        when it might hold the point: an older point is never taken silently.
         Raises `PointNotFound`, or `RequestInvalid` when several points or machines match.
         """
-        surveyed = list(self.survey(passphrase))
+        surveyed = list(self.survey(passphrase, *others))
         complete = [f for chain in surveyed for f in chain.points if f.point.complete and f.is_of(machine)]
         if reference == "latest":
             matching = _latest(surveyed, complete)
@@ -249,16 +252,15 @@ class Repository:
         of_machine = "" if machine is None else f" of machine {machine}"
         raise PointNotFound(f"repository {self.root} has no complete point {reference}{of_machine}")
 
-    def _open_to_list(self, folder: Path, passphrase: str | None) -> Chain:
-        try:
-            return Chain.open(self.files, folder, passphrase)
-        except PassphraseWrong:
-            if passphrase is None:
-                raise
-        try:
-            return Chain.open(self.files, folder)
-        except PassphraseWrong:
-            return Chain.open(self.files, folder, passphrase)  # for its message: the chain is encrypted
+    def _open_to_list(self, folder: Path, passphrases: Sequence[str | None]) -> Chain:
+        problem: PassphraseWrong | None = None
+        for passphrase in (None, *(known for known in passphrases if known is not None)):
+            try:
+                return Chain.open(self.files, folder, passphrase)
+            except PassphraseWrong as error:
+                problem = error
+        assert problem is not None, "there is always one to try"
+        raise problem
 
     def _renamed(self, folder: Path) -> Path:
         """Return where a chain is whose machine's folder has another name by now; the one asked for when nowhere."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.model.ids import folder_name, is_machine_folder
+from holdfast.model.ids import folder_name, is_folder_of, is_folder_of_id, is_machine_folder
 
 SAFE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*-[0-9a-f]{8}")
 
@@ -50,3 +50,15 @@ def test_a_folder_is_known_by_its_name() -> None:
     assert is_machine_folder(folder_name("Web Server 01", "id"))
     assert not is_machine_folder("000001-1a2b3c4d.hfc")
     assert not is_machine_folder("Web-1a2b3c4d")
+
+
+@pytest.mark.parametrize(
+    "machine, is_its", [("m1", True), ("Web 01", True), ("web-01", True), ("m2", False), ("web", False), ("", False)]
+)
+def test_a_folder_is_of_the_machine_with_its_id_and_of_those_with_its_name(machine: str, is_its: bool) -> None:
+    assert is_folder_of(folder_name("web 01", "m1"), machine) is is_its
+
+
+def test_a_folder_stays_that_of_an_id_whatever_the_name_is() -> None:
+    assert is_folder_of_id(folder_name("www", "m1"), "m1")
+    assert not is_folder_of_id(folder_name("m1", "m2"), "m1")

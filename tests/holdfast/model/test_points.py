@@ -44,3 +44,8 @@ def test_access_is_given_disk_by_disk() -> None:
     mover = MoverAccess(address="127.0.0.1:7420", has_tls=False, disks=(access,))
     assert mover.disk(DiskKey("d0")) is access
     assert mover.disk(DiskKey("d1")) is None
+
+
+def test_the_code_of_a_damage_stands_behind_its_reason() -> None:
+    assert DAMAGE.words == "flipped"
+    assert msgspec.structs.replace(DAMAGE, code="passphrase-wrong").words == "flipped (passphrase-wrong)"

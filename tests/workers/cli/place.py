@@ -86,6 +86,12 @@ class Place:
         file.touch(0o600)
         file.write_text(secret + "\n")
 
+    def add_second_credential(self, name: str) -> None:
+        """Let the job encrypt with `night`, and another one of the same repository with a credential that is made."""
+        self.write_credential(name, f"the passphrase {name}")
+        job = f'[[jobs]]\nname = "b"\nprovider = "lab"\nrepository = "main"\nproxy = "p1"\ncredential = "{name}"\n'
+        self.config.write_text(f'{self.config.read_text()}credential = "night"\n{job}')
+
     @property
     def settings(self) -> Settings:
         """Return the settings as the program reads them."""

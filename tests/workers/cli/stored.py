@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from holdfast.model.ids import MachineId
 from holdfast.model.machine_files import MachineFile
 from holdfast.model.points import PointSummary
 from tests.holdfast.storage import driving
@@ -21,3 +22,10 @@ def damage(place: Place, point: PointSummary, offset: int) -> None:
     content = bytearray(path.read_bytes())
     content[offset] ^= 0xFF
     path.write_bytes(content)
+
+
+def back_up_other(place: Place, number: int, machine: str, passphrase: str | None = None) -> PointSummary:
+    """Make a point of another machine, whose name is its id as well."""
+    return driving.back_up(
+        place.repository, b"c" * 200_704, number, passphrase, machine_id=MachineId(machine), name=machine
+    )

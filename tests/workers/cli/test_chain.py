@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import ChainBroken, ChainBusy, PassphraseWrong, RequestInvalid
+from holdfast.errors import ChainBroken, ChainBusy, PassphraseWrong, PointNotFound, RequestInvalid
 from holdfast.storage.chains.metadata import METADATA_NAME
 from holdfast.storage.files.chain_lock import acquire_chain_lock
 from tests.holdfast.storage import driving
@@ -138,3 +138,10 @@ def test_an_import_says_what_becomes_of_the_chain(place: Place, tmp_path: Path) 
     assert "2 points of web 01" in result.stdout
     assert "the next run continues it" in result.stdout
     assert "00000003-increment.hfc holds no complete point" in result.stderr
+
+
+def test_a_machine_that_is_not_there_is_an_error(place: Place) -> None:
+    chain_folder(place)
+    for words in (("show",), ("rebuild-metadata",)):
+        error = place.json("chain", *words, "--machine", "typo", status=PointNotFound.exit_status)["error"]
+        assert "holdfast points" in error["hint"]

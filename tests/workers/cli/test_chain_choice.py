@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import CredentialMissing, PassphraseWrong, RequestInvalid
+from holdfast.errors import CredentialMissing, PassphraseWrong, PointNotFound, RequestInvalid
 from tests.workers.cli.place import PASSPHRASE, Place
-from tests.workers.cli.stored import back_up
+from tests.workers.cli.stored import back_up, back_up_other
 from workers.cli.chain_choice import ChosenChain, chosen_chains, found_chain
 from workers.cli.invocation import Flags, Invocation
 
@@ -25,16 +25,28 @@ def test_all_chains_of_the_repository_are_meant_when_nothing_is_named(place: Pla
     assert chosen[0].folder == place.repository.chain_folder(point.chain)
 
 
-@pytest.mark.parametrize("machine, count", [("web 01", 1), ("m1", 1), ("other", 0)])
-def test_a_machine_is_known_by_name_and_id(place: Place, machine: str, count: int) -> None:
+@pytest.mark.parametrize("machine", ["web 01", "m1"])
+def test_a_machine_is_known_by_name_and_id(place: Place, machine: str) -> None:
     back_up(place, 1, CONTENT)
-    assert len(chosen_chains(run_of(place), None, machine, None, None)) == count
+    assert len(chosen_chains(run_of(place), None, machine, None, None)) == 1
 
 
-def test_a_chain_that_cannot_be_read_is_of_no_machine(place: Place) -> None:
-    back_up(place, 1, CONTENT, encrypted=True)
-    assert chosen_chains(run_of(place), None, "web 01", None, None) == []
-    assert len(chosen_chains(run_of(place), None, "web 01", None, "night")) == 1
+def test_a_machine_without_a_chain_is_refused(place: Place) -> None:
+    back_up(place, 1, CONTENT)
+    with pytest.raises(PointNotFound, match="other"):
+        chosen_chains(run_of(place), None, "other", None, None)
+
+
+def test_a_chain_that_cannot_be_read_is_of_the_machine_whose_folder_it_is_in(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    point = back_up(place, 1, CONTENT, encrypted=True)
+    plain = back_up_other(place, 2, "db")
+    for credential in (None, "night"):
+        assert [c.name for c in chosen_chains(run_of(place), None, "web 01", None, credential)] == [point.chain]
+    capsys.readouterr()
+    assert [chain.name for chain in chosen_chains(run_of(place), None, "db", None, None)] == [plain.chain]
+    assert point.chain in capsys.readouterr().err
 
 
 def test_an_unknown_chain_is_refused(place: Place) -> None:

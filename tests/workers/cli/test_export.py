@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import DiskNotFound, PointNotFound, RequestInvalid, TargetExists, ToolMissing
+from holdfast.errors import DiskNotFound, PassphraseWrong, RequestInvalid, TargetExists, ToolMissing
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.spans import Span
 from tests.workers.cli.place import Place
@@ -40,7 +40,7 @@ def test_a_disk_is_exported(place: Place, tmp_path: Path) -> None:
 def test_an_encrypted_point_is_exported_with_its_credential(place: Place, tmp_path: Path) -> None:
     back_up(place, 1, CONTENT, encrypted=True)
     target = tmp_path / "disk.raw"
-    place.json("export", "latest", "--to", str(target), status=PointNotFound.exit_status)
+    place.json("export", "latest", "--to", str(target), status=PassphraseWrong.exit_status)
     place.json("export", "latest", "--to", str(target), "--credential", "night")
     assert target.read_bytes() == CONTENT
 

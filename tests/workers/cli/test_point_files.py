@@ -102,7 +102,7 @@ def test_a_damaged_file_is_named_and_the_others_are_written(place: Place, tmp_pa
 def test_an_encrypted_point_needs_its_credential(place: Place) -> None:
     kept(place, encrypted=True)
     assert place.json("points", "files", "latest", "--credential", "night")["files"]
-    place.json("points", "files", "latest", status=PointNotFound.exit_status)
+    place.json("points", "files", "latest", status=PassphraseWrong.exit_status)
     assert PassphraseWrong.code not in place.run("points", "files", "latest", "--credential", "night").stderr
 
 

@@ -5,7 +5,14 @@ import shutil
 
 import pytest
 
-from holdfast.errors import CredentialMissing, PassphraseWrong, RepositoryNotFound, RepositoryUnavailable
+from holdfast.errors import (
+    CredentialMissing,
+    PassphraseWrong,
+    PointNotFound,
+    RepositoryNotFound,
+    RepositoryUnavailable,
+)
+from holdfast.model.ids import MachineId
 from tests.holdfast.storage import driving
 from tests.workers.cli.place import Place
 from tests.workers.cli.stored import back_up, damage
@@ -56,7 +63,27 @@ def test_only_those_of_a_machine(place: Place) -> None:
     back_up(place, 1, b"a" * 512)
     assert len(place.json("points", "--machine", "web 01")["points"]) == 1
     assert len(place.json("points", "--machine", "m1")["points"]) == 1
-    assert place.json("points", "--machine", "web")["points"] == []
+
+
+def test_a_machine_that_nobody_knows_is_an_error_and_one_without_points_is_not(place: Place) -> None:
+    back_up(place, 1, b"a" * 512)
+    assert place.json("points", "--machine", "typo", status=PointNotFound.exit_status)["error"]["hint"]
+    assert place.json("points", "--machine", "Web-01", status=PointNotFound.exit_status)["error"]
+    assert place.json("points", "--machine", "web")["points"] == [], "the job names it"
+    place.repository.machine_folder(MachineId("m7"), "mail").mkdir()
+    for name in ("mail", "m7"):
+        assert place.run("points", "--machine", name).stdout == "no restore points\n"
+
+
+def test_a_file_that_cannot_be_read_is_told_with_the_other_points(place: Place) -> None:
+    first = back_up(place, 1, b"a" * 512)
+    second = back_up(place, 2, b"b" * 512)
+    damage(place, second, 100)
+    damage(place, second, 4196)
+    document = place.json("points")
+    assert [entry["id"] for entry in document["points"]] == [first.point_id]
+    assert document["unreadable"][0]["chain"] == first.chain
+    assert second.file in place.run("points").stderr
 
 
 def test_encrypted_points_need_their_credential(place: Place) -> None:

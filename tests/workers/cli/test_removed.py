@@ -1,10 +1,11 @@
 """What was removed is listed and taken back, locks hold, and room is made for good only when asked."""
 
-from holdfast.errors import PointNotFound
+from holdfast.errors import PassphraseWrong, PointNotFound
 from holdfast.storage.files.immutable import set_immutable
 from holdfast.storage.methods.upkeep import ChainUpkeep
-from tests.workers.cli.place import Place
+from tests.workers.cli.place import PASSPHRASE, Place
 from tests.workers.cli.retained import THREE, protect, rule
+from tests.workers.cli.stored import back_up
 
 
 def removed(place: Place) -> str:
@@ -65,3 +66,40 @@ def test_a_locked_point_stays_whatever_the_rules_say(place: Place) -> None:
     finally:
         for point in points:
             set_immutable(place.repository.chain_folder(point.chain) / point.file, wanted=False)
+
+
+def test_every_credential_is_tried_for_a_lock(place: Place) -> None:
+    place.add_second_credential("alpha")
+    point = back_up(place, 1, b"a" * 200_704, encrypted=True)
+    words = ("retention", "lock", point.point_id[:8], "--days", "3")
+    try:
+        assert place.json(*words)["how"]
+    finally:
+        set_immutable(place.repository.chain_folder(point.chain) / point.file, wanted=False)
+    assert place.json(*words, "--credential", "alpha", status=PointNotFound.exit_status)["error"]
+
+
+def test_every_credential_is_tried_before_anything_is_taken_back(place: Place) -> None:
+    points = [back_up(place, number, bytes([number]) * 200_704, encrypted=True) for number in (1, 2)]
+    chain, folder = points[0].chain, place.repository.chain_folder(points[0].chain)
+    ChainUpkeep(place.repository.files, folder, PASSPHRASE).remove([points[1].file], place.clock.now())
+    error = place.json("retention", "undelete", chain, status=PassphraseWrong.exit_status)["error"]
+    assert "--credential" in error["hint"]
+    assert len(place.json("retention", "removed")["removed"]) == 1
+    place.add_second_credential("alpha")
+    try:
+        assert place.json("retention", "undelete", chain)["files"] == [points[1].file]
+    finally:
+        for point in points:
+            set_immutable(folder / point.file, wanted=False)
+
+
+def test_a_chain_of_which_everything_was_removed_is_taken_back_with_the_passphrase_that_fits(place: Place) -> None:
+    place.add_second_credential("alpha")
+    point = back_up(place, 1, b"a" * 200_704, encrypted=True)
+    folder = place.repository.chain_folder(point.chain)
+    ChainUpkeep(place.repository.files, folder, PASSPHRASE).remove([point.file], place.clock.now())
+    try:
+        assert place.json("retention", "undelete", point.chain)["files"] == [point.file]
+    finally:
+        set_immutable(folder / point.file, wanted=False)

@@ -1,12 +1,14 @@
 """A restore needs to know where to, and brings back every byte."""
 
 import random
+import shutil
 
 import pytest
 
-from holdfast.errors import PointNotFound, RequestInvalid
+from holdfast.errors import PassphraseWrong, PointNotFound, RequestInvalid
 from tests.workers.cli.conftest import LAB_SEED
-from tests.workers.cli.place import Place
+from tests.workers.cli.place import PASSPHRASE, Place
+from tests.workers.cli.stored import back_up_other
 
 
 @pytest.mark.parametrize("words", [(), ("--as", "x", "--original"), ("--into", "x", "--original")])
@@ -135,3 +137,17 @@ def test_a_single_disk_is_restored_over_the_original(lab: Place) -> None:
 def test_a_point_that_is_not_there_is_said(lab: Place) -> None:
     document = lab.json("restore", "ffffffffffff", "--as", "x", status=PointNotFound.exit_status)
     assert document["error"]["code"] == "point-not-found"
+
+
+@pytest.mark.temporal
+def test_a_restore_whose_credential_cannot_be_chosen_says_how_to_name_it(lab: Place) -> None:
+    before = lab.config.read_text()
+    point = back_up_other(lab, 1, "mail", PASSPHRASE)
+    lab.add_second_credential("beta")
+    words = ("restore", "latest", "--machine", "mail", "--as", "mail copy")
+    try:
+        error = lab.json(*words, status=PassphraseWrong.exit_status)["error"]
+        assert "`--credential NAME`: beta, night" in error["hint"]
+    finally:
+        lab.config.write_text(before)
+        shutil.rmtree(lab.repository.chain_folder(point.chain).parent)

@@ -16,7 +16,7 @@ START = datetime(2025, 6, 1, 22, 0, tzinfo=UTC)
 
 def session(number: int) -> Session:
     return Session(
-        session_id=SessionId(f"2025060{number}-aa"),
+        session_id=SessionId(f"2025060{number}-b{number}aa"),
         kind=SessionKind.BACKUP,
         job=JobName("nightly"),
         repository=RepositoryName("main"),
@@ -104,7 +104,7 @@ def test_without_a_catalog_it_is_said(place: Place) -> None:
 
 
 def test_the_newest_session_comes_first(told: Place) -> None:
-    assert [s["session_id"] for s in told.json("sessions")["sessions"]] == ["20250602-aa", "20250601-aa"]
+    assert [s["session_id"] for s in told.json("sessions")["sessions"]] == ["20250602-b2aa", "20250601-b1aa"]
     shown = told.run("sessions").stdout
     assert "5 min 00 s" in shown
     assert "no space" in shown
@@ -144,3 +144,9 @@ def test_a_session_is_shown_with_everything(told: Place) -> None:
 def test_the_beginning_of_an_id_has_to_be_one_sessions(told: Place) -> None:
     assert told.json("sessions", "show", "2025", status=RequestInvalid.exit_status)["error"]
     assert told.json("sessions", "show", "2026", status=SessionNotFound.exit_status)["error"]
+
+
+def test_a_session_is_found_by_its_id_behind_the_date(told: Place) -> None:
+    assert told.json("sessions", "show", "b2")["session"]["session_id"] == "20250602-b2aa"
+    assert told.json("sessions", "show", "b", status=RequestInvalid.exit_status)["error"]["hint"]
+    assert told.json("sessions", "show", "aa", status=SessionNotFound.exit_status)["error"]

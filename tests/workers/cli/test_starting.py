@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from temporalio.service import RPCError
 
-from holdfast.errors import ChainBusy, OperationCancelled, ServerUnavailable
+from holdfast.errors import ChainBusy, OperationCancelled, PassphraseWrong, ServerUnavailable
 from holdfast.model.ids import JobName, ProviderName, RepositoryName
 from tests.workers.cli.place import Place
 from workers.cli.failure import CommandFailed
-from workers.cli.invocation import Flags, Invocation
-from workers.cli.starting import NewSession, credential_for, new_session_id, run_sessions
+from workers.cli.invocation import Flags, Invocation, error_document
+from workers.cli.starting import NewSession, credential_for, hinting_at_credential, new_session_id, run_sessions
 from workers.cli.starts import backup_start, health_start, verify_start
 from workers.devserver import DevServerAddress
 from workers.temporal import connect
@@ -43,6 +43,29 @@ def test_the_credential_is_the_one_named_or_shared_by_all_jobs(
 ) -> None:
     place.config.write_text(place.config.read_text() + jobs)
     assert credential_for(Invocation(Flags(config=place.config)), "main", named) == found
+
+
+@pytest.mark.parametrize(
+    "is_second, named, names", [(True, None, "alpha, night"), (True, "night", ""), (False, None, "")]
+)
+def test_a_wrong_passphrase_hints_at_the_option_where_the_jobs_have_different_ones(
+    place: Place, is_second: bool, named: str | None, names: str
+) -> None:
+    if is_second:
+        place.add_second_credential("alpha")
+    run = Invocation(Flags(config=place.config))
+    error = PassphraseWrong("session s1 failed: it does not open")
+    with (
+        pytest.raises(CommandFailed) as caught,
+        hinting_at_credential(run, RepositoryName("main"), named),
+    ):
+        raise CommandFailed(error, {"session": "s1"} | error_document(error))
+    shown = caught.value.document["error"]
+    assert isinstance(shown, dict)
+    assert shown["hint"] == caught.value.error.hint
+    assert caught.value.document["session"] == "s1"
+    assert ("--credential NAME" in caught.value.error.hint) is bool(names)
+    assert names in caught.value.error.hint
 
 
 def test_without_a_server_nothing_is_started(place: Place) -> None:

@@ -1,13 +1,15 @@
 """Verification finds damage, with and without a server."""
 
+import shutil
+
 import pytest
 
-from holdfast.errors import ChainBusy, DataDamaged, RequestInvalid
+from holdfast.errors import ChainBusy, CredentialMissing, DataDamaged, PassphraseWrong, PointNotFound, RequestInvalid
 from holdfast.model.points import PointSummary
 from holdfast.storage.chain_files.inspector import inspect_file
 from holdfast.storage.files.chain_lock import acquire_chain_lock
-from tests.workers.cli.place import Place
-from tests.workers.cli.stored import back_up, damage
+from tests.workers.cli.place import PASSPHRASE, Place
+from tests.workers.cli.stored import back_up, back_up_other, damage
 
 
 @pytest.mark.parametrize("words", [(), ("--all", "--machine", "web"), ("--all", "7f"), ("--offline",)])
@@ -48,7 +50,50 @@ def test_encrypted_and_plain_chains_are_verified_together(place: Place) -> None:
     back_up(place, 1, b"a" * 512)
     back_up(place, 2, b"a" * 512, encrypted=True)
     assert place.json("verify", "--all", "--offline", "--credential", "night")["report"]["chains"] == 2
-    assert place.json("verify", "--all", "--offline", status=56)["error"]["code"] == "passphrase-wrong"
+
+
+def test_a_chain_of_an_unknown_passphrase_is_damage_and_the_others_are_read_offline(place: Place) -> None:
+    back_up(place, 1, b"a" * 200_704)
+    closed = back_up_other(place, 2, "db", "another passphrase")
+    document = place.json("verify", "--all", "--offline", status=DataDamaged.exit_status)
+    assert document["report"]["points"] == 1
+    assert [(one["chain"], one["code"]) for one in document["report"]["damages"]] == [
+        (closed.chain, PassphraseWrong.code)
+    ]
+    assert "--credential" in document["error"]["hint"]
+    assert "(passphrase-wrong)" in place.run("verify", "--all", "--offline").stdout
+
+
+def test_chains_of_two_credentials_are_verified_together_offline(place: Place) -> None:
+    place.add_second_credential("beta")
+    back_up_other(place, 1, "web", PASSPHRASE)
+    back_up_other(place, 2, "db", "the passphrase beta")
+    assert place.json("verify", "--all", "--offline")["report"]["chains"] == 2
+
+
+def test_a_closed_chain_of_another_machine_does_not_matter_to_one_that_is_named(place: Place) -> None:
+    place.add_second_credential("beta")
+    back_up_other(place, 1, "web", PASSPHRASE)
+    back_up_other(place, 2, "db", "the passphrase beta")
+    words = ("verify", "--offline", "--credential", "beta", "--machine")
+    assert place.json(*words, "db")["report"]["points"] == 1
+    document = place.json(*words, "web", status=DataDamaged.exit_status)
+    assert document["report"]["damages"][0]["code"] == PassphraseWrong.code
+
+
+def test_a_machine_that_is_not_there_is_not_good(place: Place) -> None:
+    back_up(place, 1, b"a" * 512)
+    for words in (("--offline",), ("--rebuild-metadata", "--offline")):
+        error = place.json("verify", "--machine", "typo", *words, status=PointNotFound.exit_status)["error"]
+        assert "typo" in error["message"]
+        assert "holdfast points" in error["hint"]
+
+
+def test_latest_is_no_older_point_than_that_of_a_chain_that_cannot_be_opened(place: Place) -> None:
+    back_up(place, 1, b"a" * 512)
+    back_up(place, 2, b"b" * 512, encrypted=True)
+    place.json("verify", "latest", "--offline", status=PassphraseWrong.exit_status)
+    assert place.json("verify", "latest", "--offline", "--credential", "night")["report"]["points"] == 1
 
 
 def test_lost_metadata_is_made_again(place: Place) -> None:
@@ -81,3 +126,34 @@ def test_a_repository_is_verified_by_its_worker(lab: Place) -> None:
     document = lab.json("verify", "latest", "--machine", "web")
     assert document["session"]["kind"] == "verify"
     assert document["report"]["points"] == 1
+
+
+@pytest.mark.temporal
+def test_a_session_verifies_chains_of_two_credentials_together(lab: Place) -> None:
+    lab.json("backup", "nightly", "--full")
+    before = lab.config.read_text()
+    points = [back_up_other(lab, 1, "mail", PASSPHRASE), back_up_other(lab, 2, "db", "the passphrase beta")]
+    lab.add_second_credential("beta")
+    try:
+        report = lab.json("verify", "--all")["report"]
+        assert report["chains"] >= 3
+        assert lab.json("verify", "latest", "--machine", "db")["report"]["points"] == 1
+        lab.json("verify", "--machine", "db", "--credential", "beta")
+        words = ("verify", "--machine", "db", "--credential", "night")
+        failed = lab.json(*words, status=DataDamaged.exit_status)
+        assert [one["code"] for one in failed["report"]["damages"]] == [PassphraseWrong.code]
+        (lab.root / "home" / "credentials" / "beta").unlink()
+        failed = lab.json("verify", "--all", status=DataDamaged.exit_status)
+        assert [one["code"] for one in failed["report"]["damages"]] == [CredentialMissing.code]
+        assert failed["report"]["points"] == report["points"] - 1
+    finally:
+        lab.config.write_text(before)
+        for point in points:
+            shutil.rmtree(lab.repository.chain_folder(point.chain).parent)
+
+
+@pytest.mark.temporal
+def test_a_session_fails_for_a_machine_that_is_not_there(lab: Place) -> None:
+    lab.json("backup", "nightly")
+    error = lab.json("verify", "--machine", "typo", status=PointNotFound.exit_status)["error"]
+    assert "holdfast points" in error["hint"]

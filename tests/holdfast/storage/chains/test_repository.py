@@ -138,6 +138,8 @@ def test_an_encrypted_chain_hides_no_other(files: CrashFiles, machine: Protected
     for passphrase in (None, "wrong horse"):
         with pytest.raises(PassphraseWrong):
             repository.find_point(secret.point_id, passphrase)
+    assert repository.find_point(secret.point_id, "wrong horse", others=["correct horse"]).encrypted is True
+    assert repository.find_point(plain.point_id, others=["correct horse"]).encrypted is False
 
 
 def test_an_older_point_is_never_taken_for_the_newest_because_a_file_is_damaged(
