@@ -22,13 +22,14 @@ from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.throttle import Throttle
 from holdfast.planning.scrub import ScrubRules
 from holdfast.planning.throttling import Direction, Transfer
-from holdfast.storage.chains.chain import chain_file_names
+from holdfast.storage.chains.chain import Chain, chain_file_names
 from holdfast.storage.chains.metadata import check_chain, read_metadata
+from holdfast.storage.chains.opening import open_with
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.health.chain_repair import DAMAGES_NAMED_MAX, ChainRepair, OtherChain
 from holdfast.storage.health.health_file import read_health
 from holdfast.storage.health.marking import chain_damage
-from holdfast.storage.health.scrub_run import POINTS_NAMED_MAX, RepositoryScrub, ScrubProgress, open_with
+from holdfast.storage.health.scrub_run import POINTS_NAMED_MAX, RepositoryScrub, ScrubProgress
 from holdfast.storage.retention.archiving import archive_credentials
 
 _BUSY_ATTEMPTS_MAX = 20
@@ -152,7 +153,7 @@ class HealthActivities:
                 if other.rpartition("/")[0] != machine or (not is_copy and other == name):
                     continue
                 try:
-                    chain = stack.enter_context(open_with(place, other, keys))
+                    chain = stack.enter_context(_opened(place, other, keys))
                 except DataError:
                     continue  # it is damaged itself, and named when its turn comes
                 yield OtherChain(chain=chain, is_copy=is_copy)
@@ -179,7 +180,7 @@ def is_damaged(repository: Repository, name: str, keys: Sequence[str | None]) ->
     if _has_marks(read_health(repository.files, repository.chain_folder(name))):
         return True
     try:
-        with open_with(repository, name, keys) as chain:
+        with _opened(repository, name, keys) as chain:
             if chain.files:
                 read_metadata(repository.files, chain.folder, chain.files[0].keys)
                 check_chain(repository.files, chain)
@@ -193,7 +194,7 @@ def passphrase_of(repository: Repository, name: str, keys: Sequence[str | None])
     problem: HoldfastError | None = None
     for passphrase in keys:
         try:
-            open_with(repository, name, [passphrase]).close()
+            _opened(repository, name, [passphrase]).close()
         except PassphraseWrong as error:
             problem = error
         except DataError:
@@ -202,6 +203,11 @@ def passphrase_of(repository: Repository, name: str, keys: Sequence[str | None])
             return passphrase
     assert problem is not None, "there is always one to try"
     raise problem
+
+
+def _opened(repository: Repository, name: str, keys: Sequence[str | None]) -> Chain:
+    chain, _ = open_with(repository.files, repository.chain_folder(name), keys)
+    return chain
 
 
 def joined_repairs(left: RepairReport, right: RepairReport) -> RepairReport:

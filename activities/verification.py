@@ -14,11 +14,11 @@ from holdfast.model.owners import is_job_folder
 from holdfast.model.points import Damage, VerifyReport
 from holdfast.storage.chains.chain import Chain, chain_file_names
 from holdfast.storage.chains.metadata import METADATA_NAME, check_against_metadata, check_links, read_metadata
+from holdfast.storage.chains.opening import open_with
 from holdfast.storage.chains.owning import seen_by, shown_owner
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.health.health_file import points_of
 from holdfast.storage.health.marking import chain_damage, mark_checked
-from holdfast.storage.health.scrub_run import open_with
 from holdfast.storage.health.verifier import Findings, verify_chain
 
 DAMAGES_NAMED_MAX = 50
@@ -218,7 +218,7 @@ class ChainCheck:
 def _holds(repository: Repository, chain: str, machine: str, passphrases: Sequence[str | None]) -> bool | None:
     """Return whether a chain holds points of a machine; None when it cannot be opened."""
     try:
-        with open_with(repository, chain, passphrases) as opened:
+        with open_with(repository.files, repository.chain_folder(chain), passphrases)[0] as opened:
             owner = shown_owner(repository.files, opened)
             machines = [seen_by(point, owner).machine for _, point in opened.points()]
     except DataError:

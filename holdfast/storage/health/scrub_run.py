@@ -19,6 +19,7 @@ from holdfast.model.points import Damage, PointHealth
 from holdfast.model.reads import ReadSpan
 from holdfast.planning.scrub import FileFacts, ScrubPlan, ScrubRules, ScrubStep, plan_scrub
 from holdfast.storage.chains.chain import Chain, chain_file_names
+from holdfast.storage.chains.opening import open_with
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.health.health_file import (
     bad_units,
@@ -46,18 +47,6 @@ class ScrubProgress(msgspec.Struct, frozen=True, kw_only=True):
     planned_bytes: int = 0
     done_bytes: int = 0
     checked_bytes: int = 0
-
-
-def open_with(repository: Repository, chain: str, passphrases: Sequence[str | None]) -> Chain:
-    """Open a chain with the first passphrase that fits. Raises `PassphraseWrong` when none does."""
-    tried = list(passphrases) or [None]
-    while True:
-        passphrase = tried.pop(0)
-        try:
-            return repository.open_chain(chain, passphrase)
-        except PassphraseWrong:
-            if not tried:
-                raise
 
 
 class RepositoryScrub:
@@ -120,7 +109,7 @@ class RepositoryScrub:
                 continue
             name = repository.relative(folder)
             try:
-                with open_with(repository, name, self._passphrases) as chain:
+                with open_with(repository.files, folder, self._passphrases)[0] as chain:
                     yield from self._chain_facts(name, chain)
             except PassphraseWrong:
                 raise
@@ -154,7 +143,7 @@ class RepositoryScrub:
     ) -> ScrubProgress:
         progress, report = msgspec.structs.replace(told[0], chain=name), told[1]
         try:
-            chain = open_with(self._repository, name, self._passphrases)
+            chain = self._open(name)
         except ChainBroken:
             # Removed since the plan was made, by retention for instance.
             return _further(progress, sum(step.length for step in steps), 0)
@@ -195,12 +184,16 @@ class RepositoryScrub:
 
     # -- what it means -------------------------------------------------------------------------------------------
 
+    def _open(self, name: str) -> Chain:
+        chain, _ = open_with(self._repository.files, self._repository.chain_folder(name), self._passphrases)
+        return chain
+
     def _assess(self) -> tuple[list[Damage], list[PointHealth]]:
         """Return what is known to be damaged, now or before, and which points that takes; write the points down."""
         damages = [chain_damage(name, reason) for name, reason in self._lost.items()]
         points: list[PointHealth] = []
         for name in sorted(self._damaged):
-            with open_with(self._repository, name, self._passphrases) as chain:
+            with self._open(name) as chain:
                 found, marks = assess_chain(self._repository.files, name, chain)
             damages += found
             points += points_of(name, marks)

@@ -23,11 +23,12 @@ from holdfast.storage.chains.begun_notes import note_begun
 from holdfast.storage.chains.chain import chain_file_names
 from holdfast.storage.chains.keeping import change_notes, peek_notes
 from holdfast.storage.chains.leftovers import remove_leftovers
+from holdfast.storage.chains.opening import open_with
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.atomic import Files
 from holdfast.storage.intake.lifecycle import StoreOptions, begin_full, begun_by
 from holdfast.storage.intake.new_points import check_snapshot
-from holdfast.storage.retention.looking import MachinePlan, SeenMachine, file_fact, open_with, see_chain
+from holdfast.storage.retention.looking import MachinePlan, SeenMachine, file_fact, see_chain
 from holdfast.storage.retention.shared_retention import SeenChain
 
 Passphrases = Callable[[CredentialName | None], str | None]
@@ -131,7 +132,7 @@ def keep_archive(
         hint = "Points of jobs stay as their job's retention says; `holdfast retention lock` keeps one for longer."
         raise RequestInvalid(f"chain {chain} is no archive", hint=hint)
     folder = repository.chain_folder(chain)
-    with open_with(repository, folder, passphrase)[0] as opened:
+    with open_with(repository.files, folder, (passphrase, None))[0] as opened:
         keys = opened.files[0].keys
         points = tuple((PointId(point.id), point.created) for _, point in opened.points())
 

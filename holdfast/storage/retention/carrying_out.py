@@ -17,10 +17,10 @@ from holdfast.planning.retention_steps import RetentionStep
 from holdfast.storage.chain_files.chain_file import ChainFile
 from holdfast.storage.chains.chain import Chain
 from holdfast.storage.chains.keeping import read_notes
+from holdfast.storage.chains.opening import open_with
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.immutable import is_immutable, set_immutable
 from holdfast.storage.methods.upkeep import ChainUpkeep, needed_files
-from holdfast.storage.retention.looking import open_with
 
 Report = Callable[[int, int], None]
 """Gets how many files are done, and the bytes of them that moved so far."""
@@ -81,7 +81,7 @@ class StepWorker:
     def _check_locks(self, folder: Path, step: RetentionStep) -> tuple[set[str], str | None]:
         """Return the names of all files that a locked point needs, and the passphrase of the chain."""
         files = self._repository.files
-        chain, passphrase = open_with(self._repository, folder, self._passphrase)
+        chain, passphrase = open_with(self._repository.files, folder, (self._passphrase, None))
         with chain:
             if not chain.files:
                 return set(), passphrase
@@ -106,7 +106,7 @@ class StepWorker:
         return not step.into or any(exists(chain.folder / name) and name not in merged for name in step.files)
 
     def _result(self, folder: Path, name: str, moved: int) -> StepResult:
-        chain, _ = open_with(self._repository, folder, self._passphrase)
+        chain, _ = open_with(self._repository.files, folder, (self._passphrase, None))
         with chain:
             file = next(file for file in chain.files if file.path.name == name)
             return StepResult(

@@ -12,10 +12,10 @@ from holdfast.model.ids import PointId
 from holdfast.model.retention import PointNote
 from holdfast.storage.chain_files.chain_file import is_file_encrypted
 from holdfast.storage.chains.keeping import change_notes
+from holdfast.storage.chains.opening import open_with
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.methods.upkeep import ChainUpkeep, RemovedFile
 from holdfast.storage.retention.emptying import remove_empty_chain
-from holdfast.storage.retention.looking import open_with
 
 
 class Grave(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +88,7 @@ def take_back(repository: Repository, chain: str, passphrase: str | None, until:
     removed = ChainUpkeep(repository.files, folder, None).removed()
     is_plain = bool(removed) and is_file_encrypted(repository.files, folder / removed[0].kept_as) is False
     back = ChainUpkeep(repository.files, folder, None if is_plain else passphrase).take_back()
-    opened, _ = open_with(repository, folder, passphrase)
+    opened, _ = open_with(repository.files, folder, (passphrase, None))
     with opened:
         points = [PointId(point.id) for file, point in opened.points() if file.path.name in back]
     lock_points(repository, chain, points, passphrase, until)
@@ -103,11 +103,11 @@ def lock_points(
     Raises `PointNotFound` when one of them is not there any more, and `ChainBusy`.
     """
     folder = repository.chain_folder(chain)
-    with open_with(repository, folder, passphrase)[0] as opened:
+    with open_with(repository.files, folder, (passphrase, None))[0] as opened:
         keys = opened.files[0].keys
 
     def locked(known: tuple[PointNote, ...]) -> Iterable[PointNote]:
-        with open_with(repository, folder, passphrase)[0] as opened:  # nobody removes a point now
+        with open_with(repository.files, folder, (passphrase, None))[0] as opened:  # nobody removes a point now
             days = {PointId(point.id): point.created.date() for _, point in opened.points()}
         notes = {note.point_id: note for note in known}
         for point in points:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from holdfast.errors import HoldfastError, PassphraseWrong
+from holdfast.errors import HoldfastError
 from holdfast.model.ids import MachineId, PointId
 from holdfast.model.retention import ChainFact, FileFact, PointFact, PointNote, RetentionOptions
 from holdfast.planning.consent import Judgement, Rules, judge
@@ -20,6 +20,7 @@ from holdfast.storage.chain_files.chain_file import ChainFile
 from holdfast.storage.chains.chain import Chain, chain_file_names
 from holdfast.storage.chains.keeping import change_notes, read_notes, read_rules, write_rules
 from holdfast.storage.chains.metadata import check_links
+from holdfast.storage.chains.opening import open_with
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.atomic import Files
 from holdfast.storage.files.immutable import set_immutable
@@ -148,21 +149,11 @@ def keep_locks(chain: SeenChain, notes: dict[PointId, PointNote], now: datetime)
     return {"locked files are immutable"}
 
 
-def open_with(repository: Repository, folder: Path, passphrase: str | None) -> tuple[Chain, str | None]:
-    """Open a chain, encrypted or not; return it and the passphrase that it took."""
-    try:
-        return Chain.open(repository.files, folder, passphrase), passphrase
-    except PassphraseWrong:
-        if passphrase is None:
-            raise
-    return Chain.open(repository.files, folder), None
-
-
 def see_chain(repository: Repository, folder: Path, passphrase: str | None) -> SeenChain | None:
     """Return a chain with its files and what is noted of its points; None when it has no complete point."""
     if not chain_file_names(repository.files, folder):
         return None
-    chain, _ = open_with(repository, folder, passphrase)
+    chain, _ = open_with(repository.files, folder, (passphrase, None))
     with chain:
         chain.check_whole()
         check_links(chain)

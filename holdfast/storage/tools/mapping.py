@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from holdfast.errors import ChainBroken, ChainBusy, MachineNotFound, PassphraseWrong, RequestInvalid
+from holdfast.errors import ChainBroken, ChainBusy, MachineNotFound, RequestInvalid
 from holdfast.faults import reach
 from holdfast.formats.chain_keep import NotedOwner
 from holdfast.model.archives import is_archive
@@ -20,6 +20,7 @@ from holdfast.storage.chains.chain import Chain, chain_file_names
 from holdfast.storage.chains.keeping import write_owner
 from holdfast.storage.chains.leftovers import remove_leftovers
 from holdfast.storage.chains.metadata import check_chain
+from holdfast.storage.chains.opening import open_with
 from holdfast.storage.chains.owning import check_own_chain, owner_of, seen_by
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.chain_lock import acquire_chain_lock
@@ -89,24 +90,13 @@ def change_owner(repository: Repository, wanted: NewOwner, keys: Keys, job: JobR
     return _told(repository, target, wanted, keys)
 
 
-def open_with_keys(repository: Repository, folder: Path, keys: Keys) -> tuple[Chain, str | None]:
-    """Open a chain with the first passphrase that fits; return it and that. Raises `PassphraseWrong`."""
-    refused = PassphraseWrong(f"chain {folder.name} is encrypted, and no passphrase was given")
-    for passphrase in dict.fromkeys([None, *keys]):
-        try:
-            return Chain.open(repository.files, folder, passphrase), passphrase
-        except PassphraseWrong as error:
-            refused = error
-    raise refused
-
-
 @contextmanager
 def _opened(repository: Repository, folders: Sequence[Path], keys: Keys) -> Iterator[list[Chain]]:
     """Yield the chains, whole, locked and without points that are not finished."""
     with ExitStack() as stack:
         chains = []
         for folder in folders:
-            chain, passphrase = open_with_keys(repository, folder, keys)
+            chain, passphrase = open_with(repository.files, folder, (None, *keys))
             chain.close()
             remove_leftovers(repository.files, folder, passphrase)
             stack.callback(acquire_chain_lock(repository.files, folder).close)
@@ -186,7 +176,7 @@ def _chains(repository: Repository, folder: Path) -> list[Path]:
 def _told(repository: Repository, folder: Path, wanted: NewOwner, keys: Keys) -> OwnerChanged:
     chains = []
     for found in _chains(repository, folder):
-        chain, _ = open_with_keys(repository, found, keys)
+        chain, _ = open_with(repository.files, found, (None, *keys))
         with chain:
             newest = chain.newest()
             if newest is None:

@@ -18,6 +18,7 @@ from holdfast.storage.chains.chain import Chain, chain_file_names
 from holdfast.storage.chains.keeping import KEEP_NAME, note_moved, read_notes, write_owner
 from holdfast.storage.chains.leftovers import remove_leftovers
 from holdfast.storage.chains.metadata import check_chain, refresh_metadata
+from holdfast.storage.chains.opening import open_with
 from holdfast.storage.chains.owning import check_own_chain, owner_of, seen_by
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.chain_lock import acquire_chain_lock, make_readers_file
@@ -25,7 +26,7 @@ from holdfast.storage.files.immutable import set_immutable
 from holdfast.storage.health.health_file import HEALTH_NAME
 from holdfast.storage.methods.upkeep import ChainUpkeep
 from holdfast.storage.retention.emptying import remove_empty_chain
-from holdfast.storage.tools.mapping import Keys, open_with_keys
+from holdfast.storage.tools.mapping import Keys
 from holdfast.storage.tools.verbatim import COMMIT_BYTES, JOURNAL_NAME, Report, VerbatimCopy
 
 _STAGING = "move-"
@@ -214,7 +215,7 @@ class _Moving:
 
 def _prepare(source: Repository, folder: Path, keys: Keys) -> str | None:
     """Remove what dead sessions left in the chain, and return its passphrase."""
-    chain, passphrase = open_with_keys(source, folder, keys)
+    chain, passphrase = open_with(source.files, folder, (None, *keys))
     chain.close()
     remove_leftovers(source.files, folder, passphrase)
     return passphrase
@@ -225,7 +226,7 @@ def _let_go_before(target: Repository, move: Move, keys: Keys) -> MovedChain:
     folder = target.chain_folder(move.chain)
     if not target.files.exists(folder) or not chain_file_names(target.files, folder):
         raise ChainBroken(f"chain {move.chain} holds no chain file")
-    chain, passphrase = open_with_keys(target, folder, keys)
+    chain, passphrase = open_with(target.files, folder, (None, *keys))
     chain.close()
     return _told(target, folder, passphrase)
 
