@@ -13,6 +13,7 @@ from activities.binding import implements
 from activities.contracts import resources
 from activities.openers import ProviderOpener
 from activities.pulse import Pulse
+from activities.runs import described
 from holdfast.clock import Clock
 from holdfast.model.ids import MachineId, RepositoryName
 from holdfast.model.placement import Claim, Inquiry, SlotsState
@@ -84,10 +85,5 @@ class SchedulerActivities:
 
 
 async def _is_gone(run: resources.Run) -> bool:
-    try:
-        found = await activity.client().get_workflow_handle(run.workflow_id, run_id=run.run_id).describe()
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return True
-        raise
-    return found.status is not WorkflowExecutionStatus.RUNNING
+    found = await described(activity.client(), run.workflow_id, run.run_id)
+    return found is None or found.status is not WorkflowExecutionStatus.RUNNING

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 _DUE: Final = re.compile(r"-\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -41,12 +41,23 @@ async def latest(client: Client, workflow_id: str) -> FoundRun | None:
     return max([run async for run in _runs(client, workflow_id)], key=lambda run: run.began, default=None)
 
 
-async def _runs(client: Client, workflow_id: str, narrowed: str = "") -> AsyncIterator[FoundRun]:
+async def described(client: Client, workflow_id: str, run_id: str | None = None) -> WorkflowExecutionDescription | None:
+    """Return what Temporal says of a run, without ``run_id`` of the newest; None when there is none.
+
+    Raises `RPCError`.
+    """
     try:
-        yield _found(await client.get_workflow_handle(workflow_id).describe())
+        return await client.get_workflow_handle(workflow_id, run_id=run_id).describe()
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+
+
+async def _runs(client: Client, workflow_id: str, narrowed: str = "") -> AsyncIterator[FoundRun]:
+    by_hand = await described(client, workflow_id)
+    if by_hand is not None:
+        yield _found(by_hand)
     # A year follows the id; whether it is one is told by the pattern.
     query = f"WorkflowId STARTS_WITH '{_quoted(workflow_id)}-2'{narrowed}"
     async for one in client.list_workflows(query):

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 from temporalio import activity
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client, WorkflowExecutionStatus
 
 from activities.binding import implements
 from activities.contracts import sweep
 from activities.openers import CatalogOpener, ProviderOpener
 from activities.pulse import Pulse
+from activities.runs import described
 from holdfast.catalog.limits import LIMIT_MAX
 from holdfast.catalog.session_table import SessionFilter
 from holdfast.clock import Clock
@@ -104,7 +104,7 @@ class OwnerActivities:
             activity.heartbeat()
             if session.session_id in running:
                 continue
-            found = await _described(client.get_workflow_handle(session.workflow_id))
+            found = await described(client, session.workflow_id)
             if found is None or await _session_of(client, found.id, found.run_id) != session.session_id:
                 continue  # forgotten, or the workflow's id belongs to a later session by now
             if found.status is WorkflowExecutionStatus.RUNNING:
@@ -144,15 +144,6 @@ async def _session_of(client: Client, workflow_id: str, run_id: str) -> SessionI
         [request] = await client.data_converter.decode(payloads, [_Named])
         return SessionId(request.session_id or run_id)
     return SessionId(run_id)
-
-
-async def _described(handle: WorkflowHandle[object, object]) -> WorkflowExecutionDescription | None:
-    try:
-        return await handle.describe()
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return None
-        raise
 
 
 def _owners(targets: Iterable[TargetId], sessions: Iterable[SessionId]) -> dict[TargetId, SessionId]:
