@@ -18,10 +18,11 @@ from holdfast.storage.retention.archiving import archive_credential, keep_archiv
 from holdfast.storage.retention.graveyard import graves_of
 from workers.cli import backup
 from workers.cli.backup import IF_STOPPED, EncryptOption, JobPlaces, ProviderOption, ProxyOption
+from workers.cli.chain_choice import RepositoryOption
 from workers.cli.commands import PROTECT, command
 from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Invocation, error_document
-from workers.cli.points import CredentialOption, RepositoryOption
+from workers.cli.points import CredentialOption
 from workers.cli.reading import find_listed, read_points
 from workers.cli.retention_plans import JobPlan, PlannedMachine, document_of, parts_of
 from workers.cli.starting import (

@@ -7,9 +7,10 @@ import typer
 
 from holdfast.errors import MachineNotFound, RequestInvalid
 from holdfast.model.ids import MachineId, RepositoryName
+from workers.cli.chain_choice import RepositoryOption
 from workers.cli.commands import command
 from workers.cli.invocation import Invocation
-from workers.cli.points import CredentialOption, RepositoryOption
+from workers.cli.points import CredentialOption
 from workers.cli.reading import read_points
 from workers.cli.starting import (
     PATIENCE_DEFAULT,

@@ -8,6 +8,7 @@ from holdfast.errors import PointNotFound, RequestInvalid
 from holdfast.model.fulls import MethodOptions
 from holdfast.model.ids import MachineId, RepositoryName
 from holdfast.storage.chains.repository import Repository
+from workers.cli.chain_choice import RepositoryOption
 from workers.cli.commands import PROTECT, command
 from workers.cli.invocation import Invocation
 from workers.cli.reading import ListedPoint, read_points
@@ -29,9 +30,6 @@ IF_STOPPED = "the chain stays readable, and the next run goes on where this one 
 MachineOption = Annotated[str, typer.Option("--machine", "-m", metavar="NAME", help="Whose newest chain; id or name.")]
 FullOption = Annotated[
     bool, typer.Option("--synthetic-full", help="Make the newest point a full in a new chain, of what is there.")
-]
-RepositoryOption = Annotated[
-    str | None, typer.Option("--repository", "-r", metavar="NAME", help="Repository; needed when there are several.")
 ]
 CredentialOption = Annotated[
     str | None,

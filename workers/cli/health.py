@@ -19,6 +19,7 @@ from holdfast.storage.chains.repository import Repository
 from holdfast.storage.health.health_file import points_of, read_health
 from holdfast.storage.health.scrub_run import RepositoryScrub
 from workers.cli import wording
+from workers.cli.chain_choice import RepositoryOption
 from workers.cli.commands import PROTECT, alone, command, family
 from workers.cli.invocation import Invocation
 from workers.cli.reading import passphrases_for
@@ -39,9 +40,6 @@ from workflows.messages import HealthRequest, HealthTask
 
 IF_STOPPED = "reading ends; what was read is written down, and the next run goes on behind it"
 
-RepositoryOption = Annotated[
-    str | None, typer.Option("--repository", "-r", metavar="NAME", help="Repository; needed when there are several.")
-]
 RepairOption = Annotated[
     bool, typer.Option("--repair/--no-repair", help="Repair what is found damaged, as far as the bytes are elsewhere.")
 ]

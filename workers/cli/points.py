@@ -12,6 +12,7 @@ from holdfast.model.ids import is_folder_of
 from holdfast.planning.archives import kept_words
 from holdfast.storage.chains.chain import chain_file_names
 from workers.cli import point_files, wording
+from workers.cli.chain_choice import RepositoryOption
 from workers.cli.commands import LOOK, alone, family
 from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Invocation, error_document
@@ -19,9 +20,6 @@ from workers.cli.reading import ListedPoint, Unreadable, read_points
 from workers.cli.tables import plain_table
 from workers.config import RepositorySettings
 
-RepositoryOption = Annotated[
-    str | None, typer.Option("--repository", "-r", metavar="NAME", help="Repository; needed when there are several.")
-]
 CredentialOption = Annotated[
     str | None, typer.Option("--credential", metavar="NAME", help="Name of the passphrase of encrypted chains.")
 ]

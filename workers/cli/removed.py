@@ -24,10 +24,10 @@ from holdfast.storage.retention.looking import (
     see_chain,
 )
 from workers.cli import wording
-from workers.cli.chain_choice import ChosenChain
+from workers.cli.chain_choice import ChosenChain, RepositoryOption
 from workers.cli.commands import command
 from workers.cli.invocation import Invocation
-from workers.cli.points import CredentialOption, RepositoryOption
+from workers.cli.points import CredentialOption
 from workers.cli.reading import find_listed, passphrases_for, read_points
 from workers.cli.tables import plain_table
 from workers.config import RepositorySettings

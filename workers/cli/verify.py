@@ -19,7 +19,7 @@ from holdfast.errors import PassphraseWrong, RequestInvalid
 from holdfast.model.points import VerifyReport
 from workers.cli import session_end
 from workers.cli.chain import rebuild
-from workers.cli.chain_choice import chosen_chains
+from workers.cli.chain_choice import RepositoryOption, chosen_chains
 from workers.cli.commands import PROTECT, command
 from workers.cli.invocation import Invocation
 from workers.cli.pace import Pace
@@ -50,9 +50,6 @@ RebuildOption = Annotated[
     bool, typer.Option("--rebuild-metadata", help="Write the metadata of the chains anew from their files first.")
 ]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Read here and now, without Temporal and workers.")]
-RepositoryOption = Annotated[
-    str | None, typer.Option("--repository", "-r", metavar="NAME", help="Repository; needed when there are several.")
-]
 CredentialOption = Annotated[
     str | None,
     typer.Option("--credential", metavar="NAME", help="Passphrase of the points; default: those of the jobs."),
