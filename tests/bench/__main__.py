@@ -54,7 +54,7 @@ def _measured(name: str, part: Callable[[Ledger], None], ledger: Ledger) -> bool
     print(f"measuring: {name}", flush=True)
     try:
         part(ledger)
-    except Exception:  # noqa: BLE001 - whatever it is, it is shown and ends the run with an error
+    except Exception:  # noqa: BLE001 - shown here, and the run ends with an error that names the part
         traceback.print_exc()
         return False
     return True
