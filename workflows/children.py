@@ -22,13 +22,13 @@ async def run_child(child_id: str, start: Callable[[], Awaitable[_Result]], kind
     try:
         return await start()
     except WorkflowAlreadyStartedError:
-        found = await _find_ours(child_id)
+        found = await find_ours(child_id)
         if found is None:
             raise
-    return await _follow(found, kind)
+    return await follow(found, kind)
 
 
-async def _find_ours(child_id: str) -> sessions.ChildRun | None:
+async def find_ours(child_id: str) -> sessions.ChildRun | None:
     """Return the workflow that is said to run already, if it is the one this session has just started.
 
     A server on an SQL store may start a child, lose the answer in a conflict, and then refuse to start it again.
@@ -38,7 +38,8 @@ async def _find_ours(child_id: str) -> sessions.ChildRun | None:
     return await step(sessions.find_child, reference, config)
 
 
-async def _follow(child: sessions.ChildRun, kind: type[_Result]) -> _Result:
+async def follow(child: sessions.ChildRun, kind: type[_Result]) -> _Result:
+    """Wait for a child that was found, and return its result."""
     config = options.verification(queues.CONTROL, summary(f"waiting for {child.workflow_id}"))
     raw = await step(sessions.follow_child, child, config)
     result: _Result = workflow.payload_converter().from_payload(raw.payload, kind)

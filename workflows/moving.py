@@ -6,7 +6,6 @@ moved whole.
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 from temporalio import workflow
 
@@ -16,7 +15,7 @@ from holdfast.model.ids import MachineId
 from holdfast.model.session import SessionKind
 from workflows import options, queues
 from workflows.chain_messages import ChainTask, HoldRequest, MoveRequest
-from workflows.holding import hold, let_go
+from workflows.holding import hold
 from workflows.messages import SessionProgress, SessionResult
 from workflows.report import size_text, summary
 from workflows.session import SessionRun
@@ -167,5 +166,5 @@ class MoveChains:
     async def _hold(self, wanted: HoldRequest) -> None:
         self._book.enter("holding the machine")
         held = await hold(wanted, self._book)
-        self._book.children.append(held.id)
-        self._run.undo.push(f"the hold of {wanted.machine_name} in {wanted.repository}", partial(let_go, held))
+        self._book.children.append(held.workflow_id)
+        self._run.undo.push(f"the hold of {wanted.machine_name} in {wanted.repository}", held.let_go)

@@ -49,7 +49,7 @@ class PipeOptions(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 2
     in_flight_bytes: int = 16 << 20
     """Read ahead of the packing; about as much again waits to be written."""
-    offered_bytes: int = 16 << 20
+    offered_bytes: int = 8 << 20
     """Read, offered, and kept until the answer says what of it is wanted."""
     offered_bytes_max: int = 64 << 20
     """Up to which that grows where answers have a long way."""

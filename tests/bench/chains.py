@@ -22,7 +22,8 @@ GROWTH_MAX = 2.0
 _STRIDE = 16 * MIB
 """One MiB of data in each; for 100 GiB that is 6.3 GiB."""
 _CHANGED = 1024
-"""Pieces of an increment, scattered over the data: 64 MiB, as much as the smallest full has."""
+"""Pieces of an increment: 64 MiB, as much as the smallest full has."""
+_RUN, _WINDOW, _WINDOWS = MIB // PIECE_SIZE, 32 * MIB // PIECE_SIZE, 24
 
 
 def run_merging(ledger: Ledger, sizes: Sequence[int] = SIZES) -> None:
@@ -48,7 +49,7 @@ def _merges(ledger: Ledger, size: int) -> Sequence[float]:
     times: list[float] = []
     try:
         for turn in range(1, ledger.runs + 1):
-            changed = sorted(rng.sample(pieces, _CHANGED))
+            changed = _changed(pieces, rng)
             _write(image, changed, size, rng.randbytes(PIECE_SIZE * _CHANGED))
             spans_file.write_bytes(msgspec.json.encode([Span(at, PIECE_SIZE) for at in changed]))
             ours.increment(f"increment-{turn}", image, str(spans_file))
@@ -65,6 +66,20 @@ def _merges(ledger: Ledger, size: int) -> Sequence[float]:
         image.unlink()
         spans_file.unlink(missing_ok=True)
     return times
+
+
+def _changed(pieces: Sequence[int], rng: random.Random) -> list[int]:
+    """Return what an increment writes, as the change sets of the image have it.
+
+    Half are runs, three eighths lie in hot windows, one eighth anywhere.
+    """
+    runs = rng.sample(range(0, len(pieces), _RUN), _CHANGED // 2 // _RUN)
+    chosen = {first + piece for first in runs for piece in range(_RUN)}
+    hot = [rng.randrange(max(1, len(pieces) - _WINDOW)) for _ in range(_WINDOWS)]
+    while len(chosen) < _CHANGED * 7 // 8:
+        chosen.add(min(len(pieces) - 1, rng.choice(hot) + rng.randrange(_WINDOW)))
+    chosen |= {*rng.sample(sorted({*range(len(pieces))} - chosen), _CHANGED - len(chosen))}
+    return [pieces[index] for index in sorted(chosen)]
 
 
 def _write(image: Path, places: Sequence[int], size: int, content: bytes) -> None:

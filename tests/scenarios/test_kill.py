@@ -28,7 +28,7 @@ from workers.devserver import DevServer
 pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(120)]
 
 MIB = 1 << 20
-DISK_BYTES = 200 * MIB
+DISK_BYTES = 144 * MIB
 MID_DISK_BYTES = 56 * MIB
 """More than two commits of 24 MiB, and far from the end."""
 RESENT_MAX = 64 * MIB

@@ -10,6 +10,8 @@ from temporalio.exceptions import CancelledError
 from activities.boundary import error_from_failure
 from activities.contracts import catalog, moving, snapshot
 from activities.contracts.repository import BeginPoint
+from activities.contracts.sessions import ChildRun
+from activities.sessions import SessionActivities
 from holdfast.errors import MachineNotFound, RepositoryFull, RequestInvalid
 from holdfast.model.ids import ChainId, MachineId, ProviderName, RepositoryName
 from holdfast.model.session import Outcome
@@ -17,7 +19,8 @@ from tests.workflows.conftest import Stage, details
 from tests.workflows.stubs import NOON, World, a_machine, too_late, until_cancelled
 from workflows import queues
 from workflows.backup_job import BackupJob
-from workflows.chain_messages import ChainTask, MoveRequest
+from workflows.chain_messages import ChainTask, HoldRequest, MoveRequest
+from workflows.holding import HoldMachine
 from workflows.moving import MoveChains
 
 pytestmark = pytest.mark.temporal
@@ -110,6 +113,22 @@ async def test_a_move_waits_for_the_session_of_the_machine(stage: Stage) -> None
         assert (await stage.run_backup()).session.outcome is Outcome.SUCCESS
         result = await handle[0].result()
     assert result.session.outcome is Outcome.SUCCESS
+
+
+async def test_a_hold_whose_start_was_answered_to_nobody_is_the_sessions_own(stage: Stage) -> None:
+    """A server on an SQL store may start a child, lose the answer, and say that it runs already."""
+    world = a_world()
+    machine = HoldRequest(repository=stage.repository, machine_id=MachineId("id-web"), machine_name="web")
+    child_id = queues.machine_backup_id(stage.repository, machine.machine_id, machine.machine_name)
+    async with stage.playing(world):
+        lost = await stage.client.start_workflow(HoldMachine.run, machine, id=child_id, task_queue=queues.CONTROL)
+        ours = ChildRun(workflow_id=child_id, run_id=lost.first_execution_run_id or "")
+        world.answers["sessions.find_child"] = lambda _: ours
+        world.answers["sessions.follow_child"] = SessionActivities().follow_child
+        await stage.run(MoveChains.run, a_request(stage, ChainTask.RENAME, new_name="front"))
+        await lost.result()
+        assert (await stage.run_backup()).session.outcome is Outcome.SUCCESS
+    assert world.count("moving.give_machine") == 1
 
 
 async def test_a_cancelled_move_takes_its_copy_back(stage: Stage) -> None:

@@ -8,7 +8,7 @@ import pytest
 from temporalio.client import WorkflowFailureError
 
 from activities.contracts import retention
-from holdfast.errors import ChainBroken, DiskReadFailed, SnapshotNotFound
+from holdfast.errors import ChainBroken, SnapshotNotFound
 from holdfast.model.ids import JobName, MachineId
 from holdfast.model.owners import ChainOwner
 from holdfast.model.retention import RetentionOptions
@@ -170,7 +170,9 @@ async def test_machines_that_share_a_chain_take_turns_and_name_its_owner(stage: 
         running -= 1
 
     world.answers["transfer.copy_disk"] = then(count, world.answers["transfer.copy_disk"])
-    world.fail("transfer.copy_disk", DiskReadFailed("disk of m1"), where=lambda request: request.machine_id == "id-m1")
+    world.fail(
+        "transfer.copy_disk", SnapshotNotFound("disk of m1"), where=lambda request: request.machine_id == "id-m1"
+    )
     async with stage.playing(world):
         await stage.failure(BackupJob.run, stage.backup(options=BackupOptions(machines_at_once=2, owner=NIGHTLY)))
     assert most == 1

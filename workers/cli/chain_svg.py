@@ -23,7 +23,7 @@ _TALLEST: Final = 120
 _LEAST: Final = 4
 _CURVES: Final = 34
 _FOOT: Final = 72
-_LEGEND: Final = 40
+_LEGEND: Final = 60
 _WIDTH_MIN: Final = 720
 _LINE: Final = 16
 _WORDS_MAX: Final = 96
@@ -102,14 +102,16 @@ def _column(point: PointView, file: FileView, x: int, floor: int, scale: float) 
 
 
 def _keeping_signs(point: PointView, x: int, y: int) -> Iterator[str]:
-    """Draw a circle with a letter for each calendar rule that keeps a point, and a lock for a lock."""
-    count = len(point.marks) + (point.locked_until is not None)
+    """Draw a circle with a letter for each reason why a point stays, and a lock for a lock."""
+    letters = [mark[:1].upper() for mark in point.marks]
+    letters += ["Q"] * point.is_quick + ["A"] * (point.archive is not None)
+    count = len(letters) + (point.locked_until is not None)
     left = x - 9 * (count - 1)
-    for index, mark in enumerate(point.marks):
+    for index, letter in enumerate(letters):
         yield f'<circle class="mark" cx="{left + 18 * index}" cy="{y}" r="8"/>'
-        yield _text(left + 18 * index, y + 4, mark[:1].upper(), "middle")
+        yield _text(left + 18 * index, y + 4, letter, "middle")
     if point.locked_until is not None:
-        at = left + 18 * len(point.marks)
+        at = left + 18 * len(letters)
         yield f'<rect class="lock" x="{at - 5}" y="{y - 2}" width="10" height="8"/>'
         yield f'<path class="lock" d="M {at - 3} {y - 2} v -2 a 3 3 0 0 1 6 0 v 2"/>'
 
@@ -143,6 +145,8 @@ def _legend(top: int) -> Iterator[str]:
         yield f'<rect class="{kind}" x="{x}" y="{top}" width="12" height="12"/>'
         yield _text(x + 18, top + 10, words, "faint")
         x += 134
+    signs = "in circles: weekly, monthly and yearly points by their letter, Q quick backup, A archive; a lock: locked"
+    yield _text(_MARGIN, top + 32, signs, "faint")
 
 
 def _tall(size: int, scale: float) -> int:

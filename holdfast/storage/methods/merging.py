@@ -14,6 +14,7 @@ the second step, and their space is used by a later merge.
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from holdfast.formats.magic import NEVER_WRITTEN, PIECE_SIZE, PIECES_PER_PAGE
 from holdfast.formats.pages import MapRuns, PieceRuns
 from holdfast.storage.chain_files.chain_file import ChainFile
 from holdfast.storage.chain_files.rewriter import ChainRewriter
+from holdfast.storage.chain_files.tables import TableReader
 
 COMMIT_BYTES = 64 << 20
 """A death costs at most what moved since the last commit: this much."""
@@ -130,26 +132,50 @@ class Merger:
 
     def _wanted(self) -> Iterator[tuple[ChainFile, int]]:
         """Yield the units that the last point needs, file by file in ascending order."""
+        for source in self._sources:
+            needed = self._needed[source.contents.file]
+            yield from ((source, number) for number, is_needed in enumerate(needed) if is_needed)
+
+    @cached_property
+    def _needed(self) -> dict[str, bytearray]:
+        """For each unit of each source, by the id of the file, whether the last point needs it, as one byte."""
         needed = {source.contents.file: bytearray(source.contents.units.count) for source in self._sources}
         for disk in self._point.disks:
             for source, place, count in self._sought(disk):
                 each = source.pieces_per_unit
                 first, last = place // each, (place + count - 1) // each
                 needed[source.contents.file][first : last + 1] = b"\1" * (last + 1 - first)
-        for source in self._sources:
-            yield from ((source, number) for number, is_needed in enumerate(needed[source.contents.file]) if is_needed)
+        return needed
 
     def _sought(self, disk: PointDisk) -> Iterator[tuple[ChainFile, int, int]]:
         """Yield (file, place, count) for the pieces of a disk that the sources hold for the last point."""
-        table = self._last.map_table(self._point.number, disk.key)
-        for index in range(-(-disk.size // (PIECES_PER_PAGE * PIECE_SIZE))):
-            page = table.page(index)
+        for index, page in self._changed_pages(disk):
             for piece, count, writer in () if page is None else page.runs(0, PIECES_PER_PAGE):
                 source = self._holder(writer)
                 if source is not None:
                     runs = self._their_page(source, disk.key, index)
-                    for _, place, length in _places(runs, piece, count, source.path.name):
+                    for _, place, length in _places(runs, piece, count, source.path):
                         yield source, place, length
+
+    def _changed_pages(self, disk: PointDisk) -> Iterator[tuple[int, MapRuns | None]]:
+        """Yield the pages of a disk's map that are not those of the point here; what the others name stays as it is.
+
+        So a merge costs what the increment changed, however large the disk is.
+        """
+        theirs = self._last.map_table(self._point.number, disk.key)
+        ours = self._map_here(disk.key)
+        for index in range(_pages_of(disk)):
+            there, here = theirs.ref(index), None if ours is None else ours.ref(index)
+            is_same = there is not None and here is not None and there.digest == here.digest
+            if not is_same:
+                yield index, theirs.page(index)
+
+    def _map_here(self, key: str) -> TableReader[MapRuns] | None:
+        """Return the map of a disk at the point here, or None when there was no such disk."""
+        [point] = self._writer.contents.points
+        is_ours = point.machine.machine_id == self._point.machine.machine_id
+        disk = point.disk(key) if is_ours else None
+        return None if disk is None else TableReader(self._writer.store, disk.map, MapRuns.decode)
 
     def _holder(self, writer: int) -> ChainFile | None:
         for source in self._sources:
@@ -209,17 +235,15 @@ class Merger:
 
     def _take_disk(self, disk: PointDisk) -> PointDisk:
         index = self._writer.add_disk(self._point.machine.machine_id, disk.key)
-        table = self._last.map_table(self._point.number, disk.key)
-        pages = -(-disk.size // (PIECES_PER_PAGE * PIECE_SIZE))
-        for page in range(pages):
+        for page, runs in self._changed_pages(disk):
             old = self._writer.pieces_page(index, page)
             merged = PieceRuns()
-            for piece, place, count in self._held(table.page(page), old, (disk.key, page)):
+            for piece, place, count in self._held(runs, old, (disk.key, page)):
                 merged.append(piece, place, count)
             if not merged.is_same(old or PieceRuns()):
                 self._writer.put_pieces(index, page, merged)
         for page in self._writer.pieces_indexes(index):
-            if page >= pages:  # the disk became smaller
+            if page >= _pages_of(disk):  # the disk became smaller
                 self._writer.put_pieces(index, page, PieceRuns())
         return msgspec.structs.replace(disk, disk=index, map=self._writer.take_table(self._last.store, disk.map))
 
@@ -235,9 +259,9 @@ class Merger:
             source = self._holder(writer)
             if source is not None:
                 runs = self._their_page(source, *where)
-                yield from self._moved(source, _places(runs, piece, count, source.path.name))
+                yield from self._moved(source, _places(runs, piece, count, source.path))
             elif writer >= self._writer.contents.holds[0]:
-                yield from _places(old, piece, count, self._writer.handle.path.name)
+                yield from _places(old, piece, count, self._writer.handle.path)
 
     def _moved(self, source: ChainFile, runs: Iterator[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
         """Yield runs with the places that their units have here; a run is cut where a unit ends."""
@@ -257,15 +281,19 @@ class Merger:
                 self._writer.drop_pieces(index)
 
 
-def _places(runs: PieceRuns | None, piece: int, count: int, name: str) -> Iterator[tuple[int, int, int]]:
+def _places(runs: PieceRuns | None, piece: int, count: int, path: Path) -> Iterator[tuple[int, int, int]]:
     while count:
         found = None if runs is None else runs.run_from(piece)
         if found is None:
-            raise FileDamaged(f"{name} should hold piece {piece} of a page and does not")
+            raise FileDamaged(f"{path.name} should hold piece {piece} of a page and does not")
         place, length = found
         length = min(length, count)
         yield piece, place, length
         piece, count = piece + length, count - length
+
+
+def _pages_of(disk: PointDisk) -> int:
+    return -(-disk.size // (PIECES_PER_PAGE * PIECE_SIZE))
 
 
 def _only_point(source: ChainFile) -> Point:

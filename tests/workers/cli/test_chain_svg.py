@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET
 
 import msgspec
 
+from holdfast.model.archives import Archive
 from tests.workers.cli.test_chain_text import MIB, WHEN, forward, point
 from workers.cli.chain_svg import chain_svg
 
@@ -47,6 +48,21 @@ def test_marks_locks_and_states_are_drawn() -> None:
     texts = [found.text or "" for found in of_class(root, "bad")]
     assert texts[0].endswith("…")
     assert texts[1] == "point 2: gone"
+
+
+def test_quick_backups_and_archives_have_a_letter_of_their_own() -> None:
+    full, second, third = forward().files
+    quick = msgspec.structs.replace(second.points[0], is_quick=True, marks=("weekly",))
+    archive = msgspec.structs.replace(third.points[0], archive=Archive())
+    files = (
+        full,
+        msgspec.structs.replace(second, points=(quick,)),
+        msgspec.structs.replace(third, points=(archive,)),
+    )
+    root = parsed(chain_svg([msgspec.structs.replace(forward(), files=files)]))
+    assert len(of_class(root, "mark")) == 3
+    letters = [text for found in of_class(root, "middle") if len(text := found.text or "") == 1 and text.isalpha()]
+    assert letters == ["W", "Q", "A"]
 
 
 def test_a_problem_of_a_file_is_told_once() -> None:
