@@ -21,6 +21,7 @@ class Ledger:
         self._units: dict[tuple[str, str], str] = {}
         self._goals: dict[tuple[str, str], float] = {}
         self._floors: dict[tuple[str, str], float] = {}
+        self._bounds: dict[tuple[str, str], float] = {}
 
     def add(self, section: str, name: str, value: float, unit: str) -> None:
         """Note one figure of one run."""
@@ -44,6 +45,10 @@ class Ledger:
         """Say what the median of a figure should reach."""
         self._floors[section, name] = least
 
+    def set_bound(self, section: str, name: str, most: float) -> None:
+        """Say what no run may exceed: what shall hold always is not shown by a median."""
+        self._bounds[section, name] = most
+
     def series(self) -> list[Series]:
         """Return everything noted so far, section by section."""
         order = {section: at for at, section in reversed(list(enumerate(key[0] for key in self._values)))}
@@ -56,6 +61,7 @@ class Ledger:
                 values=tuple(self._values[key]),
                 goal=self._goals.get(key),
                 floor=self._floors.get(key),
+                bound=self._bounds.get(key),
             )
             for key in keys
         ]

@@ -75,12 +75,12 @@ def _join(ends: list[str], shape: LineShape) -> None:
     """Join the namespaces by a pair of devices that delay, lose and limit."""
     _ip("link", "add", "hf0", "netns", ends[0], "type", "veth", "peer", "name", "hf1", "netns", ends[1])
     packets = int(shape.bits_per_s / 8 / _MTU * (shape.round_trip_s / 2 + shape.queue_s))
-    for side, (name, address, loss) in enumerate(zip(ends, (NEAR, FAR), (shape.loss, 0.0), strict=True)):
+    for side, (name, address) in enumerate(zip(ends, (NEAR, FAR), strict=True)):
         device = f"hf{side}"
         _ip("-n", name, "addr", "add", f"{address}/24", "dev", device)
         _ip("-n", name, "link", "set", device, "up")
         rules = ["delay", f"{shape.round_trip_s * 500:g}ms", "rate", f"{shape.bits_per_s:.0f}bit"]
-        rules += ["limit", str(packets), "loss", f"{loss * 100:g}%"]
+        rules += ["limit", str(packets), "loss", f"{shape.loss * 100:g}%"]
         tc = [_program("tc"), "-n", name, "qdisc", "add", "dev", device, "root", "netem"]
         subprocess.run([*tc, *rules], check=True)
 

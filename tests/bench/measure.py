@@ -45,6 +45,8 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
     """Not to be exceeded by the median."""
     floor: float | None = None
     """To be reached by the median."""
+    bound: float | None = None
+    """Not to be exceeded by any run."""
 
     @property
     def median(self) -> float:
@@ -55,13 +57,21 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
     def is_reached(self) -> bool:
         """Return whether the goals, if there are any, are met."""
         is_low = self.goal is None or self.median <= self.goal
-        return is_low and (self.floor is None or self.median >= self.floor)
+        is_bounded = self.bound is None or max(self.values) <= self.bound
+        return is_low and is_bounded and (self.floor is None or self.median >= self.floor)
+
+    @property
+    def judged(self) -> float:
+        """Return the value that counts: the worst of what has a bound, else the middle one."""
+        return self.median if self.bound is None else max(self.values)
 
     @property
     def wanted(self) -> str:
         """Return sign and number of the goal; empty when there is none."""
         if self.goal is not None:
             return f"<= {number(self.goal)}"
+        if self.bound is not None:
+            return f"each <= {number(self.bound)}"
         return "" if self.floor is None else f">= {number(self.floor)}"
 
 

@@ -63,6 +63,10 @@ class Ours:
         settle()
         return run_child(msgspec.structs.replace(self.request("scrub"), compare=deep))
 
+    def stored_bytes(self) -> int:
+        """Return what all chain files take."""
+        return sum(file.stat().st_size for file in self.repository.rglob("*.hfc"))
+
     def clean(self) -> None:
         """Remove what was written."""
         shutil.rmtree(self.repository, ignore_errors=True)

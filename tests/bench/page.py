@@ -37,14 +37,14 @@ def rendered(report: Report) -> str:
         "",
         f"## Goals and what was reached on {report.date}",
         "",
-        "| Goal | Limit | Median | |",
+        "| Goal | Limit | Median, or the worst where each counts | |",
         "|---|---|---|---|",
     ]
     for one in report.series:
         if one.wanted:
             verdict = "reached" if one.is_reached else "**missed**"
             name = f"{one.section} - {one.name}"
-            lines.append(f"| {name} | {one.wanted} {one.unit} | {number(one.median)} {one.unit} | {verdict} |")
+            lines.append(f"| {name} | {one.wanted} {one.unit} | {number(one.judged)} {one.unit} | {verdict} |")
     lines += ["", "## Figures", "", "| Machine | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in facts.items()]
     return "\n".join(lines) + "\n\n" + markdown(report.series) + "\n"

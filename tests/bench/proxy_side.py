@@ -64,9 +64,10 @@ def _send(asked: ProxyRequest, client: MoverClient, mover: MoverAccess) -> Resul
 
 def _fetch(asked: ProxyRequest, client: MoverClient, mover: MoverAccess) -> Result:
     [access] = mover.disks
+    number = asked.movers.index(mover)
     started_s = _CLOCK.monotonic_s()
     with closing(RemoteSource.open(client.line(mover, access, asked.attempt), access.grant)) as source:
-        target = Path(asked.request.target)
+        target = Path(f"{asked.request.target}-{number}" if number else asked.request.target)
         with target.open("xb") as file:
             file.truncate(source.size_bytes)
         with TargetDisk(target) as disk:

@@ -33,7 +33,7 @@ _SLEEP_MIN_S = 0.0002
 
 
 class LineShape(msgspec.Struct, frozen=True, kw_only=True):
-    """What a line is like, the same in both directions but for the loss, which is that of what the near side sends."""
+    """What a line is like, the same in both directions."""
 
     round_trip_s: float = 0.15
     bits_per_s: float = 1e9
@@ -103,11 +103,10 @@ def ip_sum(header: bytes) -> int:
 class Direction:
     """Carries packets one way: a thread takes them in, another gives them out when they are due."""
 
-    def __init__(self, source: int, target: int, shape: LineShape, loss: float) -> None:
+    def __init__(self, source: int, target: int, shape: LineShape) -> None:
         self._source = source
         self._target = target
         self._shape = shape
-        self._loss = loss
         self._rng = random.Random(1)
         self._free_s = 0.0
         self._queue: deque[tuple[float, bytes]] = deque()
@@ -126,7 +125,7 @@ class Direction:
             if self._free_s - now_s > self._shape.queue_s:
                 continue
             self._free_s = max(now_s, self._free_s) + packet.line_bytes * per_byte_s
-            lost = [at for at in range(packet.segments) if self._loss and self._rng.random() < self._loss]
+            lost = [at for at in range(packet.segments) if self._shape.loss and self._rng.random() < self._shape.loss]
             with self._arrived:
                 self._queue.extend((self._free_s + delay_s, part) for part in packet.without(lost))
                 self._arrived.notify()
@@ -166,10 +165,10 @@ def main(words: list[str]) -> None:
     sys.stdout.write("up\n")
     sys.stdout.flush()
     if os.fork():  # each direction is a process, for Python's sake
-        Direction(ends[0], ends[1], shape, shape.loss).start()
+        Direction(ends[0], ends[1], shape).start()
         sys.stdin.read()
     else:
-        Direction(ends[1], ends[0], shape, 0.0).start()
+        Direction(ends[1], ends[0], shape).start()
         sys.stdin.read()
         os._exit(0)
     os.wait()

@@ -5,7 +5,7 @@ and serves until its input ends. A line of input finishes the points first; a `R
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -37,11 +37,11 @@ _VALID_S = 86400
 
 
 class RepositoryRequest(msgspec.Struct, kw_only=True):
-    """What to serve: a point of each machine to be written, or the newest point of one to be read."""
+    """What to serve: a point of each machine to be written, or the newest point of each to be read."""
 
     request: Request
     size_bytes: int = 0
-    """Of each disk; 0 to read the newest point."""
+    """Of each disk; 0 to read the newest points."""
     machines: int = 1
     host: str = "127.0.0.1"
     certificates: str = ""
@@ -63,7 +63,7 @@ class Store:
         """Begin the points that are to be written; return how the disks are reached."""
         asked = self._asked
         if not asked.size_bytes:
-            return [self._access(address, self._newest())]
+            return [self._access(address, grant) for grant in self._newest()]
         options = StoreOptions(unit_size=UNIT_SIZE, passphrase=self._passphrase)
         session = SessionId(asked.request.session)
         for number in range(asked.machines):
@@ -85,12 +85,12 @@ class Store:
             _grant(point.chain, point.number), writes_file=point.file, parent_number=point.parent_number
         )
 
-    def _newest(self) -> Grant:
-        name = self._repository.relative(self._repository.chain_folders()[-1])
-        with self._repository.open_chain(name, self._passphrase) as chain:
-            found = chain.newest(MACHINE)
-            assert found is not None
-            return _grant(name, found[1].number)
+    def _newest(self) -> Iterator[Grant]:
+        for folder in self._repository.chain_folders()[-self._asked.machines :]:
+            name = self._repository.relative(folder)
+            with self._repository.open_chain(name, self._passphrase) as chain:
+                *_, (_, point) = chain.points()
+                yield _grant(name, point.number)
 
     def open_for_writing(self, grant: Grant, lies_at: str, stack: ExitStack) -> WritableDisk:
         assert grant.writes_file is not None

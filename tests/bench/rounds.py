@@ -75,7 +75,7 @@ def _set_goals(ledger: Ledger, changes: list[Change]) -> None:
     ledger.set_floor(VERIFY, "holdfast: rate", 1024)
     ledger.set_floor(VERIFY, f"{SCRUB}: rate", 1024)
     for section, who in ((FULL, Ours.name), (RESTORE, Ours.name), (INCREMENT, KNOWN), (INCREMENT, COMPARED)):
-        ledger.set_goal(section, f"{who}: peak memory", PEAK_MIB_MAX)
+        ledger.set_bound(section, f"{who}: peak memory", PEAK_MIB_MAX)
 
 
 def _run_zstd(ledger: Ledger, zstd: Zstd) -> Measured | None:
