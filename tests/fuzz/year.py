@@ -21,7 +21,6 @@ from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.compression import Compression
 from holdfast.model.ids import MachineId, PointId
 from holdfast.model.points import PointSummary
-from holdfast.model.retention import KeepUnit
 from holdfast.model.spans import Span
 from holdfast.pipeline.stages import PipeOptions
 from holdfast.planning.retention import Verdict
@@ -38,13 +37,15 @@ from holdfast.testing.crash_states import died, lost_power
 from holdfast.testing.crashfs import CrashFiles
 from holdfast.testing.disks import PatternedDisk
 from tests.fuzz.explorer import is_complete
+from tests.fuzz.year_oracle import Oracle, Remembered
 from tests.fuzz.year_rules import draw_rules
 
 ROOT = Path("/repository")
 BEGIN = datetime(2027, 1, 1, 22, tzinfo=UTC)
 UNIT = 256 << 10
 PIPE = PipeOptions(compression=Compression.NONE, commit_new_bytes=UNIT, commit_interval_s=1e9, threads=1)
-MACHINES_MAX = 2
+MACHINES_MAX = 3
+DISKS_MAX = 3
 CRASH_SHARE = 0.06
 GIVEN_UP_SHARE = 0.3
 _EVENTS_BEFORE_CRASH = 90
@@ -66,27 +67,22 @@ class DayClock(SystemClock):
         return self.time
 
 
-class Remembered(msgspec.Struct, kw_only=True):
-    """A point as the oracle knows it."""
-
-    day: date
-    disks: dict[str, PatternedDisk]
-    is_full: bool
-    marked_until: date | None = None
-
-
 class YearMachine:
     """A machine that is protected, or was."""
 
-    def __init__(self, number: int, protected: ProtectedMachine) -> None:
+    def __init__(self, number: int, protected: ProtectedMachine, oracle: Oracle) -> None:
         self.number = number
         self.protected = protected
-        self.points: dict[PointId, Remembered] = {}
+        self.oracle = oracle
         self.last_tried = BEGIN.date()
         self.is_protected = False
         """Whether the session of the day came to its end; only then chains are changed by their method."""
         self.is_there = True
-        self.weekly_marks: list[date] = []
+
+    @property
+    def points(self) -> dict[PointId, Remembered]:
+        """Return the points that the oracle knows."""
+        return self.oracle.points
 
 
 class Year:
@@ -131,7 +127,7 @@ class Year:
         if there and self.rng.random() < 0.01:
             self.rng.choice(there).is_there = False
             self.done["machines gone"] += 1
-        if not there or (len(there) < MACHINES_MAX and self.rng.random() < 0.002):
+        if not there or (len(there) < MACHINES_MAX and self.rng.random() < 0.005):
             self.machines.append(self._new_machine())
         self.machines = [machine for machine in self.machines if machine.is_there or machine.points]
 
@@ -151,7 +147,7 @@ class Year:
         protected.clock = self.clock
         for disk in protected.disks.values():
             disk.write(Span(0, disk.size_bytes))
-        return YearMachine(number, protected)
+        return YearMachine(number, protected, Oracle(self.rules.retention))
 
     def _live(self, machine: YearMachine) -> None:
         """Let the machine write, and protect it."""
@@ -182,6 +178,9 @@ class Year:
             if rng.random() < 0.02:
                 disk.resize(disk.size_bytes + PIECE_SIZE)
                 self.done["disks grown"] += 1
+            if rng.random() < 0.005 and disk.size_bytes > 2 * PIECE_SIZE:
+                disk.resize(disk.size_bytes - PIECE_SIZE)
+                self.done["disks shrunk"] += 1
             if rng.random() < 0.005 and len(protected.disks) > 1:
                 del protected.disks[key]
                 self.done["disks removed"] += 1
@@ -191,6 +190,15 @@ class Year:
                 disk.write(Span(first + 512, rng.randint(1, 64) * 512))
             if rng.random() < 0.1:
                 disk.zero(Span(rng.randrange(disk.size_bytes // PIECE_SIZE) * PIECE_SIZE, PIECE_SIZE))
+
+        if rng.random() < 0.005 and len(protected.disks) < DISKS_MAX:
+            self._add_disk(machine)
+
+    def _add_disk(self, machine: YearMachine) -> None:
+        self.done["disks added"] += 1
+        disk = PatternedDisk(self.rng.getrandbits(32), self.rng.randint(2, 7) * PIECE_SIZE)
+        disk.write(Span(0, disk.size_bytes))
+        machine.protected.disks[f"disk{self.done['disks added'] + 1}"] = disk
 
     def _back_up(self, machine: YearMachine) -> PointSummary:
         """Do a session, from wherever it was interrupted."""
@@ -290,43 +298,18 @@ class Year:
 
         ``kept`` is what the plan wanted, None when it was given up half-way.
         """
-        there = set(self._listed(machine))
-        wanted = self._wanted(machine, is_gone=is_gone)
+        listed = self._listed(machine)
+        there, oracle = set(listed), machine.oracle
+        wanted = oracle.wanted(self.today, is_gone=is_gone)
         assert wanted <= there, (
             f"{self.today}: points of {sorted(machine.points[p].day for p in wanted - there)} are lost"
         )
         unknown = there - set(machine.points)
         assert not unknown, f"{self.today}: nobody made {unknown}"
         assert kept is None or there == kept, f"{self.today}: {len(there)} points are there, the plan had others"
-        machine.points = {point: machine.points[point] for point in machine.points if point in there}
-
-    def _wanted(self, machine: YearMachine, *, is_gone: bool) -> set[PointId]:
-        """Return the points that must stay whatever chains look like."""
-        policy, today = self.rules.retention.policy, self.today
-        by_age = sorted(machine.points, key=lambda point: machine.points[point].day)
-        for point in by_age:
-            self._mark(machine, machine.points[point])
-        locked_since = today - timedelta(days=self.rules.retention.lock_days)
-        wanted = {p for p in by_age if machine.points[p].day > locked_since}
-        marked = {p for p in by_age if (machine.points[p].marked_until or date.min) > today}
-        wanted |= marked
-        if is_gone:
-            return wanted
-        counted = [p for p in by_age if p not in marked]
-        if policy.unit is KeepUnit.POINTS:
-            return wanted | set(counted[-policy.keep :])
-        recent = {p for p in counted if machine.points[p].day >= today - timedelta(days=policy.keep)}
-        return wanted | recent | set(counted[-policy.minimum_points :])
-
-    def _mark(self, machine: YearMachine, point: Remembered) -> None:
-        """Mark the first full of each week, weeks beginning on Saturday."""
-        weekly = self.rules.retention.policy.weekly
-        if weekly is None or not point.is_full or point.marked_until is not None or point.day != self.today:
-            return
-        begin = point.day - timedelta(days=(point.day.weekday() - weekly.weekday) % 7)
-        if not any(mark >= begin for mark in machine.weekly_marks):
-            machine.weekly_marks.append(point.day)
-            point.marked_until = point.day + timedelta(weeks=weekly.weeks)
+        surplus = set() if kept is None else oracle.surplus(wanted, {p: chain for p, (chain, _) in listed.items()})
+        assert not surplus, f"{self.today}: points of {sorted(machine.points[p].day for p in surplus)} should have gone"
+        oracle.points = {point: machine.points[point] for point in machine.points if point in there}
 
     def _listed(self, machine: YearMachine) -> dict[PointId, tuple[str, int]]:
         protected = machine.protected

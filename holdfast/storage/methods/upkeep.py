@@ -126,8 +126,9 @@ class ChainUpkeep:
     def remove(self, names: Sequence[str], now: datetime) -> None:
         """Take files out of the chain, in this order; they are kept under another name until `purge`.
 
-        With a full or an increment goes, for good, what a dead reverse step began: no point is in it yet. A file that
-        is gone already was removed by an earlier attempt. Raises `ChainBroken` when something that stays needs one of
+        With a full or an increment goes, for good, what a dead reverse step began: no point is in it yet. With all
+        points of a chain goes what a session began and nobody goes on with. A file that is gone already was removed by
+        an earlier attempt. Raises `ChainBroken` when something that stays needs one of
         them.
         """
         with self._locked():
@@ -142,6 +143,8 @@ class ChainUpkeep:
             check_chain(self._files, chain)
             going = [file for file in chain.files if file.path.name in names]
             idle = _idle_rollbacks(chain) if not all(file.is_rollback for file in going) else []
+            begun = _begun(chain) if _goes_whole(chain, going) else []
+            going, names = [*begun, *going], [*(file.path.name for file in begun), *names]
             _check_unneeded(chain, [*going, *idle])
             leaving = Leaving(
                 files=tuple(file.contents.file for file in (*going, *idle)),
@@ -269,6 +272,17 @@ def _idle_rollbacks(chain: Chain) -> list[ChainFile]:
     """Return the rollback files that stand for no point: a reverse step died before the full left it to them."""
     standing = {id(file) for file, _ in chain.points()}
     return [file for file in chain.files if file.is_rollback and id(file) not in standing]
+
+
+def _goes_whole(chain: Chain, going: Sequence[ChainFile]) -> bool:
+    """Return whether no point of the chain stays."""
+    leaving = {id(file) for file in going}
+    return bool(going) and all(id(file) in leaving for file, point in chain.points() if point.complete)
+
+
+def _begun(chain: Chain) -> list[ChainFile]:
+    """Return the files, the newest first, whose session has not ended; the lock says that none is at work."""
+    return [file for file in reversed(chain.files) if not file.is_complete and not file.is_rollback]
 
 
 def _check_unneeded(chain: Chain, going: Sequence[ChainFile]) -> None:

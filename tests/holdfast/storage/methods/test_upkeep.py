@@ -84,6 +84,23 @@ def test_a_whole_chain_can_go_and_come_back(machine: ProtectedMachine) -> None:
     assert machine.differences() == []
 
 
+def test_what_a_session_began_and_nobody_ended_goes_with_the_whole_chain(machine: ProtectedMachine) -> None:
+    """Such as the last session of a machine that is gone: it would keep all of the chain for ever."""
+    machine.sessions += 1
+    opened = machine.begin()
+    machine.transfer_all(opened)
+    fourth = "00000004-increment.hfc"
+    assert names(machine) == [FULL, SECOND, THIRD, fourth]
+    with pytest.raises(ChainBroken, match="needs 00000003-increment"):
+        upkeep_of(machine).remove([THIRD], NOW)
+    for _ in range(2):
+        upkeep_of(machine).remove([THIRD, SECOND, FULL], NOW)
+    assert names(machine) == []
+    assert upkeep_of(machine).take_back() == (FULL, SECOND, THIRD, fourth)
+    assert machine.finish(opened).number == 4
+    assert machine.differences() == []
+
+
 def test_what_another_file_needs_is_not_removed(machine: ProtectedMachine) -> None:
     with pytest.raises(ChainBroken, match="needs 00000002-increment"):
         upkeep_of(machine).remove([SECOND], NOW)
