@@ -51,7 +51,7 @@ class PointStore(Protocol):
 _FIRST_MESSAGE_S = 30.0
 _TOLD_EVERY_S = 1.0
 _LOOK_S = 0.25
-"""How soon a proxy that sends nothing hears of another pace."""
+"""How soon a proxy that sends nothing, and waits for nothing to be written, hears of another pace."""
 _FAILURE_TOLD_S = 60.0
 """How long a peer that is away may take to come back and hear why its session failed."""
 
@@ -171,11 +171,11 @@ class Writing:
         """Return once the disk is durable. Raises `OperationCancelled` when the peer gives up, and what fails."""
         self._greet()
         while True:
-            message = self._line.receive(_LOOK_S)
+            message = self._line.receive(0.0 if self._units else _LOOK_S)
             if message is None:
                 if self._line.is_over:
                     raise LinkLost("the peer ended the session before its disk was finished")
-                self._sink.tend()
+                self._go_on()
             elif self._take(message):
                 break
             self._release()
@@ -202,6 +202,13 @@ class Writing:
         )
         self._tell(is_due=True)
         self._tell_pace()
+
+    def _go_on(self) -> None:
+        """Do what is due while nothing comes: the peer may have no room to send before a unit is written."""
+        if self._units:
+            self._sink.catch_up()
+        else:
+            self._sink.tend()
 
     def _take(self, message: Message) -> bool:
         """Carry out one message; return whether it was the last."""
