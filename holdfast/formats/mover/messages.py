@@ -76,8 +76,6 @@ class OpenDisk(Head, frozen=True, kw_only=True, tag=1):
     """As the repository's worker issued it; the session is its digest."""
     lies_at: _Text = ""
     """Where the source of a disk to be written lies now; empty where it never moves."""
-    hears_pace: bool = False
-    """Whether the proxy knows `Paced`; without, it is not sent."""
     trace: Annotated[str, Meta(max_length=TRACE_MAX)] = ""
     """The `traceparent` of W3C Trace Context that the session is a part of; empty without a trace."""
 
