@@ -35,8 +35,8 @@ from holdfast.storage.points.point_files import put_files, read_files
 MoverDialler: TypeAlias = Callable[[MoverAccess, DiskAccess, int], Line]
 """Returns a line to a repository's mover for one disk and attempt. Raises `LinkError` and `ConfigurationInvalid`."""
 
-_EPOCH_S = 1735689600
-_PER_SECOND = 10
+_COUNT_BITS = 16
+_COUNT_MAX = (1 << _COUNT_BITS) - 1
 
 
 class PointDisks:
@@ -135,7 +135,7 @@ class PointDisks:
         access = mover.disk(disk)
         if access is None:
             raise LinkRefused(f"the repository's worker gave no access to disk {disk}")
-        return self._dial(mover, access, attempt_number()), access
+        return self._dial(mover, access, attempt_number(mover)), access
 
 
 def _opened(line: Line, access: DiskAccess, lies_at: str, pace: Pace) -> WritableDisk:
@@ -147,7 +147,11 @@ def _opened(line: Line, access: DiskAccess, lies_at: str, pace: Pace) -> Writabl
         raise DiskMoved(error.message, hint=error.hint, is_last=True) from error
 
 
-def attempt_number() -> int:
-    """Return the number of the present attempt, higher than those of all earlier ones, whatever activity's they are."""
-    started = activity.info().started_time
-    return max(1, int((started.timestamp() - _EPOCH_S) * _PER_SECOND))
+def attempt_number(mover: MoverAccess) -> int:
+    """Return the number of the present attempt, higher than those of all earlier ones at the same access.
+
+    No clock is in it. Within an activity Temporal counts the attempts; of activities that have the same access, because
+    the proxy of the first was lost, the session's workflow counts the uses. It fits the 32 bits of the greeting: a
+    count that stays where it is makes a mover forget the session, which gets another access then.
+    """
+    return min(mover.use, _COUNT_MAX) << _COUNT_BITS | min(activity.info().attempt, _COUNT_MAX)

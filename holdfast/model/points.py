@@ -36,6 +36,8 @@ class MoverAccess(msgspec.Struct, frozen=True, kw_only=True):
     disks: tuple[DiskAccess, ...]
     patience_s: float | None = None
     """For how long a proxy dials it when it is away; None: as long as the proxy thinks right."""
+    use: int = 0
+    """Which use of the session's access this is; it grows with each transfer that the session begins."""
 
     def disk(self, key: DiskKey) -> DiskAccess | None:
         """Return the access to a disk, or None."""

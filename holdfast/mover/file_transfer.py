@@ -1,5 +1,7 @@
 """Machine files over a line: they are few and small, so each is one message."""
 
+from collections.abc import Sequence
+
 from holdfast.errors import LinkLost, ProtocolError
 from holdfast.formats.mover import messages as m
 from holdfast.model.machine_files import (
@@ -20,7 +22,7 @@ def put_remote_files(line: Line, grant: str, files: MachineFiles) -> None:
     """Make these the machine files of an unfinished point. Raises what the other side failed with."""
     try:
         line.send(m.encode_message(m.OpenDisk(grant=grant, trace=traceparent())))
-        send_files(line, files)
+        send_files(line, MachineFiles(files=files.files))  # the other side keeps nothing of those that were left out
         line.send(m.encode_message(m.Finish()))
         receive_files(line, m.Finished)
     finally:
@@ -54,6 +56,7 @@ def receive_files(line: Line, last: type[m.Head]) -> MachineFiles:
     """Return the files that come before the message of the kind ``last``. Raises what the other side failed with."""
     files: list[MachineFile] = []
     left_out: list[FileLeftOut] = []
+    room = FILES_SIZE_MAX
     while True:
         message = line.receive(_ANSWER_S)
         if message is None:
@@ -61,8 +64,11 @@ def receive_files(line: Line, last: type[m.Head]) -> MachineFiles:
         head, body = m.decode_message(message.payload)
         match head:
             case m.KeptFile():
+                room -= len(body)
+                _check_room(room, files)
                 files.append(MachineFile(name=head.name, content=bytes(body)))
             case m.LostFile():
+                _check_room(room, left_out)
                 left_out.append(FileLeftOut(name=head.name, reason=head.reason))
             case m.Failure():
                 raise m.failed(head)
@@ -72,5 +78,9 @@ def receive_files(line: Line, last: type[m.Head]) -> MachineFiles:
                 line.release(message)
                 return MachineFiles(files=tuple(files), left_out=tuple(left_out))
         line.release(message)
-        if sum(len(file.content) for file in files) > FILES_SIZE_MAX or len(left_out) > FILES_PER_POINT_MAX:
-            raise ProtocolError("more machine files came than a restore point keeps")
+
+
+def _check_room(room: int, others: Sequence[object]) -> None:
+    """Refuse a file for whose bytes, or beside those that came before, a restore point has no room."""
+    if room < 0 or len(others) >= FILES_PER_POINT_MAX:
+        raise ProtocolError("more machine files came than a restore point keeps")

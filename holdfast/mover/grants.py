@@ -9,6 +9,8 @@ possible with either.
 import hmac
 import os
 import secrets
+import tempfile
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -87,14 +89,14 @@ def new_salt() -> str:
 
 
 def load_secret(path: Path) -> bytes:
-    """Return the secret in a file that only its owner reads, made at the first call. Raises `StoreFailed`."""
+    """Return the secret in a file that only its owner reads, made at the first call. Raises `StoreFailed`.
+
+    Workers that share the file and start at once have the same secret, and what was returned survives a power cut.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(path, "xb", opener=_private) as file:
-                file.write(secrets.token_bytes(SECRET_SIZE))
-        except FileExistsError:
-            pass
+        if not path.exists():
+            _make_secret(path)
         found = path.read_bytes()
     except OSError as error:
         raise StoreFailed(f"the mover's secret {path} cannot be used: {error.strerror}") from error
@@ -103,8 +105,27 @@ def load_secret(path: Path) -> bytes:
     return found
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _make_secret(path: Path) -> None:
+    """Put a secret under its name, whole and durable, unless another worker has done so meanwhile."""
+    handle, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # for its owner alone
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(SECRET_SIZE))
+            file.flush()
+            os.fsync(handle)
+        with suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        Path(draft).unlink()
+    _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _session(encoded: bytes) -> bytes:

@@ -36,15 +36,12 @@ class PackedFile(Protocol):
 
 
 class Reading:
-    """Sends what a peer asks for of one disk, at a pace; the peer is told of waits when it hears them."""
+    """Sends what a peer asks for of one disk, at a pace, and tells the peer of waits."""
 
-    def __init__(
-        self, line: Line, disk: StoredSource, files: Sequence[PackedFile], pace: Pace, *, hears_pace: bool
-    ) -> None:
+    def __init__(self, line: Line, disk: StoredSource, files: Sequence[PackedFile], pace: Pace) -> None:
         keep_freed_blocks()
         self._line = line
         self._pace = pace
-        self._hears_pace = hears_pace
         self._told_s = 0.0
         self._has_ended = threading.Event()
         self._disk = disk
@@ -153,7 +150,7 @@ class Reading:
     def _tell_wait(self) -> None:
         """Say how long units have waited, when they did since it was said last and that is not just now."""
         waited_s = self._pace.waited_s
-        if self._hears_pace and waited_s - self._told_s >= _TOLD_EVERY_S:
+        if waited_s - self._told_s >= _TOLD_EVERY_S:
             self._told_s = waited_s
             rate, because = self._pace.allotted
             self._say(m.Paced(rate_bytes_s=rate, because=because[: m.TEXT_MAX], waited_s=waited_s))

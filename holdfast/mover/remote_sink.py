@@ -73,7 +73,7 @@ class RemoteSink:
         """
         pace = pace if pace is not None else Pace(SystemClock())
         try:
-            asked = m.OpenDisk(grant=grant, lies_at=lies_at[: m.TEXT_MAX], hears_pace=True, trace=traceparent())
+            asked = m.OpenDisk(grant=grant, lies_at=lies_at[: m.TEXT_MAX], trace=traceparent())
             line.send(m.encode_message(asked))
             opened = expect(line, m.DiskOpened)
             sink = cls(line, opened, expect(line, m.Standing), pace)

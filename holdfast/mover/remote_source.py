@@ -97,7 +97,7 @@ class RemoteSource:
         """
         pace = pace if pace is not None else Pace(SystemClock())
         try:
-            line.send(m.encode_message(m.OpenDisk(grant=grant, hears_pace=True, trace=traceparent())))
+            line.send(m.encode_message(m.OpenDisk(grant=grant, trace=traceparent())))
             return cls(line, expect(line, m.StoredOpened), pace)
         except BaseException:
             line.close()

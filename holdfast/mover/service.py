@@ -51,7 +51,7 @@ class PointStore(Protocol):
 _FIRST_MESSAGE_S = 30.0
 _TOLD_EVERY_S = 1.0
 _LOOK_S = 0.25
-"""How soon a proxy that sends nothing hears of another pace."""
+"""How soon a proxy that sends nothing, and waits for nothing to be written, hears of another pace."""
 _FAILURE_TOLD_S = 60.0
 """How long a peer that is away may take to come back and hear why its session failed."""
 
@@ -100,13 +100,13 @@ class Service:
         opened = self._store.open_for_reading(grant, stack)
         pace = Pace(self._clock, partial(_check_peer, line))
         stack.enter_context(self._throttle.holding(_transfer(grant, Direction.READ, line), pace))
-        Reading(line, *opened, pace, hears_pace=head.hears_pace).run()
+        Reading(line, *opened, pace).run()
 
     def _serve_writing(self, grant: Grant, head: m.OpenDisk, line: Line, stack: ExitStack) -> None:
         disk = self._store.open_for_writing(grant, head.lies_at, stack)
         pace = Pace(self._clock)
         stack.enter_context(self._throttle.holding(_transfer(grant, Direction.WRITE, line), pace))
-        Writing(line, disk, self._clock, pace if head.hears_pace else None, self._turns.join()).run()
+        Writing(line, disk, self._clock, pace, self._turns.join()).run()
 
     def _serve_files(self, grant: Grant, line: Line) -> None:
         if grant.writes_file is not None:
@@ -151,9 +151,9 @@ def _check_peer(line: Line) -> None:
 
 
 class Writing:
-    """Takes one disk from a line, a unit at each turn. The peer is told its pace, unless it is None."""
+    """Takes one disk from a line, a unit at each turn, and tells the peer its pace."""
 
-    def __init__(self, line: Line, disk: WritableDisk, clock: Clock, pace: Pace | None, turn: Turn) -> None:
+    def __init__(self, line: Line, disk: WritableDisk, clock: Clock, pace: Pace, turn: Turn) -> None:
         self._line = line
         self._pace = pace
         self._turn = turn
@@ -171,11 +171,11 @@ class Writing:
         """Return once the disk is durable. Raises `OperationCancelled` when the peer gives up, and what fails."""
         self._greet()
         while True:
-            message = self._line.receive(_LOOK_S)
+            message = self._line.receive(0.0 if self._units else _LOOK_S)
             if message is None:
                 if self._line.is_over:
                     raise LinkLost("the peer ended the session before its disk was finished")
-                self._sink.tend()
+                self._go_on()
             elif self._take(message):
                 break
             self._release()
@@ -202,6 +202,13 @@ class Writing:
         )
         self._tell(is_due=True)
         self._tell_pace()
+
+    def _go_on(self) -> None:
+        """Do what is due while nothing comes: the peer may have no room to send before a unit is written."""
+        if self._units:
+            self._sink.catch_up()
+        else:
+            self._sink.tend()
 
     def _take(self, message: Message) -> bool:
         """Carry out one message; return whether it was the last."""
@@ -250,8 +257,7 @@ class Writing:
         self._units.append((head.number, message))  # its bytes are used until the unit is written
         with self._turn.of(len(packed)):
             self._sink.put(unit)
-        if self._pace is not None:
-            self._pace.count(len(packed))
+        self._pace.count(len(packed))
 
     def _answer_digests(self, head: m.DigestsOf) -> None:
         earlier = self._disk.earlier
@@ -290,7 +296,7 @@ class Writing:
 
     def _tell_pace(self) -> None:
         """Say how fast the peer may send, when that is news."""
-        if self._pace is not None and self._pace.allotted != self._told_pace:
+        if self._pace.allotted != self._told_pace:
             self._told_pace = rate, because = self._pace.allotted
             self._say(m.Paced(rate_bytes_s=rate, because=because[: m.TEXT_MAX]))
 

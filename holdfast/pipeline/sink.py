@@ -156,7 +156,10 @@ class DiskSink(Protocol):
         ...
 
     def catch_up(self) -> None:
-        """Return when more of what was said may be taken, `standing` says how much; all units that can be are put."""
+        """Return when more of what was said may be taken, `standing` says how much; all units that can be are put.
+
+        It may be called again as long as it is not enough.
+        """
         ...
 
     def finish(self) -> None:

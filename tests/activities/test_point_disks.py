@@ -22,16 +22,18 @@ from holdfast.clock import SystemClock
 from holdfast.errors import (
     ChainBusy,
     DiskMoved,
+    LinkError,
     LinkLost,
     LinkRefused,
     PointNotFound,
     RepositoryNotFound,
     RequestInvalid,
+    WriterFenced,
 )
 from holdfast.formats.mover.events import LinkOptions
 from holdfast.model.ids import CredentialName, DiskKey, RepositoryName, SessionId
 from holdfast.model.machine import Machine
-from holdfast.model.points import FoundPoint, PointSummary
+from holdfast.model.points import FoundPoint, MoverAccess, PointSummary
 from holdfast.mover.client import MoverClient
 from holdfast.mover.remote_source import RemoteSource
 from holdfast.pipeline.sink import WritableDisk
@@ -88,14 +90,16 @@ class Site:
         return run(self.points.find_point, find)
 
     def run(self, serve: Callable[[_Request], _Reply], request: _Request) -> _Reply:
-        """Return the reply of one attempt; each begins a minute after the one before."""
+        """Return the reply of one attempt; each begins, by the clock, a minute before the one before."""
         return self.attempt().run(serve, request)
 
     def attempt(self) -> Attempt:
         self._attempts += 1
         attempt = Attempt()
-        started = START + timedelta(minutes=self._attempts)
-        attempt.environment.info = dataclasses.replace(attempt.environment.info, started_time=started)
+        started = START - timedelta(minutes=self._attempts)
+        attempt.environment.info = dataclasses.replace(
+            attempt.environment.info, attempt=self._attempts, started_time=started
+        )
         return attempt
 
     def write(self, request: CopyDisk, stack: ExitStack) -> WritableDisk:
@@ -239,13 +243,43 @@ def test_the_next_session_of_a_machine_does_not_wait_for_a_dead_proxy(site: Site
     assert site.lab.restored(machine, site.finish(second)) == site.lab.content(machine)
 
 
-def test_a_later_attempt_has_a_higher_number() -> None:
-    def number_at(started: datetime) -> int:
-        environment = ActivityEnvironment()
-        environment.info = dataclasses.replace(environment.info, started_time=started)
-        return environment.run(attempt_number)
+def test_a_disk_goes_on_when_the_clock_was_set_back_between_two_attempts(site: Site) -> None:
+    request = site.begin(machine := site.lab.add_machine(), "s1")
+    with ExitStack() as stack:
+        dead = site.write(request, stack)  # and does not let go
+        site.run(site.transfers.copy_disk, request)
+        with pytest.raises((LinkError, WriterFenced)):
+            dead.sink.finish()
+    assert site.lab.restored(machine, site.finish(request)) == site.lab.content(machine)
 
-    assert number_at(datetime(2000, 1, 1, tzinfo=UTC)) == 1
-    numbers = [number_at(START + timedelta(seconds=seconds)) for seconds in (0, 1, 60, 1e9)]
+
+def test_the_first_attempt_at_another_proxy_comes_after_many_at_the_lost_one(site: Site) -> None:
+    request = site.begin(machine := site.lab.add_machine(), "s1")
+    with ExitStack() as stack:
+        for _ in range(3):
+            site.write(request, stack)
+        first = Attempt()
+        assert first.environment.info.attempt == 1
+        first.run(site.transfers.copy_disk, used_again(request))
+    assert site.lab.restored(machine, site.finish(request)) == site.lab.content(machine)
+
+
+def used_again(request: CopyDisk) -> CopyDisk:
+    """Return a request as the workflow gives it to another proxy."""
+    assert request.point.mover is not None
+    mover = msgspec.structs.replace(request.point.mover, use=request.point.mover.use + 1)
+    return msgspec.structs.replace(request, point=msgspec.structs.replace(request.point, mover=mover))
+
+
+def test_a_later_attempt_has_a_higher_number() -> None:
+    def number(use: int, attempt: int) -> int:
+        environment = ActivityEnvironment()
+        environment.info = dataclasses.replace(environment.info, attempt=attempt)
+        mover = MoverAccess(address="repo:1", has_tls=True, disks=(), use=use)
+        return environment.run(attempt_number, mover)
+
+    many = 1 << 40
+    numbers = [number(use, attempt) for use in (0, 1, 2, 70) for attempt in (1, 2, 30, many)]
     assert sorted(set(numbers)) == numbers
-    assert numbers[-1] < 1 << 63
+    assert numbers[0] == 1
+    assert number(many, many) < 1 << 32, "as the greeting takes it"

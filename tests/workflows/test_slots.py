@@ -15,6 +15,7 @@ from holdfast.errors import ProviderUnavailable, ProxyUnavailable
 from holdfast.model.ids import DiskKey
 from holdfast.model.placement import DiskWay, Resources
 from holdfast.model.plan import TransportMode
+from holdfast.model.points import MoverAccess
 from holdfast.model.session import Outcome
 from tests.workflows.conftest import Stage, details, happens
 from tests.workflows.stubs import World, a_machine, then, until_cancelled
@@ -159,6 +160,20 @@ async def test_disks_of_a_lost_proxy_go_on_at_another_and_the_session_says_so(st
     assert where(world, "snapshot.create") == [queues.proxy_queue(lost)]
     assert where(world, "snapshot.remove") == [queues.proxy_queue(stage.proxy)]
     assert world.count("resources.claim") == world.count("resources.release")
+
+
+async def test_the_mover_is_told_that_another_proxy_is_the_later_one(stage: Stage) -> None:
+    world = World([a_machine("web", disks=2)])
+    begin = world.answers["repository.begin_point"]
+    mover = MoverAccess(address="10.0.0.5:7777", has_tls=True, disks=())
+    world.answers["repository.begin_point"] = lambda asked: msgspec.structs.replace(begin(asked), mover=mover)
+    lost = f"{stage.proxy}-lost"
+    looks(world, first=way(TransportMode.NETWORK), lost=way(TransportMode.DIRECT))
+    async with stage.playing(world, queues.proxy_queue(lost), queues.look_queue(lost)):
+        handle = await stage.start(MachineBackup.run, request(stage, world, stage.resources(lost)))
+        await handle.result()
+    # The first use was that of the proxy that nobody heard of again.
+    assert [copy.point.mover.use for copy in world.requests("transfer.copy_disk")] == [2, 3]
 
 
 async def test_disks_that_waited_for_a_slot_of_a_lost_proxy_do_not_wait_for_it_again(stage: Stage) -> None:

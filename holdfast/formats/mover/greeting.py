@@ -86,7 +86,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     session: bytes
     """16 bytes."""
     attempt: int
-    """Counts the processes that worked on the session; the highest fences all lower ones."""
+    """Its number, below 2^32; the highest of a session fences all lower ones."""
     connection: int
     """Number of this connection in the attempt; each number is used once."""
     connections: int

@@ -27,7 +27,8 @@ from holdfast.formats.magic import (
 from holdfast.model.machine import DISK_SIZE_MAX
 from holdfast.model.machine_files import FILE_NAME_BYTES_MAX, FILE_NAME_PATTERN, FILE_SIZE_MAX
 
-HEAD_SIZE_MAX = 16 << 10
+HEAD_SIZE_MAX = 2 << 20
+"""No head whose members keep to their own bounds is longer."""
 _LENGTH_SIZE = 4
 TEXT_MAX = 4096
 GRANT_MAX = 8192
@@ -75,8 +76,6 @@ class OpenDisk(Head, frozen=True, kw_only=True, tag=1):
     """As the repository's worker issued it; the session is its digest."""
     lies_at: _Text = ""
     """Where the source of a disk to be written lies now; empty where it never moves."""
-    hears_pace: bool = False
-    """Whether the proxy knows `Paced`; without, it is not sent."""
     trace: Annotated[str, Meta(max_length=TRACE_MAX)] = ""
     """The `traceparent` of W3C Trace Context that the session is a part of; empty without a trace."""
 
@@ -315,6 +314,8 @@ _DECODER: msgspec.msgpack.Decoder[AnyHead] = msgspec.msgpack.Decoder(AnyHead)
 def encode_message(head: AnyHead, *body: Buffer) -> list[Buffer]:
     """Return the buffers of a message, to be sent one behind the other; those of the body as they are."""
     encoded = _ENCODER.encode(head)
+    if len(encoded) > HEAD_SIZE_MAX:
+        raise ProtocolError(f"{type(head).__name__} has a head of {len(encoded)} bytes, {HEAD_SIZE_MAX} are allowed")
     _check_head(head)
     _check_body(head, sum(map(len, body)))
     return [len(encoded).to_bytes(_LENGTH_SIZE, "little") + encoded, *body]

@@ -352,9 +352,9 @@ class DiskIntake:
             self._commit_if_due()
 
     def catch_up(self) -> None:
-        """Write everything that was put, and commit what is due."""
+        """Write the first unit that was put and is not written, wait for it, and commit what is due."""
         with self._target:
-            self._write_sealed(0)
+            self._write_sealed(max(0, len(self._sealing) - 1))
             self._commit_if_due()
 
     def finish(self) -> None:

@@ -53,6 +53,14 @@ def test_files_of_a_point_come_back(site: Site) -> None:
         assert read_remote_files(site.line(server.address, reading), reading.grant) == KEPT
 
 
+def test_any_number_of_files_may_have_been_left_out_at_the_source(site: Site) -> None:
+    opened = site.begin()
+    writing = access_to(site, opened.chain, opened.number, opened.file)
+    lost = MachineFiles(files=(VMX,), left_out=(FileLeftOut(name="x", reason="y"),) * 17)
+    with site.server() as server:
+        put_remote_files(site.line(server.address, writing), writing.grant, lost)
+
+
 def test_both_sides_part_as_soon_as_the_files_have_come(site: Site) -> None:
     opened = site.begin()
     writing = access_to(site, opened.chain, opened.number, opened.file)
@@ -101,8 +109,9 @@ def test_files_that_cannot_be_read_are_told() -> None:
 def test_more_than_a_point_keeps_and_other_words_are_refused() -> None:
     large = MachineFile(name="large", content=bytes(FILE_SIZE_MAX))
     many = MachineFiles(files=(large,) * 5)
+    empty = MachineFiles(files=(VMX,) * 17)
     lost = MachineFiles(left_out=(FileLeftOut(name="x", reason="y"),) * 17)
-    for files in (many, lost):
+    for files in (many, empty, lost):
         pipe = Pipe()
         send_files(pipe, files)  # type: ignore[arg-type] # all that is used of a line
         with pytest.raises(ProtocolError, match="than a restore point keeps"):
@@ -111,6 +120,23 @@ def test_more_than_a_point_keeps_and_other_words_are_refused() -> None:
     pipe.send(m.encode_message(m.Keep(until=1)))  # type: ignore[arg-type] # bytes in fact
     with pytest.raises(ProtocolError, match="Keep came"):
         receive_files(pipe, m.Finished)  # type: ignore[arg-type] # all that is used of a line
+
+
+def test_no_more_files_are_taken_than_a_point_keeps() -> None:
+    pipe = Pipe()
+    send_files(pipe, MachineFiles(files=(VMX,) * 100))  # type: ignore[arg-type] # all that is used of a line
+    with pytest.raises(ProtocolError, match="than a restore point keeps"):
+        receive_files(pipe, m.Finished)  # type: ignore[arg-type] # all that is used of a line
+    assert len(pipe.messages) == 100 - 16, "the next one ended it"
+
+
+def test_as_many_files_as_a_point_keeps_are_taken() -> None:
+    pipe = Pipe()
+    large = MachineFile(name="large", content=bytes(FILE_SIZE_MAX))
+    most = MachineFiles(files=(large,) * 4 + (VMX,) * 12, left_out=(FileLeftOut(name="x", reason="y"),) * 16)
+    send_files(pipe, most)  # type: ignore[arg-type] # all that is used of a line
+    pipe.send(m.encode_message(m.Finished()))  # type: ignore[arg-type] # bytes in fact
+    assert receive_files(pipe, m.Finished) == most  # type: ignore[arg-type] # all that is used of a line
 
 
 def test_an_end_in_the_middle_is_told() -> None:

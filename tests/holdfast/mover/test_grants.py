@@ -1,5 +1,7 @@
 """A grant proves itself, and nothing else does."""
 
+import errno
+import os
 from pathlib import Path
 
 import msgspec
@@ -49,6 +51,58 @@ def test_a_secret_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> No
     assert len(secret) == SECRET_SIZE
     assert load_secret(path) == secret
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_two_workers_that_start_at_once_have_the_same_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, sync, others = tmp_path / "secret", os.fsync, list[bytes]()
+
+    def overtaken(descriptor: int) -> None:
+        """Let another worker start when the first one has written and not named its secret."""
+        monkeypatch.setattr(os, "fsync", sync)
+        assert not path.exists()
+        others.append(load_secret(path))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", overtaken)
+    assert [load_secret(path)] == others
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_secret_is_durable_before_it_has_its_name_and_so_is_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, sync = tmp_path / "secret", os.fsync
+    synced: list[tuple[str, bool]] = []
+
+    def noted(descriptor: int) -> None:
+        what = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append(("folder" if what == tmp_path else what.read_bytes().hex(), path.exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    secret = load_secret(path)
+    assert synced == [(secret.hex(), False), ("folder", True)]
+
+
+def test_nothing_stays_of_a_secret_that_could_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "secret"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StoreFailed, match="No space left"):
+            load_secret(path)
+    assert list(tmp_path.iterdir()) == []
+    assert len(load_secret(path)) == SECRET_SIZE
+
+
+def test_an_empty_secret_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.touch()
+    with pytest.raises(StoreFailed, match="has 0 bytes") as caught:
+        load_secret(path)
+    assert "Remove it" in caught.value.hint
 
 
 def test_a_secret_that_cannot_be_used_is_told(tmp_path: Path) -> None:

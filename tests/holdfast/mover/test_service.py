@@ -31,8 +31,8 @@ from holdfast.mover.sockets import Address
 from holdfast.pipeline.sink import WritableDisk
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
 from holdfast.storage.intake.lifecycle import StoreOptions
-from holdfast.testing.chains import transfer_disk
-from tests.holdfast.mover.movers import MIB, Authority, Setting, Site
+from holdfast.testing.chains import ProtectedMachine, transfer_disk
+from tests.holdfast.mover.movers import CLOCK, MIB, PLAIN_PIPE, Authority, Setting, Site
 
 How = tuple[ReadMode, list[Span], StoreOptions, PipeOptions]
 
@@ -49,6 +49,23 @@ def differing(one: Path, other: Path) -> dict[str, list[int]]:
         else:
             found[path.name] = [at for at, (left, right) in enumerate(zip(*pair, strict=True)) if left != right]
     return found
+
+
+def test_a_proxy_without_room_hears_as_soon_as_a_unit_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_s = 20.0
+    monkeypatch.setattr("holdfast.mover.service._LOOK_S", look_s)
+    site = Site(tmp_path / "repository", {"a": MIB})
+    store = StoreOptions(unit_size=4 * MIB, passphrase=None)  # two of them fill the window that a session begins with
+    site.machine = ProtectedMachine(site.repository, 4, {"a": 40 * MIB}, store, PLAIN_PIPE)
+    opened = site.begin()
+    with site.server() as server:
+        began_s = CLOCK.monotonic_s()
+        site.transfer(server.address, site.access(opened))
+        took_s = CLOCK.monotonic_s() - began_s
+    site.finish(opened)
+    assert took_s < look_s, "nobody looked now and then whether there is room"
 
 
 def secured(folder: Path) -> Setting:

@@ -1,14 +1,17 @@
 """Messages come back as they were; whatever else comes is refused with one kind of error."""
 
+import re
 import tracemalloc
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import inspect
 
 from holdfast.errors import HoldfastError, ProtocolError, RepositoryFull
+from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import Codec
 from holdfast.formats.mover.messages import (
     BODY_SIZE,
@@ -16,13 +19,13 @@ from holdfast.formats.mover.messages import (
     TEXT_MAX,
     AnyHead,
     Cancel,
-    Digests,
+    Describe,
     DiskOpened,
     Failure,
+    Head,
     Keep,
     Offer,
     Standing,
-    StoredUnit,
     Unit,
     decode_message,
     encode_message,
@@ -97,13 +100,67 @@ def test_a_message_with_too_many_bytes_is_refused(head: AnyHead, body: bytes) ->
         encode_message(head, body, bytes(extra))
 
 
-def test_the_largest_messages_fit_into_a_frame() -> None:
-    unit = Unit(number=0, count=64, body_crc=7, codec=Codec.NONE)
-    for head in (unit, StoredUnit(file=0, number=0, count=64, codec=Codec.NONE)):
-        _, most = BODY_SIZE[type(head)](head)
-        assert 4 + HEAD_SIZE_MAX + most <= PAYLOAD_MAX
-    digests = Digests(first=0, count=64 << 10)
-    assert 4 + HEAD_SIZE_MAX + BODY_SIZE[Digests](digests)[1] <= PAYLOAD_MAX
+def largest(kind: inspect.Type) -> Any:
+    """Return what takes the most bytes of all that a member may be."""
+    match kind:
+        case inspect.VarTupleType():
+            return [largest(kind.item_type)] * (kind.max_length or 0)
+        case inspect.TupleType():
+            return list(map(largest, kind.item_types))
+        case inspect.UnionType():
+            return max(map(largest, kind.types), key=lambda value: len(msgspec.msgpack.encode(value)))
+        case inspect.StructType():
+            return {field.encode_name: largest(field.type) for field in kind.fields}
+        case _:
+            return largest_single(kind)
+
+
+def largest_single(kind: inspect.Type) -> Any:
+    """Return the same of what has no parts."""
+    match kind:
+        case inspect.IntType():
+            most = kind.le if kind.le is not None else (1 << 32) - 1 if kind.lt is None else kind.lt - 1
+            return most - most % (kind.multiple_of or 1)
+        case inspect.StrType():
+            widest = "\U0001d11e"
+            is_any = kind.pattern is None or re.search(kind.pattern, widest) is not None
+            return (widest if is_any else "a") * (kind.max_length or 0)
+        case inspect.BytesType():
+            return bytes(kind.max_length or 0)
+        case inspect.EnumType():
+            return max(value.value for value in kind.cls)
+        case inspect.FloatType():
+            return 1.5
+        case _:
+            return None if isinstance(kind, inspect.NoneType) else True
+
+
+def largest_message(kind: type[Head]) -> tuple[int, int]:
+    """Return the longest head of a message that is allowed, and the length of its longest body."""
+    found = inspect.type_info(kind)
+    assert isinstance(found, inspect.StructType)
+    members = [largest(field.type) for field in found.fields]
+    head = msgspec.msgpack.Decoder(kind).decode(msgspec.msgpack.encode([found.tag, *members]))
+    encoded = msgspec.msgpack.encode(head)
+    return len(encoded), BODY_SIZE[kind](head)[1] if kind in BODY_SIZE else 0
+
+
+@pytest.mark.parametrize("kind", get_args(AnyHead))
+def test_whatever_is_allowed_fits_into_a_head_and_a_frame(kind: type[Head]) -> None:
+    head, body = largest_message(kind)
+    assert head <= HEAD_SIZE_MAX
+    assert 4 + head + body <= PAYLOAD_MAX
+
+
+def test_a_disk_that_lacks_a_thousand_spans_of_swap_may_be_described_at_length() -> None:
+    spans = tuple((number * (9 << 30), number * (9 << 30) + (8 << 30)) for number in range(1024))
+    head = Describe(detail="ä" * TEXT_MAX, left_out=LeftOut(swap=spans))
+    assert decode_message(joined(head, b""))[0] == head
+
+
+def test_a_head_that_is_too_long_is_not_sent() -> None:
+    with pytest.raises(ProtocolError, match="Cancel has a head of 2097158 bytes, 2097152 are allowed"):
+        encode_message(Cancel(reason="x" * (HEAD_SIZE_MAX - 1)))
 
 
 @pytest.mark.parametrize(
