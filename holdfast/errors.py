@@ -19,6 +19,7 @@
     ├── SourceError                 the hypervisor or a source disk
     │   ├── ProviderUnavailable
     │   ├── AccessDenied
+    │   ├── MachineInaccessible
     │   ├── SnapshotFailed
     │   ├── SnapshotRefused
     │   ├── QuiesceFailed
@@ -209,6 +210,14 @@ class AccessDenied(SourceError):
     retryable = False
     exit_status = 28
     default_hint = "Check the provider's credential and its privileges."
+
+
+class MachineInaccessible(SourceError):
+    """The provider lists the machine and knows nothing else of it, because its storage or its host is away."""
+
+    code = "machine-inaccessible"
+    exit_status = 68
+    default_hint = "Bring the storage or the host of the machine back; what waits for it goes on by itself."
 
 
 class SnapshotFailed(SourceError):
