@@ -34,6 +34,8 @@ DEVICES: Final = Path("/dev/disk/by-id")
 """Where the kernel shows disks by their worldwide names."""
 APPEARANCE_S: Final = 60.0
 """How long a new disk may take to appear in the proxy's guest."""
+DISAPPEARANCE_S: Final = 10.0
+"""How long the name of a detached disk may stay in the proxy's guest."""
 _POLL_S: Final = 0.05
 _FIRMWARE: Final = Path("/sys/class/dmi/id/product_uuid")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -92,10 +94,11 @@ class HotAdd:
         """Attach a disk and give its device; when the block fails, it is detached again."""
         with self._lock:
             self._attacher.detach(self._proxy, {facts.file})  # of an attempt that died
+            shown = self._shown_before(facts)
             uuid = self._attacher.attach(self._proxy, facts, mode, mark)
         try:
-            device = DEVICES / f"wwn-0x{uuid.replace('-', '').lower()}"
-            self._wait_for(device, facts)
+            device = DEVICES / _device_name(uuid)
+            self._wait_for(device, facts, shown)
             yield device
         except BaseException:
             self.release({facts.file})
@@ -154,8 +157,24 @@ class HotAdd:
                 return found
         return None
 
-    def _wait_for(self, device: Path, facts: DiskFacts) -> None:
-        """Return once the guest's kernel shows the disk."""
+    def _shown_before(self, facts: DiskFacts) -> frozenset[str]:
+        """Return the names of the disks that the guest's kernel shows, before another one is attached.
+
+        Copies of a disk's files have its worldwide name too, and the kernel gives that name to one of them only. Raises
+        `DiskReadFailed` when another disk has it; the name of one that was just detached is waited for to go.
+        """
+        device = DEVICES / _device_name(facts.uuid)
+        pause, deadline_s = threading.Event(), self._clock.monotonic_s() + DISAPPEARANCE_S
+        while facts.uuid and _is_shown(device):
+            if self._clock.monotonic_s() > deadline_s:
+                raise _taken(device, facts)
+            pause.wait(_POLL_S)
+        return frozenset(one.name for one in DEVICES.glob("wwn-*"))
+
+    def _wait_for(self, device: Path, facts: DiskFacts, shown: frozenset[str]) -> None:
+        """Return once the guest's kernel shows the disk. Raises `DiskReadFailed`, also when it was shown before."""
+        if device.name in shown:
+            raise _taken(device, facts)
         pause, deadline_s = threading.Event(), self._clock.monotonic_s() + APPEARANCE_S
         _rescan()
         while not device.exists():
@@ -226,6 +245,22 @@ def _firmware_uuid() -> str:
         return _FIRMWARE.read_text("ascii").strip().lower()
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def _device_name(uuid: str) -> str:
+    return f"wwn-0x{uuid.replace('-', '').lower()}"
+
+
+def _is_shown(device: Path) -> bool:
+    return device.is_symlink() or device.exists()
+
+
+def _taken(device: Path, facts: DiskFacts) -> DiskReadFailed:
+    return DiskReadFailed(
+        f"the proxy has another disk {device} already, so {facts.file} cannot be told from it",
+        hint="Copies of a disk's files have its worldwide name; let another proxy read this machine, or give the "
+        "proxy's copy a uuid of its own.",
+    )
 
 
 def _rescan() -> None:

@@ -1,5 +1,7 @@
 """Disks are attached to the proxy, read there, and detached whatever happens."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -128,3 +130,25 @@ def test_a_uuid_is_read_both_ways_round() -> None:
         "44332211-6655-8877-99aa-bbccddeeff00",
     )
     assert readings("not a uuid") == readings("") == ()
+
+
+def test_a_copy_of_the_disk_at_the_proxy_is_never_read_in_its_place(
+    bench: VSphereBench, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hot_add, "DISAPPEARANCE_S", 0.1)
+    subject = frozen(bench)
+    snapshot = subject.snapshot("tag")
+    own = tmp_path / "own.img"
+    own.write_bytes(b"not what is asked for ".ljust(32) * (4 * MIB // 32))
+    device = bench.device(subject.machine_id, subject.key)
+    (proxy.devices / proxy.name(device)).symlink_to(own)
+    ways = (TransportMode.HOT_ADD, TransportMode.HTTPS)
+    settings = msgspec.structs.replace(proxy.settings, transports=ways)
+    with (
+        VSphereProvider(settings, SystemClock()) as provider,
+        provider.open_disk(subject.machine_id, snapshot.snapshot_id, subject.key) as disk,
+    ):
+        assert disk.transport.mode is TransportMode.HTTPS
+        assert "the proxy has another disk" in disk.transport.failed[0]
+        assert_same(subject.content, read_all(disk), "the disk itself")
+    assert proxy.attached() == []
