@@ -193,6 +193,7 @@ class BackupJob:
                     machine=machine,
                     options=request.options,
                     resources=request.resources,
+                    began=self._run.started,
                 ),
                 id=child_id,
                 # A session that is terminated asks its machines to stop, so that they clean up.

@@ -16,6 +16,7 @@ from holdfast.model.machine import PowerState, Quiesce, Snapshot, SnapshotOption
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.frozen import RESTLESS, Frozen, FrozenStates, described, is_restless
 from holdfast.providers.vsphere.guards import GuardRules, check_latency, check_snapshot, latency_notes
+from holdfast.providers.vsphere.host_clock import clock_notes
 from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.labels import SnapshotLabel, snapshot_description, snapshot_name
 from holdfast.providers.vsphere.latency import LatencyMeter
@@ -75,6 +76,7 @@ class SnapshotKeeper:
         check_snapshot(view.name, foreign(view.tree), stores, self._rules.guards)
         latencies = self._meter.of(store.name for store in stores)
         check_latency(view.name, latencies)
+        before = self._clock.now()
         label = SnapshotLabel(tag=tag, power=view.power, notes=(*self._track(view), *latency_notes(latencies)))
         label, taken = self._take(view, label, options.quiesce)
         try:
@@ -84,7 +86,9 @@ class SnapshotKeeper:
                 f"the snapshot {tag!r} of machine {view.name!r} is gone as soon as it was taken"
             ) from error
         self._check_rest(view.name, entry, label, options)
-        return described(machine_id, entry, label, state)
+        frozen = described(machine_id, entry, label, state)
+        notes = clock_notes(frozen.created, before, self._clock.now())
+        return msgspec.structs.replace(frozen, notes=(*frozen.notes, *notes))
 
     def of_machine(self, machine_id: MachineId) -> list[Snapshot]:
         """Return our snapshots of a machine, oldest first. Raises `MachineNotFound`."""
