@@ -226,6 +226,11 @@ class SnapshotFailed(SourceError):
     code = "snapshot-failed"
     exit_status = 22
 
+    def __init__(self, message: str, *, hint: str | None = None, is_passing: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.is_passing = is_passing
+        """Whether something else was going on with the machine, of which the same call later knows nothing."""
+
 
 class SnapshotRefused(SourceError):
     """A rule of the operator forbids to freeze the machine as it is."""

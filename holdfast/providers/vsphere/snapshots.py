@@ -198,6 +198,8 @@ class SnapshotKeeper:
         try:
             return label, self._snapshot(vm, label, what, is_quiesced=True)
         except (QuiesceFailed, SnapshotFailed) as error:
+            if isinstance(error, SnapshotFailed) and error.is_passing:
+                raise  # a vMotion, say: the guest may come to rest at the next attempt
             if quiesce is Quiesce.REQUIRE:
                 raise QuiesceFailed(error.message) from error
             notes = (*label.notes, f"crash-consistent: {error.message}")
