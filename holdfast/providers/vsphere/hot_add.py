@@ -72,7 +72,7 @@ class HotAdd:
         facts = disk.facts
         mark = Mark(file=facts.file, since=self._clock.now(), tag=disk.tag)
         with self._attached(facts, FOR_READING, mark) as device:
-            return _AttachedDisk(self, facts, device, transport)
+            return _AttachedDisk(partial(self._release_marked, mark), facts, device, transport)
 
     def open_target(self, target: OpenTarget) -> TargetDisk:
         """Attach a disk of a restore target and open it for writing; it is detached when it is closed.
@@ -87,7 +87,11 @@ class HotAdd:
         self._me()
         self._attacher.note_proxy(target.vm, self._proxy)  # so that a commit finds it, wherever that runs
         with self._attached(facts, FOR_WRITING, mark) as device:
-            return _AttachedTarget(self, facts, device)
+            return _AttachedTarget(partial(self._release_marked, mark), facts, device)
+
+    def release_elsewhere(self, target: OpenTarget) -> None:
+        """Detach a disk of a target from other proxies: one that died holds it still, and locks it."""
+        self._attacher.release_elsewhere(target.vm, self._me(), {target.facts.file})
 
     @contextlib.contextmanager
     def _attached(self, facts: DiskFacts, mode: str, mark: Mark) -> Iterator[Path]:
@@ -101,8 +105,13 @@ class HotAdd:
             self._wait_for(device, facts, shown)
             yield device
         except BaseException:
-            self.release({facts.file})
+            self._release_marked(mark)
             raise
+
+    def _release_marked(self, mark: Mark) -> None:
+        """Detach what was attached with this very mark; a later attempt's disk of the same file stays."""
+        with self._lock:
+            self._attacher.release_marked(self._proxy, mark)
 
     def release(self, files: Collection[str]) -> None:
         """Detach what is attached of these files."""
@@ -135,8 +144,7 @@ class HotAdd:
         """Detach a disk from a machine, unless it was attached anew since it was listed."""
         mark = Mark(file=attached.file, since=attached.since, tag=attached.tag, target_id=attached.target_id)
         with self._lock:
-            if self._attacher.is_marked(vm, mark):
-                self._attacher.detach(vm, {attached.file})
+            self._attacher.release_marked(vm, mark)
 
     def _me(self) -> Any:
         """Return the machine that this host is, or None; looked for once."""
@@ -189,10 +197,9 @@ class HotAdd:
 class _AttachedDisk(FrozenDisk):
     """The block device of an attached disk."""
 
-    def __init__(self, hot_add: HotAdd, facts: DiskFacts, device: Path, transport: Transport) -> None:
+    def __init__(self, release: Callable[[], None], facts: DiskFacts, device: Path, transport: Transport) -> None:
         super().__init__(device, transport)
-        self._hot_add = hot_add
-        self._file = facts.file
+        self._release = release
         self._is_attached = True
         if self.size_bytes != facts.size_bytes:
             size_bytes = self.size_bytes
@@ -204,17 +211,16 @@ class _AttachedDisk(FrozenDisk):
         """Release the device and detach the disk. Idempotent."""
         super().close()
         if self._is_attached:
-            self._hot_add.release({self._file})
+            self._release()
             self._is_attached = False
 
 
 class _AttachedTarget(TargetDisk):
     """The block device of an attached disk of a target. Nobody else on this host may use it meanwhile."""
 
-    def __init__(self, hot_add: HotAdd, facts: DiskFacts, device: Path) -> None:
+    def __init__(self, release: Callable[[], None], facts: DiskFacts, device: Path) -> None:
         super().__init__(device, os.O_EXCL)
-        self._hot_add = hot_add
-        self._file = facts.file
+        self._release = release
         self._is_attached = True
         if self.size_bytes != facts.size_bytes:
             size_bytes = self.size_bytes
@@ -226,7 +232,7 @@ class _AttachedTarget(TargetDisk):
         """Release the device and detach the disk. Idempotent."""
         super().close()
         if self._is_attached:
-            self._hot_add.release({self._file})
+            self._release()
             self._is_attached = False
 
 

@@ -88,6 +88,23 @@ def test_another_attempt_takes_the_place_of_a_dead_one(bench: VSphereBench, prox
     assert proxy.attached() == []
 
 
+def test_the_end_of_a_stalled_attempt_leaves_the_disk_of_its_successor_alone(
+    bench: VSphereBench, proxy: Proxy, vc: Client
+) -> None:
+    subject = frozen(bench)
+    snapshot = subject.snapshot("tag")
+    with proxy.kernel(vc), VSphereProvider(proxy.settings, SystemClock()) as stalled:
+        left = stalled.open_disk(subject.machine_id, snapshot.snapshot_id, subject.key)
+        with (
+            VSphereProvider(proxy.settings, SystemClock()) as successor,
+            successor.open_disk(subject.machine_id, snapshot.snapshot_id, subject.key) as disk,
+        ):
+            left.close()
+            assert len(proxy.attached()) == len(proxy.marks()) == 1
+            assert_same(subject.content, read_all(disk), "the disk of the successor")
+    assert (proxy.attached(), proxy.marks()) == ([], [])
+
+
 def test_a_disk_that_never_appears_is_detached_again(
     bench: VSphereBench, proxy: Proxy, provider: VSphereProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
