@@ -13,6 +13,7 @@ from holdfast.clock import Clock
 from holdfast.errors import HoldfastError, MachineNotFound, QuiesceFailed, SnapshotFailed, SnapshotRefused
 from holdfast.model.ids import MachineId, SnapshotId
 from holdfast.model.machine import PowerState, Quiesce, Snapshot, SnapshotOptions
+from holdfast.planning.patience import FOLDING, FOLDING_BY_OTHERS
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.frozen import RESTLESS, Frozen, FrozenStates, described, is_restless
 from holdfast.providers.vsphere.guards import GuardRules, check_latency, check_snapshot, latency_notes
@@ -26,8 +27,7 @@ from holdfast.providers.vsphere.tasks import wait
 
 CREATE_PATIENCE_S: Final = 900.0
 """A quiesced snapshot waits for its guest; vSphere itself gives up after 15 minutes."""
-REMOVE_PATIENCE_S: Final = 4 * 3600.0
-"""Folding a large delta into its disk takes hours on a busy datastore."""
+REMOVE_PATIENCE_S: Final = FOLDING.total_seconds()
 _CONSOLIDATIONS_MAX: Final = 5
 _SWITCHING: Final = ""
 """Tag of the snapshot that is taken and removed to switch change tracking on; no caller's tag is empty."""
@@ -61,7 +61,7 @@ class SnapshotKeeper:
 
     def create(self, machine_id: MachineId, tag: str, options: SnapshotOptions) -> Snapshot:
         """Freeze a machine, or return the snapshot that carries the tag already."""
-        view = self._swept(machine_id)
+        view = self._swept(machine_id, FOLDING_BY_OTHERS.total_seconds())
         known = [(entry, label) for entry, label in ours(view.tree) if label.tag == tag]
         for entry, label in known:
             self._check_rest(view.name, entry, label, options)
@@ -93,6 +93,11 @@ class SnapshotKeeper:
     def of_machine(self, machine_id: MachineId) -> list[Snapshot]:
         """Return our snapshots of a machine, oldest first. Raises `MachineNotFound`."""
         view = self._viewer.settled(machine_id, _patience())
+        return self._states.of_entries(machine_id, view.vm, ours(view.tree))
+
+    def seen(self, machine_id: MachineId) -> list[Snapshot]:
+        """Return our snapshots of a machine as they are at this moment, whatever is going on with them."""
+        view = self._viewer.view(machine_id)
         return self._states.of_entries(machine_id, view.vm, ours(view.tree))
 
     def remove(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
@@ -174,14 +179,14 @@ class SnapshotKeeper:
         task = self._connection.call(what, lambda: vm.ReconfigVM_Task(spec))
         wait(self._connection, self._clock, task, what, CREATE_PATIENCE_S)
 
-    def _swept(self, machine_id: MachineId) -> MachineView:
+    def _swept(self, machine_id: MachineId, removal_s: float = REMOVE_PATIENCE_S) -> MachineView:
         """Look at a machine, without what a call that died while it switched change tracking on has left."""
         counts = self._rules.guards.snapshots_per_datastore_max > 0
-        view = self._viewer.settled(machine_id, _patience(), with_neighbours=counts)
+        view = self._viewer.settled(machine_id, _patience(removal_s), with_neighbours=counts)
         left = [entry for entry, label in ours(view.tree) if label.tag == _SWITCHING]
         for entry in left:
             self._removed(entry.snapshot, f"removing snapshot {entry.name!r} of machine {view.name!r}")
-        return self._viewer.settled(machine_id, _patience(), with_neighbours=counts) if left else view
+        return self._viewer.settled(machine_id, _patience(removal_s), with_neighbours=counts) if left else view
 
     def _cycle(self, vm: Any, what: str) -> None:
         """Take a snapshot and remove it, which makes the machine open its disks anew."""
@@ -255,5 +260,5 @@ class SnapshotKeeper:
         )
 
 
-def _patience() -> Patience:
-    return Patience(creation_s=CREATE_PATIENCE_S, removal_s=REMOVE_PATIENCE_S)
+def _patience(removal_s: float = REMOVE_PATIENCE_S) -> Patience:
+    return Patience(creation_s=CREATE_PATIENCE_S, removal_s=removal_s)
