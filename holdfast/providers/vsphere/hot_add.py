@@ -52,13 +52,14 @@ class HotAdd:
         self._attacher = Attacher(connection, clock)
         self._lock = threading.Lock()
         self._proxy: Any = None
+        self._why_unknown = ""
         self._is_known = False
 
     def why_not(self, machine: Any) -> str:
         """Return why disks of a machine cannot be attached to this host; empty when they can."""
         proxy = self._me()
         if proxy is None:
-            return "the proxy is no machine of this vCenter"
+            return self._why_unknown
         if proxy == machine:
             return "the machine is the proxy itself"
         return ""
@@ -150,20 +151,23 @@ class HotAdd:
         """Return the machine that this host is, or None; looked for once."""
         with self._lock:
             if not self._is_known:
-                self._proxy = self._find((self._settings.proxy_uuid or _firmware_uuid()).lower())
+                found = self._find((self._settings.proxy_uuid or _firmware_uuid()).lower())
+                self._proxy = found[0] if len(found) == 1 else None
+                self._why_unknown = _why_unknown(len(found))
                 self._is_known = True
             return self._proxy
 
-    def _find(self, uuid: str) -> Any:
+    def _find(self, uuid: str) -> list[Any]:
+        """Return the machines with a BIOS uuid, which a copy may share with its original."""
         search = self._connection.content.searchIndex
         for one in readings(uuid):
             found = self._connection.call(
                 "looking for the machine that this host is",
-                partial(search.FindByUuid, datacenter=None, uuid=one, vmSearch=True, instanceUuid=False),
+                partial(search.FindAllByUuid, datacenter=None, uuid=one, vmSearch=True, instanceUuid=False),
             )
-            if found is not None:
-                return found
-        return None
+            if found:
+                return list(found)
+        return []
 
     def _shown_before(self, facts: DiskFacts) -> frozenset[str]:
         """Return the names of the disks that the guest's kernel shows, before another one is attached.
@@ -251,6 +255,13 @@ def _firmware_uuid() -> str:
         return _FIRMWARE.read_text("ascii").strip().lower()
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def _why_unknown(machines: int) -> str:
+    """Return why it is not known which machine this host is, by how many machines have its BIOS uuid."""
+    if machines > 1:
+        return f"{machines} machines of this vCenter have the BIOS uuid of the proxy, so it may be any of them"
+    return "the proxy is no machine of this vCenter"
 
 
 def _device_name(uuid: str) -> str:

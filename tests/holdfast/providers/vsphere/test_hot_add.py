@@ -135,6 +135,14 @@ def test_a_host_outside_says_so(bench: VSphereBench) -> None:
         outside.open_disk(subject.machine_id, snapshot.snapshot_id, subject.key)
 
 
+def test_a_proxy_whose_uuid_a_copy_shares_takes_no_disk(bench: VSphereBench, proxy: Proxy) -> None:
+    copy = bench.make_machine("copy of the proxy", [MIB])
+    bench.client.reconfigure(bench.vm(copy.machine_id), uuid=proxy.vm.config.uuid)
+    with Connection(bench.settings.endpoint) as connection:
+        hot_adder = hot_add.HotAdd(proxy.settings, connection, SystemClock())
+        assert "2 machines of this vCenter have the BIOS uuid of the proxy" in hot_adder.why_not(None)
+
+
 def test_the_self_test_says_how_many_disks_the_proxy_can_take(proxy: Proxy) -> None:
     with Connection(proxy.settings.endpoint) as connection:
         found = {one.check: one for one in try_ways(connection, proxy.settings, [], {})}
