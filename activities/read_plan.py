@@ -40,6 +40,7 @@ class ReadPlan:
         earlier, change_id = disk.earlier, disk.change_id
         before = None if earlier is None else earlier.change_id
         self._lacked = (earlier.left_out if earlier is not None else None) or LeftOut()
+        self._is_resized = earlier is not None and earlier.size_bytes != reader.size_bytes
         unwanted = _unwanted(request)
         masks = parse_masks(request.exclude_files)
         self.exclusion = GuestExclusion(reader, unwanted, at_rest=disk.at_rest, masks=masks)
@@ -48,11 +49,18 @@ class ReadPlan:
             parent_change_id=None if before is None else ChangeId(before),
             change_id=None if change_id is None else ChangeId(change_id),
             distrust=request.distrust_changes,
-            lacking="deleted blocks" if self._lacked.deleted and Unneeded.DELETED not in unwanted else "",
+            unlike=self._unlike(unwanted),
         )
         steps = self._steps(provider, disk, before)
         self.exclusion.keeps_lacking_deleted = self._lacked.deleted and self.decision.mode is ReadMode.CHANGED
         self.steps = self.exclusion.without(steps)
+
+    def _unlike(self, unwanted: frozenset[Unneeded]) -> str:
+        if self._is_resized:  # products have lost track of changes when a disk grew
+            return "the disk has another size than at the earlier point"
+        if self._lacked.deleted and Unneeded.DELETED not in unwanted:
+            return "the earlier point left out deleted blocks that are now wanted"
+        return ""
 
     def _steps(self, provider: Provider, disk: WritableDisk, before: str | None) -> Iterator[PlanStep]:
         if disk.moves:
@@ -66,7 +74,7 @@ class ReadPlan:
         is_tracking_new_or_gone = (before is None) != (disk.change_id is None)
         if self.decision.mode is ReadMode.COMPARED and is_tracking_new_or_gone and not self.request.distrust_changes:
             self._compare_because(self.decision.reason)
-        return self._every_byte() if self.request.distrust_changes else self._whole()
+        return self._every_byte() if self.request.distrust_changes or self._is_resized else self._whole()
 
     def _changed(self, provider: Provider, earlier: EarlierDisk, since: ChangeId) -> Iterator[PlanStep]:
         request = self.request

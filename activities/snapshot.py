@@ -16,6 +16,7 @@ from holdfast.errors import (
     CredentialMissing,
     HoldfastError,
     LimitExceeded,
+    MachineInaccessible,
     MachineNotFound,
     ProviderUnavailable,
     ToolMissing,
@@ -43,7 +44,7 @@ class SnapshotActivities:
             missing: list[str] = []
             problems: list[str] = []
             wanted = request.references
-            found = _named(provider, wanted, missing) if wanted else _all(provider, problems)
+            found = _named(provider, wanted, missing, problems) if wanted else _all(provider, problems)
             notes: list[str] = []
             excluded = _Excluded(provider, request.excluded, notes)
             machines = {m.machine_id: m for m in found if not excluded.has(m)}
@@ -68,7 +69,7 @@ class SnapshotActivities:
 
     @implements(snapshot.remove_snapshot)
     def remove_snapshot(self, request: snapshot.RemoveSnapshot) -> snapshot.SnapshotRemoved:
-        """Remove the snapshot with the tag; a machine that is gone has none."""
+        """Remove the snapshot with the tag; a machine that is gone has none, an inaccessible one is waited for."""
         with Pulse(self._clock) as pulse:
             provider = self._providers(request.provider)
             try:
@@ -83,7 +84,9 @@ class SnapshotActivities:
             return snapshot.SnapshotRemoved(removed=len(tagged), waited_s=waited.seconds, waited_for=waited.reason)
 
 
-def _named(provider: Provider, references: tuple[str, ...], missing: list[str]) -> Iterator[Machine]:
+def _named(
+    provider: Provider, references: tuple[str, ...], missing: list[str], problems: list[str]
+) -> Iterator[Machine]:
     """Yield the machines that are meant; one that cannot be described hides nothing but itself."""
     for reference in references:
         selector = parse_selector(reference)
@@ -94,6 +97,8 @@ def _named(provider: Provider, references: tuple[str, ...], missing: list[str]) 
                 yield from provider.members(selector)
         except _OF_PROVIDER:
             raise
+        except MachineInaccessible as error:
+            problems.append(f"{reference}: {error.message}")
         except HoldfastError as error:
             missing.append(f"{reference}: {error.message}")
 
@@ -115,7 +120,7 @@ class _Excluded:
         selectors = [parse_selector(reference) for reference in references]
         self._words = {one.value for one in selectors if one.kind is SelectorKind.MACHINE}
         groups = (one.text for one in selectors if one.kind is not SelectorKind.MACHINE)
-        self._ids = {machine.machine_id for machine in _named(provider, tuple(groups), notes)}
+        self._ids = {machine.machine_id for machine in _named(provider, tuple(groups), notes, notes)}
 
     def has(self, machine: Machine) -> bool:
         return machine.machine_id in self._ids or not self._words.isdisjoint((machine.machine_id, machine.name))

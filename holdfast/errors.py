@@ -19,6 +19,7 @@
     ├── SourceError                 the hypervisor or a source disk
     │   ├── ProviderUnavailable
     │   ├── AccessDenied
+    │   ├── MachineInaccessible
     │   ├── SnapshotFailed
     │   ├── SnapshotRefused
     │   ├── QuiesceFailed
@@ -211,11 +212,24 @@ class AccessDenied(SourceError):
     default_hint = "Check the provider's credential and its privileges."
 
 
+class MachineInaccessible(SourceError):
+    """The provider lists the machine and knows nothing else of it, because its storage or its host is away."""
+
+    code = "machine-inaccessible"
+    exit_status = 68
+    default_hint = "Bring the storage or the host of the machine back; what waits for it goes on by itself."
+
+
 class SnapshotFailed(SourceError):
     """A snapshot could not be taken or removed."""
 
     code = "snapshot-failed"
     exit_status = 22
+
+    def __init__(self, message: str, *, hint: str | None = None, is_passing: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.is_passing = is_passing
+        """Whether something else was going on with the machine, of which the same call later knows nothing."""
 
 
 class SnapshotRefused(SourceError):

@@ -57,6 +57,8 @@ class BackupJob:
             request.options.kind, request.job, request.repository, request.session_id, request.provider
         )
         self._book = self._run.book
+        self._are_all_known = True
+        """Whether each machine that the job means was described."""
         self._failures: list[tuple[str, Problem, BaseException]] = []
         self._longest_open_s = 0.0
         self._labels = labels(())
@@ -93,13 +95,17 @@ class BackupJob:
         self._raise_failures(len(machines))
 
     async def _upkeep(self, wanted: UpkeepOptions) -> None:
-        """Look after the chains of machines that got a point; who is gone is judged only when no machine failed."""
+        """Look after the chains of machines that got a point.
+
+        Who is gone is judged only when no machine failed, and none was left out because nothing is known of it.
+        """
+        judges_gone = self._are_all_known and not self._failures
         upkeep = SessionUpkeep(self._run, wanted, self._request.options.credential)
         if wanted.owner is not None:
-            await upkeep.of_owner(wanted.owner, self._run.points, judges_gone=not self._failures)
+            await upkeep.of_owner(wanted.owner, self._run.points, judges_gone=judges_gone)
             return
         await upkeep.of_points(self._run.points)
-        if not self._failures and self._request.options.quick is None:
+        if judges_gone and self._request.options.quick is None:
             await upkeep.of_gone_machines()
 
     async def _find_machines(self) -> tuple[Machine, ...]:
@@ -113,6 +119,8 @@ class BackupJob:
         )
         self._book.note(f"not protected: {missing}" for missing in found.missing)
         self._book.note(f"not protected: {problem}" for problem in found.problems)
+        # Sessions of earlier versions went on; the mark is asked for only where that makes a difference.
+        self._are_all_known = not (found.problems and workflow.patched("gone-only-when-all-are-known"))
         self._book.note(f"nothing is left out for {note}" for note in found.notes)
         if not found.machines:
             raise MachineNotFound(f"job {request.job} finds no machine at provider {request.provider}")
@@ -185,6 +193,7 @@ class BackupJob:
                     machine=machine,
                     options=request.options,
                     resources=request.resources,
+                    began=self._run.started,
                 ),
                 id=child_id,
                 # A session that is terminated asks its machines to stop, so that they clean up.

@@ -19,6 +19,7 @@ from holdfast.model.health import BrokenChain
 from holdfast.model.machine import Snapshot, SnapshotDisk, SnapshotOptions
 from holdfast.model.placement import Grant, Priority
 from holdfast.model.points import OpenPoint, PointSummary
+from holdfast.model.retention import QuickBackup
 from holdfast.model.session import Outcome, Task
 from holdfast.planning.disk_exclusion import without_excluded
 from workflows import options, queues, search_attributes
@@ -186,12 +187,16 @@ class MachineBackup:
             fulls=request.options.fulls,
             is_full_when_broken=self._chain.is_full_when_broken,
             archive=request.options.archive,
-            quick=request.options.quick,
+            quick=self._quick(),
             credential=request.options.credential,
             owner=request.options.owner,
         )
         config = options.change(self._repository, summary(self._machine.name))
         return await step(repository.begin_point, begin, config)
+
+    def _quick(self) -> QuickBackup | None:
+        quick, began = self._request.options.quick, self._request.began or workflow.info().start_time
+        return None if quick is None else msgspec.structs.replace(quick, began=began)
 
     async def _open_again(self, frozen: Snapshot, lost: OpenPoint) -> OpenPoint:
         """Ask who serves the repository.

@@ -131,6 +131,8 @@ class MachineBackupRequest(msgspec.Struct, frozen=True, kw_only=True):
     options: BackupOptions = BackupOptions()
     resources: Resources | None = None
     """Proxies to choose from, and limits; None: ``proxy`` it is, as sessions of earlier versions have it."""
+    began: datetime | None = None
+    """When the session began; None in sessions of earlier versions."""
 
 
 class MachineBackupResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from temporalio.workflow import ActivityCancellationType, ActivityConfig
 
 from holdfast.errors import LinkLost, RepositoryFull
 from holdfast.planning.latency import REMOVAL_WAIT_MAX_MINUTES
+from holdfast.planning.patience import FOLDING
 
 HEARTBEAT: Final = timedelta(seconds=10)
 """How soon a dead process is noticed. A thread beside the work keeps the heartbeat up (activities/pulse.py), so slow
@@ -164,9 +165,22 @@ def undo(queue: str, summary: str) -> ActivityConfig:
 
 
 def removal(queue: str, summary: str) -> ActivityConfig:
-    """Return the options of removing a snapshot, which may wait for a slow datastore before it begins."""
-    longest = OUTAGE + timedelta(minutes=REMOVAL_WAIT_MAX_MINUTES)
-    return undo(queue, summary) | ActivityConfig(start_to_close_timeout=longest, schedule_to_close_timeout=longest)
+    """Return the options of removing a snapshot, which may wait for a slow datastore before it begins.
+
+    An attempt that is cut off leaves its work going on, and the next one waits for that.
+    """
+    longest = FOLDING + timedelta(minutes=REMOVAL_WAIT_MAX_MINUTES)
+    return undo(queue, summary) | ActivityConfig(
+        start_to_close_timeout=longest, schedule_to_close_timeout=longest + OUTAGE
+    )
+
+
+def ending(queue: str, summary: str) -> ActivityConfig:
+    """Return the options of ending a restore target, which may hand disks over and fold back what was kept."""
+    longest = FOLDING + timedelta(hours=2)
+    return change(queue, summary) | ActivityConfig(
+        start_to_close_timeout=longest, schedule_to_close_timeout=longest + OUTAGE
+    )
 
 
 def record(queue: str, summary: str, patience: timedelta) -> ActivityConfig:

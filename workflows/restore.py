@@ -218,7 +218,7 @@ class RestoreMachine:
         return place
 
     async def _abandon(self, abandon: target.AbandonTarget, machine: Machine) -> None:
-        config = options.undo(self._proxy, summary(machine.name))
+        config = options.ending(self._proxy, summary(machine.name))
         await workflow.execute_activity(target.abandon_target, abandon, **config)
 
     async def _place_files(self, point: FoundPoint, machine: Machine, place: RestoreTarget) -> None:
@@ -318,7 +318,7 @@ class RestoreMachine:
         self._run.machine = await workflow.execute_activity(
             target.commit_target,
             target.CommitTarget(provider=request.provider, target_id=place.target_id, power=request.power),
-            **options.change(self._proxy, summary(machine.name)),
+            **options.ending(self._proxy, summary(machine.name)),
         )
         self._run.undo.drop(_TARGET)
         for task in self._book.tasks():

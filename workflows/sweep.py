@@ -143,7 +143,7 @@ class SweepProvider:
             )
         else:
             abandon = target.AbandonTarget(provider=provider, token="", target_id=decision.target_id)
-            await step(target.abandon_target, abandon, options.undo(self._proxy, what))
+            await step(target.abandon_target, abandon, options.ending(self._proxy, what))
 
     def _tell(self, plan: Sequence[Decision]) -> None:
         counts = {kind: sum(one.kind is kind for one in plan) for kind in Kind}

@@ -75,7 +75,7 @@ class RetentionOptions(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str = "UTC"
     """Whose days are counted."""
     lock_days: int = 0
-    """Days for which each new point is locked, from the moment of its snapshot on; 0: it is not."""
+    """Days for which each new point is locked, from the start of its session on; 0: it is not."""
     grace_days: int = 7
     """Days for which what was removed can be taken back."""
     gone_after_days: int | None = None
@@ -158,3 +158,6 @@ class QuickBackup(msgspec.Struct, frozen=True, kw_only=True):
     """Of the job, whose days are counted."""
     lock_days: int = 0
     """Days for which the job locks new points; 0: it does not."""
+    began: datetime | None = None
+    """When the session began, from which both count; None: when the snapshot was taken, as workers of earlier versions
+    ask."""

@@ -20,9 +20,10 @@ class NewPoint(msgspec.Struct, frozen=True, kw_only=True):
     point_id: PointId
     is_full: bool
     created: datetime
-    """When its snapshot was taken; its lock counts from then on."""
+    """When its snapshot was taken, by the clock of the hypervisor's host, which may be wrong."""
     began: datetime | None = None
-    """When its session began, None when that is not known: then it counts for the day of its snapshot."""
+    """When its session began: it counts for that day, and its lock from then on. None when that is not known; then
+    both count from its snapshot."""
 
 
 def note_points(
@@ -37,10 +38,11 @@ def note_points(
     for point in points:
         note = known.get(point.point_id)
         if note is None:
-            day = (point.began or point.created).astimezone(zone).date()
+            began = point.began or point.created
+            day = began.astimezone(zone).date()
             marks = marks_for_full(day, options.policy, earlier) if point.is_full else ()
             earlier += marks
-            lock = point.created + timedelta(days=options.lock_days) if options.lock_days else None
+            lock = began + timedelta(days=options.lock_days) if options.lock_days else None
             note = PointNote(point_id=point.point_id, day=day, marks=marks, locked_until=lock)
         notes[point.point_id] = note
     return notes

@@ -17,11 +17,11 @@ def decide_mode(
     parent_change_id: ChangeId | None,
     change_id: ChangeId | None,
     distrust: bool = False,
-    lacking: str = "",
+    unlike: str = "",
 ) -> ReadDecision:
     """Choose how to read a disk. ``distrust`` asks for a comparison whatever the provider says.
 
-    ``lacking`` names what the earlier point left out and this one shall have: no tracking reports that as changed.
+    ``unlike`` says in what the earlier point differs from this one that no tracking reports as changed.
     """
     if not has_parent:
         return ReadDecision(mode=ReadMode.FULL, reason="no earlier point of this disk")
@@ -31,8 +31,8 @@ def decide_mode(
         return ReadDecision(mode=ReadMode.COMPARED, reason="the earlier point has no change id")
     if change_id is None:
         return ReadDecision(mode=ReadMode.COMPARED, reason="the provider does not track changes of this disk")
-    if lacking:
-        return ReadDecision(mode=ReadMode.COMPARED, reason=f"the earlier point left out {lacking} that are now wanted")
+    if unlike:
+        return ReadDecision(mode=ReadMode.COMPARED, reason=unlike)
     return ReadDecision(mode=ReadMode.CHANGED, reason="the provider tracks changes")
 
 

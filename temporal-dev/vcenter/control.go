@@ -29,6 +29,8 @@ func (l *lab) controlRoutes() http.Handler {
 	routes.HandleFunc("DELETE /locks", l.deleteLock)
 	routes.HandleFunc("POST /tracking-lies", l.postLie)
 	routes.HandleFunc("POST /tools", l.postTools)
+	routes.HandleFunc("POST /inaccessible", l.postInaccessible)
+	routes.HandleFunc("DELETE /inaccessible", l.deleteInaccessible)
 	routes.HandleFunc("POST /sessions/expire", func(out http.ResponseWriter, _ *http.Request) {
 		reply(out, map[string]int{"ended": l.endSessions()})
 	})

@@ -43,6 +43,7 @@ type lab struct {
 	records  *recorder
 	guests   *guests
 	accounts *accounts
+	away     away
 	places   *places
 
 	tagsMu    sync.Mutex // held while tags are written
@@ -70,6 +71,7 @@ func newLab(ctx context.Context, o options) (*lab, error) {
 	l := &lab{
 		data: o.data, model: model, service: model.Service, registry: model.Map(), failed: make(chan error, 2),
 		stores: map[string]string{}, wrapped: map[ref][]*simulator.Registry{}, accounts: newAccounts(o),
+		away: away{machines: map[string]bool{}},
 	}
 	l.disks, l.tracks = newDiskGraph(l), newTracker()
 	l.records, l.guests, l.places = newRecorder(l), newGuests(l, o), newPlaces(l)

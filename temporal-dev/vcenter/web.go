@@ -172,6 +172,7 @@ func (w *web) pass(method string, r *http.Request, body []byte) *answer {
 	inner := r.Clone(r.Context())
 	inner.Body = io.NopCloser(bytes.NewReader(body))
 	w.lab.guardCall(a, func() { w.inner.ServeHTTP(a, inner) })
+	w.lab.away.conceal(&a.body)
 	return a
 }
 

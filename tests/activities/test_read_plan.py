@@ -1,5 +1,6 @@
 """How much of a disk is read, why, and what is not believed."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -34,6 +35,22 @@ def test_an_increment_reads_only_what_changed(lab: Lab) -> None:
     copied, point = lab.back_up(machine, "s2")
     assert (copied.decision.mode, copied.note, point.kind) == (ReadMode.CHANGED, "", "increment")
     assert copied.figures.read_bytes == 3 * PIECE
+    assert lab.restored(machine, point) == lab.content(machine)
+
+
+@pytest.mark.parametrize("size", [SIZE + 20 * PIECE, SIZE - 20 * PIECE])
+def test_a_disk_of_another_size_is_read_to_the_last_byte_whatever_tracking_tells(lab: Lab, size: int) -> None:
+    machine = lab.add_machine(size_bytes=SIZE)
+    lab.back_up(machine)
+    os.truncate(lab.disk_path(machine), size)
+    with lab.disk_path(machine).open("r+b") as file:
+        file.write(b"in silence")
+    machine = lab.provider.machine(machine.machine_id)
+    copied, point = lab.back_up(machine, "s2")
+    assert copied.decision.mode is ReadMode.COMPARED
+    assert copied.decision.reason == "the disk has another size than at the earlier point"
+    assert (copied.note, point.kind) == ("", "increment")
+    assert copied.figures.read_bytes >= size
     assert lab.restored(machine, point) == lab.content(machine)
 
 

@@ -42,6 +42,7 @@ TIMES: dict[str, Callable[[], ActivityConfig]] = {
     "workflows.options.relocation": lambda: options.relocation("queue", "summary"),
     "workflows.options.undo": lambda: options.undo("queue", "summary"),
     "workflows.options.removal": lambda: options.removal("queue", "summary"),
+    "workflows.options.ending": lambda: options.ending("queue", "summary"),
     "workflows.options.record": lambda: options.record("queue", "summary", options.RECORD_PATIENCE),
 }
 

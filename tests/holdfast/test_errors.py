@@ -72,6 +72,7 @@ PUBLISHED = {
     "cancelled": 64,
     "interrupted": 65,
     "session-failed": 66,
+    "machine-inaccessible": 68,
     "internal": 70,
     "link-failed": 80,
     "protocol-violated": 81,

@@ -8,6 +8,7 @@ import pytest
 from temporalio.client import WorkflowFailureError
 
 from activities.contracts import retention
+from activities.contracts.snapshot import MachinesFound
 from holdfast.errors import ChainBroken, SnapshotNotFound
 from holdfast.model.ids import JobName, MachineId
 from holdfast.model.owners import ChainOwner
@@ -67,6 +68,15 @@ async def test_nobody_is_gone_when_a_machine_failed_and_a_failed_machine_keeps_i
         await stage.failure(BackupJob.run, stage.backup(upkeep=WANTED))
     assert planned_for(world) == [("db", False)]
     assert world.count("retention.find_machines") == 0
+
+
+async def test_nobody_is_gone_when_a_machine_could_not_be_described(stage: Stage) -> None:
+    world = two_machines()
+    everyone = (a_machine("db"), a_machine("web"))
+    world.answers["snapshot.find_machines"] = lambda _: MachinesFound(machines=everyone, problems=("old is away",))
+    async with stage.playing(world):
+        await stage.run_backup(upkeep=WANTED)
+    assert planned_for(world) == [("db", False), ("web", False)]
 
 
 async def test_nobody_is_asked_who_is_gone_without_a_rule_for_it(stage: Stage) -> None:

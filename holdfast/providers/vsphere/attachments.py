@@ -122,6 +122,11 @@ class Attacher:
         for proxy in proxies:
             self.detach(self._connection.reference(vim.VirtualMachine, proxy), files)
 
+    def release_elsewhere(self, holder: Any, proxy: Any, files: Collection[str]) -> None:
+        """Detach what is attached of a target's files from the proxies noted on its holder, but not from this one."""
+        known = proxies_in(read(self._connection, holder, _EXTRA))
+        self.release((one for one in known if proxy is None or one != proxy._moId), files)
+
     def found(self) -> Iterator[Attachment]:
         """Yield every disk that is marked as attached, at any machine."""
         for vm, values in walk(self._connection, vim.VirtualMachine, ("name", _UUID, _EXTRA)):
@@ -129,9 +134,11 @@ class Attacher:
             for mark in _marks(values):
                 yield Attachment(vm=vm, instance_uuid=uuid, machine_name=plain_name(values["name"]), mark=mark)
 
-    def is_marked(self, vm: Any, mark: Mark) -> bool:
-        """Return whether a machine still has this very mark."""
-        return mark in _marks(read(self._connection, vm, _EXTRA))
+    def release_marked(self, vm: Any, mark: Mark) -> None:
+        """Detach a disk from a machine that still has this very mark of it."""
+        with suppress(MachineNotFound):
+            if mark in _marks(read(self._connection, vm, _EXTRA)):
+                self.detach(vm, {mark.file})
 
     def _values(self, vm: Any) -> Values:
         return read(self._connection, vm, _DEVICES, _EXTRA)

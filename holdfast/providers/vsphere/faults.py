@@ -2,8 +2,9 @@
 
 import http.client
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from pyVmomi import vim, vmodl
@@ -59,7 +60,7 @@ def error_of(fault: Exception, what: str) -> HoldfastError:
     return SourceError(text)
 
 
-_MEANINGS: Final[tuple[tuple[tuple[type[Exception], ...], type[HoldfastError], str | None], ...]] = (
+_MEANINGS: Final[tuple[tuple[tuple[type[Exception], ...], Callable[..., HoldfastError], str | None], ...]] = (
     (
         (vim.fault.InvalidLogin, vim.fault.NoClientCertificate, vim.fault.HostConnectFault),
         AccessDenied,
@@ -73,7 +74,8 @@ _MEANINGS: Final[tuple[tuple[tuple[type[Exception], ...], type[HoldfastError], s
     ((vim.fault.FileNotFound,), DiskNotFound, None),
     ((vim.fault.DuplicateName, vim.fault.FileAlreadyExists), TargetExists, None),
     ((vim.fault.ApplicationQuiesceFault, vim.fault.FilesystemQuiesceFault), QuiesceFailed, None),
-    ((vim.fault.SnapshotFault, vim.fault.FileLocked, vim.fault.TaskInProgress), SnapshotFailed, None),
+    ((vim.fault.FileLocked, vim.fault.TaskInProgress), partial(SnapshotFailed, is_passing=True), None),
+    ((vim.fault.SnapshotFault,), SnapshotFailed, None),
     ((vmodl.fault.InvalidArgument, vmodl.fault.NotSupported, vim.fault.InvalidName), RequestInvalid, None),
     (
         (vmodl.fault.HostCommunication, vmodl.fault.SystemError, vmodl.fault.RequestCanceled),

@@ -34,6 +34,8 @@ DEVICES: Final = Path("/dev/disk/by-id")
 """Where the kernel shows disks by their worldwide names."""
 APPEARANCE_S: Final = 60.0
 """How long a new disk may take to appear in the proxy's guest."""
+DISAPPEARANCE_S: Final = 10.0
+"""How long the name of a detached disk may stay in the proxy's guest."""
 _POLL_S: Final = 0.05
 _FIRMWARE: Final = Path("/sys/class/dmi/id/product_uuid")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -50,13 +52,14 @@ class HotAdd:
         self._attacher = Attacher(connection, clock)
         self._lock = threading.Lock()
         self._proxy: Any = None
+        self._why_unknown = ""
         self._is_known = False
 
     def why_not(self, machine: Any) -> str:
         """Return why disks of a machine cannot be attached to this host; empty when they can."""
         proxy = self._me()
         if proxy is None:
-            return "the proxy is no machine of this vCenter"
+            return self._why_unknown
         if proxy == machine:
             return "the machine is the proxy itself"
         return ""
@@ -70,7 +73,7 @@ class HotAdd:
         facts = disk.facts
         mark = Mark(file=facts.file, since=self._clock.now(), tag=disk.tag)
         with self._attached(facts, FOR_READING, mark) as device:
-            return _AttachedDisk(self, facts, device, transport)
+            return _AttachedDisk(partial(self._release_marked, mark), facts, device, transport)
 
     def open_target(self, target: OpenTarget) -> TargetDisk:
         """Attach a disk of a restore target and open it for writing; it is detached when it is closed.
@@ -85,21 +88,31 @@ class HotAdd:
         self._me()
         self._attacher.note_proxy(target.vm, self._proxy)  # so that a commit finds it, wherever that runs
         with self._attached(facts, FOR_WRITING, mark) as device:
-            return _AttachedTarget(self, facts, device)
+            return _AttachedTarget(partial(self._release_marked, mark), facts, device)
+
+    def release_elsewhere(self, target: OpenTarget) -> None:
+        """Detach a disk of a target from other proxies: one that died holds it still, and locks it."""
+        self._attacher.release_elsewhere(target.vm, self._me(), {target.facts.file})
 
     @contextlib.contextmanager
     def _attached(self, facts: DiskFacts, mode: str, mark: Mark) -> Iterator[Path]:
         """Attach a disk and give its device; when the block fails, it is detached again."""
         with self._lock:
             self._attacher.detach(self._proxy, {facts.file})  # of an attempt that died
+            shown = self._shown_before(facts)
             uuid = self._attacher.attach(self._proxy, facts, mode, mark)
         try:
-            device = DEVICES / f"wwn-0x{uuid.replace('-', '').lower()}"
-            self._wait_for(device, facts)
+            device = DEVICES / _device_name(uuid)
+            self._wait_for(device, facts, shown)
             yield device
         except BaseException:
-            self.release({facts.file})
+            self._release_marked(mark)
             raise
+
+    def _release_marked(self, mark: Mark) -> None:
+        """Detach what was attached with this very mark; a later attempt's disk of the same file stays."""
+        with self._lock:
+            self._attacher.release_marked(self._proxy, mark)
 
     def release(self, files: Collection[str]) -> None:
         """Detach what is attached of these files."""
@@ -132,30 +145,48 @@ class HotAdd:
         """Detach a disk from a machine, unless it was attached anew since it was listed."""
         mark = Mark(file=attached.file, since=attached.since, tag=attached.tag, target_id=attached.target_id)
         with self._lock:
-            if self._attacher.is_marked(vm, mark):
-                self._attacher.detach(vm, {attached.file})
+            self._attacher.release_marked(vm, mark)
 
     def _me(self) -> Any:
         """Return the machine that this host is, or None; looked for once."""
         with self._lock:
             if not self._is_known:
-                self._proxy = self._find((self._settings.proxy_uuid or _firmware_uuid()).lower())
+                found = self._find((self._settings.proxy_uuid or _firmware_uuid()).lower())
+                self._proxy = found[0] if len(found) == 1 else None
+                self._why_unknown = _why_unknown(len(found))
                 self._is_known = True
             return self._proxy
 
-    def _find(self, uuid: str) -> Any:
+    def _find(self, uuid: str) -> list[Any]:
+        """Return the machines with a BIOS uuid, which a copy may share with its original."""
         search = self._connection.content.searchIndex
         for one in readings(uuid):
             found = self._connection.call(
                 "looking for the machine that this host is",
-                partial(search.FindByUuid, datacenter=None, uuid=one, vmSearch=True, instanceUuid=False),
+                partial(search.FindAllByUuid, datacenter=None, uuid=one, vmSearch=True, instanceUuid=False),
             )
-            if found is not None:
-                return found
-        return None
+            if found:
+                return list(found)
+        return []
 
-    def _wait_for(self, device: Path, facts: DiskFacts) -> None:
-        """Return once the guest's kernel shows the disk."""
+    def _shown_before(self, facts: DiskFacts) -> frozenset[str]:
+        """Return the names of the disks that the guest's kernel shows, before another one is attached.
+
+        Copies of a disk's files have its worldwide name too, and the kernel gives that name to one of them only. Raises
+        `DiskReadFailed` when another disk has it; the name of one that was just detached is waited for to go.
+        """
+        device = DEVICES / _device_name(facts.uuid)
+        pause, deadline_s = threading.Event(), self._clock.monotonic_s() + DISAPPEARANCE_S
+        while facts.uuid and _is_shown(device):
+            if self._clock.monotonic_s() > deadline_s:
+                raise _taken(device, facts)
+            pause.wait(_POLL_S)
+        return frozenset(one.name for one in DEVICES.glob("wwn-*"))
+
+    def _wait_for(self, device: Path, facts: DiskFacts, shown: frozenset[str]) -> None:
+        """Return once the guest's kernel shows the disk. Raises `DiskReadFailed`, also when it was shown before."""
+        if device.name in shown:
+            raise _taken(device, facts)
         pause, deadline_s = threading.Event(), self._clock.monotonic_s() + APPEARANCE_S
         _rescan()
         while not device.exists():
@@ -170,10 +201,9 @@ class HotAdd:
 class _AttachedDisk(FrozenDisk):
     """The block device of an attached disk."""
 
-    def __init__(self, hot_add: HotAdd, facts: DiskFacts, device: Path, transport: Transport) -> None:
+    def __init__(self, release: Callable[[], None], facts: DiskFacts, device: Path, transport: Transport) -> None:
         super().__init__(device, transport)
-        self._hot_add = hot_add
-        self._file = facts.file
+        self._release = release
         self._is_attached = True
         if self.size_bytes != facts.size_bytes:
             size_bytes = self.size_bytes
@@ -185,17 +215,16 @@ class _AttachedDisk(FrozenDisk):
         """Release the device and detach the disk. Idempotent."""
         super().close()
         if self._is_attached:
-            self._hot_add.release({self._file})
+            self._release()
             self._is_attached = False
 
 
 class _AttachedTarget(TargetDisk):
     """The block device of an attached disk of a target. Nobody else on this host may use it meanwhile."""
 
-    def __init__(self, hot_add: HotAdd, facts: DiskFacts, device: Path) -> None:
+    def __init__(self, release: Callable[[], None], facts: DiskFacts, device: Path) -> None:
         super().__init__(device, os.O_EXCL)
-        self._hot_add = hot_add
-        self._file = facts.file
+        self._release = release
         self._is_attached = True
         if self.size_bytes != facts.size_bytes:
             size_bytes = self.size_bytes
@@ -207,7 +236,7 @@ class _AttachedTarget(TargetDisk):
         """Release the device and detach the disk. Idempotent."""
         super().close()
         if self._is_attached:
-            self._hot_add.release({self._file})
+            self._release()
             self._is_attached = False
 
 
@@ -226,6 +255,29 @@ def _firmware_uuid() -> str:
         return _FIRMWARE.read_text("ascii").strip().lower()
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def _why_unknown(machines: int) -> str:
+    """Return why it is not known which machine this host is, by how many machines have its BIOS uuid."""
+    if machines > 1:
+        return f"{machines} machines of this vCenter have the BIOS uuid of the proxy, so it may be any of them"
+    return "the proxy is no machine of this vCenter"
+
+
+def _device_name(uuid: str) -> str:
+    return f"wwn-0x{uuid.replace('-', '').lower()}"
+
+
+def _is_shown(device: Path) -> bool:
+    return device.is_symlink() or device.exists()
+
+
+def _taken(device: Path, facts: DiskFacts) -> DiskReadFailed:
+    return DiskReadFailed(
+        f"the proxy has another disk {device} already, so {facts.file} cannot be told from it",
+        hint="Copies of a disk's files have its worldwide name; let another proxy read this machine, or give the "
+        "proxy's copy a uuid of its own.",
+    )
 
 
 def _rescan() -> None:

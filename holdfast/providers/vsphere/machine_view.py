@@ -13,7 +13,7 @@ from holdfast.model.ids import MachineId
 from holdfast.model.machine import PowerState
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.guards import DatastoreFacts
-from holdfast.providers.vsphere.inventory import VSphereInventory
+from holdfast.providers.vsphere.inventory import CONNECTION, VSphereInventory
 from holdfast.providers.vsphere.names import plain_name
 from holdfast.providers.vsphere.properties import Question, Step, Values, ask
 from holdfast.providers.vsphere.snapshot_tree import TREE, ours
@@ -23,6 +23,7 @@ _MACHINE: Final = (
     "name",
     "config.instanceUuid",
     "runtime.powerState",
+    CONNECTION,
     "runtime.consolidationNeeded",
     "datastore",
     TREE,

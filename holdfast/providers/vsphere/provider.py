@@ -12,6 +12,7 @@ from holdfast.errors import (
     ChangeTrackingLost,
     DiskNotFound,
     DiskReadFailed,
+    MachineInaccessible,
     MachineNotFound,
     RequestInvalid,
     SnapshotNotFound,
@@ -158,9 +159,10 @@ class VSphereProvider:
             return []
 
     def open_snapshots(self) -> Iterator[Snapshot]:
-        """Yield every snapshot of ours, machine by machine."""
+        """Yield every snapshot of ours, machine by machine; nothing that is under way is waited for."""
         for machine_id in machines_with_ours(self._open.connection):
-            yield from self.snapshots(machine_id)
+            with suppress(MachineNotFound, MachineInaccessible):  # the next sweep finds what is left there
+                yield from self._open.keeper.seen(machine_id)
 
     def remove_snapshot(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
         """Remove a snapshot and fold its data into the disks; nothing happens when it is gone already."""

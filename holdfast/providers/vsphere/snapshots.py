@@ -13,9 +13,11 @@ from holdfast.clock import Clock
 from holdfast.errors import HoldfastError, MachineNotFound, QuiesceFailed, SnapshotFailed, SnapshotRefused
 from holdfast.model.ids import MachineId, SnapshotId
 from holdfast.model.machine import PowerState, Quiesce, Snapshot, SnapshotOptions
+from holdfast.planning.patience import FOLDING, FOLDING_BY_OTHERS
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.frozen import RESTLESS, Frozen, FrozenStates, described, is_restless
 from holdfast.providers.vsphere.guards import GuardRules, check_latency, check_snapshot, latency_notes
+from holdfast.providers.vsphere.host_clock import clock_notes
 from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.labels import SnapshotLabel, snapshot_description, snapshot_name
 from holdfast.providers.vsphere.latency import LatencyMeter
@@ -25,8 +27,7 @@ from holdfast.providers.vsphere.tasks import wait
 
 CREATE_PATIENCE_S: Final = 900.0
 """A quiesced snapshot waits for its guest; vSphere itself gives up after 15 minutes."""
-REMOVE_PATIENCE_S: Final = 4 * 3600.0
-"""Folding a large delta into its disk takes hours on a busy datastore."""
+REMOVE_PATIENCE_S: Final = FOLDING.total_seconds()
 _CONSOLIDATIONS_MAX: Final = 5
 _SWITCHING: Final = ""
 """Tag of the snapshot that is taken and removed to switch change tracking on; no caller's tag is empty."""
@@ -60,7 +61,7 @@ class SnapshotKeeper:
 
     def create(self, machine_id: MachineId, tag: str, options: SnapshotOptions) -> Snapshot:
         """Freeze a machine, or return the snapshot that carries the tag already."""
-        view = self._swept(machine_id)
+        view = self._swept(machine_id, FOLDING_BY_OTHERS.total_seconds())
         known = [(entry, label) for entry, label in ours(view.tree) if label.tag == tag]
         for entry, label in known:
             self._check_rest(view.name, entry, label, options)
@@ -75,6 +76,7 @@ class SnapshotKeeper:
         check_snapshot(view.name, foreign(view.tree), stores, self._rules.guards)
         latencies = self._meter.of(store.name for store in stores)
         check_latency(view.name, latencies)
+        before = self._clock.now()
         label = SnapshotLabel(tag=tag, power=view.power, notes=(*self._track(view), *latency_notes(latencies)))
         label, taken = self._take(view, label, options.quiesce)
         try:
@@ -84,11 +86,18 @@ class SnapshotKeeper:
                 f"the snapshot {tag!r} of machine {view.name!r} is gone as soon as it was taken"
             ) from error
         self._check_rest(view.name, entry, label, options)
-        return described(machine_id, entry, label, state)
+        frozen = described(machine_id, entry, label, state)
+        notes = clock_notes(frozen.created, before, self._clock.now())
+        return msgspec.structs.replace(frozen, notes=(*frozen.notes, *notes))
 
     def of_machine(self, machine_id: MachineId) -> list[Snapshot]:
         """Return our snapshots of a machine, oldest first. Raises `MachineNotFound`."""
         view = self._viewer.settled(machine_id, _patience())
+        return self._states.of_entries(machine_id, view.vm, ours(view.tree))
+
+    def seen(self, machine_id: MachineId) -> list[Snapshot]:
+        """Return our snapshots of a machine as they are at this moment, whatever is going on with them."""
+        view = self._viewer.view(machine_id)
         return self._states.of_entries(machine_id, view.vm, ours(view.tree))
 
     def remove(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
@@ -170,14 +179,14 @@ class SnapshotKeeper:
         task = self._connection.call(what, lambda: vm.ReconfigVM_Task(spec))
         wait(self._connection, self._clock, task, what, CREATE_PATIENCE_S)
 
-    def _swept(self, machine_id: MachineId) -> MachineView:
+    def _swept(self, machine_id: MachineId, removal_s: float = REMOVE_PATIENCE_S) -> MachineView:
         """Look at a machine, without what a call that died while it switched change tracking on has left."""
         counts = self._rules.guards.snapshots_per_datastore_max > 0
-        view = self._viewer.settled(machine_id, _patience(), with_neighbours=counts)
+        view = self._viewer.settled(machine_id, _patience(removal_s), with_neighbours=counts)
         left = [entry for entry, label in ours(view.tree) if label.tag == _SWITCHING]
         for entry in left:
             self._removed(entry.snapshot, f"removing snapshot {entry.name!r} of machine {view.name!r}")
-        return self._viewer.settled(machine_id, _patience(), with_neighbours=counts) if left else view
+        return self._viewer.settled(machine_id, _patience(removal_s), with_neighbours=counts) if left else view
 
     def _cycle(self, vm: Any, what: str) -> None:
         """Take a snapshot and remove it, which makes the machine open its disks anew."""
@@ -194,6 +203,8 @@ class SnapshotKeeper:
         try:
             return label, self._snapshot(vm, label, what, is_quiesced=True)
         except (QuiesceFailed, SnapshotFailed) as error:
+            if isinstance(error, SnapshotFailed) and error.is_passing:
+                raise  # a vMotion, say: the guest may come to rest at the next attempt
             if quiesce is Quiesce.REQUIRE:
                 raise QuiesceFailed(error.message) from error
             notes = (*label.notes, f"crash-consistent: {error.message}")
@@ -249,5 +260,5 @@ class SnapshotKeeper:
         )
 
 
-def _patience() -> Patience:
-    return Patience(creation_s=CREATE_PATIENCE_S, removal_s=REMOVE_PATIENCE_S)
+def _patience(removal_s: float = REMOVE_PATIENCE_S) -> Patience:
+    return Patience(creation_s=CREATE_PATIENCE_S, removal_s=removal_s)

@@ -5,14 +5,14 @@ a new machine gives it its name. A commit that replaces disks hands them over to
 which also leaves a note of it there; what comes after, removing the old files and the empty machine, may be repeated.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 from pyVmomi import vim
 
 from holdfast.clock import Clock
-from holdfast.errors import DiskNotFound, MachineNotFound, RequestInvalid
+from holdfast.errors import DataDamaged, DiskNotFound, MachineNotFound, RequestInvalid
 from holdfast.model.ids import DiskKey, MachineId, TargetId, folder_name
 from holdfast.model.machine import AS_ANOTHER, Disk, Identity, Machine, Placement, RestoreTarget
 from holdfast.providers.checks import check_disks, target_id_of
@@ -29,7 +29,7 @@ from holdfast.providers.vsphere.labels import is_staging, staging_name
 from holdfast.providers.vsphere.names import escaped_name, plain_name
 from holdfast.providers.vsphere.networks import cards_left_out, networks_in
 from holdfast.providers.vsphere.placing import Place, check_name, place_beside, place_for
-from holdfast.providers.vsphere.properties import extra_of, read, walk
+from holdfast.providers.vsphere.properties import Values, extra_of, read, walk
 from holdfast.providers.vsphere.swapping import Swapper
 from holdfast.providers.vsphere.target_state import (
     STATE_KEY,
@@ -47,6 +47,7 @@ from holdfast.providers.vsphere.target_state import (
 from holdfast.providers.vsphere.tasks import wait
 
 _PATIENCE_S: Final = 1800.0
+_UUID: Final = "config.instanceUuid"
 _FACTS: Final = ("name", "parent", "config.extraConfig", "config.hardware.device", "runtime.powerState")
 
 
@@ -131,13 +132,22 @@ class TargetStore:
 
     def pending(self) -> list[RestoreTarget]:
         """Return the targets that were neither committed nor abandoned, also those whose preparation died."""
-        found = []
-        for vm, values in walk(self._connection, vim.VirtualMachine, ("name",)):
+        found: list[RestoreTarget] = []
+        for vm, values in walk(self._connection, vim.VirtualMachine, ("name", _UUID)):
             if is_staging(values["name"]):
-                held = self._held(vm)
-                if held is not None:
-                    found.append(held.state.target)
+                found += self._listed(vm, values)
         return found
+
+    def _listed(self, vm: Any, values: Values) -> Iterator[RestoreTarget]:
+        """Yield what a machine holds; one that a newer version made is listed too, and whoever takes it is told."""
+        try:
+            held = self._held(vm)
+        except DataDamaged:
+            target_id = TargetId((values.get(_UUID) or "").replace("-", ""))
+            yield RestoreTarget(target_id=target_id, machine_name=plain_name(values["name"]), disks=(), replaces=None)
+            return
+        if held is not None:
+            yield held.state.target
 
     # Preparing
 

@@ -42,6 +42,7 @@ class DiskWriters:
     def open(self, target: OpenTarget) -> OpenedTarget:
         """Return a disk of a machine that is off. Raises `DiskWriteFailed` with every reason when no way works."""
         facts = target.facts
+        self._hot_add.release_elsewhere(target)
         left_out: list[str] = []
         failed: list[str] = []
         for mode in self._settings.transports:

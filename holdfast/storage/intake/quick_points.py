@@ -23,8 +23,9 @@ def begin_quick(
     """
     options = msgspec.structs.replace(options, only_increment=True)
     begun = begin_point(repository, session, snapshot, options)
-    lock = snapshot.created + timedelta(days=quick.lock_days) if quick.lock_days else None
-    day = snapshot.created.astimezone(ZoneInfo(quick.timezone)).date()
+    began = quick.began or snapshot.created
+    lock = began + timedelta(days=quick.lock_days) if quick.lock_days else None
+    day = began.astimezone(ZoneInfo(quick.timezone)).date()
     note = PointNote(point_id=begun.point_id, day=day, locked_until=lock, is_quick=True)
     note_begun(repository, begun, options.passphrase, note)
     return begun

@@ -205,7 +205,7 @@ def _notes(seen: SeenMachine, wish: PlanWish, zone: ZoneInfo) -> dict[PointId, P
         NewPoint(
             point_id=file.point_id,
             is_full=file.kind == "full",
-            created=file.created,
+            created=min(file.created, wish.now),  # a host's clock may be ahead, and a lock is never taken away
             began=wish.began if file.point_id == wish.point else None,
         )
         for chain in seen.chains

@@ -3,6 +3,8 @@
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from holdfast.model.ids import PointId
 from holdfast.model.retention import CalendarMark, MarkKind, PointNote, RetentionOptions, RetentionPolicy, WeeklyRule
 from holdfast.planning.point_notes import NewPoint, note_points
@@ -44,6 +46,13 @@ def test_a_session_past_midnight_counts_for_the_day_it_began_in_the_time_zone_of
     assert (with_start.day, without.day) == (date(2026, 11, 7), date(2026, 11, 8))
 
 
-def test_a_lock_counts_from_the_snapshot() -> None:
+@pytest.mark.parametrize("year", [2000, 2099])
+def test_a_lock_counts_from_the_start_of_the_session_and_not_by_the_clock_of_a_host(year: int) -> None:
+    created = SATURDAY.replace(year=year)
+    [note] = note_points([new(1, created, began=SATURDAY)], {}, RetentionOptions(lock_days=3), UTC).values()
+    assert note.locked_until == SATURDAY + timedelta(days=3)
+
+
+def test_a_lock_counts_from_the_snapshot_where_the_session_is_not_known() -> None:
     [note] = note_points([new(1, SATURDAY)], {}, RetentionOptions(lock_days=3), UTC).values()
     assert note.locked_until == SATURDAY + timedelta(days=3)

@@ -179,17 +179,17 @@ def test_every_decision_states_its_own_reason() -> None:
         decide_mode(has_parent=True, parent_change_id=None, change_id=known),
         decide_mode(has_parent=True, parent_change_id=known, change_id=None),
         decide_mode(has_parent=True, parent_change_id=known, change_id=known),
-        decide_mode(has_parent=True, parent_change_id=known, change_id=known, lacking="deleted blocks"),
+        decide_mode(has_parent=True, parent_change_id=known, change_id=known, unlike="the disk has another size"),
     ]
     assert len({decision.reason for decision in decisions}) == 6
 
 
-def test_what_the_earlier_point_lacks_is_found_by_comparison() -> None:
+def test_what_no_tracking_reports_is_found_by_comparison() -> None:
     known = ChangeId("17")
-    decision = decide_mode(has_parent=True, parent_change_id=known, change_id=known, lacking="deleted blocks")
+    decision = decide_mode(has_parent=True, parent_change_id=known, change_id=known, unlike="the disk has another size")
     assert decision.mode is ReadMode.COMPARED
-    assert decision.reason == "the earlier point left out deleted blocks that are now wanted"
-    assert decide_mode(has_parent=False, parent_change_id=None, change_id=None, lacking="x").mode is ReadMode.FULL
+    assert decision.reason == "the disk has another size"
+    assert decide_mode(has_parent=False, parent_change_id=None, change_id=None, unlike="x").mode is ReadMode.FULL
 
 
 def test_trust_is_the_default() -> None:

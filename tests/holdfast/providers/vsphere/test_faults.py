@@ -90,3 +90,13 @@ def test_a_lost_session_is_no_error_yet() -> None:
 def test_errors_of_ours_pass() -> None:
     with pytest.raises(DiskNotFound), translated("reading"):
         raise DiskNotFound("there is no disk")
+
+
+@pytest.mark.parametrize(
+    "fault, is_passing",
+    [(vim.fault.TaskInProgress(), True), (vim.fault.FileLocked(), True), (vim.fault.SnapshotFault(), False)],
+)
+def test_what_else_goes_on_with_a_machine_passes(fault: Exception, is_passing: bool) -> None:
+    error = error_of(fault, "taking a snapshot")
+    assert isinstance(error, SnapshotFailed)
+    assert (error.is_passing, error.retryable) == (is_passing, True)

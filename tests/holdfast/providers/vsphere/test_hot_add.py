@@ -1,5 +1,7 @@
 """Disks are attached to the proxy, read there, and detached whatever happens."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -86,6 +88,23 @@ def test_another_attempt_takes_the_place_of_a_dead_one(bench: VSphereBench, prox
     assert proxy.attached() == []
 
 
+def test_the_end_of_a_stalled_attempt_leaves_the_disk_of_its_successor_alone(
+    bench: VSphereBench, proxy: Proxy, vc: Client
+) -> None:
+    subject = frozen(bench)
+    snapshot = subject.snapshot("tag")
+    with proxy.kernel(vc), VSphereProvider(proxy.settings, SystemClock()) as stalled:
+        left = stalled.open_disk(subject.machine_id, snapshot.snapshot_id, subject.key)
+        with (
+            VSphereProvider(proxy.settings, SystemClock()) as successor,
+            successor.open_disk(subject.machine_id, snapshot.snapshot_id, subject.key) as disk,
+        ):
+            left.close()
+            assert len(proxy.attached()) == len(proxy.marks()) == 1
+            assert_same(subject.content, read_all(disk), "the disk of the successor")
+    assert (proxy.attached(), proxy.marks()) == ([], [])
+
+
 def test_a_disk_that_never_appears_is_detached_again(
     bench: VSphereBench, proxy: Proxy, provider: VSphereProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +135,14 @@ def test_a_host_outside_says_so(bench: VSphereBench) -> None:
         outside.open_disk(subject.machine_id, snapshot.snapshot_id, subject.key)
 
 
+def test_a_proxy_whose_uuid_a_copy_shares_takes_no_disk(bench: VSphereBench, proxy: Proxy) -> None:
+    copy = bench.make_machine("copy of the proxy", [MIB])
+    bench.client.reconfigure(bench.vm(copy.machine_id), uuid=proxy.vm.config.uuid)
+    with Connection(bench.settings.endpoint) as connection:
+        hot_adder = hot_add.HotAdd(proxy.settings, connection, SystemClock())
+        assert "2 machines of this vCenter have the BIOS uuid of the proxy" in hot_adder.why_not(None)
+
+
 def test_the_self_test_says_how_many_disks_the_proxy_can_take(proxy: Proxy) -> None:
     with Connection(proxy.settings.endpoint) as connection:
         found = {one.check: one for one in try_ways(connection, proxy.settings, [], {})}
@@ -128,3 +155,25 @@ def test_a_uuid_is_read_both_ways_round() -> None:
         "44332211-6655-8877-99aa-bbccddeeff00",
     )
     assert readings("not a uuid") == readings("") == ()
+
+
+def test_a_copy_of_the_disk_at_the_proxy_is_never_read_in_its_place(
+    bench: VSphereBench, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hot_add, "DISAPPEARANCE_S", 0.1)
+    subject = frozen(bench)
+    snapshot = subject.snapshot("tag")
+    own = tmp_path / "own.img"
+    own.write_bytes(b"not what is asked for ".ljust(32) * (4 * MIB // 32))
+    device = bench.device(subject.machine_id, subject.key)
+    (proxy.devices / proxy.name(device)).symlink_to(own)
+    ways = (TransportMode.HOT_ADD, TransportMode.HTTPS)
+    settings = msgspec.structs.replace(proxy.settings, transports=ways)
+    with (
+        VSphereProvider(settings, SystemClock()) as provider,
+        provider.open_disk(subject.machine_id, snapshot.snapshot_id, subject.key) as disk,
+    ):
+        assert disk.transport.mode is TransportMode.HTTPS
+        assert "the proxy has another disk" in disk.transport.failed[0]
+        assert_same(subject.content, read_all(disk), "the disk itself")
+    assert proxy.attached() == []

@@ -89,6 +89,27 @@ def test_a_second_attempt_at_a_target_takes_the_place_of_a_dead_one(
     assert restore.content()[:8] == b"restored"
 
 
+def test_another_proxy_goes_on_while_a_dead_one_holds_the_disk(
+    bench: VSphereBench, proxy: Proxy, restore: Restore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = tmp_path / "elsewhere"
+    devices.mkdir()
+    other = Proxy(bench, devices)
+    with proxy.kernel(bench.client), other.kernel(bench.client):
+        dead = VSphereProvider(proxy.settings, SystemClock())
+        left = dead.open_target(restore.target_id, restore.keys[0])
+        monkeypatch.setattr(hot_add, "DEVICES", devices)
+        with VSphereProvider(other.settings, SystemClock()) as successor:
+            with successor.open_target(restore.target_id, restore.keys[0]) as disk:
+                assert (proxy.attached(), len(other.attached())) == ([], 1)
+                disk.write(0, memoryview(b"restored" * 64))
+                disk.flush()
+            successor.commit_target(restore.target_id)
+        left.close()
+        dead.close()
+    assert restore.content()[:8] == b"restored"
+
+
 def test_two_targets_leave_each_others_disks_alone(
     bench: VSphereBench, proxy: Proxy, provider: VSphereProvider, restore: Restore, vc: Client
 ) -> None:

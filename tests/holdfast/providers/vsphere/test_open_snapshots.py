@@ -11,6 +11,15 @@ pytestmark = pytest.mark.vsphere
 MIB = 1 << 20
 
 
+def test_what_is_under_way_is_not_waited_for(bench: VSphereBench) -> None:
+    machine = bench.make_machine("busy", [MIB])
+    bench.provider.create_snapshot(machine.machine_id, "tag")
+    rule = {"method": "RemoveSnapshot_Task", "at": 1, "times": 1, "action": "hang"}
+    bench.client.control("POST", "/faults", rule)
+    bench.vm(machine.machine_id).snapshot.currentSnapshot.RemoveSnapshot_Task(removeChildren=False)
+    assert [one.tag for one in bench.reconnect().open_snapshots()] == ["tag"]
+
+
 def test_snapshots_of_others_do_not_count_and_ours_below_them_do(bench: VSphereBench) -> None:
     ours, theirs = bench.make_machine("ours", [MIB]), bench.make_machine("theirs", [MIB])
     bench.make_machine("none", [MIB])

@@ -186,6 +186,18 @@ def test_a_guest_that_has_to_rest_and_does_not_is_not_frozen(bench: VSphereBench
     assert tree(bench, machine) == []
 
 
+@pytest.mark.parametrize("options", [TRY, REQUIRE])
+def test_what_passes_says_nothing_of_the_guest_and_is_tried_again(
+    bench: VSphereBench, machine: Machine, options: SnapshotOptions
+) -> None:
+    bench.provider.set_power(machine.machine_id, PowerState.ON)
+    bench.provider.create_snapshot(machine.machine_id, "first")
+    break_call(bench, "CreateSnapshot_Task", "fail-task", fault="FileLocked")
+    with pytest.raises(SnapshotFailed, match="FileLocked"):
+        bench.provider.create_snapshot(machine.machine_id, "tag", options)
+    assert bench.provider.create_snapshot(machine.machine_id, "tag", options).notes == ()
+
+
 def test_a_guest_without_tools_cannot_rest(bench: VSphereBench, machine: Machine) -> None:
     bench.provider.set_power(machine.machine_id, PowerState.ON)
     bench.client.control("POST", "/tools", {"machine": machine.name, "running": False})

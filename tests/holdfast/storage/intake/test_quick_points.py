@@ -76,3 +76,14 @@ def test_it_is_locked_as_its_job_locks_points() -> None:
     [point] = [one for one in planned(machine, points_rule(1)).judgement.plan.points if one.number == 2]
     assert point.verdict is Verdict.KEPT
     assert str((clock.moment + timedelta(days=30)).date()) in point.reason
+
+
+def test_its_lock_counts_from_the_start_of_its_session_whatever_the_clock_of_the_host_says() -> None:
+    machine = make_machine({"disk0": 6})
+    machine.back_up()
+    began = machine.clock.now() - timedelta(days=300)
+    made = quickly(machine, QuickBackup(lock_days=3, began=began))
+    [chain] = look(machine).chains
+    [note] = chain.notes
+    assert note.point_id == made.point_id
+    assert note.locked_until == began + timedelta(days=3)
