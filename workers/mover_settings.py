@@ -1,4 +1,4 @@
-"""What the configuration says of data movers: their certificates, and how long they are waited for."""
+"""What the configuration says of data movers: certificates, how long they are waited for, and their connections."""
 
 from pathlib import Path
 from typing import Final
@@ -7,10 +7,12 @@ import msgspec
 
 from holdfast.errors import ConfigurationInvalid
 from holdfast.formats.mover.events import LinkOptions
+from holdfast.formats.mover.wire import STREAMS_MAX
 
 PATIENCE_MIN_S: Final = 10
 """Less than a worker takes to start again."""
 PATIENCE_MAX_S: Final = int(LinkOptions().give_up_s)
+CONNECTIONS_DEFAULT: Final = LinkOptions().streams
 
 
 class MoverSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,3 +31,10 @@ def check_patience(repository: str, seconds: int) -> None:
     if not PATIENCE_MIN_S <= seconds <= PATIENCE_MAX_S:
         hint = f"Give a number of seconds from {PATIENCE_MIN_S} to {PATIENCE_MAX_S}."
         raise ConfigurationInvalid(f"mover_patience of repository {repository} is {seconds}", hint=hint)
+
+
+def check_connections(repository: str, count: int) -> None:
+    """Raise `ConfigurationInvalid` for a number of connections that a repository's mover does not take."""
+    if not 1 <= count <= STREAMS_MAX:
+        hint = f"Give a number from 1 to {STREAMS_MAX}."
+        raise ConfigurationInvalid(f"mover_connections of repository {repository} is {count}", hint=hint)

@@ -139,9 +139,14 @@ class Movers:
         if address is None or issuer is None:
             return None
         accesses = tuple(issuer.issue(grant) for grant in grants)
-        patience_s = float(self._settings.repository(name).mover_patience)
-        has_tls = not address.is_loopback
-        return MoverAccess(address=str(address), has_tls=has_tls, disks=accesses, patience_s=patience_s)
+        told = self._settings.repository(name)
+        return MoverAccess(
+            address=str(address),
+            has_tls=not address.is_loopback,
+            disks=accesses,
+            patience_s=float(told.mover_patience),
+            connections=told.mover_connections,
+        )
 
     def _expiry_s(self) -> int:
         return int((self._clock.now() + GRANTED).timestamp())
