@@ -18,7 +18,6 @@ from holdfast.errors import ConfigurationInvalid, HoldfastError, RepositoryNotFo
 from holdfast.formats.magic import UNIT_SIZES
 from holdfast.guest.masks import parse_masks
 from holdfast.model.ids import RepositoryName
-from holdfast.mover.sockets import Address
 from workers.config_checks import (
     check_catalog,
     check_names,
@@ -36,8 +35,10 @@ from workers.method_settings import check_method
 from workers.mover_settings import (
     CONNECTIONS_DEFAULT,
     PATIENCE_MAX_S,
+    MoverPlace,
     MoverSettings,
     check_connections,
+    check_mover,
     check_patience,
 )
 from workers.provider_settings import (
@@ -70,6 +71,9 @@ class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     mover: str = ""
     """Address ``host:port`` at which the data mover of its worker listens and proxies reach it. Empty: proxies write
     and read the files themselves. Beyond this host the movers need certificates, see ``[mover]``."""
+    mover_listen: str = ""
+    """Address ``host:port`` at which the data mover listens when that is another one: behind port forwarding or address
+    translation. Empty: that of ``mover``."""
     mover_patience: int = PATIENCE_MAX_S
     """Seconds for which proxies dial its mover when the line is cut, 10 to 1800; then the session asks who serves the
     repository now. With several gateways a minute or two is enough."""
@@ -95,6 +99,11 @@ class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """When archives that have expired are removed, as five cron fields; without it only when asked to."""
     copies: tuple[RepositoryName, ...] = ()
     """Other repositories that its worker reaches and that may hold the same bytes: lost ones are looked for there."""
+
+    @property
+    def mover_place(self) -> MoverPlace | None:
+        """Return where its data mover is, None when it has none. Raises `ConfigurationInvalid`."""
+        return MoverPlace.parse(self.mover, self.mover_listen) if self.mover else None
 
 
 class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -283,7 +292,10 @@ def _check(settings: Settings) -> None:
             check_vsphere(provider)
     check_paths("repositories", [(entry.name, entry.path) for entry in settings.repositories])
     for repository in settings.repositories:
-        _check_mover(repository, settings)
+        if repository.mover_place is not None:
+            check_mover(repository.name, repository.mover_place, has_certificate=settings.mover is not None)
+            check_patience(repository.name, repository.mover_patience)
+            check_connections(repository.name, repository.mover_connections)
         _check_limits(repository)
         _check_health(repository, settings)
         _check_count(f"tasks of repository {repository.name}", repository.tasks)
@@ -293,22 +305,6 @@ def _check(settings: Settings) -> None:
         _check_count(f"tasks of proxy {proxy.name}", proxy.tasks)
     for job in settings.jobs:
         _check_job(job, settings)
-
-
-def _check_mover(repository: RepositorySettings, settings: Settings) -> None:
-    if not repository.mover:
-        return
-    address = Address.parse(repository.mover)
-    if not address.port:
-        raise ConfigurationInvalid(f"mover of repository {repository.name} has no port: {repository.mover}")
-    check_patience(repository.name, repository.mover_patience)
-    check_connections(repository.name, repository.mover_connections)
-    if not address.is_loopback and settings.mover is None:
-        raise ConfigurationInvalid(
-            f"mover of repository {repository.name} is reached from other hosts at {repository.mover} "
-            "and has no certificate",
-            hint="Make one with `holdfast certs` and name it in the table `mover`.",
-        )
 
 
 def _check_limits(repository: RepositorySettings) -> None:

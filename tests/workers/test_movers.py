@@ -135,6 +135,16 @@ def test_only_a_repository_that_is_served_gives_access(world: World) -> None:
     assert movers.to_read(VAULT, point.chain, 1, [KEY], None) is None
 
 
+def test_a_mover_listens_behind_what_forwards_to_it(world: World) -> None:
+    [port] = free_ports(1)
+    listened = f"{LOOPBACK}:{port}"
+    world.set_vault(mover_listen=listened)
+    with world.movers.serving([VAULT]):
+        assert accepts(listened)
+        assert not accepts(world.address)
+        assert access_to(world.movers, world.begin()).address == world.address
+
+
 def test_a_repository_of_another_worker_is_not_served(world: World) -> None:
     with world.movers.serving([PLAIN]):
         assert not accepts(world.address)
