@@ -33,7 +33,8 @@ SEED = 34
 STRANGER = "proxy-b"
 _NOBODY = ("192.0.2.1", 9)
 """A datagram socket connects to it without a word; that tells the address from which words would go out."""
-_DUMMY, _DUMMY_ADDRESS = "holdfast-test", "198.51.100.9"
+_GIVEN = ("198.51.100.9/32", "dev", "lo")
+"""An address that belongs to nobody (RFC 5737)."""
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -73,13 +74,11 @@ def reachable_address() -> Iterator[str]:
         return
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip("this host has no address but those of the loopback, and only root can give it one")
-    subprocess.run(["ip", "link", "add", _DUMMY, "type", "dummy"], check=True)
+    subprocess.run(["ip", "address", "add", *_GIVEN], check=True)
     try:
-        subprocess.run(["ip", "address", "add", f"{_DUMMY_ADDRESS}/32", "dev", _DUMMY], check=True)
-        subprocess.run(["ip", "link", "set", _DUMMY, "up"], check=True)
-        yield _DUMMY_ADDRESS
+        yield _GIVEN[0].partition("/")[0]
     finally:
-        subprocess.run(["ip", "link", "delete", _DUMMY], check=True)
+        subprocess.run(["ip", "address", "delete", *_GIVEN], check=True)
 
 
 def own_address() -> str | None:
