@@ -18,14 +18,29 @@ from holdfast.errors import ConfigurationInvalid, HoldfastError, RepositoryNotFo
 from holdfast.formats.magic import UNIT_SIZES
 from holdfast.guest.masks import parse_masks
 from holdfast.model.ids import RepositoryName
-from holdfast.mover.sockets import Address
-from workers.config_checks import check_catalog, check_reserved, check_selection, check_telemetry, check_temporal
+from workers.config_checks import (
+    check_catalog,
+    check_names,
+    check_paths,
+    check_reserved,
+    check_selection,
+    check_telemetry,
+    check_temporal,
+)
 from workers.config_wording import complaint, nearest
 from workers.credentials import NAME, Credentials
 from workers.cron import check_cron
 from workers.job_settings import JobSettings
 from workers.method_settings import check_method
-from workers.mover_settings import PATIENCE_MAX_S, MoverSettings, check_patience
+from workers.mover_settings import (
+    CONNECTIONS_DEFAULT,
+    PATIENCE_MAX_S,
+    MoverPlace,
+    MoverSettings,
+    check_connections,
+    check_mover,
+    check_patience,
+)
 from workers.provider_settings import (
     LocalProviderSettings,
     ProviderSettings,
@@ -56,9 +71,15 @@ class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     mover: str = ""
     """Address ``host:port`` at which the data mover of its worker listens and proxies reach it. Empty: proxies write
     and read the files themselves. Beyond this host the movers need certificates, see ``[mover]``."""
+    mover_listen: str = ""
+    """Address ``host:port`` at which the data mover listens when that is another one: behind port forwarding or address
+    translation. Empty: that of ``mover``."""
     mover_patience: int = PATIENCE_MAX_S
     """Seconds for which proxies dial its mover when the line is cut, 10 to 1800; then the session asks who serves the
     repository now. With several gateways a minute or two is enough."""
+    mover_connections: int = CONNECTIONS_DEFAULT
+    """Connections that a proxy keeps to its mover for each disk, 1 to 100. On a long line it keeps eight for every five
+    of them, 100 at most; 1 stays one."""
     tasks: int = 4
     """Disks moved to and from it at once, over all proxies, 1 to 64."""
     proxies: tuple[str, ...] = ()
@@ -78,6 +99,11 @@ class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """When archives that have expired are removed, as five cron fields; without it only when asked to."""
     copies: tuple[RepositoryName, ...] = ()
     """Other repositories that its worker reaches and that may hold the same bytes: lost ones are looked for there."""
+
+    @property
+    def mover_place(self) -> MoverPlace | None:
+        """Return where its data mover is, None when it has none. Raises `ConfigurationInvalid`."""
+        return MoverPlace.parse(self.mover, self.mover_listen) if self.mover else None
 
 
 class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -258,15 +284,18 @@ def _check(settings: Settings) -> None:
         ("throttling rule", settings.throttling),
         ("job", settings.jobs),
     ):
-        _check_names(kind, [entry.name for entry in entries])
+        check_names(kind, [entry.name for entry in entries])
     local = [entry for entry in settings.providers if isinstance(entry, LocalProviderSettings)]
-    _check_paths("providers", [(entry.name, entry.path) for entry in local])
+    check_paths("providers", [(entry.name, entry.path) for entry in local])
     for provider in settings.providers:
         if isinstance(provider, VSphereProviderSettings):
             check_vsphere(provider)
-    _check_paths("repositories", [(entry.name, entry.path) for entry in settings.repositories])
+    check_paths("repositories", [(entry.name, entry.path) for entry in settings.repositories])
     for repository in settings.repositories:
-        _check_mover(repository, settings)
+        if repository.mover_place is not None:
+            check_mover(repository.name, repository.mover_place, has_certificate=settings.mover is not None)
+            check_patience(repository.name, repository.mover_patience)
+            check_connections(repository.name, repository.mover_connections)
         _check_limits(repository)
         _check_health(repository, settings)
         _check_count(f"tasks of repository {repository.name}", repository.tasks)
@@ -276,21 +305,6 @@ def _check(settings: Settings) -> None:
         _check_count(f"tasks of proxy {proxy.name}", proxy.tasks)
     for job in settings.jobs:
         _check_job(job, settings)
-
-
-def _check_mover(repository: RepositorySettings, settings: Settings) -> None:
-    if not repository.mover:
-        return
-    address = Address.parse(repository.mover)
-    if not address.port:
-        raise ConfigurationInvalid(f"mover of repository {repository.name} has no port: {repository.mover}")
-    check_patience(repository.name, repository.mover_patience)
-    if not address.is_loopback and settings.mover is None:
-        raise ConfigurationInvalid(
-            f"mover of repository {repository.name} is reached from other hosts at {repository.mover} "
-            "and has no certificate",
-            hint="Make one with `holdfast certs` and name it in the table `mover`.",
-        )
 
 
 def _check_limits(repository: RepositorySettings) -> None:
@@ -321,23 +335,6 @@ def _check_preferred(repository: RepositorySettings, settings: Settings) -> None
             settings.proxy(name)
         except HoldfastError as error:
             raise ConfigurationInvalid(f"repository {repository.name}: {error.message}", hint=error.hint) from error
-
-
-def _check_names(kind: str, names: Sequence[str]) -> None:
-    for index, name in enumerate(names):
-        if not NAME.fullmatch(name):
-            hint = "Use up to 63 letters, digits, dots, dashes and underscores, a letter or digit first."
-            raise ConfigurationInvalid(f"{name!r} cannot be the name of a {kind}", hint=hint)
-        if name in names[:index]:
-            raise ConfigurationInvalid(f"two {kind} tables are called {name}", hint="Give one of them another name.")
-
-
-def _check_paths(kind: str, places: Sequence[tuple[str, Path]]) -> None:
-    seen: dict[Path, str] = {}
-    for name, path in places:
-        other = seen.setdefault(path, name)
-        if other != name:
-            raise ConfigurationInvalid(f"{kind} {other} and {name} have the same path {path}")
 
 
 def _check_count(what: str, count: int) -> None:

@@ -1,10 +1,13 @@
 """What the configuration may not say although its type is right: values that cannot mean anything."""
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from holdfast.errors import ConfigurationInvalid
 from holdfast.model.selection import parse_selector
+from workers.credentials import NAME
 from workers.job_settings import AD_HOC, ARCHIVE, JobSettings
 from workers.telemetry_settings import TelemetrySettings
 from workers.temporal_settings import TemporalSettings
@@ -13,6 +16,25 @@ CATALOG_ENGINES: Final = ("sqlite", "postgresql", "postgres")
 """Kinds of database that the address of a catalog may name."""
 _RESERVED: Final = {AD_HOC: "`holdfast backup --machine`", ARCHIVE: "`holdfast archive`"}
 _PORT_MAX: Final = 65535
+
+
+def check_names(kind: str, names: Sequence[str]) -> None:
+    """Raise `ConfigurationInvalid` for names that cannot be one, or that two tables of a kind have."""
+    for index, name in enumerate(names):
+        if not NAME.fullmatch(name):
+            hint = "Use up to 63 letters, digits, dots, dashes and underscores, a letter or digit first."
+            raise ConfigurationInvalid(f"{name!r} cannot be the name of a {kind}", hint=hint)
+        if name in names[:index]:
+            raise ConfigurationInvalid(f"two {kind} tables are called {name}", hint="Give one of them another name.")
+
+
+def check_paths(kind: str, places: Sequence[tuple[str, Path]]) -> None:
+    """Raise `ConfigurationInvalid` for two tables of a kind, each by its name, that have one folder."""
+    seen: dict[Path, str] = {}
+    for name, path in places:
+        other = seen.setdefault(path, name)
+        if other != name:
+            raise ConfigurationInvalid(f"{kind} {other} and {name} have the same path {path}")
 
 
 def check_catalog(url: str) -> None:

@@ -17,7 +17,7 @@ from holdfast.mover.grants import FILES, Grant, Issuer, load_secret, new_salt, s
 from holdfast.mover.reading import PackedFile
 from holdfast.mover.server import MoverServer, ServerOptions
 from holdfast.mover.service import Service
-from holdfast.mover.sockets import Address, Identity, MoverTls
+from holdfast.mover.sockets import Identity, MoverTls
 from holdfast.pipeline.restore import StoredSource
 from holdfast.pipeline.sink import WritableDisk
 from holdfast.pipeline.stages import PipeOptions
@@ -27,6 +27,7 @@ from holdfast.storage.intake.open_points import OpenPoints
 from holdfast.storage.intake.opening import DiskOpener, DiskPlace
 from holdfast.storage.points.point_files import put_files, read_files
 from workers.config import Settings
+from workers.mover_settings import MoverPlace
 
 _KEY_FILE = "mover.key"
 GRANTED = timedelta(days=14)
@@ -50,7 +51,7 @@ class Movers:
         self._passphrases = passphrases
         self._clock = clock
         self._issuer: Issuer | None = None
-        self._addresses: dict[RepositoryName, Address] = {}
+        self._places: dict[RepositoryName, MoverPlace] = {}
         self._servers: list[MoverServer] = []
         self._lock = threading.Lock()
         self._written: dict[bytes, Grant] = {}
@@ -61,21 +62,21 @@ class Movers:
         """Serve the movers of repositories, as far as they are to have one. Raises `ConfigurationInvalid`."""
         with ExitStack() as stack:
             for name in names:
-                address = self._settings.repository(name).mover
-                if address:
-                    self._serve(name, Address.parse(address), stack)
+                place = self._settings.repository(name).mover_place
+                if place is not None:
+                    self._serve(name, place, stack)
             yield
 
-    def _serve(self, name: RepositoryName, address: Address, stack: ExitStack) -> None:
+    def _serve(self, name: RepositoryName, place: MoverPlace, stack: ExitStack) -> None:
         self._issuer = self._issuer or Issuer(load_secret(self._settings.home / _KEY_FILE))
         service = Service(self._issuer, self, self._clock, self._throttle)
-        tls = None if address.is_loopback else server_context(self._settings)
-        options = ServerOptions(address=address)
+        tls = server_context(self._settings) if place.has_tls else None
+        options = ServerOptions(address=place.listens_at)
         server = stack.enter_context(MoverServer(options, tls, self._issuer.token, service.serve, self._clock))
         self._servers.append(server)
         stack.callback(self._servers.remove, server)
-        self._addresses[name] = address
-        stack.callback(self._addresses.pop, name)
+        self._places[name] = place
+        stack.callback(self._places.pop, name)
 
     def to_write(
         self, name: RepositoryName, point: OpenPoint, disks: Sequence[DiskKey], credential: CredentialName | None
@@ -135,13 +136,18 @@ class Movers:
                 server.end(session, f"the repository's worker ended what was written to {folder}")
 
     def _access(self, name: RepositoryName, grants: Sequence[Grant]) -> MoverAccess | None:
-        address, issuer = self._addresses.get(name), self._issuer
-        if address is None or issuer is None:
+        place, issuer = self._places.get(name), self._issuer
+        if place is None or issuer is None:
             return None
         accesses = tuple(issuer.issue(grant) for grant in grants)
-        patience_s = float(self._settings.repository(name).mover_patience)
-        has_tls = not address.is_loopback
-        return MoverAccess(address=str(address), has_tls=has_tls, disks=accesses, patience_s=patience_s)
+        told = self._settings.repository(name)
+        return MoverAccess(
+            address=str(place.reached_at),
+            has_tls=place.has_tls,
+            disks=accesses,
+            patience_s=float(told.mover_patience),
+            connections=told.mover_connections,
+        )
 
     def _expiry_s(self) -> int:
         return int((self._clock.now() + GRANTED).timestamp())

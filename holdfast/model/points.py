@@ -38,6 +38,8 @@ class MoverAccess(msgspec.Struct, frozen=True, kw_only=True):
     """For how long a proxy dials it when it is away; None: as long as the proxy thinks right."""
     use: int = 0
     """Which use of the session's access this is; it grows with each transfer that the session begins."""
+    connections: int | None = None
+    """How many a proxy keeps to it for each disk on a short line; None: as many as the proxy thinks right."""
 
     def disk(self, key: DiskKey) -> DiskAccess | None:
         """Return the access to a disk, or None."""

@@ -29,21 +29,28 @@ class MoverClient:
         address = Address.parse(mover.address)
         tls = self._tls_for(address, has_tls=mover.has_tls)
         session, token = session_of(access), bytes.fromhex(access.token)
+        options = self._options_for(mover)
 
         def connect(number: int) -> socket.socket:
             hello = Hello(
                 session=session,
                 attempt=attempt,
                 connection=number,
-                connections=max(self._options.streams, self._options.streams_far),
+                connections=max(options.streams, options.streams_far),
                 nonce=new_nonce(),
             )
             return dial(address, tls, hello, token, self._clock)
 
+        return Line(options, self._clock, connect)
+
+    def _options_for(self, mover: MoverAccess) -> LinkOptions:
+        """Return the bounds and times of a line as far as the mover's worker has no wishes, else as it wishes."""
         options = self._options
         if mover.patience_s is not None:
             options = msgspec.structs.replace(options, give_up_s=mover.patience_s)
-        return Line(options, self._clock, connect)
+        if mover.connections is not None:
+            options = options.with_streams(mover.connections)
+        return options
 
     def probe(self, address: Address, *, has_tls: bool) -> None:
         """Return when a mover answers there that this process may greet.

@@ -4,7 +4,6 @@ The proxy's configuration names another home, without the passphrase, and a fold
 repository's.
 """
 
-import json
 import random
 import signal
 from collections.abc import Iterator
@@ -17,15 +16,14 @@ import pytest
 
 from holdfast.clock import SystemClock
 from holdfast.errors import SessionFailed
-from holdfast.model.ids import DiskKey
 from holdfast.providers.local.hypervisor import LocalProvider
-from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.atomic import HostFiles
 from holdfast.storage.files.chain_lock import acquire_chain_lock
+from tests.scenarios.apart import DISK, MACHINE, elsewhere_of, give_mover, make_machine
 from tests.scenarios.places import opened_place
 from workers.demo.crew import Command, Crew, chain_files, wait_until_written
 from workers.demo.disks import sha256_of
-from workers.demo.place import JOB, DemoPlace, prepare_place
+from workers.demo.place import JOB, DemoPlace
 from workers.loopback import LOOPBACK, free_ports
 
 # The first test also pays for the start of everything.
@@ -37,8 +35,6 @@ MID_DISK_BYTES = 56 * MIB
 """More than two commits of 24 MiB, and far from the end."""
 RESENT_MAX = 64 * MIB
 SEED = 20
-MACHINE = "web01"
-DISK = DiskKey("data")
 # The strongest level is the slowest, so that there is a middle to die in.
 SLOWLY = ("--compression", "zstd-9")
 
@@ -130,38 +126,15 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with opened_place(tmp_path_factory.mktemp("movers")) as (place, _):
-        far = divided(place)
-        make_machine(place)
+        [port] = free_ports(1)
+        give_mover(place, f"{LOOPBACK}:{port}")
+        far = elsewhere_of(place)
+        make_machine(place, random.Random(SEED).randbytes(DISK_BYTES))
         with Crew(place, SystemClock()) as home, Crew(far, SystemClock()) as elsewhere:
             home.start("control")
             home.start("repository")
             elsewhere.start("proxy")
             yield Stage(place, home, elsewhere)
-
-
-def divided(place: DemoPlace) -> DemoPlace:
-    """Give the repository a mover, and return the place of a proxy that has nothing but its address."""
-    [port] = free_ports(1)
-    path = f"path = {json.dumps(str(place.repository))}"
-    told = place.config.read_text("utf-8").replace('"web01", "db01"', f'"{MACHINE}"')
-    told = told.replace(path, f'{path}\nmover = "{LOOPBACK}:{port}"')
-    place.config.write_text(told)
-    far = prepare_place(place.root / "elsewhere")
-    far.config.write_text(
-        told.replace(f"home = {json.dumps(str(place.home))}", f"home = {json.dumps(str(far.home))}").replace(
-            path, f"path = {json.dumps(str(far.repository))}"
-        )
-    )
-    assert not far.repository.exists()
-    assert not list((far.home / "credentials").iterdir())
-    return far
-
-
-def make_machine(place: DemoPlace) -> None:
-    disk = place.disks / "data.raw"
-    disk.write_bytes(random.Random(SEED).randbytes(DISK_BYTES))
-    LocalProvider.create(place.provider, SystemClock()).add_machine(MACHINE, {DISK: disk})
-    Repository.create(place.repository, HostFiles(), "ab" * 16, SystemClock().now())
 
 
 def test_full_increment_restore_and_quick_rollback_without_the_folder_or_the_passphrase(stage: Stage) -> None:

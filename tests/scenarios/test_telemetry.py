@@ -12,11 +12,8 @@ import msgspec
 import pytest
 
 from holdfast.clock import SystemClock
-from holdfast.providers.local.hypervisor import LocalProvider
-from holdfast.storage.chains.repository import Repository
-from holdfast.storage.files.atomic import HostFiles
+from tests.scenarios.apart import DISK, MACHINE, elsewhere_of, give_mover, make_machine
 from tests.scenarios.places import opened_place
-from tests.scenarios.test_movers import DISK, MACHINE, divided
 from workers.demo.crew import Command, Crew
 from workers.demo.place import JOB, PROXY, REPOSITORY, DemoPlace
 from workers.loopback import LOOPBACK, free_ports
@@ -53,17 +50,12 @@ class Told(msgspec.Struct):
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     with opened_place(tmp_path_factory.mktemp("telemetry")) as (place, _):
         place.config.write_text(place.config.read_text("utf-8") + '\n[telemetry]\nexporter = "console"\n')
-        far = divided(place)
-        make_machine(place)
+        [port] = free_ports(1)
+        give_mover(place, f"{LOOPBACK}:{port}")
+        half = random.Random(3).randbytes(DISK_BYTES // 2)
+        make_machine(place, half + half)
+        far = elsewhere_of(place)
         yield run(place, far)
-
-
-def make_machine(place: DemoPlace) -> None:
-    disk = place.disks / "data.raw"
-    half = random.Random(3).randbytes(DISK_BYTES // 2)
-    disk.write_bytes(half + half)
-    LocalProvider.create(place.provider, SystemClock()).add_machine(MACHINE, {DISK: disk})
-    Repository.create(place.repository, HostFiles(), "ab" * 16, SystemClock().now())
 
 
 def run(place: DemoPlace, far: DemoPlace) -> Told:

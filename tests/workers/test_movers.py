@@ -27,6 +27,7 @@ from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.atomic import HostFiles
 from holdfast.storage.intake.finishing import finish_point
 from holdfast.storage.intake.lifecycle import StoreOptions, begin_point
+from tests.holdfast.mover.movers import until
 from tests.holdfast.storage.driving import KEY, snapshot_of
 from workers.config import RepositorySettings, Settings
 from workers.loopback import LOOPBACK, free_ports
@@ -59,6 +60,19 @@ class World:
         """Return the movers of another process of the same worker."""
         return Movers(self.settings, self.open, lambda _: None, CLOCK)
 
+    def set_vault(self, **changes: object) -> None:
+        """Start the worker again with other settings of the repository that has the mover."""
+        vault, plain = self.settings.repositories
+        repositories = (msgspec.structs.replace(vault, **changes), plain)
+        self.settings = msgspec.structs.replace(self.settings, repositories=repositories)
+        self.movers = self.restarted()
+
+    def connections(self) -> int:
+        """Return how many connections the mover has in its only session."""
+        [server] = self.movers._servers
+        [session] = server._sessions.values()
+        return session.line.counters.connections_made
+
     def open(self, name: RepositoryName) -> Repository:
         return Repository.open(self.settings.repository(name).path, HostFiles())
 
@@ -78,7 +92,7 @@ def world(tmp_path: Path) -> World:
 def line_to(access: MoverAccess, key: DiskKey, attempt: int = 1) -> tuple[Line, DiskAccess]:
     disk = access.disk(key)
     assert disk is not None
-    client = MoverClient(None, CLOCK, LinkOptions(redial_s=0.1, give_up_s=20))
+    client = MoverClient(None, CLOCK, LinkOptions(redial_s=0.1, give_up_s=20, far_s=60))
     return client.line(access, disk, attempt), disk
 
 
@@ -115,9 +129,20 @@ def test_only_a_repository_that_is_served_gives_access(world: World) -> None:
     with movers.serving([VAULT, PLAIN]):
         assert access_to(movers, point).address == world.address
         assert access_to(movers, point).patience_s == PATIENCE_MAX_S
+        assert access_to(movers, point).connections == LinkOptions().streams
         assert movers.to_write(PLAIN, point, [KEY], None) is None
         assert movers.to_read(PLAIN, point.chain, 1, [KEY], None) is None
     assert movers.to_read(VAULT, point.chain, 1, [KEY], None) is None
+
+
+def test_a_mover_listens_behind_what_forwards_to_it(world: World) -> None:
+    [port] = free_ports(1)
+    listened = f"{LOOPBACK}:{port}"
+    world.set_vault(mover_listen=listened)
+    with world.movers.serving([VAULT]):
+        assert accepts(listened)
+        assert not accepts(world.address)
+        assert access_to(world.movers, world.begin()).address == world.address
 
 
 def test_a_repository_of_another_worker_is_not_served(world: World) -> None:
@@ -142,6 +167,22 @@ def test_each_disk_and_the_files_have_a_grant_of_their_own(world: World) -> None
     assert [grant.disk for grant in grants] == [*keys, FILES] * 2
     assert [grant.writes_file for grant in grants] == [point.file] * 3 + [None] * 3
     assert not writes.has_tls
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_a_proxy_keeps_as_many_connections_as_the_configuration_says(world: World, count: int) -> None:
+    world.set_vault(mover_connections=count)
+    point = world.begin()
+    with world.movers.serving([VAULT]), writing(access_to(world.movers, point)) as opened:
+        until(lambda: world.connections() == count, "all connections are there")
+        opened.sink.zero(0, 4)
+        opened.sink.finish()
+    world.finish(point)
+
+
+def test_an_access_of_an_earlier_version_leaves_the_connections_to_the_proxy() -> None:
+    told = msgspec.json.decode(b'{"address": "127.0.0.1:1", "has_tls": false, "disks": []}', type=MoverAccess)
+    assert told.connections is None
 
 
 def test_the_secret_is_kept_private_and_outlives_the_process(world: World) -> None:

@@ -80,10 +80,9 @@ def _key(key: Path) -> Iterator[Finding]:
 def _served_here(repositories: Sequence[RepositorySettings]) -> Iterator[tuple[RepositorySettings, Address]]:
     """Yield the repositories whose movers are of this host: those whose folder is here."""
     for repository in repositories:
-        if repository.mover and repository.path.is_dir():
-            address = Address.parse(repository.mover)
-            if not address.is_loopback:
-                yield repository, address
+        place = repository.mover_place
+        if place is not None and place.has_tls and repository.path.is_dir():
+            yield repository, place.reached_at
 
 
 def _names(

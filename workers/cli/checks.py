@@ -151,10 +151,11 @@ def _repository(run: Invocation, settings: RepositorySettings) -> Finding:
 
 def _is_elsewhere(settings: RepositorySettings) -> bool:
     """Return whether a repository is on another host: its mover has an address that this one has not."""
-    if not settings.mover:
+    place = settings.mover_place
+    if place is None:
         return False
     try:
-        listen(Address(Address.parse(settings.mover).host, 0)).close()
+        listen(Address(place.listens_at.host, 0)).close()
     except ConfigurationInvalid:
         return True
     return False

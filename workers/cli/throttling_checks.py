@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-from holdfast.mover.sockets import Address
 from holdfast.planning.throttling import Direction, Rule
 from workers.cli import wording
 from workers.cli.checks import Finding, ok, warn
@@ -51,5 +50,5 @@ def _text(table: ThrottlingSettings, rule: Rule, *, is_on: bool) -> str:
 
 
 def _has_network(settings: Settings) -> bool:
-    movers = [Address.parse(repository.mover) for repository in settings.repositories if repository.mover]
-    return any(not address.is_loopback for address in movers)
+    places = [repository.mover_place for repository in settings.repositories]
+    return any(place is not None and place.has_tls for place in places)

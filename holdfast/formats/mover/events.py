@@ -6,7 +6,7 @@ import msgspec
 
 from holdfast.errors import HoldfastError
 from holdfast.formats.mover.inbox import Message
-from holdfast.formats.mover.wire import PAYLOAD_MAX
+from holdfast.formats.mover.wire import PAYLOAD_MAX, STREAMS_MAX
 
 
 class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +35,11 @@ class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The longest pause between two dials; the first ones are shorter."""
     give_up_s: float = 1800.0
     """A link without any connection for so long has failed."""
+
+    def with_streams(self, count: int) -> "LinkOptions":
+        """Return the same with so many connections, and on a long line more in proportion; one stays one."""
+        far = 1 if count == 1 else min(STREAMS_MAX, count * self.streams_far // self.streams)
+        return msgspec.structs.replace(self, streams=count, streams_far=far)
 
 
 class Counters(msgspec.Struct, kw_only=True):

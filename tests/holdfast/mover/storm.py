@@ -41,8 +41,12 @@ class Blow(StrEnum):
     """It comes later than what is behind it on other connections."""
 
 
+ANY = -1
+"""Whichever connection first comes to the byte of a hit, and that one alone."""
+
+
 class Hit(msgspec.Struct, frozen=True):
-    """A connection, counted as they come; 0 for what the dialler says and 1 for the listener; the byte; the blow."""
+    """A connection, counted as they come, or `ANY`; 0 for what the dialler says, 1 for the listener; byte and blow."""
 
     connection: int
     side: int
@@ -70,16 +74,18 @@ class _Pair:
 class Storm:
     """Forwards connections to a mover from `__enter__` to `__exit__`."""
 
-    def __init__(self, target: Address, hits: Sequence[Hit]) -> None:
+    def __init__(self, target: Address, hits: Sequence[Hit], port: int = 0) -> None:
         self.struck: list[Hit] = []
         """Hits that came about."""
+        self.sent = [0, 0]
+        """Bytes that came from the dialler and from the listener."""
         self._target = target
         self._hits = sorted(hits, key=lambda hit: hit.at)
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._pairs: list[_Pair] = []
         self._threads: list[threading.Thread] = []
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server = socket.create_server(("127.0.0.1", port))
 
     @property
     def address(self) -> Address:
@@ -135,17 +141,18 @@ class Storm:
 
     def _blown(self, number: int, side: int, source: socket.socket) -> Iterator[bytes]:
         """Yield bytes as they arrive in this storm; the end is the end of this direction."""
-        hits = [hit for hit in self._hits if (hit.connection, hit.side) == (number, side)]
+        hits = [hit for hit in self._hits if hit.side == side and hit.connection in {number, ANY}]
         passed = 0
         while data := source.recv(_AT_ONCE):
+            self._count(side, len(data))
             while hits and hits[0].at < passed + len(data):
                 hit = hits.pop(0)
+                if not self._comes_about(hit):
+                    continue
                 before, data = data[: hit.at - passed], data[hit.at - passed :]
                 passed += len(before)
                 yield before
-                with self._lock:
-                    self.struck.append(hit)
-                for part in self._strike(hit, data):
+                for part in self._strike(hit, data, self._pairs[number]):
                     data = part[1]
                     yield part[0]
                 if hit.blow is Blow.HALF:
@@ -153,9 +160,19 @@ class Storm:
             passed += len(data)
             yield data
 
-    def _strike(self, hit: Hit, data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def _count(self, side: int, count: int) -> None:
+        with self._lock:
+            self.sent[side] += count
+
+    def _comes_about(self, hit: Hit) -> bool:
+        """Return whether a connection that has come to a hit is struck, and remember it."""
+        with self._lock:
+            is_over = hit.connection == ANY and hit in self.struck
+            self.struck += [] if is_over else [hit]
+            return not is_over
+
+    def _strike(self, hit: Hit, data: bytes, pair: _Pair) -> Iterator[tuple[bytes, bytes]]:
         """Yield bytes that arrive, each with those behind it. Raises `OSError` when the connection ends."""
-        pair = self._pairs[hit.connection]
         if hit.blow in {Blow.CUT, Blow.RESET}:
             pair.close(is_reset=hit.blow is Blow.RESET)
             raise OSError("the storm has cut it")

@@ -13,8 +13,9 @@ from holdfast.errors import ConfigurationInvalid, LinkError, LinkLost, LinkRefus
 from holdfast.model.points import DiskAccess, MoverAccess
 from holdfast.mover.client import MoverClient
 from holdfast.mover.remote_sink import RemoteSink
+from holdfast.mover.server import MoverServer
 from holdfast.mover.sockets import Address, listen
-from tests.holdfast.mover.movers import CLOCK, HERE, SWIFT, Authority, Setting, Site
+from tests.holdfast.mover.movers import CLOCK, HERE, SWIFT, Authority, Setting, Site, until
 
 
 def mover_at(address: Address, access: DiskAccess, *, has_tls: bool = False) -> MoverAccess:
@@ -35,6 +36,12 @@ def stranger() -> Iterator[Address]:
         thread.start()
         yield Address(HERE.host, listener.getsockname()[1])
         thread.join()
+
+
+def connections_of(server: MoverServer) -> int:
+    """Return how many connections a mover has in its only session."""
+    [session] = server._sessions.values()
+    return session.line.counters.connections_made
 
 
 @pytest.fixture
@@ -109,6 +116,21 @@ def test_a_mover_that_says_for_how_long_is_dialled_no_longer(site: Site) -> None
     line = MoverClient(None, CLOCK, msgspec.structs.replace(SWIFT, redial_s=0.05)).line(mover, access, 1)
     with pytest.raises(LinkLost, match=r"no connection for 0\.2 s"):
         RemoteSink.open(line, access.grant)
+
+
+@pytest.mark.parametrize("wanted, kept", [(None, SWIFT.streams), (1, 1), (7, 7)])
+def test_a_mover_that_says_how_many_connections_gets_as_many(site: Site, wanted: int | None, kept: int) -> None:
+    opened = site.begin()
+    access = site.access(opened)
+    never_far = msgspec.structs.replace(SWIFT, far_s=60.0)  # whatever else this host has to do
+    with site.server() as server:
+        mover = msgspec.structs.replace(mover_at(server.address, access), connections=wanted)
+        line = MoverClient(None, CLOCK, never_far).line(mover, access, 1)
+        sink = RemoteSink.open(line, access.grant)
+        until(lambda: connections_of(server) == kept, "all connections are there")
+        site.copy(sink, site.reader())
+        assert line.counters.connections_made == kept
+    site.finish(opened)
 
 
 # -- looking -----------------------------------------------------------------------------------------------------------

@@ -53,17 +53,20 @@ class Harm(msgspec.Struct):
     """What was done to messages."""
 
     doubled: int = 0
+    swapped: int = 0
     flipped_frames: int = 0
     flipped_bytes: int = 0
     broken: int = 0
     """Connections that were cut, that fell silent, or that became unreadable."""
     connections: int = 0
+    sent: list[int] = msgspec.field(default_factory=lambda: [0, 0])
+    """Bytes of frames that came from the dialler and from the listener."""
 
 
 class Weather:
     """Forwards connections to a mover from `__enter__` to `__exit__`."""
 
-    def __init__(self, target: Address, script: Script, refuses: int = 0) -> None:
+    def __init__(self, target: Address, script: Script, refuses: int = 0, port: int = 0) -> None:
         self.harm = Harm()
         self._target = target
         self._script = script
@@ -72,7 +75,7 @@ class Weather:
         self._over = threading.Event()
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server = socket.create_server(("127.0.0.1", port))
 
     @property
     def address(self) -> Address:
@@ -137,6 +140,8 @@ class Weather:
         while True:
             header, payload = next_frame(source)
             whole = header[1] + payload
+            with self._lock:
+                self.harm.sent[side] += len(whole)
             is_end = header[0].kind == FrameKind.END
             fault = self._script.get(Spot(number, side, END if is_end else frame))
             frame += 1
@@ -150,6 +155,7 @@ class Weather:
                 return
             if fault is Fault.SWAP and header[0].kind in {FrameKind.DATA, FrameKind.ACK} and not held:
                 held = whole
+                self.harm.swapped += 1
                 continue
             yield self._with_fault(fault, header[0], whole) + held
             held = b""

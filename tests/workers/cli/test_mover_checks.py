@@ -6,7 +6,6 @@ from pathlib import Path
 
 from holdfast.clock import SystemClock
 from holdfast.model.ids import RepositoryName
-from holdfast.mover.sockets import Address
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.atomic import HostFiles
 from tests.workers.cli.place import Place
@@ -15,6 +14,7 @@ from workers.cli.invocation import Flags, Invocation
 from workers.cli.mover_checks import _silent, check_movers
 from workers.config import RepositorySettings
 from workers.loopback import LOOPBACK, free_ports
+from workers.mover_settings import MoverPlace
 from workers.movers import Movers
 
 NOBODY = "192.0.2.1"
@@ -51,7 +51,11 @@ def test_a_mover_that_serves_answers(place: Place) -> None:
     movers = Movers(settings, opened, settings.credentials.passphrase, SystemClock())
     with movers.serving([RepositoryName("main")]):
         (finding,) = findings(place)
-    assert (finding.check, finding.level, finding.text) == ("mover main", Level.OK, f"answers at {LOOPBACK}:{port}")
+    assert (finding.check, finding.level, finding.text) == (
+        "mover main",
+        Level.OK,
+        f"answers at {LOOPBACK}:{port}, 5 connections for each disk",
+    )
 
 
 def test_a_mover_that_is_not_started_is_a_warning(place: Place) -> None:
@@ -60,6 +64,19 @@ def test_a_mover_that_is_not_started_is_a_warning(place: Place) -> None:
     (finding,) = findings(place)
     assert finding.level is Level.WARN
     assert finding.hint == "Start `holdfast worker repository --name main`."
+
+
+def test_where_it_could_listen_is_looked_for_behind_what_forwards_to_it(place: Place) -> None:
+    named, listened = free_ports(2)
+    with_mover(place, f'{LOOPBACK}:{named}"\nmover_listen = "{LOOPBACK}:{listened}')
+    (finding,) = findings(place)
+    assert (finding.level, finding.text) == (
+        Level.WARN,
+        f"no mover answers at {LOOPBACK}:{named}, where one could listen",
+    )
+    with socket.create_server((LOOPBACK, listened)):
+        (finding,) = findings(place)
+    assert (finding.level, finding.code) == (Level.FAIL, "link-failed")
 
 
 def test_somebody_else_at_the_address_fails(place: Place) -> None:
@@ -75,7 +92,7 @@ def test_somebody_else_at_the_address_fails(place: Place) -> None:
 def test_an_address_of_another_host_where_nobody_answers_fails() -> None:
     error = ConnectionRefusedError(111, "connection refused")
     settings = RepositorySettings(name=RepositoryName("main"), path=Path("main"), mover=f"{NOBODY}:9440")
-    finding = _silent("mover main", settings, Address(NOBODY, 9440), error)
+    finding = _silent("mover main", settings, MoverPlace.parse(f"{NOBODY}:9440"), error)
     assert (finding.level, finding.code) == (Level.FAIL, "link-failed")
     assert finding.text == f"no mover answers at {NOBODY}:9440: connection refused"
     assert "on the host of the repository" in finding.hint
