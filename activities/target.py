@@ -58,7 +58,10 @@ class TargetActivities:
             known = {found.target_id for found in provider.targets()}
             if target_id is None or target_id not in known:
                 return target.TargetAbandoned(removed=False)
-            provider.abandon_target(target_id)
+            if request.choice is None:
+                provider.abandon_target(target_id)
+            else:
+                provider.decide_target(target_id, request.choice)
             return target.TargetAbandoned(removed=True)
 
 

@@ -15,6 +15,7 @@ from holdfast.model.machine import (
     ANYWHERE,
     AS_IT_IS,
     AttachedDisk,
+    Choice,
     Disk,
     Machine,
     Placement,
@@ -202,8 +203,9 @@ class RestoreTargets(Protocol):
         """Make a target whose disks begin with what the machine's disks hold now; idempotent by ``token``.
 
         The bytes of this moment are kept until the commit, and abandoning gives them back. The machine stays off and
-        as it is until the target is committed or abandoned, which raise `MachineRunning` when it is on; whoever
-        changes it meanwhile loses the changes.
+        as it is until the target is committed or abandoned, which raise `MachineRunning` when it is on. Where it
+        could have written to these very disks they raise `RequestInvalid` when it was on meanwhile, and the target is
+        listed as undecided.
 
         Raises `DiskNotFound` or `RequestInvalid` for disks that the machine does not have with this key and size,
         `MachineRunning` when it is on, `RequestInvalid` when the machine has snapshots that are in the way or the
@@ -256,6 +258,13 @@ class RestoreTargets(Protocol):
         """Remove a prepared target and its disks; nothing happens when it is gone or was committed.
 
         A commit that was interrupted after it began to change the machine is completed instead.
+        """
+        ...
+
+    def decide_target(self, target_id: TargetId, choice: Choice) -> None:
+        """End a target as the operator has chosen; one that nobody has to decide about is abandoned.
+
+        Going back raises `MachineRunning` when the machine is on. Nothing happens when the target is gone.
         """
         ...
 

@@ -108,11 +108,21 @@ func (m *machine) PowerOnVMTask(ctx *simulator.Context, req *types.PowerOnVM_Tas
 		if _, f := m.lab.inner(ctx, m.VirtualMachine.PowerOnVMTask(ctx, req)); f != nil {
 			return nil, f
 		}
+		m.lab.passSetup(ctx, m.VirtualMachine)
 		m.lab.startTools(ctx, m.VirtualMachine)
 		m.lab.stun(m.VirtualMachine)
 		return nil, nil
 	})
 	return &methods.PowerOnVM_TaskBody{Res: &types.PowerOnVM_TaskResponse{Returnval: task}}
+}
+
+// passSetup takes back the wish to enter the firmware's setup: a start carries it out, whoever sees it.
+func (l *lab) passSetup(ctx *simulator.Context, vm *simulator.VirtualMachine) {
+	if boot := vm.Config.BootOptions; boot != nil && isTrueOr(boot.EnterBIOSSetup, false) {
+		passed := *boot // snapshots share the old one
+		passed.EnterBIOSSetup = types.NewBool(false)
+		ctx.Update(vm, []types.PropertyChange{{Name: "config.bootOptions", Val: &passed}})
+	}
 }
 
 // stun is the moment at which a change of changeTrackingEnabled takes effect.

@@ -17,6 +17,7 @@ from holdfast.model.machine import (
     AS_ANOTHER,
     AS_IT_IS,
     AttachedDisk,
+    Choice,
     Disk,
     Machine,
     Placement,
@@ -288,6 +289,11 @@ class LocalProvider:
             file = self._targets.load(target_id)
             if file is not None:
                 self._targets.abandon(file)
+
+    def decide_target(self, target_id: TargetId, choice: Choice) -> None:
+        """Abandon a target: it is written beside the machine, which keeps what it has either way."""
+        del choice
+        self.abandon_target(target_id)
 
     def targets(self) -> list[RestoreTarget]:
         """Return the targets that were neither committed nor abandoned."""

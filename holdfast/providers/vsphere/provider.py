@@ -22,6 +22,7 @@ from holdfast.model.machine import (
     ANYWHERE,
     AS_IT_IS,
     AttachedDisk,
+    Choice,
     Disk,
     Machine,
     Placement,
@@ -264,6 +265,14 @@ class VSphereProvider:
     def abandon_target(self, target_id: TargetId) -> None:
         """Remove a target; nothing happens when it is gone or was committed."""
         self._open.store_of(target_id).abandon(target_id)
+
+    def decide_target(self, target_id: TargetId, choice: Choice) -> None:
+        """End a target as the operator has chosen."""
+        parts = self._open
+        if in_place_machine(target_id) is None:
+            parts.targets.abandon(target_id)
+        else:
+            parts.in_place.decide(target_id, choice)
 
     def targets(self) -> list[RestoreTarget]:
         """Return the targets that were neither committed nor abandoned."""

@@ -21,6 +21,7 @@ from holdfast.providers.vsphere.labels import SnapshotLabel, snapshot_descriptio
 from holdfast.providers.vsphere.latency import LatencyMeter
 from holdfast.providers.vsphere.machine_view import MachineView, MachineViewer, Patience
 from holdfast.providers.vsphere.snapshot_tree import foreign, ours, protective
+from holdfast.providers.vsphere.start_watch import IF_IT_WAS_ON
 from holdfast.providers.vsphere.tasks import wait
 
 CREATE_PATIENCE_S: Final = 900.0
@@ -69,7 +70,7 @@ class SnapshotKeeper:
         if protective(view.tree):
             raise SnapshotRefused(
                 f"machine {view.name!r} is being rolled back, so it is not frozen",
-                hint="Wait until the rollback has ended; if its session is over, run `holdfast provider sweep`.",
+                hint=f"Wait until it has ended; if its session is over, run `holdfast provider sweep`. {IF_IT_WAS_ON}",
             )
         stores = list(view.datastores())
         check_snapshot(view.name, foreign(view.tree), stores, self._rules.guards)
