@@ -126,6 +126,13 @@ class Snapshots(Protocol):
         """Remove a snapshot; nothing happens when it is gone already."""
         ...
 
+    def remove_tagged(self, machine_id: MachineId, tag: str) -> int:
+        """Remove our snapshots with this tag, and what an earlier removal of them has left; return how many there were.
+
+        Returns only when nothing of them is left, also where none was found. A machine that is gone has none.
+        """
+        ...
+
     def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
         """Open a frozen disk. Raises `SnapshotNotFound` or `DiskNotFound`."""
         ...

@@ -154,6 +154,13 @@ class LocalProvider:
         self._root.check()
         self._snapshots.remove(machine_id, snapshot_id)
 
+    def remove_tagged(self, machine_id: MachineId, tag: str) -> int:
+        """Remove the snapshots with this tag; return how many there were."""
+        tagged = [found for found in self.snapshots(machine_id) if found.tag == tag]
+        for found in tagged:
+            self.remove_snapshot(machine_id, found.snapshot_id)
+        return len(tagged)
+
     def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
         """Open a frozen disk. Raises `SnapshotNotFound`, `DiskNotFound` or `DiskReadFailed`."""
         self._root.check()

@@ -165,10 +165,15 @@ class VSphereProvider:
 
     def remove_snapshot(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
         """Remove a snapshot and fold its data into the disks; nothing happens when it is gone already."""
-        parts = self._open
-        with suppress(SnapshotNotFound, MachineNotFound):
-            parts.hot_add.release_all(lambda: parts.keeper.frozen(machine_id, snapshot_id, with_files=True).disks)
-        parts.keeper.remove(machine_id, snapshot_id)
+        self._detach_all(machine_id, snapshot_id)
+        self._open.keeper.remove(machine_id, snapshot_id)
+
+    def remove_tagged(self, machine_id: MachineId, tag: str) -> int:
+        """Remove our snapshots with this tag and fold all their data into the disks; return how many there were."""
+        for found in self.snapshots(machine_id):
+            if found.tag == tag:
+                self._detach_all(machine_id, found.snapshot_id)
+        return self._open.keeper.remove_tagged(machine_id, tag)
 
     def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
         """Open a frozen disk over the best way that works."""
@@ -214,6 +219,11 @@ class VSphereProvider:
         parts = self._open
         state = parts.keeper.frozen(machine_id, snapshot_id, with_files=True)
         return captured_files(parts.connection, parts.datacenters, state.machine)
+
+    def _detach_all(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
+        parts = self._open
+        with suppress(SnapshotNotFound, MachineNotFound):
+            parts.hot_add.release_all(lambda: parts.keeper.frozen(machine_id, snapshot_id, with_files=True).disks)
 
     # Restore targets
 

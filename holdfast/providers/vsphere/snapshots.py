@@ -106,6 +106,23 @@ class SnapshotKeeper:
         except MachineNotFound:
             return
 
+    def remove_tagged(self, machine_id: MachineId, tag: str) -> int:
+        """Remove our snapshots with a tag and fold their data into the disks; return how many there were.
+
+        A removal that failed takes its snapshot out of the tree and leaves the data, so that is folded even when
+        there is no such snapshot. Raises `SnapshotFailed` when files stay behind.
+        """
+        try:
+            view = self._viewer.settled(machine_id, _patience())
+            tagged = [entry.snapshot for entry, label in ours(view.tree) if label.tag == tag]
+            for snapshot in tagged:
+                self._removed(snapshot, f"removing snapshot {snapshot._moId} of machine {view.name!r}")
+                self._states.forget(machine_id, snapshot._moId)
+            self._consolidate(machine_id)
+        except MachineNotFound:
+            return 0
+        return len(tagged)
+
     def reset_tracking(self, machine_id: MachineId) -> None:
         """Switch change tracking off and on, each made true by a snapshot that is taken and removed.
 
