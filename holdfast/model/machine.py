@@ -147,6 +147,8 @@ class AttachedDisk(msgspec.Struct, frozen=True, kw_only=True):
     """Of the snapshot whose disk it is; empty for one of a restore target."""
     target_id: TargetId = TargetId("")
     """Of the restore target whose disk it is; empty for one of a snapshot."""
+    source: MachineId = MachineId("")
+    """The machine whose snapshot it is of; empty where that is not known, and for one of a restore target."""
 
 
 class Choice(StrEnum):

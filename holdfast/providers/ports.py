@@ -288,7 +288,10 @@ class Attachments(Protocol):
         ...
 
     def detach_disk(self, attached: AttachedDisk) -> None:
-        """Detach a disk that `attached_disks` has listed; nothing happens when it is gone, or attached anew since."""
+        """Detach a disk that `attached_disks` has listed; nothing happens when it is gone, or attached anew since.
+
+        What it kept the removal of its snapshot from folding is folded, also when it was detached before.
+        """
         ...
 
 

@@ -14,6 +14,7 @@ from holdfast.errors import (
     DiskReadFailed,
     MachineNotFound,
     RequestInvalid,
+    SnapshotFailed,
     SnapshotNotFound,
 )
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
@@ -165,15 +166,22 @@ class VSphereProvider:
 
     def remove_snapshot(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
         """Remove a snapshot and fold its data into the disks; nothing happens when it is gone already."""
-        self._detach_all(machine_id, snapshot_id)
-        self._open.keeper.remove(machine_id, snapshot_id)
+        parts = self._open
+        with suppress(SnapshotNotFound, MachineNotFound):
+            parts.hot_add.release_all(lambda: parts.keeper.frozen(machine_id, snapshot_id, with_files=True).disks)
+        parts.keeper.remove(machine_id, snapshot_id)
 
     def remove_tagged(self, machine_id: MachineId, tag: str) -> int:
         """Remove our snapshots with this tag and fold all their data into the disks; return how many there were."""
-        for found in self.snapshots(machine_id):
-            if found.tag == tag:
-                self._detach_all(machine_id, found.snapshot_id)
-        return self._open.keeper.remove_tagged(machine_id, tag)
+        parts = self._open
+        parts.hot_add.release_tagged(tag)
+        try:
+            return parts.keeper.remove_tagged(machine_id, tag)
+        except SnapshotFailed:
+            # Perhaps a disk was attached to another proxy since all machines were looked at.
+            if not parts.hot_add.release_tagged(tag, looks_anew=True):
+                raise
+            return parts.keeper.remove_tagged(machine_id, tag)
 
     def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
         """Open a frozen disk over the best way that works."""
@@ -219,11 +227,6 @@ class VSphereProvider:
         parts = self._open
         state = parts.keeper.frozen(machine_id, snapshot_id, with_files=True)
         return captured_files(parts.connection, parts.datacenters, state.machine)
-
-    def _detach_all(self, machine_id: MachineId, snapshot_id: SnapshotId) -> None:
-        parts = self._open
-        with suppress(SnapshotNotFound, MachineNotFound):
-            parts.hot_add.release_all(lambda: parts.keeper.frozen(machine_id, snapshot_id, with_files=True).disks)
 
     # Restore targets
 
@@ -296,10 +299,12 @@ class VSphereProvider:
         return self._open.hot_add.attached_disks()
 
     def detach_disk(self, attached: AttachedDisk) -> None:
-        """Detach a listed disk from its proxy; nothing happens when either is gone."""
+        """Detach a listed disk from its proxy, and fold what it kept a removal from folding."""
         parts = self._open
         with suppress(MachineNotFound):
             parts.hot_add.detach_from(parts.inventory.managed(attached.machine_id), attached)
+        if attached.source:
+            parts.keeper.consolidate(attached.source)
 
     @staticmethod
     def _frozen(
@@ -317,6 +322,7 @@ def _disk_of(parts: "_Parts", state: Frozen, key: DiskKey) -> FrozenDiskInVSpher
                 snapshot=state.snapshot,
                 facts=facts,
                 tag=state.tag,
+                machine_id=state.machine_id,
             )
     raise DiskNotFound(f"snapshot {state.snapshot._moId} of machine {state.name!r} has no disk {key!r}")
 

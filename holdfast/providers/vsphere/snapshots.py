@@ -4,6 +4,7 @@ Ours are known by their description. A snapshot whose creation was never confirm
 repeated call waits for whatever still changes the machine's snapshots before it looks.
 """
 
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -122,6 +123,11 @@ class SnapshotKeeper:
         except MachineNotFound:
             return 0
         return len(tagged)
+
+    def consolidate(self, machine_id: MachineId) -> None:
+        """Fold what a removal has left; nothing happens when nothing is, or the machine is gone."""
+        with suppress(MachineNotFound):
+            self._consolidate(machine_id)
 
     def reset_tracking(self, machine_id: MachineId) -> None:
         """Switch change tracking off and on, each made true by a snapshot that is taken and removed.
