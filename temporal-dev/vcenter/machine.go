@@ -1,6 +1,9 @@
 package main
 
 import (
+	"strconv"
+	"time"
+
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
@@ -109,6 +112,8 @@ func (m *machine) PowerOnVMTask(ctx *simulator.Context, req *types.PowerOnVM_Tas
 			return nil, f
 		}
 		m.lab.passSetup(ctx, m.VirtualMachine)
+		version := strconv.FormatInt(time.Now().UnixNano(), 10)
+		ctx.Update(m.VirtualMachine, []types.PropertyChange{{Name: "config.changeVersion", Val: version}})
 		m.lab.startTools(ctx, m.VirtualMachine)
 		m.lab.stun(m.VirtualMachine)
 		return nil, nil
