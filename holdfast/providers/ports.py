@@ -206,6 +206,13 @@ class RestoreTargets(Protocol):
         """
         ...
 
+    def find_target(self, token: str, replaces: MachineId | None) -> TargetId | None:
+        """Return the target that was prepared for a token, of either kind; None when there is none, or not any more.
+
+        ``replaces`` is as the preparation had it. Nothing is made; what a call that died has begun is waited for.
+        """
+        ...
+
     def prepare_in_place(self, token: str, machine_id: MachineId, disks: Sequence[Disk]) -> RestoreTarget:
         """Make a target whose disks begin with what the machine's disks hold now; idempotent by ``token``.
 

@@ -100,6 +100,24 @@ class InPlaceConformance:
         with raises(RequestInvalid):
             provider.prepare_in_place(_NAME, subject.machine_id, subject.machine.disks[:1])
 
+    def test_a_target_is_looked_for_without_being_made(self, bench: ProviderBench) -> None:
+        """Of either kind, as long as it is neither committed nor abandoned."""
+        subject = _subject(bench)
+        machine_id, disks = subject.machine_id, subject.machine.disks
+        for _ in range(2):
+            assert bench.provider.find_target(_NAME, machine_id) is None
+        assert bench.provider.find_target(_NAME, MachineId("nobody")) is None
+        assert bench.provider.targets() == []
+        target_id = _prepare(bench, subject).target_id
+        assert bench.reconnect().find_target(_NAME, machine_id) == target_id
+        assert bench.provider.find_target("another token", machine_id) is None
+        bench.provider.abandon_target(target_id)
+        assert bench.provider.find_target(_NAME, machine_id) is None
+        target_id = bench.provider.prepare_target(_NAME, subject.machine, disks, machine_id).target_id
+        assert bench.reconnect().find_target(_NAME, machine_id) == target_id
+        bench.provider.commit_target(target_id)
+        assert bench.provider.find_target(_NAME, machine_id) is None
+
     def test_changes_in_place_are_told_or_lost(self, bench: ProviderBench) -> None:
         """What differs from an earlier state is among them, also when some of it was written back already."""
         subject = _subject(bench)

@@ -96,6 +96,11 @@ class InPlaceTargets:
         self._watch.begin(view.vm, target.target_id)
         return target
 
+    def find(self, token: str, machine_id: MachineId) -> TargetId | None:
+        """Return the target of a token at a machine, or None."""
+        target_id = in_place(target_id_of(token), machine_id)
+        return None if self._look(target_id) is None else target_id
+
     def opened(self, target_id: TargetId, key: DiskKey) -> tuple[Any, DiskFacts]:
         """Return the machine and the disk that it runs on since the snapshot. Raises as the port says."""
         machine_id, view, held = self._required(target_id, key)

@@ -241,6 +241,12 @@ class VSphereProvider:
         """Make a machine with empty disks, or return the target that was made for the token."""
         return self._open.targets.prepare(token, machine, disks, replaces, placement)
 
+    def find_target(self, token: str, replaces: MachineId | None) -> TargetId | None:
+        """Return the target that was prepared for a token, or None."""
+        parts = self._open
+        found = None if replaces is None else parts.in_place.find(token, replaces)
+        return parts.targets.find(token) if found is None else found
+
     def prepare_in_place(self, token: str, machine_id: MachineId, disks: Sequence[Disk]) -> RestoreTarget:
         """Keep what the disks of a machine hold in a snapshot, or return the target that was made for the token."""
         parts = self._open

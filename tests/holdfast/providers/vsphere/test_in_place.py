@@ -3,9 +3,12 @@
 import msgspec
 import pytest
 
+from activities.contracts.target import AbandonTarget, PrepareTarget, TargetAbandoned
+from activities.target import TargetActivities
 from holdfast.clock import SystemClock
 from holdfast.errors import DiskNotFound, HoldfastError, MachineRunning, RequestInvalid, SnapshotRefused
-from holdfast.model.machine import Choice, PowerState, RestoreTarget
+from holdfast.model.ids import ProviderName
+from holdfast.model.machine import Choice, Placement, PowerState, RestoreTarget
 from holdfast.model.plan import TransportMode
 from holdfast.model.spans import Span
 from holdfast.providers.checks import target_id_of
@@ -13,6 +16,7 @@ from holdfast.providers.vsphere.labels import SnapshotLabel, snapshot_descriptio
 from holdfast.providers.vsphere.provider import VSphereProvider
 from holdfast.providers.vsphere.target_state import WATCH_KEY, in_place
 from holdfast.testing.provider_bench import MIB, Subject
+from tests.activities.lab import failure, run
 from tests.holdfast.providers.vsphere.bench import VSphereBench
 from tests.lab.vcenter.client import vim
 
@@ -195,6 +199,42 @@ def test_a_protection_that_somebody_removed_is_missed(bench: VSphereBench, subje
         bench.provider.commit_target(target.target_id)
     bench.provider.abandon_target(target.target_id)
     subject.assert_live()
+
+
+def test_an_undo_behind_a_protection_that_somebody_removed_changes_nothing(
+    bench: VSphereBench, subject: Subject
+) -> None:
+    activities = TargetActivities(lambda _: bench.provider, SystemClock())
+    machine = subject.machine
+    prepare = PrepareTarget(
+        provider=ProviderName("vc"),
+        token="one",
+        machine=machine,
+        disks=machine.disks,
+        replaces=machine.machine_id,
+        is_in_place=True,
+    )
+    overwrite(bench, run(activities.prepare_target, prepare))
+    bench.client.wait(bench.vm(subject.machine_id).RemoveAllSnapshots_Task())
+    abandon = AbandonTarget(provider=prepare.provider, token=prepare.token, prepared=prepare)
+    assert run(activities.abandon_target, abandon) == TargetAbandoned(removed=False)
+    assert bench.vm(subject.machine_id).snapshot is None
+    assert bench.read_live(subject.machine_id, subject.key)[:MIB] == b"x" * MIB
+
+
+def test_an_undo_of_a_restore_that_was_refused_has_nothing_to_do(bench: VSphereBench, subject: Subject) -> None:
+    activities = TargetActivities(lambda _: bench.provider, SystemClock())
+    prepare = PrepareTarget(
+        provider=ProviderName("vc"),
+        token="two",
+        machine=msgspec.structs.replace(subject.machine, name="copy"),
+        disks=subject.machine.disks,
+        replaces=None,
+        placement=Placement(datastore="nowhere"),
+    )
+    failure(RequestInvalid, activities.prepare_target, prepare)
+    abandon = AbandonTarget(provider=prepare.provider, token=prepare.token, prepared=prepare)
+    assert run(activities.abandon_target, abandon) == TargetAbandoned(removed=False)
 
 
 def test_only_disks_that_a_snapshot_protects_can_be_written_to(bench: VSphereBench, subject: Subject) -> None:
