@@ -69,19 +69,26 @@ class SnapshotActivities:
 
     @implements(snapshot.remove_snapshot)
     def remove_snapshot(self, request: snapshot.RemoveSnapshot) -> snapshot.SnapshotRemoved:
-        """Remove the snapshot with the tag; a machine that is gone has none, an inaccessible one is waited for."""
+        """Remove the snapshot with the tag and all that is left of it.
+
+        A machine that is gone has none, an inaccessible one is waited for.
+        """
         with Pulse(self._clock) as pulse:
             provider = self._providers(request.provider)
-            try:
-                tagged = [s for s in provider.snapshots(request.machine_id) if s.tag == request.tag]
-            except MachineNotFound:
-                return snapshot.SnapshotRemoved(removed=0)
             waited = Waited()
-            if tagged and activity.info().attempt == 1:  # one attempt waits, so that the bound holds for all
-                waited = wait_until_calm(provider, tagged[0], pulse, self._clock)
-            for found in tagged:
-                provider.remove_snapshot(request.machine_id, found.snapshot_id)
-            return snapshot.SnapshotRemoved(removed=len(tagged), waited_s=waited.seconds, waited_for=waited.reason)
+            if activity.info().attempt == 1:  # one attempt waits, so that the bound holds for all
+                waited = self._calm(provider, request, pulse)
+            # Another attempt asks for the removal even if no snapshot is there: the one before may have left data.
+            removed = provider.remove_tagged(request.machine_id, request.tag)
+            return snapshot.SnapshotRemoved(removed=removed, waited_s=waited.seconds, waited_for=waited.reason)
+
+    def _calm(self, provider: Provider, request: snapshot.RemoveSnapshot, pulse: Pulse) -> Waited:
+        """Wait until the datastores of the snapshot are calm; for what is not there nobody waits."""
+        try:
+            tagged = [one for one in provider.snapshots(request.machine_id) if one.tag == request.tag]
+        except MachineNotFound:
+            return Waited()
+        return wait_until_calm(provider, tagged[0], pulse, self._clock) if tagged else Waited()
 
 
 def _named(

@@ -53,7 +53,7 @@ class LeftoverActivities:
                     for found in provider.open_snapshots()
                 ),
                 targets=tuple(
-                    LeftTarget(target_id=found.target_id, machine_name=found.machine_name)
+                    LeftTarget(target_id=found.target_id, machine_name=found.machine_name, undecided=found.undecided)
                     for found in provider.targets()
                 ),
                 attached=tuple(provider.attached_disks()),

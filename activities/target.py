@@ -5,16 +5,7 @@ from activities.contracts import target
 from activities.openers import ProviderOpener
 from activities.pulse import Pulse
 from holdfast.clock import Clock
-from holdfast.errors import (
-    DiskNotFound,
-    MachineNotFound,
-    MachineRunning,
-    RequestInvalid,
-    SnapshotFailed,
-    SnapshotRefused,
-    TargetExists,
-)
-from holdfast.model.ids import TargetId
+from holdfast.errors import RequestInvalid
 from holdfast.model.machine import Machine, PowerState, RestoreTarget
 from holdfast.providers.ports import Provider
 
@@ -54,11 +45,17 @@ class TargetActivities:
         """Remove a prepared target, also one whose preparation was never confirmed."""
         with Pulse(self._clock):
             provider = self._providers(request.provider)
-            target_id = request.target_id or _unconfirmed(provider, request)
+            target_id = request.target_id
+            if target_id is None and request.prepared is not None:
+                # By its token: a preparation without an answer may have made it. Nothing is ever made here.
+                target_id = provider.find_target(request.prepared.token, request.prepared.replaces)
             known = {found.target_id for found in provider.targets()}
             if target_id is None or target_id not in known:
                 return target.TargetAbandoned(removed=False)
-            provider.abandon_target(target_id)
+            if request.choice is None:
+                provider.abandon_target(target_id)
+            else:
+                provider.decide_target(target_id, request.choice)
             return target.TargetAbandoned(removed=True)
 
 
@@ -70,21 +67,3 @@ def _prepare(provider: Provider, request: target.PrepareTarget) -> RestoreTarget
     if request.may_share and request.replaces is not None and provider.shares_blocks(request.replaces, request.disks):
         return provider.prepare_in_place(request.token, request.replaces, request.disks)
     return provider.prepare_target(request.token, request.machine, request.disks, request.replaces, request.placement)
-
-
-def _unconfirmed(provider: Provider, request: target.AbandonTarget) -> TargetId | None:
-    """Return the target that a preparation without an answer may have made.
-
-    A provider knows its targets by token, and asking for the same target again returns it. Where there was none, an
-    empty one is made and removed a moment later, unless the reason why the first request failed stands.
-    """
-    if request.prepared is None:
-        return None
-    try:
-        return _prepare(provider, request.prepared).target_id
-    except (MachineNotFound, MachineRunning, TargetExists):
-        return None
-    except (RequestInvalid, DiskNotFound, SnapshotFailed, SnapshotRefused):
-        if not request.prepared.is_in_place:
-            raise
-        return None  # what was prepared before would have been found, whatever keeps the machine from being taken now

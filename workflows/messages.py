@@ -11,7 +11,7 @@ from holdfast.model.compression import Compression
 from holdfast.model.fulls import FullPolicy, MethodOptions
 from holdfast.model.health import BrokenChain, RepairReport, ScrubReport
 from holdfast.model.ids import CredentialName, DiskKey, JobName, MachineId, ProviderName, RepositoryName, SessionId
-from holdfast.model.machine import ANYWHERE, Machine, Placement, PowerState, Quiesce
+from holdfast.model.machine import ANYWHERE, Choice, Machine, Placement, PowerState, Quiesce
 from holdfast.model.owners import ChainOwner
 from holdfast.model.placement import Resources
 from holdfast.model.points import PointSummary, VerifyReport
@@ -310,6 +310,8 @@ class SweepRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing younger is removed."""
     with_unknown: bool = False
     """Remove also what no known session made."""
+    choices: dict[str, Choice] = {}
+    """What machines shall hold whose rollback did not end and that were switched on since, by name or by target."""
     session_id: SessionId = SessionId("")
     job: JobName = JobName("sweep")
 

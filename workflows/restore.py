@@ -58,6 +58,7 @@ class RestoreMachine:
             what=f"restore of {request.machine or request.point}",
         )
         self._served: Renewing[FoundPoint] | None = None
+        self._is_back_owed = False
         self._slots = Slots(request.resources, request.proxy, needs, self._book)
 
     @workflow.query(name="progress", description="Where the disks stand")
@@ -110,6 +111,7 @@ class RestoreMachine:
         self._book.expect(machine, disks)
         beginning = self._beginning(machine, disks, existing)
         place = await self._prepare(machine, disks, existing, beginning)
+        self._is_back_owed = place.is_in_place
         if place.is_in_place and not self._request.is_quick:
             self._book.tell("Kind", "delta restore")
         if existing is None and point.files:
@@ -219,7 +221,11 @@ class RestoreMachine:
 
     async def _abandon(self, abandon: target.AbandonTarget, machine: Machine) -> None:
         config = options.ending(self._proxy, summary(machine.name))
-        await workflow.execute_activity(target.abandon_target, abandon, **config)
+        done = await workflow.execute_activity(target.abandon_target, abandon, **config)
+        if self._is_back_owed and not done.removed:
+            self._book.note(
+                [f"what {machine.name} held before is gone: its disks may be a mixture with what was written"]
+            )
 
     async def _place_files(self, point: FoundPoint, machine: Machine, place: RestoreTarget) -> None:
         """Give a new machine the captured files it can use; disks are worth more, so none that fails ends it."""
@@ -314,6 +320,7 @@ class RestoreMachine:
     async def _commit(self, place: RestoreTarget, machine: Machine) -> None:
         request = self._request
         self._book.enter("switching over")
+        self._is_back_owed = False
         # A cancellation during the switch-over comes too late: it has happened or is about to.
         self._run.machine = await workflow.execute_activity(
             target.commit_target,

@@ -15,7 +15,7 @@ from activities.contracts import snapshot, sweep, target
 from holdfast.model.ids import RepositoryName, SessionId
 from holdfast.model.session import SessionKind
 from holdfast.model.tags import session_of
-from holdfast.planning.sweep import Decision, Kind, Owner, SweepFacts, SweepRules, plan_sweep
+from holdfast.planning.sweep import DIGITS, Decision, Kind, Owner, SweepFacts, SweepRules, doubtful_choices, plan_sweep
 from workflows import options, queues
 from workflows.failures import problem_of
 from workflows.messages import SessionProgress, SessionResult, SweepReport, SweepRequest
@@ -57,8 +57,10 @@ class SweepProvider:
     async def _sweep(self) -> None:
         request = self._request
         left = await self._leftovers()
-        rules = SweepRules(age_min_s=request.age_min_s, with_unknown=request.with_unknown)
-        plan = list(plan_sweep(await self._facts(left), workflow.now(), rules))
+        rules = SweepRules(age_min_s=request.age_min_s, with_unknown=request.with_unknown, choices=request.choices)
+        facts = await self._facts(left)
+        plan = list(plan_sweep(facts, workflow.now(), rules))
+        self._book.note(doubtful_choices(facts, rules))
         self._tell(plan)
         if not request.is_dry_run:
             self._book.enter("removing")
@@ -142,13 +144,16 @@ class SweepProvider:
                 options.undo(self._proxy, what),
             )
         else:
-            abandon = target.AbandonTarget(provider=provider, token="", target_id=decision.target_id)
+            abandon = target.AbandonTarget(
+                provider=provider, token="", target_id=decision.target_id, choice=decision.choice
+            )
             await step(target.abandon_target, abandon, options.ending(self._proxy, what))
 
     def _tell(self, plan: Sequence[Decision]) -> None:
         counts = {kind: sum(one.kind is kind for one in plan) for kind in Kind}
         shown = (kind for kind in Kind if counts[kind] or kind is not Kind.ATTACHED)
         self._book.tell("Found", ", ".join(f"{counts[kind]} {kind}s" for kind in shown))
+        self._book.note([f"{_what(one)} is for you to decide: {one.reason}" for one in plan if one.is_undecided])
         for decision in plan[:_TOLD_MAX]:
             what = _what(decision)
             verb = "to be removed" if decision.is_removed else "kept"
@@ -160,7 +165,7 @@ def _what(decision: Decision) -> str:
         return f"snapshot {decision.tag or 'without a tag'} of {decision.machine_name}"
     if decision.attached is not None:
         return f"disk {decision.attached.file} attached to {decision.machine_name}"
-    return f"restore target {decision.target_id[:12]} of {decision.machine_name}"
+    return f"restore target {decision.target_id[:DIGITS]} of {decision.machine_name}"
 
 
 def _owners(found: sweep.SessionsFound, running: sweep.RunningFound) -> dict[SessionId, Owner]:

@@ -4,7 +4,7 @@ import msgspec
 from temporalio import activity
 
 from holdfast.model.ids import MachineId, ProviderName, TargetId
-from holdfast.model.machine import ANYWHERE, Disk, Machine, Placement, PowerState, RestoreTarget
+from holdfast.model.machine import ANYWHERE, Choice, Disk, Machine, Placement, PowerState, RestoreTarget
 
 
 class PrepareTarget(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +37,9 @@ class AbandonTarget(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     target_id: TargetId | None = None
     prepared: PrepareTarget | None = None
-    """What was asked for; with ``target_id`` None the target is found by asking for the same again."""
+    """What was asked for; with ``target_id`` None the target is looked for by its token."""
+    choice: Choice | None = None
+    """What the operator wants the machine to hold; None: what it held before, as long as nothing is lost by that."""
 
 
 class TargetAbandoned(msgspec.Struct, frozen=True, kw_only=True):

@@ -147,6 +147,17 @@ class AttachedDisk(msgspec.Struct, frozen=True, kw_only=True):
     """Of the snapshot whose disk it is; empty for one of a restore target."""
     target_id: TargetId = TargetId("")
     """Of the restore target whose disk it is; empty for one of a snapshot."""
+    source: MachineId = MachineId("")
+    """The machine whose snapshot it is of; empty where that is not known, and for one of a restore target."""
+
+
+class Choice(StrEnum):
+    """What the operator wants a machine to hold whose rollback did not end and cannot be given up by itself."""
+
+    KEEP = "keep"
+    """What it holds now."""
+    GO_BACK = "go-back"
+    """What it held before; what was written since is lost."""
 
 
 class RestoreTarget(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,3 +172,5 @@ class RestoreTarget(msgspec.Struct, frozen=True, kw_only=True):
     """Whether its disks began with what that machine has, instead of empty."""
     notes: tuple[str, ...] = ()
     """What the machine will have less well than asked, in words; a session shows it."""
+    undecided: str = ""
+    """Why neither a commit nor giving it up would keep everything, so that the operator has to choose; mostly empty."""

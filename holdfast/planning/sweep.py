@@ -4,6 +4,7 @@ A sweep is careful: what nobody here knows may belong to another installation on
 the operator says otherwise.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -12,11 +13,13 @@ from typing import Final
 import msgspec
 
 from holdfast.model.ids import MachineId, SessionId, TargetId
-from holdfast.model.machine import AttachedDisk
+from holdfast.model.machine import AttachedDisk, Choice
 from holdfast.model.tags import is_self_test, session_of
 
 AGE_MIN_S: Final = 3600
 """Seconds that something stays at least: whoever made it may still be cleaning up itself."""
+DIGITS: Final = 12
+"""Of the id of a target, as people see it."""
 _MINUTE_S: Final = 60
 
 
@@ -35,6 +38,8 @@ class LeftTarget(msgspec.Struct, frozen=True, kw_only=True):
     target_id: TargetId
     machine_name: str
     """Of the machine that the restore is for."""
+    undecided: str = ""
+    """Why only the operator can say what becomes of it; empty when it can simply be given up."""
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +70,8 @@ class SweepRules(msgspec.Struct, frozen=True, kw_only=True):
     age_min_s: int = AGE_MIN_S
     with_unknown: bool = False
     """Remove also what no known session made."""
+    choices: dict[str, Choice] = {}
+    """What the operator wants machines to hold that only the operator can decide about, by name or by target."""
 
 
 class Kind(StrEnum):
@@ -90,6 +97,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Of a restore target."""
     attached: AttachedDisk | None = None
     """The attached disk; ``machine_name`` is then that of the proxy."""
+    choice: Choice | None = None
+    """How a restore target ends; None: it is given up."""
+    is_undecided: bool = False
+    """Whether it stays because nobody has chosen."""
     problem: str = ""
     """Why it could not be removed after all."""
 
@@ -140,18 +151,47 @@ def _about_snapshots(facts: SweepFacts, now: datetime, rules: SweepRules) -> Ite
 
 
 def _about_targets(facts: SweepFacts, now: datetime, rules: SweepRules) -> Iterator[Decision]:
+    shared = _shared_names(facts)
+    rules = msgspec.structs.replace(rules, choices={k: v for k, v in rules.choices.items() if k not in shared})
     for target in facts.targets:
         session_id = facts.target_owners.get(target.target_id)
         owner = None if session_id is None else facts.owners.get(session_id)
         since = None if owner is None else owner.over_since
         is_removed, reason = _judged(session_id, owner, since, now, rules)
-        yield Decision(
+        decision = Decision(
             kind=Kind.TARGET,
             machine_name=target.machine_name,
             is_removed=is_removed,
             reason=reason,
             target_id=target.target_id,
         )
+        yield _chosen(decision, target, rules) if is_removed and target.undecided else decision
+
+
+def doubtful_choices(facts: SweepFacts, rules: SweepRules) -> Iterator[str]:
+    """Yield the choices that fit nothing, or more than one machine and so none, in words."""
+    undecided = [one for one in facts.targets if one.undecided]
+    known = {text for one in undecided for text in (one.machine_name, one.target_id[:DIGITS])}
+    for text in rules.choices:
+        if text not in known:
+            yield f"there is nothing to choose for {text}"
+        elif text in _shared_names(facts):
+            yield f"several machines are called {text}: choose by the digits of the restore target"
+
+
+def _shared_names(facts: SweepFacts) -> set[str]:
+    counts = Counter(one.machine_name for one in facts.targets if one.undecided)
+    return {name for name, count in counts.items() if count > 1}
+
+
+def _chosen(decision: Decision, target: LeftTarget, rules: SweepRules) -> Decision:
+    """Return what becomes of a target that nobody needs and that cannot simply be given up."""
+    choice = rules.choices.get(target.target_id[:DIGITS]) or rules.choices.get(target.machine_name)
+    if choice is None:
+        reason = f"{decision.reason}, but {target.undecided}; choose with `--keep` or `--go-back`"
+        return msgspec.structs.replace(decision, is_removed=False, reason=reason, is_undecided=True)
+    what = "what it holds now is kept" if choice is Choice.KEEP else "it goes back to what it held"
+    return msgspec.structs.replace(decision, reason=f"{decision.reason}; as chosen, {what}", choice=choice)
 
 
 def _judged_tagged(tag: str, since: datetime, facts: SweepFacts, now: datetime, rules: SweepRules) -> tuple[bool, str]:

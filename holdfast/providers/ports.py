@@ -15,6 +15,7 @@ from holdfast.model.machine import (
     ANYWHERE,
     AS_IT_IS,
     AttachedDisk,
+    Choice,
     Disk,
     Machine,
     Placement,
@@ -125,6 +126,13 @@ class Snapshots(Protocol):
         """Remove a snapshot; nothing happens when it is gone already."""
         ...
 
+    def remove_tagged(self, machine_id: MachineId, tag: str) -> int:
+        """Remove our snapshots with this tag, and what an earlier removal of them has left; return how many there were.
+
+        Returns only when nothing of them is left, also where none was found. A machine that is gone has none.
+        """
+        ...
+
     def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
         """Open a frozen disk. Raises `SnapshotNotFound` or `DiskNotFound`."""
         ...
@@ -198,12 +206,20 @@ class RestoreTargets(Protocol):
         """
         ...
 
+    def find_target(self, token: str, replaces: MachineId | None) -> TargetId | None:
+        """Return the target that was prepared for a token, of either kind; None when there is none, or not any more.
+
+        ``replaces`` is as the preparation had it. Nothing is made; what a call that died has begun is waited for.
+        """
+        ...
+
     def prepare_in_place(self, token: str, machine_id: MachineId, disks: Sequence[Disk]) -> RestoreTarget:
         """Make a target whose disks begin with what the machine's disks hold now; idempotent by ``token``.
 
         The bytes of this moment are kept until the commit, and abandoning gives them back. The machine stays off and
-        as it is until the target is committed or abandoned, which raise `MachineRunning` when it is on; whoever
-        changes it meanwhile loses the changes.
+        as it is until the target is committed or abandoned, which raise `MachineRunning` when it is on. Where it
+        could have written to these very disks they raise `RequestInvalid` when it was on meanwhile, and the target is
+        listed as undecided.
 
         Raises `DiskNotFound` or `RequestInvalid` for disks that the machine does not have with this key and size,
         `MachineRunning` when it is on, `RequestInvalid` when the machine has snapshots that are in the way or the
@@ -259,6 +275,13 @@ class RestoreTargets(Protocol):
         """
         ...
 
+    def decide_target(self, target_id: TargetId, choice: Choice) -> None:
+        """End a target as the operator has chosen; one that nobody has to decide about is abandoned.
+
+        Going back raises `MachineRunning` when the machine is on. Nothing happens when the target is gone.
+        """
+        ...
+
     def targets(self) -> list[RestoreTarget]:
         """Return the targets that were prepared and neither committed nor abandoned."""
         ...
@@ -272,7 +295,10 @@ class Attachments(Protocol):
         ...
 
     def detach_disk(self, attached: AttachedDisk) -> None:
-        """Detach a disk that `attached_disks` has listed; nothing happens when it is gone, or attached anew since."""
+        """Detach a disk that `attached_disks` has listed; nothing happens when it is gone, or attached anew since.
+
+        What it kept the removal of its snapshot from folding is folded, also when it was detached before.
+        """
         ...
 
 

@@ -10,7 +10,7 @@ from holdfast.errors import (
     RequestInvalid,
 )
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, TargetId
-from holdfast.model.machine import Disk, PowerState, RestoreTarget
+from holdfast.model.machine import Choice, Disk, PowerState, RestoreTarget
 from holdfast.model.spans import Span
 from holdfast.testing.provider_bench import (
     MIB,
@@ -100,6 +100,24 @@ class InPlaceConformance:
         with raises(RequestInvalid):
             provider.prepare_in_place(_NAME, subject.machine_id, subject.machine.disks[:1])
 
+    def test_a_target_is_looked_for_without_being_made(self, bench: ProviderBench) -> None:
+        """Of either kind, as long as it is neither committed nor abandoned."""
+        subject = _subject(bench)
+        machine_id, disks = subject.machine_id, subject.machine.disks
+        for _ in range(2):
+            assert bench.provider.find_target(_NAME, machine_id) is None
+        assert bench.provider.find_target(_NAME, MachineId("nobody")) is None
+        assert bench.provider.targets() == []
+        target_id = _prepare(bench, subject).target_id
+        assert bench.reconnect().find_target(_NAME, machine_id) == target_id
+        assert bench.provider.find_target("another token", machine_id) is None
+        bench.provider.abandon_target(target_id)
+        assert bench.provider.find_target(_NAME, machine_id) is None
+        target_id = bench.provider.prepare_target(_NAME, subject.machine, disks, machine_id).target_id
+        assert bench.reconnect().find_target(_NAME, machine_id) == target_id
+        bench.provider.commit_target(target_id)
+        assert bench.provider.find_target(_NAME, machine_id) is None
+
     def test_changes_in_place_are_told_or_lost(self, bench: ProviderBench) -> None:
         """What differs from an earlier state is among them, also when some of it was written back already."""
         subject = _subject(bench)
@@ -159,7 +177,10 @@ class InPlaceConformance:
         assert_covered(_WRITTEN, spans, "changed spans")
 
     def test_a_running_machine_is_not_written_to(self, bench: ProviderBench) -> None:
-        """Refused when the target is prepared and again at the commit; off, it goes through."""
+        """Refused when the target is prepared and again at the commit.
+
+        Off, it goes through, unless the machine could have written to these very disks: then the target is undecided.
+        """
         subject = _subject(bench)
         bench.provider.set_power(subject.machine_id, PowerState.ON)
         with raises(MachineRunning):
@@ -170,9 +191,16 @@ class InPlaceConformance:
         with raises(MachineRunning):
             bench.provider.commit_target(target.target_id)
         bench.provider.set_power(subject.machine_id, PowerState.OFF)
-        _overwrite(bench, subject, target)
-        bench.provider.commit_target(target.target_id)
+        [left] = bench.provider.targets()
+        if left.undecided:
+            with raises(RequestInvalid):
+                bench.provider.commit_target(target.target_id)
+            bench.provider.decide_target(target.target_id, Choice.KEEP)
+        else:
+            _overwrite(bench, subject, target)
+            bench.provider.commit_target(target.target_id)
         subject.assert_live()
+        assert bench.provider.targets() == []
 
     def test_disks_that_do_not_fit_are_refused(self, bench: ProviderBench) -> None:
         """Another size, a disk or a machine that is not there; nothing is left of the attempt."""

@@ -119,6 +119,16 @@ class SnapshotConformance:
             assert_same(frozen, read_all(disk), "second snapshot")
         subject.assert_live()
 
+    def test_removal_by_tag_counts_what_was_there(self, bench: ProviderBench) -> None:
+        """Other tags and machines keep theirs, and a machine that is gone has none."""
+        subject, other = Subject(bench, "web", MIB), Subject(bench, "other", MIB)
+        subject.snapshot("tag")
+        kept = [subject.snapshot("another"), other.snapshot("tag")]
+        assert [bench.provider.remove_tagged(subject.machine_id, "tag") for _ in range(2)] == [1, 0]
+        assert list(bench.reconnect().snapshots(subject.machine_id)) == kept[:1]
+        assert list(bench.provider.snapshots(other.machine_id)) == kept[1:]
+        assert bench.provider.remove_tagged(MachineId("nobody"), "tag") == 0
+
     def test_a_tag_can_be_used_again_after_removal(self, bench: ProviderBench) -> None:
         """The second snapshot is a new one with the new content."""
         subject = Subject(bench, "web", MIB)

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"strconv"
+	"time"
+
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
@@ -108,11 +111,23 @@ func (m *machine) PowerOnVMTask(ctx *simulator.Context, req *types.PowerOnVM_Tas
 		if _, f := m.lab.inner(ctx, m.VirtualMachine.PowerOnVMTask(ctx, req)); f != nil {
 			return nil, f
 		}
+		m.lab.passSetup(ctx, m.VirtualMachine)
+		version := strconv.FormatInt(time.Now().UnixNano(), 10)
+		ctx.Update(m.VirtualMachine, []types.PropertyChange{{Name: "config.changeVersion", Val: version}})
 		m.lab.startTools(ctx, m.VirtualMachine)
 		m.lab.stun(m.VirtualMachine)
 		return nil, nil
 	})
 	return &methods.PowerOnVM_TaskBody{Res: &types.PowerOnVM_TaskResponse{Returnval: task}}
+}
+
+// passSetup takes back the wish to enter the firmware's setup: a start carries it out, whoever sees it.
+func (l *lab) passSetup(ctx *simulator.Context, vm *simulator.VirtualMachine) {
+	if boot := vm.Config.BootOptions; boot != nil && isTrueOr(boot.EnterBIOSSetup, false) {
+		passed := *boot // snapshots share the old one
+		passed.EnterBIOSSetup = types.NewBool(false)
+		ctx.Update(vm, []types.PropertyChange{{Name: "config.bootOptions", Val: &passed}})
+	}
 }
 
 // stun is the moment at which a change of changeTrackingEnabled takes effect.

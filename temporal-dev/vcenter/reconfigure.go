@@ -41,6 +41,9 @@ func (l *lab) refusal(vm *simulator.VirtualMachine, spec *types.VirtualMachineCo
 	if isTrueOr(spec.ChangeTrackingEnabled, false) && !vm.Capability.ChangeTrackingSupported {
 		return &types.InvalidVmConfig{Property: "configSpec.changeTrackingEnabled"}
 	}
+	if spec.ChangeVersion != "" && spec.ChangeVersion != vm.Config.ChangeVersion {
+		return &types.ConcurrentAccess{}
+	}
 	for i, change := range spec.DeviceChange {
 		c := change.GetVirtualDeviceConfigSpec()
 		disk, ok := c.Device.(*types.VirtualDisk)

@@ -9,7 +9,7 @@ from typing_extensions import override
 from activities.contracts.target import AbandonTarget, CommitTarget, FindMachine, PrepareTarget, TargetAbandoned
 from holdfast.errors import MachineNotFound, MachineRunning, RequestInvalid, SnapshotFailed, TargetExists
 from holdfast.model.ids import MachineId, TargetId
-from holdfast.model.machine import Disk, Machine, PowerState
+from holdfast.model.machine import Choice, Disk, Machine, PowerState
 from holdfast.providers.local import targets
 from holdfast.providers.local.hypervisor import LocalProvider
 from tests.activities.lab import KEY, PROVIDER, TOKEN, Lab, failure, run, run_twice
@@ -76,6 +76,17 @@ def test_an_abandoned_target_is_gone_with_its_disks(lab: Lab) -> None:
     assert not disk.exists()
     assert lab.provider.targets() == []
     assert run_twice(lab.targets.abandon_target, request) == NOTHING
+
+
+@pytest.mark.parametrize("choice", Choice)
+def test_a_target_ends_as_the_operator_has_chosen(lab: Lab, choice: Choice) -> None:
+    machine = lab.add_machine()
+    content = lab.content(machine)
+    target = run(lab.targets.prepare_target, in_place(lab, machine))
+    request = AbandonTarget(provider=PROVIDER, token=TOKEN, target_id=target.target_id, choice=choice)
+    assert run(lab.targets.abandon_target, request) == REMOVED
+    assert lab.provider.targets() == []
+    assert lab.content(machine) == content
 
 
 def test_a_committed_target_is_not_abandoned(lab: Lab) -> None:

@@ -8,6 +8,7 @@ import pytest
 from temporalio.client import WorkflowFailureError
 
 from activities.boundary import error_from_failure
+from activities.contracts.target import TargetAbandoned
 from holdfast.errors import (
     DiskNotFound,
     MachineNotFound,
@@ -291,6 +292,20 @@ async def test_a_failed_rollback_gives_the_machine_back_what_it_had(stage: Stage
     assert world.names()[-1] == "target.abandon"
     assert world.requests("target.abandon")[0].prepared.is_in_place
     assert world.count("target.commit") == 0
+
+
+async def test_a_rollback_whose_way_back_is_gone_says_so(stage: Stage) -> None:
+    world = World()
+    prepared = world.answers["target.prepare"]
+    world.answers["target.prepare"] = lambda request: msgspec.structs.replace(prepared(request), is_in_place=True)
+    world.fail("transfer.roll_back_disk", RestoredBytesDiffer("offset 0 differs"))
+    world.answers["target.abandon"] = lambda _: TargetAbandoned(removed=False)
+    async with stage.playing(world):
+        handle = await stage.start(RestoreMachine.run, stage.restore(new_name=None, is_quick=True))
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        shown = await details(handle)
+    assert "what web held before is gone: its disks may be a mixture" in shown
 
 
 def with_files(world: World) -> World:

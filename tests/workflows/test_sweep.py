@@ -10,7 +10,7 @@ from activities.boundary import error_from_failure
 from activities.contracts import sweep
 from holdfast.errors import ConfigurationInvalid, SnapshotFailed
 from holdfast.model.ids import MachineId, SessionId, TargetId
-from holdfast.model.machine import AttachedDisk
+from holdfast.model.machine import AttachedDisk, Choice
 from holdfast.model.session import Outcome
 from holdfast.model.tags import session_tag
 from holdfast.planning.sweep import LeftSnapshot, LeftTarget
@@ -93,6 +93,20 @@ async def test_what_nobody_knows_goes_only_when_told(stage: Stage, world: World)
     async with stage.playing(world):
         await stage.run(SweepProvider.run, stage.sweep(with_unknown=True))
     assert {request.machine_id for request in world.requests("snapshot.remove")} == {"vm-dead", "vm-lost"}
+
+
+async def test_a_machine_that_was_on_in_mid_rollback_is_left_to_the_operator(stage: Stage, world: World) -> None:
+    left = LeftTarget(target_id=TARGET, machine_name="web", undecided="it was on")
+    world.answers["sweep.find_leftovers"] = lambda _: sweep.Leftovers(targets=(left,))
+    async with stage.playing(world):
+        result = await stage.run(SweepProvider.run, stage.sweep())
+        assert world.requests("target.abandon") == []
+        assert result.session.outcome is Outcome.WARNING
+        [note] = result.session.notes
+        assert "of web is for you to decide: session dead is over, but it was on" in note
+        await stage.run(SweepProvider.run, stage.sweep(choices={"web": Choice.KEEP}, session_id=SessionId("chosen")))
+    [abandoned] = world.requests("target.abandon")
+    assert (abandoned.target_id, abandoned.choice) == (TARGET, Choice.KEEP)
 
 
 async def test_one_that_cannot_be_removed_is_a_note_and_the_others_go(stage: Stage, world: World) -> None:

@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
 from holdfast.clock import Clock
-from holdfast.errors import QuiesceFailed, RequestInvalid, SnapshotNotFound
+from holdfast.errors import MachineNotFound, QuiesceFailed, RequestInvalid, SnapshotNotFound
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
 from holdfast.model.latency import DatastoreLatency
 from holdfast.model.machine import (
@@ -17,6 +17,7 @@ from holdfast.model.machine import (
     AS_ANOTHER,
     AS_IT_IS,
     AttachedDisk,
+    Choice,
     Disk,
     Machine,
     Placement,
@@ -31,6 +32,7 @@ from holdfast.model.placement import DiskWay
 from holdfast.model.plan import TransportMode
 from holdfast.model.selection import Selector
 from holdfast.model.spans import Span
+from holdfast.providers.checks import target_id_of
 from holdfast.providers.local.locks import INVENTORY, WAIT_S, Locks
 from holdfast.providers.local.machines import Machines, Registered
 from holdfast.providers.local.registration import NewMachine, register
@@ -153,6 +155,13 @@ class LocalProvider:
         self._root.check()
         self._snapshots.remove(machine_id, snapshot_id)
 
+    def remove_tagged(self, machine_id: MachineId, tag: str) -> int:
+        """Remove the snapshots with this tag; return how many there were."""
+        tagged = [found for found in self.snapshots(machine_id) if found.tag == tag]
+        for found in tagged:
+            self.remove_snapshot(machine_id, found.snapshot_id)
+        return len(tagged)
+
     def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
         """Open a frozen disk. Raises `SnapshotNotFound`, `DiskNotFound` or `DiskReadFailed`."""
         self._root.check()
@@ -229,6 +238,17 @@ class LocalProvider:
         with self._locks.hold(INVENTORY, "the inventory"):
             return self._targets.prepare(token, machine, disks, replaces)
 
+    def find_target(self, token: str, replaces: MachineId | None) -> TargetId | None:
+        """Return the target that was prepared for a token and not committed, or None."""
+        self._root.check()
+        with ExitStack() as locks:
+            if replaces is not None:
+                with suppress(MachineNotFound):
+                    locks.enter_context(self._machine_lock(replaces))
+            locks.enter_context(self._locks.hold(INVENTORY, "the inventory"))
+            file = self._targets.load(target_id_of(token))
+        return None if file is None or file.committed is not None else file.target.target_id
+
     def prepare_in_place(self, token: str, machine_id: MachineId, disks: Sequence[Disk]) -> RestoreTarget:
         """Copy disks of the machine, sharing blocks where the file system can, or return the token's target."""
         self._root.check()
@@ -288,6 +308,11 @@ class LocalProvider:
             file = self._targets.load(target_id)
             if file is not None:
                 self._targets.abandon(file)
+
+    def decide_target(self, target_id: TargetId, choice: Choice) -> None:
+        """Abandon a target: it is written beside the machine, which keeps what it has either way."""
+        del choice
+        self.abandon_target(target_id)
 
     def targets(self) -> list[RestoreTarget]:
         """Return the targets that were neither committed nor abandoned."""

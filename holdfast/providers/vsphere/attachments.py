@@ -16,7 +16,7 @@ from pyVmomi import vim
 
 from holdfast.clock import Clock
 from holdfast.errors import DiskReadFailed, MachineNotFound
-from holdfast.model.ids import TargetId
+from holdfast.model.ids import MachineId, TargetId
 from holdfast.providers.vsphere import staging
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.devices import disks_of
@@ -50,6 +50,8 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     """Of the snapshot whose disk it is; empty for a disk of a target."""
     target_id: TargetId = TargetId("")
     """Of the restore target whose disk it is."""
+    source: MachineId = MachineId("")
+    """The machine of that snapshot; empty for a disk of a target, and from an earlier version."""
 
 
 _MARK_DECODER: Final = msgspec.json.Decoder(Mark)
@@ -139,6 +141,10 @@ class Attacher:
         with suppress(MachineNotFound):
             if mark in _marks(read(self._connection, vm, _EXTRA)):
                 self.detach(vm, {mark.file})
+
+    def marks(self, vm: Any) -> tuple[Mark, ...]:
+        """Return what is marked as attached at a machine."""
+        return tuple(_marks(read(self._connection, vm, _EXTRA)))
 
     def _values(self, vm: Any) -> Values:
         return read(self._connection, vm, _DEVICES, _EXTRA)

@@ -13,6 +13,7 @@ from holdfast.errors import (
     ProviderUnavailable,
     SnapshotNotFound,
 )
+from holdfast.model.ids import MachineId
 from holdfast.model.spans import Span, coalesce
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.disk_rules import DiskFacts
@@ -30,6 +31,7 @@ class FrozenDiskInVSphere(msgspec.Struct, frozen=True, kw_only=True):
     facts: DiskFacts
     tag: str = ""
     """Of the snapshot."""
+    machine_id: MachineId = MachineId("")
 
 
 def changed_areas(disk: FrozenDiskInVSphere, since: str) -> Iterator[Span]:

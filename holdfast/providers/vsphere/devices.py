@@ -26,6 +26,15 @@ def disk_key(device: Any) -> DiskKey:
     return DiskKey(str(device.key))
 
 
+def files_of(devices: Iterable[Any]) -> Iterator[str]:
+    """Yield the files of all disks, and those that they are built on."""
+    for device in devices:
+        backing = device.backing if isinstance(device, vim.vm.device.VirtualDisk) else None
+        while backing is not None:
+            yield getattr(backing, "fileName", None) or ""
+            backing = getattr(backing, "parent", None)
+
+
 def places_of(devices: Iterable[Any]) -> dict[DiskKey, str]:
     """Return the places of all disks as leases name them, such as ``ParaVirtualSCSIController0:3``."""
     by_key = {device.key: device for device in devices}

@@ -35,6 +35,7 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration of a machine in a snapshot of ours."""
 
     machine: Any
+    machine_id: MachineId
     snapshot: Any
     tag: str
     name: str
@@ -114,6 +115,7 @@ class FrozenStates:
         devices = values.get("config.hardware.device") or ()
         found = Frozen(
             machine=vm,
+            machine_id=machine_id,
             snapshot=snapshot,
             tag=tag,
             name=plain_name(values["config.name"]),

@@ -18,12 +18,12 @@ from typing import Any, Final
 from typing_extensions import override
 
 from holdfast.clock import Clock
-from holdfast.errors import DiskReadFailed, DiskWriteFailed
+from holdfast.errors import DiskReadFailed, DiskWriteFailed, HoldfastError
 from holdfast.model.ids import MachineId
 from holdfast.model.machine import AttachedDisk
 from holdfast.model.plan import Transport, TransportMode
 from holdfast.providers.raw_disks import FrozenDisk, TargetDisk
-from holdfast.providers.vsphere.attachments import FOR_READING, FOR_WRITING, Attacher, Mark
+from holdfast.providers.vsphere.attachments import FOR_READING, FOR_WRITING, Attacher, Attachment, Mark
 from holdfast.providers.vsphere.changes import FrozenDiskInVSphere
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.disk_rules import DiskFacts
@@ -37,6 +37,7 @@ APPEARANCE_S: Final = 60.0
 DISAPPEARANCE_S: Final = 10.0
 """How long the name of a detached disk may stay in the proxy's guest."""
 _POLL_S: Final = 0.05
+_SEEN_S: Final = 60.0
 _FIRMWARE: Final = Path("/sys/class/dmi/id/product_uuid")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _SCANS: Final = Path("/sys/class/scsi_host")
@@ -54,6 +55,7 @@ class HotAdd:
         self._proxy: Any = None
         self._why_unknown = ""
         self._is_known = False
+        self._looked: tuple[list[Attachment], float] | None = None
 
     def why_not(self, machine: Any) -> str:
         """Return why disks of a machine cannot be attached to this host; empty when they can."""
@@ -71,7 +73,7 @@ class HotAdd:
     def open(self, disk: FrozenDiskInVSphere, transport: Transport) -> FrozenDisk:
         """Attach a frozen disk and open it; it is detached when it is closed. Raises `DiskReadFailed`."""
         facts = disk.facts
-        mark = Mark(file=facts.file, since=self._clock.now(), tag=disk.tag)
+        mark = Mark(file=facts.file, since=self._clock.now(), tag=disk.tag, source=disk.machine_id)
         with self._attached(facts, FOR_READING, mark) as device:
             return _AttachedDisk(partial(self._release_marked, mark), facts, device, transport)
 
@@ -124,6 +126,33 @@ class HotAdd:
         if TransportMode.HOT_ADD in self._settings.transports and self._me() is not None:
             self.release({disk.file for disk in disks()})
 
+    def release_tagged(self, tag: str, *, looks_anew: bool = False) -> int:
+        """Detach what is attached under the tag of a snapshot, at whichever machine; return how many disks that were.
+
+        All machines are looked at no more often than once a minute, unless that is asked for. A proxy that cannot be
+        changed now holds nobody up: whether its disk is in the way shows when the snapshot is removed.
+        """
+        if TransportMode.HOT_ADD not in self._settings.transports:
+            return 0
+        me, released = self._me(), 0
+        if me is not None:
+            own = {mark.file for mark in self._attacher.marks(me) if mark.tag == tag}
+            released = len(own)
+            self.release(own)
+        for found in self._seen(looks_anew=looks_anew):
+            if found.mark.tag == tag and found.vm != me:
+                with contextlib.suppress(HoldfastError):
+                    self._attacher.detach(found.vm, {found.mark.file})
+                    released += 1
+        return released
+
+    def _seen(self, *, looks_anew: bool) -> list[Attachment]:
+        """Return what is attached at any machine, as it was seen within the last minute."""
+        now_s = self._clock.monotonic_s()
+        if looks_anew or self._looked is None or now_s - self._looked[1] > _SEEN_S:
+            self._looked = list(self._attacher.found()), now_s
+        return self._looked[0]
+
     def attached_disks(self) -> list[AttachedDisk]:
         """Return what is marked as attached at any machine; nothing where disks are never attached."""
         if TransportMode.HOT_ADD not in self._settings.transports:
@@ -137,13 +166,20 @@ class HotAdd:
                 since=found.mark.since,
                 tag=found.mark.tag,
                 target_id=found.mark.target_id,
+                source=found.mark.source,
             )
             for found in self._attacher.found()
         ]
 
     def detach_from(self, vm: Any, attached: AttachedDisk) -> None:
         """Detach a disk from a machine, unless it was attached anew since it was listed."""
-        mark = Mark(file=attached.file, since=attached.since, tag=attached.tag, target_id=attached.target_id)
+        mark = Mark(
+            file=attached.file,
+            since=attached.since,
+            tag=attached.tag,
+            target_id=attached.target_id,
+            source=attached.source,
+        )
         with self._lock:
             self._attacher.release_marked(vm, mark)
 

@@ -34,6 +34,8 @@ class SnapshotLabel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     backup, and removing it would make half a restore final."""
     disks: tuple[str, ...] = ()
     """Keys of the disks of that target."""
+    is_watched: bool = False
+    """Whether the machine is marked before anything is written, so that a start shows."""
 
 
 _SNAPSHOT_LABEL_DECODER: Final = msgspec.json.Decoder(SnapshotLabel)

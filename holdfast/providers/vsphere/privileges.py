@@ -136,6 +136,7 @@ _LINES: Final[tuple[tuple[Feature, Place, tuple[tuple[str, str], ...]], ...]] = 
             (f"{_WORDS}Provisioning.DiskRandomRead", "ask what changed since the point"),
             (f"{_WORDS}Provisioning.DiskRandomAccess", "write what differs"),
             (f"{_WORDS}Config.AdvancedConfig", "note on the machine that there is no way back"),
+            (f"{_WORDS}Config.Settings", "mark the machine, so that a start in the middle shows"),
             (f"{_WORDS}Config.ChangeTracking", "begin change tracking anew"),
         ),
     ),

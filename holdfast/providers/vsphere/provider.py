@@ -15,6 +15,7 @@ from holdfast.errors import (
     MachineInaccessible,
     MachineNotFound,
     RequestInvalid,
+    SnapshotFailed,
     SnapshotNotFound,
 )
 from holdfast.model.ids import ChangeId, DiskKey, MachineId, SnapshotId, TargetId
@@ -23,6 +24,7 @@ from holdfast.model.machine import (
     ANYWHERE,
     AS_IT_IS,
     AttachedDisk,
+    Choice,
     Disk,
     Machine,
     Placement,
@@ -171,6 +173,18 @@ class VSphereProvider:
             parts.hot_add.release_all(lambda: parts.keeper.frozen(machine_id, snapshot_id, with_files=True).disks)
         parts.keeper.remove(machine_id, snapshot_id)
 
+    def remove_tagged(self, machine_id: MachineId, tag: str) -> int:
+        """Remove our snapshots with this tag and fold all their data into the disks; return how many there were."""
+        parts = self._open
+        parts.hot_add.release_tagged(tag)
+        try:
+            return parts.keeper.remove_tagged(machine_id, tag)
+        except SnapshotFailed:
+            # Perhaps a disk was attached to another proxy since all machines were looked at.
+            if not parts.hot_add.release_tagged(tag, looks_anew=True):
+                raise
+            return parts.keeper.remove_tagged(machine_id, tag)
+
     def open_disk(self, machine_id: MachineId, snapshot_id: SnapshotId, key: DiskKey) -> SourceDisk:
         """Open a frozen disk over the best way that works."""
         parts = self._open
@@ -229,6 +243,12 @@ class VSphereProvider:
         """Make a machine with empty disks, or return the target that was made for the token."""
         return self._open.targets.prepare(token, machine, disks, replaces, placement)
 
+    def find_target(self, token: str, replaces: MachineId | None) -> TargetId | None:
+        """Return the target that was prepared for a token, or None."""
+        parts = self._open
+        found = None if replaces is None else parts.in_place.find(token, replaces)
+        return parts.targets.find(token) if found is None else found
+
     def prepare_in_place(self, token: str, machine_id: MachineId, disks: Sequence[Disk]) -> RestoreTarget:
         """Keep what the disks of a machine hold in a snapshot, or return the target that was made for the token."""
         parts = self._open
@@ -267,6 +287,14 @@ class VSphereProvider:
         """Remove a target; nothing happens when it is gone or was committed."""
         self._open.store_of(target_id).abandon(target_id)
 
+    def decide_target(self, target_id: TargetId, choice: Choice) -> None:
+        """End a target as the operator has chosen."""
+        parts = self._open
+        if in_place_machine(target_id) is None:
+            parts.targets.abandon(target_id)
+        else:
+            parts.in_place.decide(target_id, choice)
+
     def targets(self) -> list[RestoreTarget]:
         """Return the targets that were neither committed nor abandoned."""
         parts = self._open
@@ -279,10 +307,12 @@ class VSphereProvider:
         return self._open.hot_add.attached_disks()
 
     def detach_disk(self, attached: AttachedDisk) -> None:
-        """Detach a listed disk from its proxy; nothing happens when either is gone."""
+        """Detach a listed disk from its proxy, and fold what it kept a removal from folding."""
         parts = self._open
         with suppress(MachineNotFound):
             parts.hot_add.detach_from(parts.inventory.managed(attached.machine_id), attached)
+        if attached.source:
+            parts.keeper.consolidate(attached.source)
 
     @staticmethod
     def _frozen(
@@ -300,6 +330,7 @@ def _disk_of(parts: "_Parts", state: Frozen, key: DiskKey) -> FrozenDiskInVSpher
                 snapshot=state.snapshot,
                 facts=facts,
                 tag=state.tag,
+                machine_id=state.machine_id,
             )
     raise DiskNotFound(f"snapshot {state.snapshot._moId} of machine {state.name!r} has no disk {key!r}")
 

@@ -4,6 +4,7 @@ Ours are known by their description. A snapshot whose creation was never confirm
 repeated call waits for whatever still changes the machine's snapshots before it looks.
 """
 
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +24,7 @@ from holdfast.providers.vsphere.labels import SnapshotLabel, snapshot_descriptio
 from holdfast.providers.vsphere.latency import LatencyMeter
 from holdfast.providers.vsphere.machine_view import MachineView, MachineViewer, Patience
 from holdfast.providers.vsphere.snapshot_tree import foreign, ours, protective
+from holdfast.providers.vsphere.start_watch import IF_IT_WAS_ON
 from holdfast.providers.vsphere.tasks import wait
 
 CREATE_PATIENCE_S: Final = 900.0
@@ -70,7 +72,7 @@ class SnapshotKeeper:
         if protective(view.tree):
             raise SnapshotRefused(
                 f"machine {view.name!r} is being rolled back, so it is not frozen",
-                hint="Wait until the rollback has ended; if its session is over, run `holdfast provider sweep`.",
+                hint=f"Wait until it has ended; if its session is over, run `holdfast provider sweep`. {IF_IT_WAS_ON}",
             )
         stores = list(view.datastores())
         check_snapshot(view.name, foreign(view.tree), stores, self._rules.guards)
@@ -113,6 +115,28 @@ class SnapshotKeeper:
             self._consolidate(machine_id)
         except MachineNotFound:
             return
+
+    def remove_tagged(self, machine_id: MachineId, tag: str) -> int:
+        """Remove our snapshots with a tag and fold their data into the disks; return how many there were.
+
+        A removal that failed takes its snapshot out of the tree and leaves the data, so that is folded even when
+        there is no such snapshot. Raises `SnapshotFailed` when files stay behind.
+        """
+        try:
+            view = self._viewer.settled(machine_id, _patience())
+            tagged = [entry.snapshot for entry, label in ours(view.tree) if label.tag == tag]
+            for snapshot in tagged:
+                self._removed(snapshot, f"removing snapshot {snapshot._moId} of machine {view.name!r}")
+                self._states.forget(machine_id, snapshot._moId)
+            self._consolidate(machine_id)
+        except MachineNotFound:
+            return 0
+        return len(tagged)
+
+    def consolidate(self, machine_id: MachineId) -> None:
+        """Fold what a removal has left; nothing happens when nothing is, or the machine is gone."""
+        with suppress(MachineNotFound):
+            self._consolidate(machine_id)
 
     def reset_tracking(self, machine_id: MachineId) -> None:
         """Switch change tracking off and on, each made true by a snapshot that is taken and removed.

@@ -14,16 +14,19 @@ from holdfast.errors import (
     MachineRunning,
     ProviderUnavailable,
     RequestInvalid,
+    SnapshotFailed,
 )
 from holdfast.model.ids import DiskKey, MachineId, TargetId
 from holdfast.model.machine import Machine
 from holdfast.providers.vsphere import staging
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.datacenters import datacenter_of
-from holdfast.providers.vsphere.devices import disk_key, disks_of
+from holdfast.providers.vsphere.devices import disk_key, disks_of, files_of
+from holdfast.providers.vsphere.disk_rules import reason_to_skip
 from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.names import plain_name
-from holdfast.providers.vsphere.properties import Values, extra_of, read
+from holdfast.providers.vsphere.properties import Values, extra_of, read, walk
+from holdfast.providers.vsphere.snapshot_tree import TREE, foreign, protective
 from holdfast.providers.vsphere.target_state import SWAP_KEY, StagedDisk, Swap, TargetState, decode_swap, encode
 from holdfast.providers.vsphere.tasks import wait
 
@@ -34,7 +37,8 @@ _FACTS: Final = (
     "name",
     "parent",
     "runtime.powerState",
-    "snapshot.rootSnapshotList",
+    TREE,
+    "config.changeVersion",
     "config.extraConfig",
     "config.hardware.device",
 )
@@ -53,9 +57,9 @@ class Swapper:
         self._clock = clock
 
     def check_replaceable(self, vm: Any, keys: Sequence[DiskKey]) -> None:
-        """Raise `MachineRunning` or `RequestInvalid` when a machine cannot get disks with these keys now."""
+        """Raise `MachineRunning`, `RequestInvalid` or `SnapshotFailed` when a machine cannot get these disks now."""
         values = read(self._connection, vm, *_FACTS)
-        _check(values)
+        _check(values, keys)
         _slots(keys, values.get("config.hardware.device") or ())
 
     def swap(self, state: TargetState, machine_id: MachineId, holder: Any) -> Machine:
@@ -69,12 +73,12 @@ class Swapper:
         values = read(self._connection, vm, *_FACTS)
         is_swapped = _is_swapped(values, state.target_id)
         if not is_swapped:
-            _check(values)
+            _check(values, [disk.key for disk in state.disks])
         # Also behind the replacement: a holder that is removed takes the files with it that it still has.
         self._detach(holder, state)
         if not is_swapped:
             try:
-                self._attach(vm, values, state)
+                self._attach(vm, state)
             except ProviderUnavailable:
                 raise
             except HoldfastError:
@@ -127,7 +131,10 @@ class Swapper:
             what = f"detaching the disks of target {state.target_id}"
             self._reconfigure(holder, what, deviceChange=[staging.detached_disk(disk) for disk in disks])
 
-    def _attach(self, vm: Any, values: Values, state: TargetState) -> None:
+    def _attach(self, vm: Any, state: TargetState) -> None:
+        """Replace the disks of a machine that is as it was looked at: whoever changes it in between goes first."""
+        values = read(self._connection, vm, *_FACTS)
+        _check(values, [disk.key for disk in state.disks])
         devices = values.get("config.hardware.device") or ()
         present = {disk_key(d): d for d in devices if isinstance(d, _DISK)}
         files = {facts.key: facts.file for facts in disks_of(devices)}
@@ -141,7 +148,8 @@ class Swapper:
             changes.append(staging.attached_disk(slot, disk.size_bytes, disk.file, number=number))
         swap = Swap(target_id=state.target_id, old_files=tuple(old_files))
         what = f"replacing disks of machine {plain_name(values['name'])!r}"
-        self._reconfigure(vm, what, deviceChange=changes, extraConfig=[_option(swap)])
+        version = values.get("config.changeVersion") or ""
+        self._reconfigure(vm, what, deviceChange=changes, extraConfig=[_option(swap)], changeVersion=version)
 
     def _remove_old_files(self, vm: Any) -> None:
         """Delete the files that a replacement left without a machine; the plan is the note it left."""
@@ -149,13 +157,22 @@ class Swapper:
         swap = _swap(values)
         if swap is None or not swap.old_files:
             return
-        used = {facts.file for facts in disks_of(values.get("config.hardware.device") or ())}
+        used = self._used_files(vm, swap.old_files)
         datacenter = datacenter_of(self._connection, values["parent"])
         for file in swap.old_files:
             if file not in used:
                 self._delete(file, datacenter)
         done = Swap(target_id=swap.target_id, old_files=())
         self._reconfigure(vm, "noting that the replaced disks are gone", extraConfig=[_option(done)])
+
+    def _used_files(self, vm: Any, files: Sequence[str]) -> set[str]:
+        """Return which of these files any machine has, as a disk, below one, or in a snapshot."""
+        asked, used = set(files), set[str]()
+        for other, values in walk(self._connection, vim.VirtualMachine, ("config.hardware.device", "layoutEx.file")):
+            used |= asked & set(files_of(values.get("config.hardware.device") or ()))
+            if other != vm:  # the layout of the machine itself may be that of a moment ago
+                used |= asked & {one.name for one in values.get("layoutEx.file") or ()}
+        return used
 
     def _delete(self, file: str, datacenter: Any) -> None:
         what = f"deleting the replaced disk {file}"
@@ -170,17 +187,37 @@ class Swapper:
         wait(self._connection, self._clock, task, what, _PATIENCE_S)
 
 
-def _check(values: Values) -> None:
+def _check(values: Values, keys: Sequence[DiskKey]) -> None:
+    """Raise an error when a machine cannot get disks with these keys; one that can be waited out is retryable."""
     name = plain_name(values["name"])
     power, states = values.get("runtime.powerState"), vim.VirtualMachine.PowerState
     if power != states.poweredOff:
         how = "suspended" if power == states.suspended else "on"
         raise MachineRunning(f"machine {name!r} is {how}, so its disks cannot be replaced")
-    if values.get("snapshot.rootSnapshotList"):
+    _check_replaced(name, values, keys)
+    tree = values.get(TREE)
+    if not tree:
+        return
+    if foreign(tree) or protective(tree):
         raise RequestInvalid(
             f"machine {name!r} has snapshots, so its disks cannot be replaced",
             hint="Remove its snapshots, or restore to a new machine.",
         )
+    raise SnapshotFailed(
+        f"machine {name!r} has a snapshot of a backup, so its disks cannot be replaced yet",
+        hint="Wait until the backup has ended; if its session is over, run `holdfast provider sweep`.",
+    )
+
+
+def _check_replaced(name: str, values: Values, keys: Sequence[DiskKey]) -> None:
+    """Raise `RequestInvalid` when what has one of these keys now is no disk that a restore may delete."""
+    for disk in disks_of(values.get("config.hardware.device") or ()):
+        reason = reason_to_skip(disk) if disk.key in keys else None
+        if reason is not None:
+            raise RequestInvalid(
+                f"disk {disk.key} of machine {name!r} cannot be replaced: {reason}",
+                hint="Name the other disks with `--disk`, or restore to a new machine.",
+            )
 
 
 def _swap(values: Values) -> Swap | None:

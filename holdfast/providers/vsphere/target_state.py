@@ -15,6 +15,8 @@ STATE_KEY: Final = "holdfast.target"
 """Extra configuration of the machine that holds the disks until the commit."""
 SWAP_KEY: Final = "holdfast.restored"
 """Extra configuration of a machine whose disks a commit has replaced."""
+WATCH_KEY: Final = "holdfast.rollback"
+"""Extra configuration of a machine that is rolled back: the target for which a start is watched for."""
 
 _IN_PLACE: Final = "@in-place:"
 _ID: Final = re.compile(r"[0-9a-f]{32}(@.+)?")

@@ -6,13 +6,14 @@ which also leaves a note of it there; what comes after, removing the old files a
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 from pyVmomi import vim
 
 from holdfast.clock import Clock
-from holdfast.errors import DataDamaged, DiskNotFound, MachineNotFound, RequestInvalid
+from holdfast.errors import DataDamaged, DiskNotFound, HoldfastError, MachineNotFound, RequestInvalid
 from holdfast.model.ids import DiskKey, MachineId, TargetId, folder_name
 from holdfast.model.machine import AS_ANOTHER, Disk, Identity, Machine, Placement, RestoreTarget
 from holdfast.providers.checks import check_disks, target_id_of
@@ -29,7 +30,7 @@ from holdfast.providers.vsphere.labels import is_staging, staging_name
 from holdfast.providers.vsphere.names import escaped_name, plain_name
 from holdfast.providers.vsphere.networks import cards_left_out, networks_in
 from holdfast.providers.vsphere.placing import Place, check_name, place_beside, place_for
-from holdfast.providers.vsphere.properties import Values, extra_of, read, walk
+from holdfast.providers.vsphere.properties import Question, Step, Values, ask, extra_of, read, walk
 from holdfast.providers.vsphere.swapping import Swapper
 from holdfast.providers.vsphere.target_state import (
     STATE_KEY,
@@ -48,6 +49,9 @@ from holdfast.providers.vsphere.tasks import wait
 
 _PATIENCE_S: Final = 1800.0
 _UUID: Final = "config.instanceUuid"
+_CREATION: Final = "Folder.createVm"
+_CREATION_S: Final = 300.0
+_RUNNING: Final = (vim.TaskInfo.State.queued, vim.TaskInfo.State.running)
 _FACTS: Final = ("name", "parent", "config.extraConfig", "config.hardware.device", "runtime.powerState")
 
 
@@ -81,6 +85,12 @@ class TargetStore:
             self._destroy(found.vm, f"removing the unfinished target {target.target_id}")
         hardware = connected(hardware_in(machine.configuration), placement.networks)
         return self._build(target, hardware, place, placement.identity if replaces is None else AS_ANOTHER)
+
+    def find(self, token: str) -> TargetId | None:
+        """Return the target of a token, or None when there is none or it was committed."""
+        self._settle_creations()
+        found = self._find(target_id_of(token))
+        return found.state.target_id if found is not None and is_staging(found.name) else None
 
     def opened(self, target_id: TargetId, key: DiskKey) -> OpenTarget:
         """Return a disk of a target, and the machine that holds it."""
@@ -211,6 +221,16 @@ class TargetStore:
         wait(self._connection, self._clock, task, what, _PATIENCE_S)
 
     # Finding
+
+    def _settle_creations(self) -> None:
+        """Wait for machines that an earlier call of ours may have begun to make."""
+        manager = self._connection.content.taskManager
+        step = Step(kind=vim.TaskManager, path="recentTask")
+        wanted = {vim.Task: ("info.state", "info.descriptionId")}
+        for task, info in ask(self._connection, Question(start=manager, steps=(step,), wanted=wanted)).items():
+            if info.get("info.descriptionId") == _CREATION and info.get("info.state") in _RUNNING:
+                with suppress(HoldfastError):  # whoever began it was told; what matters is what there is now
+                    wait(self._connection, self._clock, task, "waiting for a machine that is made", _CREATION_S)
 
     def _find(self, target_id: TargetId) -> "_Held | None":
         if not is_target_id(target_id):

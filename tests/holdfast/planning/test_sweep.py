@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from holdfast.model.ids import MachineId, SessionId, TargetId
-from holdfast.model.machine import AttachedDisk
+from holdfast.model.machine import AttachedDisk, Choice
 from holdfast.model.tags import self_test_tag, session_tag
 from holdfast.planning.sweep import (
     Decision,
@@ -15,6 +15,7 @@ from holdfast.planning.sweep import (
     Owner,
     SweepFacts,
     SweepRules,
+    doubtful_choices,
     plan_sweep,
 )
 
@@ -165,3 +166,50 @@ def test_a_target_of_nobody_is_kept_unless_told_otherwise() -> None:
 
 def test_nothing_left_is_nothing_to_do() -> None:
     assert plan_sweep(SweepFacts(), NOW, SweepRules()) == ()
+
+
+def undecided(name: str = "web", target_id: TargetId = TARGET) -> LeftTarget:
+    return LeftTarget(target_id=target_id, machine_name=name, undecided="it was on")
+
+
+def decided(facts: SweepFacts, **choices: Choice) -> Decision:
+    [decision, *_] = plan_sweep(facts, NOW, SweepRules(choices=choices))
+    return decision
+
+
+def test_what_only_the_operator_can_decide_stays_until_there_is_a_choice() -> None:
+    facts = SweepFacts(targets=(undecided(),), owners=owner(), target_owners={TARGET: S1})
+    left = decided(facts)
+    assert (left.is_removed, left.is_undecided, left.choice) == (False, True, None)
+    assert left.reason == "session s1 is over, but it was on; choose with `--keep` or `--go-back`"
+    for text in ("web", TARGET[:12]):
+        chosen = decided(facts, **{text: Choice.KEEP})
+        assert (chosen.is_removed, chosen.is_undecided, chosen.choice) == (True, False, Choice.KEEP)
+        assert chosen.reason == "session s1 is over; as chosen, what it holds now is kept"
+    assert decided(facts, web=Choice.GO_BACK).reason.endswith("it goes back to what it held")
+
+
+def test_a_choice_ends_nothing_that_a_session_still_needs() -> None:
+    facts = SweepFacts(targets=(undecided(),), owners=owner(is_running=True), target_owners={TARGET: S1})
+    assert decided(facts, web=Choice.KEEP).reason == "session s1 still runs"
+
+
+def test_a_choice_for_a_target_that_can_simply_be_given_up_changes_nothing() -> None:
+    facts = SweepFacts(
+        targets=(LeftTarget(target_id=TARGET, machine_name="web"),), owners=owner(), target_owners={TARGET: S1}
+    )
+    decision = decided(facts, web=Choice.KEEP)
+    assert (decision.is_removed, decision.choice) == (True, None)
+
+
+def test_a_name_that_two_machines_have_chooses_neither() -> None:
+    other = TargetId("cd" * 16)
+    facts = SweepFacts(
+        targets=(undecided(), undecided(target_id=other)), owners=owner(), target_owners={TARGET: S1, other: S1}
+    )
+    rules = SweepRules(choices={"web": Choice.KEEP, other[:12]: Choice.GO_BACK, "db": Choice.KEEP})
+    assert [one.choice for one in plan_sweep(facts, NOW, rules)] == [None, Choice.GO_BACK]
+    assert list(doubtful_choices(facts, rules)) == [
+        "several machines are called web: choose by the digits of the restore target",
+        "there is nothing to choose for db",
+    ]

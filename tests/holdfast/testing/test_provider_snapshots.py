@@ -58,6 +58,13 @@ class RemovesOnlyOnce(LocalProvider):
         super().remove_snapshot(machine_id, snapshot_id)
 
 
+class CountsOneAlways(LocalProvider):
+    @override
+    def remove_tagged(self, machine_id: MachineId, tag: str) -> int:
+        super().remove_tagged(machine_id, tag)
+        return 1
+
+
 class LosesTheLastSpan(FrozenDisk):
     @override
     def allocated_spans(self) -> Iterator[Span]:
@@ -109,6 +116,7 @@ class ReadsBehindTheEnd(LosesSpans):
         (AsksGuestsThatAreOff, SUITE.test_a_machine_that_is_off_is_at_rest),
         (ListsNewestFirst, SUITE.test_snapshots_are_listed_oldest_first),
         (RemovesOnlyOnce, SUITE.test_removal_is_idempotent_and_leaves_the_others),
+        (CountsOneAlways, SUITE.test_removal_by_tag_counts_what_was_there),
         (LosesSpans, SUITE.test_allocated_spans_leave_out_only_zeros),
         (Wanders, SUITE.test_the_place_of_a_disk_stays_while_it_does),
         (ReadsAlignedOnly, SUITE.test_reads_at_any_offset_give_the_right_bytes),

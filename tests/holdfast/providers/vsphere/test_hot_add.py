@@ -1,12 +1,14 @@
 """Disks are attached to the proxy, read there, and detached whatever happens."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from holdfast.clock import SystemClock
-from holdfast.errors import DiskReadFailed
+from holdfast.errors import DiskReadFailed, SnapshotFailed
+from holdfast.model.machine import PowerState
 from holdfast.model.plan import TransportMode
 from holdfast.model.spans import Span
 from holdfast.providers.vsphere import hot_add
@@ -69,6 +71,53 @@ def test_what_a_dead_process_attached_is_detached_before_its_snapshot_goes(
         assert not bench.vm(subject.machine_id).runtime.consolidationNeeded
         left.close()
         dead.close()
+
+
+@pytest.fixture
+def elsewhere(bench: VSphereBench, proxy: Proxy) -> Iterator[VSphereProvider]:
+    """Another proxy, which is no machine that disks were attached to."""
+    machine = bench.make_machine("another proxy", [MIB])
+    settings = msgspec.structs.replace(proxy.settings, proxy_uuid=bench.vm(machine.machine_id).config.uuid)
+    with VSphereProvider(settings, SystemClock()) as provider:
+        yield provider
+
+
+@pytest.mark.parametrize("is_seen_before", [True, False])
+def test_what_a_dead_proxy_holds_is_detached_before_another_one_removes_the_snapshot(
+    bench: VSphereBench, proxy: Proxy, vc: Client, elsewhere: VSphereProvider, *, is_seen_before: bool
+) -> None:
+    subject = frozen(bench)
+    bench.provider.set_power(subject.machine_id, PowerState.ON)
+    snapshot = subject.snapshot("tag")
+    if is_seen_before:
+        elsewhere.remove_tagged(subject.machine_id, "another tag")
+    with proxy.kernel(vc), VSphereProvider(proxy.settings, SystemClock()) as dead:
+        left = dead.open_disk(subject.machine_id, snapshot.snapshot_id, subject.key)
+        elsewhere.remove_tagged(subject.machine_id, "tag")
+        assert proxy.attached() == []
+        assert proxy.marks() == []
+        assert not bench.vm(subject.machine_id).runtime.consolidationNeeded
+        left.close()
+
+
+def test_a_sweep_that_detaches_folds_what_the_disk_was_in_the_way_of(
+    bench: VSphereBench, proxy: Proxy, vc: Client, elsewhere: VSphereProvider
+) -> None:
+    subject = frozen(bench)
+    bench.provider.set_power(subject.machine_id, PowerState.ON)
+    snapshot = subject.snapshot("tag")
+    with proxy.kernel(vc), VSphereProvider(proxy.settings, SystemClock()) as dead:
+        left = dead.open_disk(subject.machine_id, snapshot.snapshot_id, subject.key)
+        settings = msgspec.structs.replace(bench.settings, transports=(TransportMode.NETWORK,))
+        with VSphereProvider(settings, SystemClock()) as outside, pytest.raises(SnapshotFailed):
+            outside.remove_tagged(subject.machine_id, "tag")  # where no disks are attached nobody looks for them
+        [attached] = elsewhere.attached_disks()
+        assert attached.source == subject.machine_id
+        for _ in range(2):
+            elsewhere.detach_disk(attached)
+        assert proxy.attached() == []
+        assert not bench.vm(subject.machine_id).runtime.consolidationNeeded
+        left.close()
 
 
 def test_another_attempt_takes_the_place_of_a_dead_one(bench: VSphereBench, proxy: Proxy, vc: Client) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from activities.contracts.snapshot import RemoveSnapshot, SnapshotRemoved
+from activities.snapshot import SnapshotActivities
 from holdfast.clock import SystemClock
 from holdfast.errors import (
     HoldfastError,
@@ -15,10 +17,12 @@ from holdfast.errors import (
     SnapshotNotFound,
     SnapshotRefused,
 )
+from holdfast.model.ids import ProviderName
 from holdfast.model.machine import Machine, PowerState, Quiesce, Snapshot, SnapshotOptions
 from holdfast.model.spans import Span
 from holdfast.providers.vsphere.provider import VSphereProvider
 from holdfast.testing.provider_bench import read
+from tests.activities.lab import failure, run
 from tests.holdfast.providers.vsphere.bench import VSphereBench
 from tests.holdfast.providers.vsphere.conftest import SteppingClock
 
@@ -267,6 +271,21 @@ def test_a_locked_file_keeps_a_removal_open_until_it_is_let_go(bench: VSphereBen
     assert bench.vm(machine.machine_id).runtime.consolidationNeeded
     bench.client.control("DELETE", "/locks", {"machine": machine.name})
     bench.provider.remove_snapshot(machine.machine_id, taken.snapshot_id)
+    assert not bench.vm(machine.machine_id).runtime.consolidationNeeded
+
+
+def test_each_attempt_at_a_removal_folds_what_the_one_before_has_left(bench: VSphereBench, machine: Machine) -> None:
+    bench.provider.set_power(machine.machine_id, PowerState.ON)
+    bench.provider.create_snapshot(machine.machine_id, "tag")
+    bench.client.control("POST", "/locks", {"machine": machine.name})
+    activities = SnapshotActivities(lambda _: bench.provider, SystemClock())
+    request = RemoveSnapshot(provider=ProviderName("vc"), machine_id=machine.machine_id, tag="tag")
+    for _ in range(2):
+        failure(SnapshotFailed, activities.remove_snapshot, request)
+        assert tree(bench, machine) == []
+        assert bench.vm(machine.machine_id).runtime.consolidationNeeded
+    bench.client.control("DELETE", "/locks", {"machine": machine.name})
+    assert run(activities.remove_snapshot, request) == SnapshotRemoved(removed=0)
     assert not bench.vm(machine.machine_id).runtime.consolidationNeeded
 
 

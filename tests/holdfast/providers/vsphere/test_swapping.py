@@ -1,17 +1,26 @@
 """Restored disks take the place of a machine's own at once, and whatever was cut off is completed or undone."""
 
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from holdfast.errors import HoldfastError, MachineRunning, ProviderUnavailable, RequestInvalid
+from holdfast.errors import (
+    HoldfastError,
+    MachineRunning,
+    ProviderUnavailable,
+    RequestInvalid,
+    SnapshotFailed,
+    SourceError,
+)
 from holdfast.model.ids import DiskKey
 from holdfast.model.machine import Disk, Machine, PowerState, RestoreTarget
 from holdfast.providers.vsphere.provider import VSphereProvider
 from tests.holdfast.providers.vsphere.bench import VSphereBench
 from tests.holdfast.providers.vsphere.conftest import SteppingClock
-from tests.lab.vcenter.client import disks
+from tests.lab.vcenter.client import disks, vim
 
 pytestmark = pytest.mark.vsphere
 
@@ -260,3 +269,112 @@ def test_a_place_that_was_taken_meanwhile_is_missed_at_the_commit(bench: VSphere
     assert devices(bench, machine) == before
     bench.provider.abandon_target(target.target_id)
     assert len([path for path in store(bench) if path.endswith("-flat.vmdk")]) == 2
+
+
+def share(bench: VSphereBench, machine: Machine, key: DiskKey, *, sharing: str = "") -> Machine:
+    """Give a disk of a machine to another one too."""
+    other = bench.make_machine("node2", [MIB])
+    device = bench.device(machine.machine_id, key)
+    if sharing:
+        device.backing.sharing = sharing
+        bench.client.reconfigure(bench.vm(machine.machine_id), deviceChange=[edited(device)])
+    backing = vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
+        fileName=device.backing.fileName, diskMode="persistent", sharing=sharing or None
+    )
+    added = vim.vm.device.VirtualDisk(key=-5, controllerKey=1000, unitNumber=3, backing=backing)
+    change = vim.vm.device.VirtualDeviceSpec(operation="add", device=added)
+    bench.client.reconfigure(bench.vm(other.machine_id), deviceChange=[change])
+    return other
+
+
+def edited(device: Any) -> Any:
+    return vim.vm.device.VirtualDeviceSpec(operation="edit", device=device)
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+def test_a_disk_that_became_a_shared_one_is_not_replaced(
+    bench: VSphereBench, machine: Machine, *, is_early: bool
+) -> None:
+    key = machine.disks[1].key
+    if is_early:
+        share(bench, machine, key, sharing="sharingMultiWriter")
+        with pytest.raises(RequestInvalid, match=f"disk {key} of machine 'web' cannot be replaced: several machines"):
+            prepare(bench, machine)
+        assert bench.provider.targets() == []
+        return
+    target = prepare(bench, machine)
+    share(bench, machine, key, sharing="sharingMultiWriter")
+    with pytest.raises(RequestInvalid, match="several machines"):
+        bench.provider.commit_target(target.target_id)
+    assert begins(bench, machine) == [b"original"] * 2
+    bench.provider.abandon_target(target.target_id)
+    assert begins(bench, machine) == [b"original"] * 2
+
+
+def test_an_independent_disk_in_the_place_of_a_captured_one_stays(bench: VSphereBench, machine: Machine) -> None:
+    device = bench.device(machine.machine_id, machine.disks[0].key)
+    device.backing.diskMode = "independent_persistent"
+    bench.client.reconfigure(bench.vm(machine.machine_id), deviceChange=[edited(device)])
+    with pytest.raises(RequestInvalid, match="it is independent"):
+        prepare(bench, machine)
+
+
+def test_the_file_of_a_replaced_disk_stays_where_another_machine_has_it(bench: VSphereBench, machine: Machine) -> None:
+    other = share(bench, machine, machine.disks[1].key)
+    file = bench.device(machine.machine_id, machine.disks[1].key).backing.fileName
+    gone = bench.device(machine.machine_id, machine.disks[0].key).backing.fileName
+    bench.provider.commit_target(prepare(bench, machine).target_id)
+    assert begins(bench, machine) == [NEW, NEW]
+    assert file in [disk.backing.fileName for disk in disks(bench.vm(other.machine_id).config)]
+    assert file.partition("] ")[2] in store(bench)
+    assert gone.partition("] ")[2] not in store(bench)
+
+
+def commit_while(
+    bench: VSphereBench, target: RestoreTarget, changed: Any, meanwhile: Callable[[], None]
+) -> Future[Any]:
+    """Commit, and do something before a machine gets the change that it is sent."""
+    rule(bench, "ReconfigVM_Task", "delay", delay_ms=3000, machine=changed._moId)
+    with ThreadPoolExecutor(1) as pool:
+        committed = pool.submit(bench.provider.commit_target, target.target_id)
+        while not bench.client.control("GET", "/faults")[0]["hit"]:
+            assert not committed.done()
+        meanwhile()
+    bench.client.control("DELETE", "/faults")
+    return committed
+
+
+@pytest.mark.parametrize("is_last_moment", [True, False])
+def test_a_machine_that_is_switched_on_during_the_commit_keeps_its_disks(
+    bench: VSphereBench, machine: Machine, *, is_last_moment: bool
+) -> None:
+    before, old, target = store(bench), devices(bench, machine), prepare(bench, machine)
+    holder = next(vm for vm in bench.client.all(vim.VirtualMachine) if vm.name.startswith("holdfast-restore-"))
+    vm = bench.vm(machine.machine_id)
+    committed = commit_while(
+        bench, target, vm if is_last_moment else holder, lambda: bench.client.wait(vm.PowerOnVM_Task())
+    )
+    error = committed.exception()
+    assert isinstance(error, SourceError)
+    assert error.retryable is is_last_moment, "another attempt says that the machine runs"
+    assert devices(bench, machine) == old
+    with pytest.raises(MachineRunning):
+        bench.provider.commit_target(target.target_id)
+    bench.provider.set_power(machine.machine_id, PowerState.OFF)
+    bench.provider.commit_target(target.target_id)
+    assert_swapped(bench, machine, before)
+
+
+def test_a_commit_waits_for_a_backup_of_the_machine(bench: VSphereBench, machine: Machine) -> None:
+    before, target = store(bench), prepare(bench, machine)
+    snapshot = bench.provider.create_snapshot(machine.machine_id, "nightly")
+    with pytest.raises(SnapshotFailed, match="has a snapshot of a backup") as waiting:
+        bench.provider.commit_target(target.target_id)
+    assert waiting.value.retryable
+    by_hand = bench.client.snapshot(bench.vm(machine.machine_id), "by hand")
+    with pytest.raises(RequestInvalid, match="has snapshots"):
+        bench.provider.commit_target(target.target_id)
+    bench.client.remove(by_hand)
+    bench.provider.remove_snapshot(machine.machine_id, snapshot.snapshot_id)
+    bench.provider.commit_target(target.target_id)
+    assert_swapped(bench, machine, before)
