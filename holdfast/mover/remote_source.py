@@ -149,23 +149,25 @@ class RemoteSource:
         return found
 
     def _page(self, index: int) -> Future[bytes]:
+        page: Future[bytes] = Future()
         first = index * _DIGESTS_PAGE
-        with self._lock:
-            known = self._pages.get(index)
-            if known is not None:
-                return known
-            page: Future[bytes] = Future()
-            if first >= self.pieces:
-                page.set_result(b"")
-                return page
-            self._pages[index] = page
-            for old in sorted(self._pages)[: len(self._pages) - _PAGES_KEPT]:
-                if old < index:
-                    del self._pages[old]
-        count = min(_DIGESTS_PAGE, self.pieces - first)
-        head = m.DigestsOf(first=first, count=count)
-        self._ask(head, self._digests, (head, page))
-        return page
+        if first >= self.pieces:
+            page.set_result(b"")
+            return page
+        head = m.DigestsOf(first=first, count=min(_DIGESTS_PAGE, self.pieces - first))
+        with self._asking():
+            known = self._pages.setdefault(index, page)
+            if known is page:
+                # Known and asked for at once: another thread that finds it waits for its answer.
+                self._digests.append((head, page))
+                self._line.send(m.encode_message(head))
+                self._forget_pages_before(index)
+        return known
+
+    def _forget_pages_before(self, index: int) -> None:
+        for old in sorted(self._pages)[: len(self._pages) - _PAGES_KEPT]:
+            if old < index:
+                del self._pages[old]
 
     def fetch(self, file: int, number: int, pool: Executor, key: bytes) -> "Future[Body]":
         """Return the body of a unit, decoded by ``pool`` when it has come and compared with its digests."""
