@@ -74,6 +74,17 @@ class Line:
         with self._lock:
             return "" if self._link.counters.connections_made else self._trouble
 
+    @property
+    def is_away(self) -> bool:
+        """Return whether no connection is there, and the link has not ended either."""
+        with self._lock:
+            return not self._carriers and not self._is_stopped
+
+    @property
+    def has_ended(self) -> bool:
+        """Return whether the link has ended, failed or was closed; some of what arrived may still be here."""
+        return self._is_stopped
+
     def adopt(self, number: int, connection: socket.socket) -> bool:
         """Carry a connection that was greeted; False, and it is closed, when the link has no use for it.
 
@@ -105,17 +116,40 @@ class Line:
         An urgent one goes before those that wait and are not. Raises the link's error when it has failed, and
         `LinkLost` when there was no room in time.
         """
+        if not self._is_sent(self._framed(parts), timeout_s, is_urgent=is_urgent):
+            raise LinkLost(f"the peer took nothing for {timeout_s:g} s")
+
+    def send_attended(
+        self,
+        parts: Sequence[bytes | bytearray | memoryview],
+        look: Callable[[], None],
+        look_s: float,
+        *,
+        is_urgent: bool = False,
+    ) -> None:
+        """Send a message as `send` does, and call ``look`` each time when there was no room for ``look_s``.
+
+        What it raises ends the wait, and nothing is sent.
+        """
+        frame = self._framed(parts)
+        while not self._is_sent(frame, look_s, is_urgent=is_urgent):
+            look()
+
+    def _framed(self, parts: Sequence[bytes | bytearray | memoryview]) -> OutFrame:
         frame = OutFrame(parts)
-        size = frame.length
-        if size > self._message_max:
-            raise ProtocolError(f"a message of {size} bytes is to be sent, {self._message_max} are allowed")
+        if frame.length > self._message_max:
+            raise ProtocolError(f"a message of {frame.length} bytes is to be sent, {self._message_max} are allowed")
+        return frame
+
+    def _is_sent(self, frame: OutFrame, timeout_s: float | None, *, is_urgent: bool) -> bool:
+        """Send a message when there is room for it in time; return whether there was. Raises the link's error."""
         with self._lock:
-            has_room = self._room.wait_for(lambda: self._is_stopped or self._link.room >= size, timeout_s)
+            has_room = self._room.wait_for(lambda: self._is_stopped or self._link.room >= frame.length, timeout_s)
             self._check()
-            if not has_room:
-                raise LinkLost(f"the peer took nothing for {timeout_s:g} s")
-            self._link.send(frame, is_urgent=is_urgent)
-            self._after()
+            if has_room:
+                self._link.send(frame, is_urgent=is_urgent)
+                self._after()
+        return has_room
 
     def receive(self, timeout_s: float | None = None) -> Message | None:
         """Return the next message, to be given to `release`; None when the link ended, or none came in time.
