@@ -4,6 +4,7 @@ A thread does both directions of its connection, because a TLS connection may no
 of the link's state is under one lock, which no thread holds while it waits for a socket.
 """
 
+import logging
 import socket
 import threading
 from collections import deque
@@ -18,9 +19,12 @@ from holdfast.formats.mover.outbox import OutFrame
 from holdfast.formats.mover.states import LinkState
 from holdfast.mover.carrier import Carrier
 from holdfast.mover.sockets import ends_of
+from holdfast.mover.threads import try_start
 
 Dialler = Callable[[int], socket.socket]
 """Returns a greeted connection of this number. Raises `OSError` or `HoldfastError`."""
+
+_log = logging.getLogger(__name__)
 
 _IDLE_S = 1.0
 _LAST_WORDS_S = 5.0
@@ -28,7 +32,10 @@ _LAST_WORDS_S = 5.0
 
 
 class Line:
-    """One side of a link, carried by threads. `send` may be used from any thread, `receive` from one at a time."""
+    """One side of a link, carried by threads. `send` may be used from any thread, `receive` from one at a time.
+
+    Beginning one raises `OSError` when this host has no room for it.
+    """
 
     def __init__(self, options: LinkOptions, clock: Clock, dial: Dialler | None = None) -> None:
         self._clock = clock
@@ -49,7 +56,7 @@ class Line:
         self._message_max = options.message_max
         self._link = Link(options, clock.monotonic_s(), is_dialler=dial is not None)
         self._keeper = threading.Thread(target=self._keep_time, name="mover-time", daemon=True)
-        self._keeper.start()
+        try_start(self._keeper)
 
     @property
     def counters(self) -> Counters:
@@ -95,14 +102,24 @@ class Line:
         with self._lock:
             is_wanted = not self._is_closed and self._link.connection_made(number, self._clock.monotonic_s())
             if is_wanted:
-                thread = threading.Thread(target=self._carry, args=(carrier,), name="mover-carry", daemon=True)
-                thread.start()
-                self._carriers[number] = carrier
-                self._threads.add(thread)
-                self._trouble = ""
+                self._begin_to_carry(carrier)
         if not is_wanted:
             carrier.close()
         return is_wanted
+
+    def _begin_to_carry(self, carrier: Carrier) -> None:
+        """Give a connection to a thread; the lock is held. Raises `OSError`, and the connection is closed then."""
+        thread = threading.Thread(target=self._carry, args=(carrier,), name="mover-carry", daemon=True)
+        try:
+            try_start(thread)
+        except OSError:
+            carrier.close()
+            self._link.connection_lost(carrier.number, self._clock.monotonic_s())
+            self._time.notify_all()
+            raise
+        self._carriers[carrier.number] = carrier
+        self._threads.add(thread)
+        self._trouble = ""
 
     def send(
         self,
@@ -258,7 +275,7 @@ class Line:
                 self._messages.append(event)
                 self._arrived.notify()
             case Dial(connection):
-                threading.Thread(target=self._dial_one, args=(connection,), name="mover-dial", daemon=True).start()
+                self._begin_to_dial(connection)
             case Dropped(connection, _):
                 if connection in self._carriers:
                     self._carriers[connection].is_dropped = True
@@ -280,10 +297,16 @@ class Line:
                 wait_s = _IDLE_S if deadline_s is None else min(_IDLE_S, deadline_s - now_s)
                 self._time.wait(wait_s)
 
-    def _dial_one(self, number: int) -> None:
-        assert self._dial is not None
+    def _begin_to_dial(self, number: int) -> None:
+        """Dial in a thread; the lock is held."""
         try:
-            connection = self._dial(number)
+            try_start(threading.Thread(target=self._dial_one, args=(number,), name="mover-dial", daemon=True))
+        except OSError as error:
+            self._dial_later(number, str(error))
+
+    def _dial_one(self, number: int) -> None:
+        try:
+            self._dial_and_adopt(number)
         except OSError as error:
             self._not_dialled(number, f"the other mover cannot be reached: {error.strerror or error}")
         except HoldfastError as error:
@@ -291,19 +314,33 @@ class Line:
                 self._not_dialled(number, error.message)
             else:
                 self._refused(error)
-        else:
-            try:
-                self.adopt(number, connection)
-            except OSError as error:
-                connection.close()
-                self._not_dialled(number, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it was, the stream must not be lost
+            _log.exception("connection %d could not be dialled", number)
+            self._not_dialled(number, f"{type(error).__name__}: {error}")
+
+    def _dial_and_adopt(self, number: int) -> None:
+        assert self._dial is not None
+        connection = self._dial(number)
+        try:
+            is_adopted = self.adopt(number, connection)
+        except OSError as error:
+            connection.close()
+            self._not_dialled(number, str(error))
+            return
+        if not is_adopted:
+            self._not_dialled(number, "the other mover had given up the connection before it was taken")
 
     def _not_dialled(self, number: int, reason: str) -> None:
+        """Dial again later; a link that has ended needs no connection any more."""
         with self._lock:
-            self._trouble = reason
-            self._link.connection_lost(number, self._clock.monotonic_s())
-            self._after()
-            self._time.notify_all()
+            if not self._is_stopped:
+                self._dial_later(number, reason)
+                self._after()
+
+    def _dial_later(self, number: int, reason: str) -> None:
+        self._trouble = reason
+        self._link.connection_lost(number, self._clock.monotonic_s())
+        self._time.notify_all()
 
     def _refused(self, error: HoldfastError) -> None:
         """Give up. A mover that knew the session and does so no more was started anew; another attempt goes on."""

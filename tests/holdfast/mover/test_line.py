@@ -135,6 +135,39 @@ def test_a_connection_that_does_not_come_about_is_dialled_until_it_is_given_up(e
     assert numbers == sorted(set(numbers))
 
 
+def test_a_stream_that_the_peer_gave_up_before_it_was_taken_is_dialled_again() -> None:
+    far: list[socket.socket] = []
+
+    def dial(number: int) -> socket.socket:
+        near, other = socket.socketpair()
+        far.append(other)
+        if number == 0:
+            with vars(line)["_lock"]:
+                vars(line)["_link"]._gone.append(number)  # as the peer says on another connection
+        return near
+
+    line = Line(msgspec.structs.replace(SWIFT, streams=1), CLOCK, dial)
+    until(lambda: line.counters.connections_made == 1, "the next one is taken")
+    assert len(far) == 2
+    line.close()
+    for each in far:
+        each.close()
+
+
+def test_a_stream_is_dialled_again_whatever_went_wrong(caplog: pytest.LogCaptureFixture) -> None:
+    dialled: list[int] = []
+
+    def dial(number: int) -> socket.socket:
+        dialled.append(number)
+        raise ValueError("a defect")
+
+    line = Line(msgspec.structs.replace(SWIFT, streams=1, redial_s=0.05), CLOCK, dial)
+    until(lambda: len(dialled) > 2, "it is dialled again")
+    assert line.trouble == "ValueError: a defect"
+    line.close()
+    assert "connection 0 could not be dialled" in caplog.text
+
+
 def test_a_line_that_is_closed_while_it_dials_does_not_wait_for_it() -> None:
     dialled, go_on = threading.Event(), threading.Event()
     pair = socket.socketpair()
