@@ -202,13 +202,16 @@ class Line:
             self._room.wait_for(lambda: self._is_over or not self._carriers, timeout_s)
 
     def finish(self, timeout_s: float | None = None) -> None:
-        """Send what is left and end the link; return when it has ended. Raises the link's error, or `LinkLost`."""
+        """Send what is left and end the link; return when it has ended, or when all has arrived and nobody is there.
+
+        Raises the link's error, or `LinkLost` when that was not so in time.
+        """
         with self._lock:
             self._check()
             self._is_finishing = True
             self._link.finish()
             self._after()
-            if not self._room.wait_for(lambda: self._is_over, timeout_s):
+            if not self._room.wait_for(lambda: self._is_over or self._is_left, timeout_s):
                 raise LinkLost(f"the peer did not take the last words within {timeout_s:g} s")
             error = self._error()
             if error is not None:
@@ -241,6 +244,10 @@ class Line:
     @property
     def _is_stopped(self) -> bool:
         return self._is_over or self._is_closed
+
+    @property
+    def _is_left(self) -> bool:
+        return self._link.is_idle and not self._carriers
 
     def _error(self) -> HoldfastError | None:
         error = self._link.error

@@ -74,6 +74,18 @@ def test_sending_and_ending_wait_as_long_as_they_are_told() -> None:
     assert line.is_over
 
 
+def test_a_line_whose_peer_has_heard_all_and_left_is_finished() -> None:
+    with lines() as (near, far):
+        near.send([b"the last words"])
+        message = far.receive(20)
+        assert message is not None
+        until(lambda: bool(vars(near)["_link"].is_idle), "it is known that they have arrived")
+        far.close()
+        until(lambda: near.is_away, "nobody is there")
+        near.finish()
+        assert not near.is_over  # nobody was there to be told
+
+
 def test_who_waits_gets_the_error_of_a_line_that_was_given_up() -> None:
     with lines() as (near, far):
         errors: list[HoldfastError] = []
