@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 
 import msgspec
 
-from holdfast import measures
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError, LinkLost, ProtocolError
 from holdfast.formats.contents import LeftOut
@@ -17,13 +16,13 @@ from holdfast.formats.mover.bodies import pack_pieces
 from holdfast.mover.attendance import LOOK_S, Attendance, Attended
 from holdfast.mover.line import Line
 from holdfast.mover.opening import expect
+from holdfast.mover.parting import part
 from holdfast.mover.tracing import traceparent
 from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.sink import PackedUnit, Standing, Wanted, WritableDisk
 from holdfast.pipeline.stages import StageTimes
 
-_FAREWELL_S = 5.0
 _CATCH_UP_S = 1.0
 
 
@@ -190,16 +189,9 @@ class RemoteSink:
             if self._is_closed:
                 return
             self._is_closed = True
-            is_known = self._is_finished or self._is_told or self._line.is_away
-        try:
-            if not is_known:
-                self._line.send(m.encode_message(m.Cancel(reason="the transfer was stopped")), _FAREWELL_S)
-        except HoldfastError:
-            pass  # the line is gone, and with it the session
-        self._line.wait_until_over(_FAREWELL_S)
-        self._line.close()
+            is_known = self._is_finished or self._is_told
+        part(self._line, None if is_known else m.Cancel(reason="the transfer was stopped"))
         self._thread.join()
-        measures.RESENT.record(self._line.counters.resent_frames, side="proxy")
 
     def _go_ahead(self, head: m.AnyHead, *body: bytes) -> None:
         """Say what follows before the units that wait: answers come sooner, and less is kept until then."""

@@ -10,7 +10,6 @@ from typing import TypeAlias
 
 import msgspec
 
-from holdfast import measures
 from holdfast.clock import SystemClock
 from holdfast.errors import DataDamaged, HoldfastError, LinkLost, ProtocolError
 from holdfast.formats.codec import decompress
@@ -22,6 +21,7 @@ from holdfast.formats.mover.inbox import Message
 from holdfast.mover.attendance import Attendance, Attended
 from holdfast.mover.line import Line
 from holdfast.mover.opening import expect
+from holdfast.mover.parting import part
 from holdfast.mover.tracing import traceparent
 from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.pace import Pace
@@ -29,7 +29,6 @@ from holdfast.pipeline.pace import Pace
 _DIGESTS_PAGE = 4096
 """Digests asked for at once; those of 256 MiB."""
 _PAGES_KEPT = 4
-_FAREWELL_S = 5.0
 
 Body: TypeAlias = bytes | memoryview
 
@@ -187,16 +186,9 @@ class RemoteSource:
             if self._is_closed:
                 return
             self._is_closed = True
-            is_told = self._is_told or self._line.is_away
-        try:
-            if not is_told:
-                self._line.send(m.encode_message(m.Finish()), _FAREWELL_S)
-        except HoldfastError:
-            pass  # the line is gone, and with it the session
-        self._line.wait_until_over(_FAREWELL_S)
-        self._line.close()
+            is_told = self._is_told
+        part(self._line, None if is_told else m.Finish())
         self._thread.join()
-        measures.RESENT.record(self._line.counters.resent_frames, side="proxy")
 
     @contextmanager
     def _asking(self) -> Iterator[None]:

@@ -130,7 +130,7 @@ def test_a_backup_whose_mover_is_away_hears_that_it_shall_stop(site: Site, what:
 def test_a_backup_whose_mover_is_there_and_does_nothing_hears_that_it_shall_stop(
     site: Site, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holdfast.mover.remote_sink._FAREWELL_S", 0.5)
+    monkeypatch.setattr("holdfast.mover.parting._FAREWELL_S", 0.5)
     stop, mover = Stop(), Mover(site, OPENED, STANDING, is_deaf=what == "room")
     site.setting.link = NARROW
     with mover.sink(site, Pace(CLOCK, stop, heed=stop)) as sink:
