@@ -149,8 +149,10 @@ def test_a_connection_that_does_not_come_about_is_dialled_until_it_is_given_up(e
 
 def test_a_stream_that_the_peer_gave_up_before_it_was_taken_is_dialled_again() -> None:
     far: list[socket.socket] = []
+    begun = threading.Event()
 
     def dial(number: int) -> socket.socket:
+        assert begun.wait(30)
         near, other = socket.socketpair()
         far.append(other)
         if number == 0:
@@ -159,6 +161,7 @@ def test_a_stream_that_the_peer_gave_up_before_it_was_taken_is_dialled_again() -
         return near
 
     line = Line(msgspec.structs.replace(SWIFT, streams=1), CLOCK, dial)
+    begun.set()
     until(lambda: line.counters.connections_made == 1, "the next one is taken")
     assert len(far) == 2
     line.close()
