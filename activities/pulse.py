@@ -55,6 +55,10 @@ class Pulse:
         self._progress_s = self._clock.monotonic_s()
         self._heartbeat.check()
 
+    def heed(self) -> None:
+        """Raise as `beat` does, from any thread, and say nothing of how the work goes on."""
+        self._heartbeat.check()
+
     @contextmanager
     def unhurried(self) -> Iterator[None]:
         """Let the block take as long as it needs: it is one call that cannot report, and no standstill."""

@@ -51,7 +51,7 @@ class RollbackActivities:
         with ExitStack() as stack:
             pulse = stack.enter_context(Pulse(self._clock, cursor=previous, stall_s=STALL_S))
             meter = stack.enter_context(TaskMeter("rollback", request.repository, self._clock))
-            pace = Pace(self._clock, pulse.waiting)
+            pace = Pace(self._clock, pulse.waiting, heed=pulse.heed)
             source = self._points.open_for_reading(request, stack, pace)
             provider = self._providers(request.provider)
             target = stack.enter_context(provider.open_target(request.target_id, request.disk))

@@ -72,7 +72,7 @@ class TransferActivities:
             pulse.watch(opened)
             brake = Brake(opened, lambda: provider.disk_latency(*source), pulse, self._clock)
             reader = brake.disk
-            pace = Pace(self._clock, pulse.waiting)
+            pace = Pace(self._clock, pulse.waiting, heed=pulse.heed)
             disk = self._points.open_for_writing(request, reader.place, stack, pace)
             _check_size(request, reader, disk.sink)
             plan = ReadPlan(provider, request, reader, disk)
@@ -115,7 +115,7 @@ class TransferActivities:
         with ExitStack() as stack:
             pulse = stack.enter_context(Pulse(self._clock, cursor=previous, stall_s=STALL_S))
             meter = stack.enter_context(TaskMeter("restore", request.repository, self._clock))
-            pace = Pace(self._clock, pulse.waiting)
+            pace = Pace(self._clock, pulse.waiting, heed=pulse.heed)
             source = self._points.open_for_reading(request, stack, pace)
             key_there = request.target_disk or request.disk
             target = stack.enter_context(self._providers(request.provider).open_target(request.target_id, key_there))

@@ -4,6 +4,7 @@ A thread does both directions of its connection, because a TLS connection may no
 of the link's state is under one lock, which no thread holds while it waits for a socket.
 """
 
+import logging
 import socket
 import threading
 from collections import deque
@@ -18,9 +19,12 @@ from holdfast.formats.mover.outbox import OutFrame
 from holdfast.formats.mover.states import LinkState
 from holdfast.mover.carrier import Carrier
 from holdfast.mover.sockets import ends_of
+from holdfast.mover.threads import try_start
 
 Dialler = Callable[[int], socket.socket]
 """Returns a greeted connection of this number. Raises `OSError` or `HoldfastError`."""
+
+_log = logging.getLogger(__name__)
 
 _IDLE_S = 1.0
 _LAST_WORDS_S = 5.0
@@ -28,7 +32,10 @@ _LAST_WORDS_S = 5.0
 
 
 class Line:
-    """One side of a link, carried by threads. `send` may be used from any thread, `receive` from one at a time."""
+    """One side of a link, carried by threads. `send` may be used from any thread, `receive` from one at a time.
+
+    Beginning one raises `OSError` when this host has no room for it.
+    """
 
     def __init__(self, options: LinkOptions, clock: Clock, dial: Dialler | None = None) -> None:
         self._clock = clock
@@ -49,7 +56,7 @@ class Line:
         self._message_max = options.message_max
         self._link = Link(options, clock.monotonic_s(), is_dialler=dial is not None)
         self._keeper = threading.Thread(target=self._keep_time, name="mover-time", daemon=True)
-        self._keeper.start()
+        try_start(self._keeper)
 
     @property
     def counters(self) -> Counters:
@@ -74,6 +81,17 @@ class Line:
         with self._lock:
             return "" if self._link.counters.connections_made else self._trouble
 
+    @property
+    def is_away(self) -> bool:
+        """Return whether no connection is there, and the link has not ended either."""
+        with self._lock:
+            return not self._carriers and not self._is_stopped
+
+    @property
+    def has_ended(self) -> bool:
+        """Return whether the link has ended, failed or was closed; some of what arrived may still be here."""
+        return self._is_stopped
+
     def adopt(self, number: int, connection: socket.socket) -> bool:
         """Carry a connection that was greeted; False, and it is closed, when the link has no use for it.
 
@@ -84,14 +102,24 @@ class Line:
         with self._lock:
             is_wanted = not self._is_closed and self._link.connection_made(number, self._clock.monotonic_s())
             if is_wanted:
-                thread = threading.Thread(target=self._carry, args=(carrier,), name="mover-carry", daemon=True)
-                thread.start()
-                self._carriers[number] = carrier
-                self._threads.add(thread)
-                self._trouble = ""
+                self._begin_to_carry(carrier)
         if not is_wanted:
             carrier.close()
         return is_wanted
+
+    def _begin_to_carry(self, carrier: Carrier) -> None:
+        """Give a connection to a thread; the lock is held. Raises `OSError`, and the connection is closed then."""
+        thread = threading.Thread(target=self._carry, args=(carrier,), name="mover-carry", daemon=True)
+        try:
+            try_start(thread)
+        except OSError:
+            carrier.close()
+            self._link.connection_lost(carrier.number, self._clock.monotonic_s())
+            self._time.notify_all()
+            raise
+        self._carriers[carrier.number] = carrier
+        self._threads.add(thread)
+        self._trouble = ""
 
     def send(
         self,
@@ -105,17 +133,40 @@ class Line:
         An urgent one goes before those that wait and are not. Raises the link's error when it has failed, and
         `LinkLost` when there was no room in time.
         """
+        if not self._is_sent(self._framed(parts), timeout_s, is_urgent=is_urgent):
+            raise LinkLost(f"the peer took nothing for {timeout_s:g} s")
+
+    def send_attended(
+        self,
+        parts: Sequence[bytes | bytearray | memoryview],
+        look: Callable[[], None],
+        look_s: float,
+        *,
+        is_urgent: bool = False,
+    ) -> None:
+        """Send a message as `send` does, and call ``look`` each time when there was no room for ``look_s``.
+
+        What it raises ends the wait, and nothing is sent.
+        """
+        frame = self._framed(parts)
+        while not self._is_sent(frame, look_s, is_urgent=is_urgent):
+            look()
+
+    def _framed(self, parts: Sequence[bytes | bytearray | memoryview]) -> OutFrame:
         frame = OutFrame(parts)
-        size = frame.length
-        if size > self._message_max:
-            raise ProtocolError(f"a message of {size} bytes is to be sent, {self._message_max} are allowed")
+        if frame.length > self._message_max:
+            raise ProtocolError(f"a message of {frame.length} bytes is to be sent, {self._message_max} are allowed")
+        return frame
+
+    def _is_sent(self, frame: OutFrame, timeout_s: float | None, *, is_urgent: bool) -> bool:
+        """Send a message when there is room for it in time; return whether there was. Raises the link's error."""
         with self._lock:
-            has_room = self._room.wait_for(lambda: self._is_stopped or self._link.room >= size, timeout_s)
+            has_room = self._room.wait_for(lambda: self._is_stopped or self._link.room >= frame.length, timeout_s)
             self._check()
-            if not has_room:
-                raise LinkLost(f"the peer took nothing for {timeout_s:g} s")
-            self._link.send(frame, is_urgent=is_urgent)
-            self._after()
+            if has_room:
+                self._link.send(frame, is_urgent=is_urgent)
+                self._after()
+        return has_room
 
     def receive(self, timeout_s: float | None = None) -> Message | None:
         """Return the next message, to be given to `release`; None when the link ended, or none came in time.
@@ -151,13 +202,16 @@ class Line:
             self._room.wait_for(lambda: self._is_over or not self._carriers, timeout_s)
 
     def finish(self, timeout_s: float | None = None) -> None:
-        """Send what is left and end the link; return when it has ended. Raises the link's error, or `LinkLost`."""
+        """Send what is left and end the link; return when it has ended, or when all has arrived and nobody is there.
+
+        Raises the link's error, or `LinkLost` when that was not so in time.
+        """
         with self._lock:
             self._check()
             self._is_finishing = True
             self._link.finish()
             self._after()
-            if not self._room.wait_for(lambda: self._is_over, timeout_s):
+            if not self._room.wait_for(lambda: self._is_over or self._is_left, timeout_s):
                 raise LinkLost(f"the peer did not take the last words within {timeout_s:g} s")
             error = self._error()
             if error is not None:
@@ -190,6 +244,10 @@ class Line:
     @property
     def _is_stopped(self) -> bool:
         return self._is_over or self._is_closed
+
+    @property
+    def _is_left(self) -> bool:
+        return self._link.is_idle and not self._carriers
 
     def _error(self) -> HoldfastError | None:
         error = self._link.error
@@ -224,7 +282,7 @@ class Line:
                 self._messages.append(event)
                 self._arrived.notify()
             case Dial(connection):
-                threading.Thread(target=self._dial_one, args=(connection,), name="mover-dial", daemon=True).start()
+                self._begin_to_dial(connection)
             case Dropped(connection, _):
                 if connection in self._carriers:
                     self._carriers[connection].is_dropped = True
@@ -246,10 +304,16 @@ class Line:
                 wait_s = _IDLE_S if deadline_s is None else min(_IDLE_S, deadline_s - now_s)
                 self._time.wait(wait_s)
 
-    def _dial_one(self, number: int) -> None:
-        assert self._dial is not None
+    def _begin_to_dial(self, number: int) -> None:
+        """Dial in a thread; the lock is held."""
         try:
-            connection = self._dial(number)
+            try_start(threading.Thread(target=self._dial_one, args=(number,), name="mover-dial", daemon=True))
+        except OSError as error:
+            self._dial_later(number, str(error))
+
+    def _dial_one(self, number: int) -> None:
+        try:
+            self._dial_and_adopt(number)
         except OSError as error:
             self._not_dialled(number, f"the other mover cannot be reached: {error.strerror or error}")
         except HoldfastError as error:
@@ -257,19 +321,33 @@ class Line:
                 self._not_dialled(number, error.message)
             else:
                 self._refused(error)
-        else:
-            try:
-                self.adopt(number, connection)
-            except OSError as error:
-                connection.close()
-                self._not_dialled(number, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it was, the stream must not be lost
+            _log.exception("connection %d could not be dialled", number)
+            self._not_dialled(number, f"{type(error).__name__}: {error}")
+
+    def _dial_and_adopt(self, number: int) -> None:
+        assert self._dial is not None
+        connection = self._dial(number)
+        try:
+            is_adopted = self.adopt(number, connection)
+        except OSError as error:
+            connection.close()
+            self._not_dialled(number, str(error))
+            return
+        if not is_adopted:
+            self._not_dialled(number, "the other mover had given up the connection before it was taken")
 
     def _not_dialled(self, number: int, reason: str) -> None:
+        """Dial again later; a link that has ended needs no connection any more."""
         with self._lock:
-            self._trouble = reason
-            self._link.connection_lost(number, self._clock.monotonic_s())
-            self._after()
-            self._time.notify_all()
+            if not self._is_stopped:
+                self._dial_later(number, reason)
+                self._after()
+
+    def _dial_later(self, number: int, reason: str) -> None:
+        self._trouble = reason
+        self._link.connection_lost(number, self._clock.monotonic_s())
+        self._time.notify_all()
 
     def _refused(self, error: HoldfastError) -> None:
         """Give up. A mover that knew the session and does so no more was started anew; another attempt goes on."""

@@ -1,5 +1,6 @@
 """The first words of a session."""
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from holdfast.errors import LinkLost, ProtocolError
@@ -15,9 +16,12 @@ _FIRST_S = 60
 """How long a mover may be out of reach before an attempt ends; later, in the middle of the work, it waits longer."""
 
 
-def expect(line: Line, kind: type[T]) -> T:
-    """Return the next message, which is to be of a kind. Raises what the other side failed with, and `LinkLost`."""
-    message = _first(line)
+def expect(line: Line, kind: type[T], look: Callable[[], None] = lambda: None) -> T:
+    """Return the next message, which is to be of a kind; ``look`` is called each second while it is waited for.
+
+    Raises what the other side failed with, what looking raises, and `LinkLost`.
+    """
+    message = _first(line, look)
     head, _ = m.decode_message(message.payload)
     line.release(message)
     if isinstance(head, m.Failure):
@@ -27,13 +31,14 @@ def expect(line: Line, kind: type[T]) -> T:
     return head
 
 
-def _first(line: Line) -> Message:
+def _first(line: Line, look: Callable[[], None]) -> Message:
     for second in range(_OPENING_S):
         message = line.receive(1.0)
         if message is not None:
             return message
         if line.is_over:
             break
+        look()
         if second >= _FIRST_S and line.trouble:
             raise LinkLost(f"no connection to the repository's mover: {line.trouble}")
     raise LinkLost("the repository's mover did not answer")

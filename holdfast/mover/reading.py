@@ -12,6 +12,7 @@ from holdfast.formats.magic import DIGEST_SIZE, Codec
 from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import Run, pack_runs
 from holdfast.mover.line import Line
+from holdfast.mover.unforeseen import told
 from holdfast.pipeline.buffers import keep_freed_blocks
 from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.pace import Pace
@@ -139,8 +140,8 @@ class Reading:
                 digests,
                 packed,
             )
-        except HoldfastError as error:
-            self._errors.put(error)
+        except Exception as error:  # noqa: BLE001 - the peer would wait for this unit for ever
+            self._errors.put(told(error))
 
     def _check_wanted(self) -> None:
         """Raise `OperationCancelled` when the peer has said that it wants no more."""

@@ -8,21 +8,21 @@ from contextlib import AbstractContextManager, nullcontext
 
 import msgspec
 
-from holdfast import measures
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError, LinkLost, ProtocolError
 from holdfast.formats.contents import LeftOut
 from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import pack_pieces
+from holdfast.mover.attendance import LOOK_S, Attendance, Attended
 from holdfast.mover.line import Line
 from holdfast.mover.opening import expect
+from holdfast.mover.parting import part
 from holdfast.mover.tracing import traceparent
 from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.sink import PackedUnit, Standing, Wanted, WritableDisk
 from holdfast.pipeline.stages import StageTimes
 
-_FAREWELL_S = 5.0
 _CATCH_UP_S = 1.0
 
 
@@ -51,6 +51,7 @@ class RemoteSink:
     def __init__(self, line: Line, opened: m.DiskOpened, standing: m.Standing, pace: Pace) -> None:
         self._line = line
         self._pace = pace
+        self._attendance = Attendance(line, pace)
         self.digest_key = opened.digest_key
         self.size_bytes = opened.size_bytes
         self.unit_size = opened.unit_size
@@ -75,8 +76,9 @@ class RemoteSink:
         try:
             asked = m.OpenDisk(grant=grant, lies_at=lies_at[: m.TEXT_MAX], trace=traceparent())
             line.send(m.encode_message(asked))
-            opened = expect(line, m.DiskOpened)
-            sink = cls(line, opened, expect(line, m.Standing), pace)
+            look = Attendance(line, pace).look
+            opened = expect(line, m.DiskOpened, look)
+            sink = cls(line, opened, expect(line, m.Standing, look), pace)
         except BaseException:
             line.close()
             raise
@@ -121,7 +123,7 @@ class RemoteSink:
 
     def offer(self, first: int, digests: Sequence[bytes]) -> Future[Wanted]:
         """Offer pieces; the answer comes when it comes."""
-        answer: Future[Wanted] = Future()
+        answer: Future[Wanted] = Attended(self._attendance.look)
         head = m.Offer(first=first, count=len(digests))
         with self._lock:
             self._raise()
@@ -150,22 +152,29 @@ class RemoteSink:
 
     def catch_up(self) -> None:
         """Return when the other side has said anew how far it is, or after a second."""
-        with self._waiting, self._lock:
-            self._raise()
-            self._lock.wait(_CATCH_UP_S)
-            self._raise()
+        with self._waiting:
+            with self._lock:
+                self._raise()
+                self._lock.wait(_CATCH_UP_S)
+                self._raise()
+            self._attendance.look()
 
     def finish(self) -> None:
         """Return once the whole disk is durable on the other side."""
         self._send(m.Finish())
-        with self._waiting, self._lock:
-            while not self._is_finished:
-                self._raise()
-                self._lock.wait()
+        with self._waiting:
+            while not self._hears_the_end():
+                self._attendance.look()
+
+    def _hears_the_end(self) -> bool:
+        with self._lock:
+            self._lock.wait_for(lambda: self._is_finished or self._error is not None, LOOK_S)
+            self._raise()
+            return self._is_finished
 
     def parent_digests(self, first: int, count: int) -> bytes:
         """Return digests of the parent point."""
-        answer: Future[bytes] = Future()
+        answer: Future[bytes] = Attended(self._attendance.look)
         head = m.DigestsOf(first=first, count=count)
         with self._lock:
             self._raise()
@@ -181,15 +190,8 @@ class RemoteSink:
                 return
             self._is_closed = True
             is_known = self._is_finished or self._is_told
-        try:
-            if not is_known:
-                self._line.send(m.encode_message(m.Cancel(reason="the transfer was stopped")), _FAREWELL_S)
-        except HoldfastError:
-            pass  # the line is gone, and with it the session
-        self._line.wait_until_over(_FAREWELL_S)
-        self._line.close()
+        part(self._line, None if is_known else m.Cancel(reason="the transfer was stopped"))
         self._thread.join()
-        measures.RESENT.record(self._line.counters.resent_frames, side="proxy")
 
     def _go_ahead(self, head: m.AnyHead, *body: bytes) -> None:
         """Say what follows before the units that wait: answers come sooner, and less is kept until then."""
@@ -198,8 +200,10 @@ class RemoteSink:
     def _send(self, head: m.AnyHead, *body: bytes | bytearray | memoryview, is_urgent: bool = False) -> None:
         try:
             with self._waiting:
-                self._line.send(m.encode_message(head, *body), is_urgent=is_urgent)
+                self._attendance.send(head, *body, is_urgent=is_urgent)
         except HoldfastError:
+            if not self._line.has_ended:
+                raise  # the transfer shall stop, and the other side is told when it is closed
             self._thread.join()  # it hears the same, after everything that came before
             with self._lock:
                 self._raise()  # what the other side said of it says more

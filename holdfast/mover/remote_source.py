@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import msgspec
 
-from holdfast import measures
 from holdfast.clock import SystemClock
 from holdfast.errors import DataDamaged, HoldfastError, LinkLost, ProtocolError
 from holdfast.formats.codec import decompress
@@ -19,8 +18,10 @@ from holdfast.formats.magic import DIGEST_SIZE, PIECE_SIZE
 from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import unpack_runs, unpack_stored_unit
 from holdfast.formats.mover.inbox import Message
+from holdfast.mover.attendance import Attendance, Attended
 from holdfast.mover.line import Line
 from holdfast.mover.opening import expect
+from holdfast.mover.parting import part
 from holdfast.mover.tracing import traceparent
 from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.pace import Pace
@@ -28,9 +29,7 @@ from holdfast.pipeline.pace import Pace
 _DIGESTS_PAGE = 4096
 """Digests asked for at once; those of 256 MiB."""
 _PAGES_KEPT = 4
-_FAREWELL_S = 5.0
 
-T = TypeVar("T")
 Body: TypeAlias = bytes | memoryview
 
 
@@ -70,6 +69,7 @@ class RemoteSource:
     def __init__(self, line: Line, opened: m.StoredOpened, pace: Pace) -> None:
         self._line = line
         self._pace = pace
+        self._attendance = Attendance(line, pace)
         self.size_bytes = opened.size_bytes
         self.pieces = -(-opened.size_bytes // PIECE_SIZE)
         self.machine_name = opened.machine
@@ -98,7 +98,7 @@ class RemoteSource:
         pace = pace if pace is not None else Pace(SystemClock())
         try:
             line.send(m.encode_message(m.OpenDisk(grant=grant, trace=traceparent())))
-            return cls(line, expect(line, m.StoredOpened), pace)
+            return cls(line, expect(line, m.StoredOpened, Attendance(line, pace).look), pace)
         except BaseException:
             line.close()
             raise
@@ -120,8 +120,10 @@ class RemoteSource:
     def runs(self, start: int, end: int) -> Iterator[RemoteRun]:
         """Yield where pieces are, in order and without gaps."""
         while start < end:
-            answer: Future[tuple[m.Runs, bytes]] = Future()
-            self._ask(m.RunsOf(first=start, count=end - start), self._runs, answer)
+            answer: Future[tuple[m.Runs, bytes]] = Attended(self._attendance.look)
+            with self._asking():
+                self._runs.append(answer)
+                self._attendance.send(m.RunsOf(first=start, count=end - start))
             head, body = answer.result()
             if head.first != start or not head.count:
                 raise ProtocolError(f"{head.count} runs from piece {head.first} came instead of those from {start}")
@@ -149,31 +151,33 @@ class RemoteSource:
         return found
 
     def _page(self, index: int) -> Future[bytes]:
+        page: Future[bytes] = Attended(self._attendance.look)
         first = index * _DIGESTS_PAGE
-        with self._lock:
-            known = self._pages.get(index)
-            if known is not None:
-                return known
-            page: Future[bytes] = Future()
-            if first >= self.pieces:
-                page.set_result(b"")
-                return page
-            self._pages[index] = page
-            for old in sorted(self._pages)[: len(self._pages) - _PAGES_KEPT]:
-                if old < index:
-                    del self._pages[old]
-        count = min(_DIGESTS_PAGE, self.pieces - first)
-        head = m.DigestsOf(first=first, count=count)
-        self._ask(head, self._digests, (head, page))
-        return page
+        if first >= self.pieces:
+            page.set_result(b"")
+            return page
+        head = m.DigestsOf(first=first, count=min(_DIGESTS_PAGE, self.pieces - first))
+        with self._asking():
+            known = self._pages.setdefault(index, page)
+            if known is page:
+                # Known and asked for at once: another thread that finds it waits for its answer.
+                self._digests.append((head, page))
+                self._attendance.send(head)
+                self._forget_pages_before(index)
+        return known
+
+    def _forget_pages_before(self, index: int) -> None:
+        for old in sorted(self._pages)[: len(self._pages) - _PAGES_KEPT]:
+            if old < index:
+                del self._pages[old]
 
     def fetch(self, file: int, number: int, pool: Executor, key: bytes) -> "Future[Body]":
         """Return the body of a unit, decoded by ``pool`` when it has come and compared with its digests."""
-        wish = _Wish(pool, key, Future())
+        wish = _Wish(pool, key, Attended(self._attendance.look))
         with self._asking():
             known = self._units.setdefault((file, number), wish)
             if known is wish:
-                self._line.send(m.encode_message(m.GetUnit(file=file, number=number)))
+                self._attendance.send(m.GetUnit(file=file, number=number))
         return known.body
 
     def close(self) -> None:
@@ -183,32 +187,25 @@ class RemoteSource:
                 return
             self._is_closed = True
             is_told = self._is_told
-        try:
-            if not is_told:
-                self._line.send(m.encode_message(m.Finish()), _FAREWELL_S)
-        except HoldfastError:
-            pass  # the line is gone, and with it the session
-        self._line.wait_until_over(_FAREWELL_S)
-        self._line.close()
+        part(self._line, None if is_told else m.Finish())
         self._thread.join()
-        measures.RESENT.record(self._line.counters.resent_frames, side="proxy")
-
-    def _ask(self, head: m.AnyHead, queue: deque[T], answer: T) -> None:
-        with self._asking():
-            queue.append(answer)
-            self._line.send(m.encode_message(head))
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
         """Hold the lock, for answers come in the order of the questions; raise what the other side failed with."""
-        try:
-            with self._lock:
-                self._raise()
+        with self._lock:
+            self._raise()
+            try:
                 yield
-        except HoldfastError:
-            self._thread.join()  # it hears the same, after everything that came before
-            self._raise()  # what the other side said of it says more
-            raise
+                return
+            except HoldfastError as found:
+                error = found
+                if not self._line.has_ended:
+                    self._error = error  # entered and not said: answers would not fit the questions any more
+                    raise
+        self._thread.join()  # it hears the same, after everything that came before
+        self._raise()  # what the other side said of it says more
+        raise error
 
     def _raise(self) -> None:
         if self._error is not None:
@@ -272,7 +269,7 @@ class RemoteSource:
 
     def _end(self, error: HoldfastError) -> None:
         with self._lock:
-            self._error = error
+            self._error = error = self._error or error  # what a transfer was stopped with comes first
             wishes, self._units = list(self._units.values()), {}
         for runs in self._runs:
             runs.set_exception(error)

@@ -21,6 +21,7 @@ from holdfast.formats.mover.states import Greeting
 from holdfast.formats.mover.wire import PAYLOAD_MAX, window_min
 from holdfast.mover.line import Line
 from holdfast.mover.sockets import Address, MoverTls, greet, listen, new_nonce
+from holdfast.mover.threads import try_start
 
 Serve = Callable[[bytes, Line], None]
 """Serves one session over its line until that ends; raises nothing."""
@@ -166,10 +167,19 @@ class MoverServer:
                 staying[0].send_off()
             is_full = len(self._greetings) >= GREETINGS_MAX + _LEAVING_MAX or self._closing.is_set()
             if not is_full:
-                self._greetings[thread] = _Guest(connection.dup())
-                thread.start()
+                self._greetings[thread] = self._begin_to_greet(connection, thread)
         if is_full:
             connection.close()
+
+    @staticmethod
+    def _begin_to_greet(connection: socket.socket, thread: threading.Thread) -> _Guest:
+        guest = _Guest(connection.dup())
+        try:
+            try_start(thread)
+        except OSError:
+            guest.handle.close()
+            raise
+        return guest
 
     def _greet(self, connection: socket.socket) -> None:
         try:
@@ -217,7 +227,7 @@ class MoverServer:
             connection.close()
 
     def _session(self, hello: Hello) -> _Session | None:
-        """Return the session of a connection, begun with its first one; the lock is held."""
+        """Return the session of a connection, begun with its first one; the lock is held. Raises `OSError`."""
         found = self._sessions.get(hello.session)
         if found is not None and found.attempt == hello.attempt:
             return found
@@ -232,11 +242,14 @@ class MoverServer:
         )
         line = Line(options, self._clock)
         session = _Session(hello.attempt, window, line)
-        session.thread = threading.Thread(
-            target=self._run, args=(hello.session, session), name="mover-session", daemon=True
-        )
+        thread = threading.Thread(target=self._run, args=(hello.session, session), name="mover-session", daemon=True)
+        try:
+            try_start(thread)
+        except OSError:
+            line.close()
+            raise
+        session.thread = thread
         self._sessions[hello.session] = session
-        session.thread.start()
         return session
 
     def _run(self, name: bytes, session: _Session) -> None:

@@ -19,6 +19,7 @@ from holdfast.mover.line import Line
 from holdfast.mover.reading import PackedFile, Reading
 from holdfast.mover.tracing import continued
 from holdfast.mover.turns import Turn, Turns
+from holdfast.mover.unforeseen import told
 from holdfast.pipeline.ahead import UNIT_OPEN_MAX
 from holdfast.pipeline.busy import PipeClocks
 from holdfast.pipeline.pace import Pace
@@ -52,8 +53,8 @@ _FIRST_MESSAGE_S = 30.0
 _TOLD_EVERY_S = 1.0
 _LOOK_S = 0.25
 """How soon a proxy that sends nothing, and waits for nothing to be written, hears of another pace."""
-_FAILURE_TOLD_S = 60.0
-"""How long a peer that is away may take to come back and hear why its session failed."""
+_LAST_WORDS_S = 60.0
+"""How long a peer that is away may take to come back and hear how its session ended."""
 
 
 class Service:
@@ -68,14 +69,20 @@ class Service:
 
     def serve(self, session: bytes, line: Line) -> None:
         """Serve one session until it ends. Its files are closed before the peer has heard the last word."""
+        error = self._outcome(session, line)
         with suppress(HoldfastError):  # the line's own end; the peer knows as much
-            try:
-                with ExitStack() as stack:
-                    self._serve(session, line, stack)
-                line.finish()
-            except HoldfastError as error:
-                line.send(m.encode_message(m.failure(error)), _FAILURE_TOLD_S)
-                line.finish(_FAILURE_TOLD_S)
+            if error is not None:
+                line.send(m.encode_message(m.failure(error)), _LAST_WORDS_S)
+            line.finish(_LAST_WORDS_S)
+
+    def _outcome(self, session: bytes, line: Line) -> HoldfastError | None:
+        """Return what a session failed with, None when it ended well."""
+        try:
+            with ExitStack() as stack:
+                self._serve(session, line, stack)
+        except Exception as error:  # noqa: BLE001 - the peer hears of anything
+            return told(error)
+        return None
 
     def _serve(self, session: bytes, line: Line, stack: ExitStack) -> None:
         first = line.receive(_FIRST_MESSAGE_S)

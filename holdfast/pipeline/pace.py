@@ -27,8 +27,8 @@ def _attend_to_nothing() -> None:
 class Pace:
     """The pace of one transfer; as fast as it can until somebody sets a rate. Use from any thread.
 
-    ``attend`` is called now and then while something waits; what it raises ends the wait. ``pause`` waits for so many
-    seconds or less.
+    ``attend`` is called now and then while something waits; what it raises ends the wait. ``heed`` is called instead in
+    waits that may be a standstill. ``pause`` waits for so many seconds or less.
     """
 
     def __init__(
@@ -36,12 +36,16 @@ class Pace:
         clock: Clock,
         attend: Callable[[], None] = _attend_to_nothing,
         *,
+        heed: Callable[[], None] = _attend_to_nothing,
         pause: Callable[[float], object] | None = None,
     ) -> None:
         self.waiting: AbstractContextManager[object] = nullcontext()
         """Entered by each thread for what it waits here; whoever counts waits puts a clock in."""
         self.clock = clock
-        self._attend = attend
+        self.attend = attend
+        """To be called in waits that are no standstill."""
+        self.heed = heed
+        """To be called in other waits."""
         self._bucket = TokenBucket(clock, pause=pause)
         self._lock = threading.Lock()
         self._allotted: tuple[float | None, str] = None, ""
@@ -73,7 +77,7 @@ class Pace:
                 if not is_waiting:
                     is_waiting = True
                     wait.enter_context(self._waited())
-                self._attend()
+                self.attend()
                 if attend is not None:
                     attend()
 
@@ -99,7 +103,7 @@ class Pace:
         with self._lock:
             self._waited_there_s = max(self._waited_there_s, waited_s)
             self._reasons[because] = None
-        self._attend()
+        self.attend()
 
     @property
     def waited_ns(self) -> int:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 import pytest
+from temporalio.exceptions import CancelledError
 from temporalio.testing import ActivityEnvironment
 
 from activities.contracts import repository as points
@@ -172,6 +173,18 @@ def test_without_a_mover_the_repository_is_opened(site: Site) -> None:
     request = site.lab.begun(machine)
     assert request.point.mover is None
     failure(RepositoryNotFound, site.transfers.copy_disk, request, site.attempt())
+
+
+def test_an_attempt_that_shall_stop_does_not_wait_for_a_mover_that_is_away(site: Site) -> None:
+    request = site.begin(site.lab.add_machine(), "s1")
+    assert request.point.mover is not None
+    [nobody] = free_ports(1)
+    mover = msgspec.structs.replace(request.point.mover, address=f"{LOOPBACK}:{nobody}")
+    away = msgspec.structs.replace(request, point=msgspec.structs.replace(request.point, mover=mover))
+    attempt = site.attempt()
+    attempt.environment.cancel()
+    with pytest.raises(CancelledError):
+        attempt.run(site.transfers.copy_disk, away)
 
 
 def test_a_disk_without_access_is_refused(site: Site) -> None:

@@ -239,14 +239,30 @@ def test_waiting_on_purpose_is_no_standstill() -> None:
     assert reached.is_set()
 
 
-def test_whoever_waits_learns_from_any_thread_that_the_activity_shall_stop() -> None:
+def test_asking_whether_to_stop_is_no_progress() -> None:
+    attempt, reached = reaching(1)
+    clock = StillClock()
+
+    def work() -> None:
+        with Pulse(clock, stall_s=60) as pulse:
+            assert reached.wait(WAIT_S)
+            clock.seconds += 61
+            pulse.heed()
+            pulse._thread.join(WAIT_S)
+            assert not pulse._thread.is_alive()
+
+    in_activity(attempt, work)
+
+
+@pytest.mark.parametrize("ask", [Pulse.waiting, Pulse.heed])
+def test_whoever_waits_learns_from_any_thread_that_the_activity_shall_stop(ask: Callable[[Pulse], None]) -> None:
     attempt = Attempt()
 
     def work() -> None:
         with Pulse(StillClock()) as pulse:
             attempt.environment.cancel()
             with ThreadPoolExecutor(1) as pool:
-                pool.submit(pulse.waiting).result()
+                pool.submit(ask, pulse).result()
 
     with pytest.raises(OperationCancelled):
         in_activity(attempt, work)

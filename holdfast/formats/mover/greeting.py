@@ -233,39 +233,6 @@ class Listener:
         return refusal, _sealed(_VERDICT.pack(MAGIC, refusal, 0))
 
 
-class Sessions:
-    """The sessions a listener expects: their tokens, and the highest attempt of each. Use under one lock."""
-
-    def __init__(self) -> None:
-        self._tokens: dict[bytes, bytes] = {}
-        self._attempts: dict[bytes, int] = {}
-
-    def expect(self, session: bytes, token: bytes) -> None:
-        """Accept connections of a session. A token is good for this session alone."""
-        assert len(session) == SESSION_SIZE
-        assert len(token) >= TOKEN_SIZE_MIN
-        self._tokens[session] = token
-
-    def forget(self, session: bytes) -> None:
-        """Accept no further connection of a session."""
-        self._tokens.pop(session, None)
-        self._attempts.pop(session, None)
-
-    def greet(self, nonce: bytes) -> Listener:
-        """Return the greeting of a new connection; ``nonce`` is 32 random bytes."""
-        return Listener(nonce, self._tokens.get, self._admit)
-
-    def attempt(self, session: bytes) -> int:
-        """Return the highest attempt that was admitted; a link of a lower one is to be failed. 0: none yet."""
-        return self._attempts.get(session, 0)
-
-    def _admit(self, hello: Hello) -> Refusal:
-        if hello.session not in self._tokens or hello.attempt < self.attempt(hello.session):
-            return Refusal.FENCED
-        self._attempts[hello.session] = hello.attempt
-        return Refusal.NONE
-
-
 def binding_of(listener: bytes, dialler: bytes) -> bytes:
     """Return what binds proofs to a connection, from the SHA-256 of the certificates of both ends."""
     assert len(listener) == len(dialler) == sha256().digest_size

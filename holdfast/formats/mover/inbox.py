@@ -113,8 +113,15 @@ class Inbox:
         return Message(sequence, memoryview(buffer)[:length], buffer)
 
     def abandon(self, message: Message) -> None:
-        """Forget a frame that did not arrive whole."""
+        """Forget a frame that arrived damaged."""
         self._let_go(message)
+
+    def lose(self, message: Message) -> None:
+        """Forget a frame whose connection is lost.
+
+        Whoever carried that may still receive into the buffer, so no other message ever gets it.
+        """
+        self._give_up(message)
 
     def take(self, message: Message) -> Sequence[Message]:
         """Take a frame that has arrived and return the messages that are in order now."""
@@ -160,5 +167,9 @@ class Inbox:
         self._buffers.trim(0)
 
     def _let_go(self, message: Message) -> None:
+        buffer = self._give_up(message)
+        self._buffers.give_back(buffer, self.window - self.held)
+
+    def _give_up(self, message: Message) -> bytearray:
         self.held -= len(message.payload) + FRAME_COST
-        self._buffers.give_back(message.give_up(), self.window - self.held)
+        return message.give_up()

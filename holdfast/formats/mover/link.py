@@ -151,7 +151,7 @@ class Link:
             return
         self._counters.connections_lost += 1
         if found.message is not None:
-            self._inbox.abandon(found.message)
+            self._inbox.lose(found.message)
         self._state_is_due = True  # what was said last may be lost with the connection
         for lost, asked in self._lost.items():
             if asked == connection:

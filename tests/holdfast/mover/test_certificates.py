@@ -23,7 +23,7 @@ from cryptography.x509.verification import PolicyBuilder, Store
 
 from holdfast.clock import SystemClock
 from holdfast.errors import ConfigurationInvalid, LinkError, RequestInvalid
-from holdfast.formats.mover.greeting import Hello, Sessions
+from holdfast.formats.mover.greeting import Hello, Listener, Refusal
 from holdfast.formats.mover.states import Greeting
 from holdfast.mover.certificates import (
     AUTHORITY_LASTS,
@@ -167,12 +167,10 @@ def identity(folder: Path, trusted: Authority, pair: Pair) -> Identity:
 def listening(own: Identity, heard: list[object]) -> Iterator[int]:
     """Greet one connection by TLS at a port of this host, and note how that ended."""
     tls = own.context(ssl.PROTOCOL_TLS_SERVER)
-    sessions = Sessions()
-    sessions.expect(SESSION, TOKEN)
 
     def serve() -> None:
         accepted, _ = server.accept()
-        greeting = sessions.greet(new_nonce())
+        greeting = Listener(new_nonce(), {SESSION: TOKEN}.get, lambda _: Refusal.NONE)
         with closing(accepted):
             try:
                 connection = greet(accepted, tls, greeting)

@@ -74,6 +74,18 @@ def test_sending_and_ending_wait_as_long_as_they_are_told() -> None:
     assert line.is_over
 
 
+def test_a_line_whose_peer_has_heard_all_and_left_is_finished() -> None:
+    with lines() as (near, far):
+        near.send([b"the last words"])
+        message = far.receive(20)
+        assert message is not None
+        until(lambda: bool(vars(near)["_link"].is_idle), "it is known that they have arrived")
+        far.close()
+        until(lambda: near.is_away, "nobody is there")
+        near.finish()
+        assert not near.is_over  # nobody was there to be told
+
+
 def test_who_waits_gets_the_error_of_a_line_that_was_given_up() -> None:
     with lines() as (near, far):
         errors: list[HoldfastError] = []
@@ -133,6 +145,42 @@ def test_a_connection_that_does_not_come_about_is_dialled_until_it_is_given_up(e
     line.close()
     assert len(numbers) > 2
     assert numbers == sorted(set(numbers))
+
+
+def test_a_stream_that_the_peer_gave_up_before_it_was_taken_is_dialled_again() -> None:
+    far: list[socket.socket] = []
+    begun = threading.Event()
+
+    def dial(number: int) -> socket.socket:
+        assert begun.wait(30)
+        near, other = socket.socketpair()
+        far.append(other)
+        if number == 0:
+            with vars(line)["_lock"]:
+                vars(line)["_link"]._gone.append(number)  # as the peer says on another connection
+        return near
+
+    line = Line(msgspec.structs.replace(SWIFT, streams=1), CLOCK, dial)
+    begun.set()
+    until(lambda: line.counters.connections_made == 1, "the next one is taken")
+    assert len(far) == 2
+    line.close()
+    for each in far:
+        each.close()
+
+
+def test_a_stream_is_dialled_again_whatever_went_wrong(caplog: pytest.LogCaptureFixture) -> None:
+    dialled: list[int] = []
+
+    def dial(number: int) -> socket.socket:
+        dialled.append(number)
+        raise ValueError("a defect")
+
+    line = Line(msgspec.structs.replace(SWIFT, streams=1, redial_s=0.05), CLOCK, dial)
+    until(lambda: len(dialled) > 2, "it is dialled again")
+    assert line.trouble == "ValueError: a defect"
+    line.close()
+    assert "connection 0 could not be dialled" in caplog.text
 
 
 def test_a_line_that_is_closed_while_it_dials_does_not_wait_for_it() -> None:

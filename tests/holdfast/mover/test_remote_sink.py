@@ -169,7 +169,7 @@ def unit(number: int) -> PackedUnit:
 
 
 def test_closing_is_prompt_when_the_other_side_reads_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("holdfast.mover.remote_sink._FAREWELL_S", 0.5)
+    monkeypatch.setattr("holdfast.mover.parting._FAREWELL_S", 0.5)
     go_on = threading.Event()
 
     def wait(_: Line) -> None:

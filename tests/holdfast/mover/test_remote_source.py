@@ -1,11 +1,12 @@
-"""What a repository's mover must not answer ends a restore."""
+"""What a repository's mover must not answer ends a restore, and so does the end of its session."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from holdfast.errors import DataDamaged, HoldfastError, ProtocolError
+from holdfast.errors import DataDamaged, HoldfastError, LinkLost, ProtocolError
 from holdfast.formats.magic import Codec
 from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import Run, pack_runs
@@ -88,3 +89,24 @@ def test_digests_of_another_page_are_refused(site: Site) -> None:
 
     with pytest.raises(ProtocolError, match="1 digests from piece 5"):
         ask(site, answer, lambda source: source.piece_digests(0, 64))
+
+
+def test_threads_that_compare_all_hear_that_the_session_has_ended(site: Site) -> None:
+    errors: list[type[HoldfastError]] = []
+
+    def compare(source: RemoteSource) -> None:
+        try:
+            source.piece_digests(0, 64)
+        except HoldfastError as error:
+            errors.append(type(error))
+
+    def question(source: RemoteSource) -> None:
+        with pytest.raises(LinkLost):
+            list(source.runs(0, 64))
+        for _ in range(2):
+            thread = threading.Thread(target=compare, args=(source,), daemon=True)
+            thread.start()
+            thread.join(20)
+
+    ask(site, lambda line: line.finish(), question)
+    assert errors == [LinkLost, LinkLost]

@@ -45,11 +45,11 @@ LINK = msgspec.structs.replace(SWIFT, streams=1, silence_s=1.0, heartbeat_s=0.2,
 
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("holdfast.mover.service._FAILURE_TOLD_S", 0.5)
+    monkeypatch.setattr("holdfast.mover.service._LAST_WORDS_S", 0.5)
     monkeypatch.setattr("holdfast.mover.service._FIRST_MESSAGE_S", 0.5)
     monkeypatch.setattr("holdfast.mover.line._IDLE_S", 0.1)
     monkeypatch.setattr("holdfast.mover.line._LAST_WORDS_S", 0.5)
-    for module in ("remote_sink", "remote_source", "file_transfer"):
+    for module in ("parting", "file_transfer"):
         monkeypatch.setattr(f"holdfast.mover.{module}._FAREWELL_S", 0.5)
 
 

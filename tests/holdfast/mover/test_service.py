@@ -32,7 +32,7 @@ from holdfast.pipeline.sink import WritableDisk
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
 from holdfast.storage.intake.lifecycle import StoreOptions
 from holdfast.testing.chains import ProtectedMachine, transfer_disk
-from tests.holdfast.mover.movers import CLOCK, MIB, PLAIN_PIPE, Authority, Setting, Site
+from tests.holdfast.mover.movers import CLOCK, MIB, PLAIN_PIPE, Authority, Setting, Site, until
 
 How = tuple[ReadMode, list[Span], StoreOptions, PipeOptions]
 
@@ -228,3 +228,28 @@ def test_an_error_that_is_none_of_ours_reaches_the_source_as_a_lost_session(site
         site.sink(server.address, site.access(opened))
     assert caught.value.code == "internal"
     assert not isinstance(caught.value, LinkError)
+
+
+def test_a_session_that_ended_well_does_not_stay_for_a_proxy_that_has_gone(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.mover.service._LAST_WORDS_S", 0.3)
+    opened, opener = site.begin(), site.open_for_writing
+
+    def leaving(grant: Grant, lies_at: str, stack: ExitStack) -> WritableDisk:
+        disk = opener(grant, lies_at, stack)
+        finish = disk.sink.finish
+
+        def finish_alone() -> None:
+            finish()
+            line.close()
+
+        vars(disk.sink)["finish"] = finish_alone
+        return disk
+
+    with site.server(leaving) as server:
+        line = site.line(server.address, access := site.access(opened))
+        with pytest.raises(OperationCancelled):
+            site.copy(RemoteSink.open(line, access.grant), site.reader())
+        until(lambda: not vars(server)["_sessions"], "the session is gone", 10)
+    site.finish(opened)

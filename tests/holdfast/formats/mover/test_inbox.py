@@ -117,6 +117,18 @@ def test_large_buffers_are_used_again() -> None:
     assert received(inbox, (1 << 19) + 1).payload.obj is not buffer
 
 
+def test_the_buffer_of_a_lost_connection_is_not_used_again() -> None:
+    inbox = Inbox(WINDOW, LONGEST)
+    damaged, lost = inbox.open(0, 1 << 19), inbox.open(1, 1 << 19)
+    buffers = damaged.payload.obj, lost.payload.obj
+    inbox.lose(lost)
+    inbox.abandon(damaged)
+    assert (inbox.held, inbox.memory) == (0, 1 << 19)
+    again = [inbox.open(at, 1 << 19).payload.obj for at in range(2)]
+    assert again[0] is buffers[0]
+    assert again[1] is not buffers[1]
+
+
 def test_small_buffers_are_not_kept() -> None:
     inbox = Inbox(WINDOW, LONGEST)
     inbox.release(received(inbox, 1000))

@@ -64,6 +64,19 @@ def test_after_a_cut_of_all_connections_the_work_goes_on_over_new_ones() -> None
     assert pair.links[0].counters.resent_bytes == 2
 
 
+def test_what_comes_late_on_a_lost_connection_does_not_change_a_message_that_arrived_on_another() -> None:
+    pair = Pair(1, 2)
+    pair.send(0, b"a" * 90_000, b"b" * 90_000)
+    pair.into(1, 1, pair.out(0, 1, HEADER_SIZE + 45_000))
+    late = pair.links[1].buffer_for(1)  # where the carrier of connection 1 is receiving right now
+    pair.cut(1, 1)
+    pair.into(1, 2, pair.out(0, 2))
+    late[:] = bytes(len(late))
+    pair.cut(0, 1)
+    pair.settle(2)
+    assert [set(body) for body in pair.messages(1)] == [{ord("a")}, {ord("b")}]
+
+
 def test_a_question_that_was_lost_is_asked_again() -> None:
     pair = Pair(1, 2, 3)
     pair.send(0, BODY)
