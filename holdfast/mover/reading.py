@@ -8,10 +8,11 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from holdfast.errors import HoldfastError, LinkLost, OperationCancelled, ProtocolError
-from holdfast.formats.magic import DIGEST_SIZE, Codec
+from holdfast.formats.magic import DIGEST_SIZE, PIECE_SIZE, Codec
 from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import Run, pack_runs
 from holdfast.mover.line import Line
+from holdfast.mover.turns import Turn
 from holdfast.mover.unforeseen import told
 from holdfast.pipeline.buffers import keep_freed_blocks
 from holdfast.pipeline.busy import PipeClocks
@@ -39,10 +40,11 @@ class PackedFile(Protocol):
 class Reading:
     """Sends what a peer asks for of one disk, at a pace, and tells the peer of waits."""
 
-    def __init__(self, line: Line, disk: StoredSource, files: Sequence[PackedFile], pace: Pace) -> None:
+    def __init__(self, line: Line, disk: StoredSource, files: Sequence[PackedFile], pace: Pace, turn: Turn) -> None:
         keep_freed_blocks()
         self._line = line
         self._pace = pace
+        self._turn = turn
         self._told_s = 0.0
         self._has_ended = threading.Event()
         self._disk = disk
@@ -124,8 +126,9 @@ class Reading:
 
     def _send_unit(self, head: m.GetUnit) -> None:
         try:
-            with self._busy.source:
-                digests, codec, packed = self._files[head.file].packed_unit(head.number)
+            file = self._files[head.file]
+            with self._turn.of(file.pieces_per_unit * PIECE_SIZE), self._busy.source:
+                digests, codec, packed = file.packed_unit(head.number)
             self._slots.release()
             self._pace.take(len(packed), self._check_wanted)
             self._say(

@@ -107,7 +107,7 @@ class Service:
         opened = self._store.open_for_reading(grant, stack)
         pace = Pace(self._clock, partial(_check_peer, line))
         stack.enter_context(self._throttle.holding(_transfer(grant, Direction.READ, line), pace))
-        Reading(line, *opened, pace).run()
+        Reading(line, *opened, pace, self._turns.join()).run()
 
     def _serve_writing(self, grant: Grant, head: m.OpenDisk, line: Line, stack: ExitStack) -> None:
         disk = self._store.open_for_writing(grant, head.lies_at, stack)

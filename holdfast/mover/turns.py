@@ -64,17 +64,20 @@ class Turns:
 
 
 class Turn:
-    """The turns of one session. Use from one thread."""
+    """The turns of one session, each of which one of its threads has."""
 
     def __init__(self, turns: Turns, had: int) -> None:
         self._turns = turns
+        self._lock = threading.Lock()
         self.had = had
         """Bytes that it counts as having had."""
 
     @contextmanager
     def of(self, size: int) -> Iterator[None]:
         """Wait for a turn to work on so many bytes, and have it until the end of the block."""
-        self.had = self._turns.enter(self.had) + size
+        had = self._turns.enter(self.had)
+        with self._lock:
+            self.had = max(self.had, had) + size
         try:
             yield
         finally:
