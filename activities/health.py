@@ -9,13 +9,13 @@ from temporalio import activity
 from activities.binding import implements
 from activities.boundary import resume_cursor
 from activities.contracts import health as contract
-from activities.openers import PassphraseLookup, RepositoryOpener
+from activities.openers import Keyring, PassphraseLookup, RepositoryOpener
 from activities.pulse import STALL_S, Pulse
 from holdfast import measures
 from holdfast.clock import Clock
-from holdfast.errors import ChainBusy, DataError, HoldfastError, PassphraseWrong, StoreFailed
+from holdfast.errors import ChainBusy, CredentialMissing, DataError, HoldfastError, PassphraseWrong, StoreFailed
 from holdfast.formats.chain_health import ChainHealth
-from holdfast.model.health import RepairReport, ScrubReport
+from holdfast.model.health import ClosedChain, RepairReport, ScrubReport
 from holdfast.model.ids import CredentialName, RepositoryName
 from holdfast.model.points import Health
 from holdfast.pipeline.pace import Pace
@@ -68,7 +68,7 @@ class HealthActivities:
             with pulse.unhurried():  # every chain is opened for the plan
                 repository = self._repositories(request.repository)
                 keys = self._keys(repository, request.credentials)
-                run = RepositoryScrub(repository, keys, self._clock, pace.take, is_deep=request.is_deep)
+                run = RepositoryScrub(repository, keys.all, self._clock, pace.take, is_deep=request.is_deep)
                 plan = run.plan(rules, left, request.began)
             planned = plan.planned_bytes if before is None else before.planned_bytes
 
@@ -86,6 +86,7 @@ class HealthActivities:
                 # What a dead attempt read and could not report is no part of the plan any more.
                 done_bytes=planned - (plan.planned_bytes - found.done_bytes),
                 checked_bytes=known.checked_bytes + found.checked_bytes,
+                closed=_with_missing(found.closed, keys.missing),
             )
             if found.is_done:
                 with pulse.unhurried():
@@ -106,7 +107,7 @@ class HealthActivities:
         # Without a limit for a standstill: a chain is repaired in one call that cannot report, and may take hours.
         with Pulse(self._clock, cursor=before) as pulse:
             repository = self._repositories(request.repository)
-            keys = self._keys(repository, request.credentials)
+            keys = self._keys(repository, request.credentials).all
             chains = [name for name in _to_repair(repository, request.chain, keys, pulse) if name not in done]
             for index, name in enumerate(chains):
                 cursor = contract.RepairCursor(
@@ -158,10 +159,10 @@ class HealthActivities:
                     continue  # it is damaged itself, and named when its turn comes
                 yield OtherChain(chain=chain, is_copy=is_copy)
 
-    def _keys(self, repository: Repository, credentials: Sequence[CredentialName]) -> list[str | None]:
-        """Return what may open chains: without a passphrase, those that were named, and those of archives."""
-        named = dict.fromkeys((*credentials, *archive_credentials(repository)))
-        return [None, *(self._passphrases(name) for name in named)]
+    def _keys(self, repository: Repository, credentials: Sequence[CredentialName]) -> Keyring:
+        """Return what may open chains, as far as it is there: the passphrases that are named, and those of archives."""
+        named = tuple(dict.fromkeys((*credentials, *archive_credentials(repository))))
+        return Keyring(self._passphrases, None, named)
 
     def _measure(self, repository: RepositoryName, found: ScrubReport) -> None:
         measures.SCRUBBED.record(found.checked_bytes, repository=repository)
@@ -239,6 +240,13 @@ def _to_repair(repository: Repository, wanted: str | None, keys: Sequence[str | 
         pulse.waiting()
         if is_damaged(repository, name, keys):
             yield name
+
+
+def _with_missing(closed: Sequence[ClosedChain], missing: CredentialMissing | None) -> tuple[ClosedChain, ...]:
+    """Return chains that did not open with the credential that might have opened them, where one is not there."""
+    if missing is None:
+        return tuple(closed)
+    return tuple(msgspec.structs.replace(one, code=missing.code, reason=missing.message) for one in closed)
 
 
 def _left_alone(name: str, error: HoldfastError) -> RepairReport:

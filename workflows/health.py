@@ -11,7 +11,7 @@ from temporalio import workflow
 
 from activities.contracts import health, repository
 from holdfast.errors import DataDamaged
-from holdfast.model.health import RepairReport, ScrubReport
+from holdfast.model.health import ClosedChain, RepairReport, ScrubReport
 from holdfast.model.points import Damage
 from holdfast.model.session import SessionKind
 from workflows import options, queues
@@ -114,6 +114,7 @@ class CheckHealth:
             if workflow.info().is_continue_as_new_suggested():
                 self._go_on_as_new(total)
         self._run.scrub = total
+        self._book.note(closed_notes(total))
         self._damages, self._unnamed = total.damages, total.unnamed_damages
 
     def _go_on_as_new(self, total: ScrubReport) -> None:
@@ -131,6 +132,8 @@ class CheckHealth:
         self._book.tell("Oldest", _age(total.oldest))
         if total.overdue_bytes:
             self._book.tell("Overdue", size_text(total.overdue_bytes))
+        if total.closed:
+            self._book.tell("Not read", not_read_words(total))
 
     async def _repair(self) -> None:
         request = self._request
@@ -173,6 +176,24 @@ def added(before: ScrubReport | None, slice_: ScrubReport) -> ScrubReport:
         checked_bytes=before.checked_bytes + slice_.checked_bytes,
         chains=before.chains + slice_.chains,
     )
+
+
+def not_read_words(report: ScrubReport) -> str:
+    """Return in words what a scrub should have read of chains that it could not open."""
+    count = len(report.closed) + report.unnamed_closed
+    due = size_text(sum(one.due_bytes for one in report.closed))
+    return f"{'more than ' if report.unnamed_closed else ''}{due} due, of {count} closed chain{'s' * (count != 1)}"
+
+
+def closed_notes(report: ScrubReport) -> list[str]:
+    """Return a note for each chain that a scrub could not open; with one the session ends with a warning."""
+    notes = [_not_read(one) for one in report.closed[:_NAMED_MAX]]
+    left = len(report.closed[_NAMED_MAX:]) + report.unnamed_closed
+    return [*notes, f"not read: {left} more chains that could not be opened"] if left else notes
+
+
+def _not_read(one: ClosedChain) -> str:
+    return f"not read: {one.chain}, {size_text(one.due_bytes)} due: {one.code}: {one.reason}"
 
 
 def _age(oldest: datetime | None) -> str:

@@ -19,6 +19,17 @@ class BrokenChain(StrEnum):
     """Before its snapshot is taken, the machine waits for somebody to say which of the two."""
 
 
+class ClosedChain(msgspec.Struct, frozen=True, kw_only=True):
+    """A chain that a scrub could not open, because no passphrase that it was given fits."""
+
+    chain: str
+    code: str
+    """Of the error that says why."""
+    reason: str
+    due_bytes: int
+    """Of its files, that are to be read again now as far as can be told without opening them."""
+
+
 class ScrubReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a scrub has read, and how old the oldest bytes are that it left."""
 
@@ -40,6 +51,9 @@ class ScrubReport(msgspec.Struct, frozen=True, kw_only=True):
     """When the bytes were read or written that have not been read for longest; None without any bytes."""
     overdue_bytes: int = 0
     """That have not been read for longer than the bound."""
+    closed: tuple[ClosedChain, ...] = ()
+    """Chains that were not read and are in no other figure here."""
+    unnamed_closed: int = 0
 
     @property
     def is_done(self) -> bool:

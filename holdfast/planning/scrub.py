@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from holdfast.model.health import ClosedChain
 from holdfast.model.reads import ReadSpan
 
 RANGE_BYTES: Final = 64 << 20
@@ -65,6 +66,17 @@ class ScrubPlan(msgspec.Struct, frozen=True, kw_only=True):
     overdue_bytes: int = 0
     """That have not been read within the bound."""
     oldest: datetime | None = None
+    closed: tuple[ClosedChain, ...] = ()
+    """Chains that could not be opened, of whose bytes nothing else here speaks."""
+
+
+def due_unopened(size: int, reads: Iterable[ReadSpan], now: datetime, rules: ScrubRules) -> int:
+    """Return how many bytes of a chain of ``size`` bytes are to be read now, where nobody can open it.
+
+    When its points were made stands in its files, so what was never read is due: rather too much than too little.
+    """
+    due = now + timedelta(seconds=rules.every_s) - timedelta(days=rules.days)
+    return max(0, size - sum(span.end - span.start for span in reads if span.read > due))
 
 
 def plan_scrub(

@@ -11,9 +11,9 @@ from typing_extensions import override
 from activities import pulse
 from activities.contracts import health as contract
 from activities.health import HealthActivities, is_damaged, joined_repairs, passphrase_of
-from holdfast.errors import ChainBusy, OperationInterrupted, PassphraseWrong, RepositoryNotFound
+from holdfast.errors import ChainBusy, CredentialMissing, OperationInterrupted, PassphraseWrong, RepositoryNotFound
 from holdfast.model.health import RepairReport
-from holdfast.model.ids import RepositoryName
+from holdfast.model.ids import CredentialName, RepositoryName
 from holdfast.model.machine import Machine
 from holdfast.model.points import Health, PointSummary
 from holdfast.model.reads import ReadSpan
@@ -148,7 +148,11 @@ def test_encrypted_and_plain_chains_are_looked_after_together(lab: Lab) -> None:
     run(lab.transfers.copy_disk, copy)
     lab.finish(begun, CREDENTIAL)
     assert run(lab.health.scrub, scrub()).chains == 2
-    failure(PassphraseWrong, lab.health.scrub, scrub(credentials=()))
+    closed = run(lab.health.scrub, scrub(credentials=()))
+    assert (closed.chains, [one.chain for one in closed.closed]) == (1, [begun.chain])
+    assert closed.closed[0].code == PassphraseWrong.code
+    missing = run(lab.health.scrub, scrub(credentials=(CredentialName("lost"),)))
+    assert (missing.chains, [one.code for one in missing.closed]) == (1, [CredentialMissing.code])
     secret = lab.credentials.passphrase(CREDENTIAL)
     assert passphrase_of(lab.repository, begun.chain, [None, secret]) == secret
     assert passphrase_of(lab.repository, plain.chain, [None, secret]) is None

@@ -7,14 +7,14 @@ import pytest
 
 from activities.boundary import error_from_failure
 from holdfast.errors import DataDamaged, RepositoryUnavailable
-from holdfast.model.health import RepairReport, ScrubReport
+from holdfast.model.health import ClosedChain, RepairReport, ScrubReport
 from holdfast.model.ids import CredentialName, DiskKey, RepositoryName, SessionId
 from holdfast.model.points import Damage, Health, PointHealth, VerifyReport
 from holdfast.model.session import Outcome
 from tests.workflows.conftest import Stage, details
 from tests.workflows.stubs import NOON, World
 from workflows.failures import result_in
-from workflows.health import CheckHealth, added, repair_words
+from workflows.health import CheckHealth, added, closed_notes, not_read_words, repair_words
 from workflows.messages import HealthRequest, HealthTask, SessionProgress, SessionResult
 
 pytestmark = pytest.mark.temporal
@@ -96,6 +96,30 @@ async def test_what_a_scrub_finds_is_marked_and_repaired(stage: Stage) -> None:
     assert (repair.chain, repair.credentials, repair.copies) == (None, ("key",), ("other",))
     marked = [request.points for request in world.requests("catalog.record_health")]
     assert marked == [(MARK,), (good,)]
+
+
+def a_closed_chain(number: int, due: int = GIB) -> ClosedChain:
+    return ClosedChain(chain=f"machines/db/{number}", code="passphrase-wrong", reason="encrypted", due_bytes=due)
+
+
+async def test_a_closed_chain_ends_a_scrub_with_a_warning_that_names_it(stage: Stage) -> None:
+    world = World()
+    world.answers["health.scrub"] = lambda _: a_scrub(GIB, GIB, closed=(a_closed_chain(1),))
+    async with stage.playing(world):
+        handle = await stage.start(CheckHealth.run, a_request(stage, HealthTask.SCRUB))
+        result: SessionResult = await handle.result()
+        told = await details(handle)
+    assert result.session.outcome is Outcome.WARNING
+    assert result.session.notes == ("not read: machines/db/1, 1 GiB due: passphrase-wrong: encrypted",)
+    assert "1 GiB due, of 1 closed chain" in told
+    assert world.names() == ["health.scrub"]
+
+
+def test_many_closed_chains_are_counted() -> None:
+    report = a_scrub(0, 0, closed=tuple(a_closed_chain(number) for number in range(22)), unnamed_closed=3)
+    assert closed_notes(report)[-1] == "not read: 5 more chains that could not be opened"
+    assert not_read_words(report) == "more than 22 GiB due, of 25 closed chains"
+    assert closed_notes(a_scrub(0, 0)) == []
 
 
 async def test_what_cannot_be_repaired_fails_the_session_and_is_named(stage: Stage) -> None:

@@ -102,6 +102,7 @@ def show(run: Invocation, *, repository: RepositoryOption = None) -> None:
         "oldest": plan.oldest,
         "scrub_days": settings.scrub_days,
         "overdue_bytes": plan.overdue_bytes,
+        "closed": plan.closed,
         "damaged_units": known.damaged_units,
         "problems": known.problems,
         "points": known.points,
@@ -112,6 +113,9 @@ def show(run: Invocation, *, repository: RepositoryOption = None) -> None:
     if plan.overdue_bytes:
         overdue = f": {wording.size(plan.overdue_bytes)} not read for more than {settings.scrub_days} days"
         parts.append(Text.assemble(("overdue", "yellow"), overdue))
+    for one in plan.closed:
+        words = f": {one.chain}, {wording.size(one.due_bytes)} due: {one.reason}"
+        parts.append(Text.assemble(("not read", "yellow"), words))
     run.show(document, *parts, *_damage_parts(known))
 
 

@@ -17,7 +17,7 @@ from workers.cli import wording
 from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Invocation, error_document
 from workers.cli.tables import coloured, plain_table
-from workflows.health import repair_words
+from workflows.health import not_read_words, repair_words
 from workflows.messages import MachineUpkeepResult, SessionResult, SweepReport
 from workflows.retention_step import retained_words
 
@@ -243,6 +243,8 @@ def scrub_parts(report: ScrubReport) -> list[RenderableType]:
     parts: list[RenderableType] = [line]
     if report.overdue_bytes:
         parts.append(_told("overdue", "yellow", wording.size(report.overdue_bytes)))
+    if report.closed:
+        parts.append(_told("not read", "yellow", not_read_words(report)))
     return parts
 
 

@@ -1,11 +1,14 @@
 """One run of a scrub over a repository: what to read, reading it, and writing down what was read.
 
+A chain whose passphrase is not known is named and keeps no other from being read.
+
 What was read when stands in the health file of each chain and is written at least once in 256 MiB, so a run that dies
 loses no more, and the next one needs nothing but these files.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -14,13 +17,14 @@ from holdfast.clock import Clock
 from holdfast.errors import ChainBroken, DataError, FileDamaged, PassphraseWrong
 from holdfast.faults import reach
 from holdfast.formats.chain_health import ChainHealth
-from holdfast.model.health import ScrubReport
+from holdfast.model.health import ClosedChain, ScrubReport
 from holdfast.model.points import Damage, PointHealth
 from holdfast.model.reads import ReadSpan
-from holdfast.planning.scrub import FileFacts, ScrubPlan, ScrubRules, ScrubStep, plan_scrub
+from holdfast.planning.scrub import FileFacts, ScrubPlan, ScrubRules, ScrubStep, due_unopened, plan_scrub
 from holdfast.storage.chains.chain import Chain, chain_file_names
 from holdfast.storage.chains.opening import open_with
 from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import Files
 from holdfast.storage.health.health_file import (
     bad_units,
     change_health,
@@ -36,6 +40,7 @@ from holdfast.storage.health.scrubber import FileScrub, SpanRead
 COMMIT_BYTES: Final = 256 << 20
 """A death costs at most what was read since the last line in the health file: this much."""
 DAMAGES_NAMED_MAX: Final = 50
+CLOSED_NAMED_MAX: Final = 50
 POINTS_NAMED_MAX: Final = 1000
 """Points of one run that are told to the catalog; those beyond are told by the next."""
 
@@ -68,14 +73,15 @@ class RepositoryScrub:
         self._is_deep = is_deep
         self._lost: dict[str, str] = {}
         self._damaged: set[str] = set()
+        self._closed: dict[str, PassphraseWrong] = {}
 
     def plan(self, rules: ScrubRules, bytes_max: int | None = None, since: datetime | None = None) -> ScrubPlan:
-        """Return what a run reads now, without what was read ``since`` it began.
-
-        Raises `PassphraseWrong` when a chain needs another passphrase.
-        """
-        self._lost, self._damaged = {}, set()
-        return plan_scrub(self._facts(), self._clock.now(), rules, bytes_max, since)
+        """Return what a run reads now, without what was read ``since`` it began."""
+        self._lost, self._damaged, self._closed = {}, set(), {}
+        now = self._clock.now()
+        plan = plan_scrub(self._facts(), now, rules, bytes_max, since)
+        closed = tuple(self._closed_chain(name, now, rules) for name in self._closed)
+        return msgspec.structs.replace(plan, closed=closed)
 
     def run(self, plan: ScrubPlan, slice_bytes: int, report: Callable[[ScrubProgress], None]) -> ScrubReport:
         """Read the first of what is planned, about ``slice_bytes``. What ``report`` raises ends it."""
@@ -98,6 +104,8 @@ class RepositoryScrub:
             points=tuple(points[:POINTS_NAMED_MAX]),
             oldest=plan.oldest,
             overdue_bytes=plan.overdue_bytes,
+            closed=plan.closed[:CLOSED_NAMED_MAX],
+            unnamed_closed=len(plan.closed[CLOSED_NAMED_MAX:]),
         )
 
     # -- facts ---------------------------------------------------------------------------------------------------
@@ -111,8 +119,8 @@ class RepositoryScrub:
             try:
                 with open_with(repository.files, folder, self._passphrases)[0] as chain:
                     yield from self._chain_facts(name, chain)
-            except PassphraseWrong:
-                raise
+            except PassphraseWrong as error:
+                self._closed[name] = error
             except DataError as error:
                 self._lost[name] = error.message
 
@@ -131,6 +139,15 @@ class RepositoryScrub:
             for file in chain.files
             if file.is_complete
         ]
+
+    def _closed_chain(self, name: str, now: datetime, rules: ScrubRules) -> ClosedChain:
+        """Return what can be said of a chain from outside: how long its files are, and what was read of them when."""
+        files, folder = self._repository.files, self._repository.chain_folder(name)
+        reads = [span for known in read_health(files, folder).files for span in known.reads]
+        size = sum(_length(files, folder / file) for file in chain_file_names(files, folder))
+        error = self._closed[name]
+        due = due_unopened(size, reads, now, rules)
+        return ClosedChain(chain=name, code=error.code, reason=error.message, due_bytes=due)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -206,6 +223,14 @@ def _after(health: ChainHealth, scrub: FileScrub, step: ScrubStep, span: ReadSpa
     kept = tuple(mark for mark in known.units if not scrub.lies_in(mark.unit, step.start, step.end))
     health = health.with_file(msgspec.structs.replace(known, units=kept))
     return with_read(with_damage(health, step.file, found.units, found.problem), step.file, span)
+
+
+def _length(files: Files, path: Path) -> int:
+    handle = files.open(path)
+    try:
+        return handle.size()
+    finally:
+        handle.close()
 
 
 def _by_chain(steps: Sequence[ScrubStep]) -> list[tuple[str, list[ScrubStep]]]:

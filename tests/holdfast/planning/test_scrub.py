@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from holdfast.model.reads import ReadSpan, laid_over
-from holdfast.planning.scrub import RANGE_BYTES, FileFacts, ScrubRules, ScrubStep, plan_scrub
+from holdfast.planning.scrub import RANGE_BYTES, FileFacts, ScrubRules, ScrubStep, due_unopened, plan_scrub
 
 NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -126,3 +126,10 @@ def test_a_run_that_dies_anywhere_costs_no_byte_its_bound(seed: int) -> None:
 def test_plans_of_many_files_are_quick() -> None:
     files = [facts(f"f{number}", RANGE_BYTES, number % 29) for number in range(20_000)]
     assert plan_scrub(files, NOW, RULES).planned_bytes >= 20_000 * RANGE_BYTES // 30
+
+
+def test_of_a_closed_chain_all_is_due_that_was_not_read_lately() -> None:
+    reads = (ReadSpan(0, 40, NOW - DAY), ReadSpan(40, 70, NOW - 30 * DAY), ReadSpan(70, 75, NOW - 28 * DAY))
+    assert due_unopened(100, reads, NOW, RULES) == 55
+    assert due_unopened(100, (), NOW, RULES) == 100
+    assert due_unopened(30, reads, NOW, RULES) == 0, "a file shrank since"

@@ -18,6 +18,14 @@ def test_a_repository_of_which_nothing_bad_is_known(place: Place) -> None:
     assert "nothing is known to be damaged" in place.run("health").stdout
 
 
+def test_a_chain_without_its_passphrase_is_shown_as_not_read(place: Place) -> None:
+    point = back_up(place, 1, b"a" * 200_704, encrypted=True)
+    (closed,) = place.json("health")["closed"]
+    assert (closed["chain"], closed["code"]) == (point.chain, "passphrase-wrong")
+    assert closed["due_bytes"] > 0
+    assert "not read: " in place.run("health").stdout
+
+
 def test_what_is_known_to_be_damaged_is_shown_here_and_with_the_points(place: Place) -> None:
     point = back_up(place, 1, b"a" * 200_704)
     with place.repository.open_chain(point.chain, None) as chain:

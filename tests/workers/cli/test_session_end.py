@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from holdfast.errors import ChainBusy, ServerUnavailable
+from holdfast.model.health import ClosedChain, ScrubReport
 from holdfast.model.ids import ChainId, DiskKey, FileId, JobName, MachineId, PointId, RepositoryName, SessionId
 from holdfast.model.machine import Machine, PowerState
 from holdfast.model.points import Damage, PointSummary, VerifyReport
@@ -168,6 +169,12 @@ def test_damage_is_listed_and_fails(place: Place, capsys: pytest.CaptureFixture[
     shown = capsys.readouterr().out
     assert "web" in shown
     assert "and 17 more" in shown
+
+
+def test_what_a_scrub_could_not_open_is_shown_as_not_read(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    closed = ClosedChain(chain="machines/web/1", code="passphrase-wrong", reason="encrypted", due_bytes=1 << 30)
+    run_of(place).show(None, *session_end.scrub_parts(ScrubReport(closed=(closed,))))
+    assert "not read: 1 GiB due, of 1 closed chain" in capsys.readouterr().out
 
 
 def test_no_damage_is_good(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

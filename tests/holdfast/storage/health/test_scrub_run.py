@@ -92,8 +92,23 @@ def test_a_chain_that_went_away_since_the_plan_is_passed_over(small: SmallChain)
     assert report.checked_bytes == 0
 
 
-def test_a_chain_needs_its_passphrase() -> None:
+def test_a_chain_without_its_passphrase_is_named_and_nothing_of_it_is_planned() -> None:
     small = SmallChain(7, "correct horse")
-    with pytest.raises(PassphraseWrong):
-        RepositoryScrub(small.repository, [None], SystemClock()).plan(RULES)
-    assert RepositoryScrub(small.repository, [None, "correct horse"], SystemClock()).plan(RULES).steps
+    run = RepositoryScrub(small.repository, [None], SystemClock())
+    plan = run.plan(RULES, EVERYTHING)
+    assert not plan.steps
+    (closed,) = plan.closed
+    sizes = [len(small.files.read(path)) for path in small.files.paths() if path.suffix == ".hfc"]
+    assert (closed.chain, closed.code, closed.due_bytes) == (small.summaries[0].chain, PassphraseWrong.code, sum(sizes))
+    report = run.run(plan, EVERYTHING, lambda _: None)
+    assert (report.closed, report.is_good, report.is_done) == ((closed,), True, True)
+
+
+def test_what_was_read_of_a_chain_before_it_was_closed_is_not_due() -> None:
+    small = SmallChain(7, "correct horse")
+    opened = RepositoryScrub(small.repository, [None, "correct horse"], SystemClock())
+    plan = opened.plan(RULES, EVERYTHING)
+    assert not plan.closed
+    opened.run(plan, EVERYTHING, lambda _: None)
+    (closed,) = RepositoryScrub(small.repository, [None], SystemClock()).plan(RULES).closed
+    assert closed.due_bytes == 0
