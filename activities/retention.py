@@ -1,7 +1,5 @@
 """Retention of a machine's chains: planned from what is in the repository, carried out step by step."""
 
-from datetime import timedelta
-
 from activities.binding import implements
 from activities.boundary import resume_cursor
 from activities.contracts import retention as contract
@@ -12,6 +10,7 @@ from holdfast.clock import Clock
 from holdfast.errors import PlanChanged
 from holdfast.model.archives import is_archive
 from holdfast.model.ids import FileId, MachineId, PointId
+from holdfast.planning.grace import PurgeRule
 from holdfast.planning.retention import Verdict
 from holdfast.planning.retention_steps import count
 from holdfast.storage.chains.repository import Repository
@@ -68,7 +67,9 @@ class RetentionActivities:
         with Pulse(self._clock, cursor=previous, stall_s=STALL_S) as pulse:
             repository, step = self._repositories(request.repository), request.step
             repository.check_present()
-            worker = StepWorker(repository, self._passphrase(repository, request), self._clock.now())
+            worker = StepWorker(
+                repository, self._passphrase(repository, request), self._clock.now(), request.grace_days
+            )
             before = 0 if previous is None else previous.moved_bytes
 
             def report(files_done: int, moved_bytes: int) -> None:
@@ -85,12 +86,12 @@ class RetentionActivities:
         """Delete removed files whose grace period is over, and folders of chains of which nothing is left."""
         with Pulse(self._clock):
             repository = self._open(request)
-            before = self._clock.now() - timedelta(days=request.grace_days)
+            rule = PurgeRule(now=self._clock.now(), grace_days=request.grace_days)
             if request.only_archives:
-                purged = purge_archives(repository, before)
+                purged = purge_archives(repository, rule)
             else:
                 folder = repository.machine_folder(MachineId(request.machine_id), request.machine_name)
-                purged = purge_machine(repository, folder, before)
+                purged = purge_machine(repository, folder, rule)
             measures.RETENTION_FREED.record(purged.freed_bytes, repository=str(request.repository))
             return contract.RemovedPurged(files=purged.files, freed_bytes=purged.freed_bytes)
 

@@ -33,7 +33,7 @@ async def retain(request: MachineUpkeepRequest, book: Book) -> Retained:
     done = Retained(kept=planned.kept, held=planned.held)
     for number, one in enumerate(planned.steps, 1):
         book.enter(f"{_what(one)}, step {number} of {len(planned.steps)}")
-        done += await _carry_out(request, one)
+        done += await _carry_out(request, one, wanted.grace_days)
     return done
 
 
@@ -102,11 +102,13 @@ async def _purge_removed(request: retention.PurgeRemoved, book: Book, what: str)
         book.tell("Purged", f"{purged.files} files, {size_text(purged.freed_bytes)}")
 
 
-async def _carry_out(request: MachineUpkeepRequest, one: RetentionStep) -> Retained:
+async def _carry_out(request: MachineUpkeepRequest, one: RetentionStep, grace_days: int) -> Retained:
     what = f"{request.machine_name}: {_what(one)}, {size_text(one.size_bytes)}"
     done = await workflow.execute_activity(
         retention.carry_out,
-        retention.CarryOut(repository=request.repository, step=one, credential=request.credential),
+        retention.CarryOut(
+            repository=request.repository, step=one, credential=request.credential, grace_days=grace_days
+        ),
         **options.verification(_queue(request), summary(what)),
     )
     # Whatever was asked for meanwhile: the points are gone, and the catalog shall not name them.

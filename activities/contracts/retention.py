@@ -54,6 +54,8 @@ class CarryOut(msgspec.Struct, frozen=True, kw_only=True):
     repository: RepositoryName
     step: RetentionStep
     credential: CredentialName | None = None
+    grace_days: int | None = None
+    """For which what is removed stays, which is noted with it; None from sessions of earlier versions."""
 
 
 class CarryOutCursor(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +91,7 @@ class PurgeRemoved(msgspec.Struct, frozen=True, kw_only=True):
     machine_id: MachineId
     machine_name: str
     grace_days: int
+    """What was promised more when it was removed stays as long as that."""
     only_archives: bool = False
     """Of the archives of all machines instead of the chains of one, which no job's retention touches."""
 

@@ -89,10 +89,10 @@ def test_rules_that_nobody_agreed_to_let_nothing_go_at_once(kept: Kept) -> None:
 def test_points_of_a_machine_that_is_gone_go_as_a_whole_and_are_purged_later(kept: Kept) -> None:
     [step] = kept.plan(is_gone=True).steps
     assert step.into == ""
-    run_twice(kept.serves.carry_out, contract.CarryOut(repository=STORE, step=step))
+    run_twice(kept.serves.carry_out, contract.CarryOut(repository=STORE, step=step, grace_days=7))
     assert kept.left() == []
     purge = contract.PurgeRemoved(
-        repository=STORE, machine_id=kept.machine.machine_id, machine_name=kept.machine.name, grace_days=7
+        repository=STORE, machine_id=kept.machine.machine_id, machine_name=kept.machine.name, grace_days=0
     )
     assert run(kept.serves.purge, purge).files == 0
     kept.lab.clock._seconds += int(timedelta(days=8).total_seconds())

@@ -23,6 +23,7 @@ from holdfast.model.ids import MachineId, PointId
 from holdfast.model.points import PointSummary
 from holdfast.model.spans import Span
 from holdfast.pipeline.stages import PipeOptions
+from holdfast.planning.grace import PurgeRule
 from holdfast.planning.retention import Verdict
 from holdfast.storage.chains.chain import chain_file_names
 from holdfast.storage.chains.repository import Repository
@@ -222,8 +223,8 @@ class Year:
         self._judge(machine, kept, is_gone=is_gone)
         if is_due and self.rules.method.compact is not None:
             self._surviving(lambda: self._compact(folder))
-        before = self.clock.time - timedelta(days=self.rules.retention.grace_days)
-        purged = self._surviving(lambda: purge_machine(self.repository, folder, before))
+        rule = PurgeRule(now=self.clock.time, grace_days=self.rules.retention.grace_days)
+        purged = self._surviving(lambda: purge_machine(self.repository, folder, rule))
         self.done["files purged"] += 0 if purged is None else purged.files
 
     def _apply_method(self, folder: Path) -> bool:

@@ -45,6 +45,8 @@ async def test_the_steps_of_the_plan_are_carried_out_in_order_and_the_catalog_is
         "retention.settle",
     ]
     assert [request.step for request in world.requests("retention.carry_out")] == [REMOVAL, MERGE]
+    promised = {request.grace_days for request in world.requests("retention.carry_out")}
+    assert promised == {request.grace_days for request in world.requests("retention.purge")}
     assert [(one.gone, one.moved) for one in world.requests("retention.settle")] == [
         (REMOVAL.points, None),
         (MERGE.points, MOVED),

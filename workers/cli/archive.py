@@ -1,7 +1,6 @@
 """``holdfast archive``: a full of machines that belongs to no job, and what becomes of those that are there."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -14,6 +13,7 @@ from holdfast.model.ids import CredentialName, MachineId, SessionId
 from holdfast.model.machine import Quiesce
 from holdfast.model.retention import RetentionOptions
 from holdfast.planning.archives import kept_words, parse_expiry
+from holdfast.planning.grace import PurgeRule, has_had_grace
 from holdfast.storage.retention.archiving import archive_credential, keep_archive, look_at_archives, plan_seen_archives
 from holdfast.storage.retention.graveyard import graves_of
 from workers.cli import backup
@@ -210,9 +210,9 @@ def _end_without_plan(run: Invocation, found: JobPlan, errors: Sequence[Holdfast
 
 def _has_what_is_to_be_purged(run: Invocation, settings: RepositorySettings) -> bool:
     """Return whether archives that were removed have had their grace period: only a session deletes them for good."""
-    before = run.clock.now() - timedelta(days=RetentionOptions().grace_days)
+    rule = PurgeRule(now=run.clock.now(), grace_days=RetentionOptions().grace_days)
     graves = graves_of(run.repository(settings))
-    return any(is_archive(grave.chain) and grave.file.removed < before for grave in graves)
+    return any(is_archive(grave.chain) and has_had_grace(grave.fact, rule) for grave in graves)
 
 
 def _warn_if_nobody_removes(run: Invocation, settings: RepositorySettings, archive: Archive) -> None:

@@ -9,6 +9,7 @@ from holdfast.errors import DataError, PassphraseWrong, PointNotFound
 from holdfast.model.archives import is_archive
 from holdfast.model.ids import PointId
 from holdfast.model.retention import RetentionOptions
+from holdfast.planning.grace import PurgeRule
 from holdfast.storage.chain_files.chain_file import ChainFile
 from holdfast.storage.chains.chain import chain_file_names
 from holdfast.storage.chains.repository import Repository
@@ -63,9 +64,10 @@ def listing(run: Invocation, *, repository: RepositoryOption = None) -> None:
     """List what was removed from chains and can still be taken back."""
     settings = run.repository_settings(repository)
     graves = graves_of(run.repository(settings))
-    table = plain_table("=CHAIN", "=FILE", "=REMOVED", ">SIZE")
+    table = plain_table("=CHAIN", "=FILE", "=REMOVED", "=AT LEAST UNTIL", ">SIZE")
     for grave in graves:
-        table.add_row(grave.chain, grave.file.name, wording.moment(grave.file.removed), wording.size(grave.size_bytes))
+        removed, size = wording.moment(grave.file.removed), wording.size(grave.size_bytes)
+        table.add_row(grave.chain, grave.file.name, removed, _promised(grave), size)
     run.show({"removed": graves}, table if graves else "nothing was removed that could be taken back")
 
 
@@ -98,7 +100,7 @@ def purge(
     folder = opened.chain_folder(chain)
     if not _of_chain(opened, chain):
         raise PointNotFound(f"nothing of chain {chain} is there that was removed")
-    purged = purge_machine(opened, folder.parent, run.clock.now() + timedelta(seconds=1), chain)
+    purged = purge_machine(opened, folder.parent, PurgeRule(now=run.clock.now(), keeps_promises=False), chain)
     run.show(purged, f"{wording.count(purged.files, 'file')} deleted, {wording.size(purged.freed_bytes)} freed")
 
 
@@ -157,6 +159,11 @@ def _keep(run: Invocation, opened: Repository, chain: str, passphrase: str | Non
 
 def _of_chain(opened: Repository, chain: str) -> list[Grave]:
     return [grave for grave in graves_of(opened, opened.chain_folder(chain).parent) if grave.chain == chain]
+
+
+def _promised(grave: Grave) -> str:
+    days = grave.grace_days
+    return "" if days is None else wording.moment(grave.file.removed + timedelta(days=days))
 
 
 def _chosen(run: Invocation, settings: RepositorySettings, chain: str, credential: str | None) -> ChosenChain:

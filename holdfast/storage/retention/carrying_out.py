@@ -21,6 +21,7 @@ from holdfast.storage.chains.opening import open_with
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.immutable import is_immutable, set_immutable
 from holdfast.storage.methods.upkeep import ChainUpkeep, needed_files
+from holdfast.storage.retention.promises import promise
 
 Report = Callable[[int, int], None]
 """Gets how many files are done, and the bytes of them that moved so far."""
@@ -40,12 +41,15 @@ class StepResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StepWorker:
-    """Carries out steps on the chains of a repository."""
+    """Carries out steps on the chains of a repository; what is removed is promised to stay for ``grace_days``."""
 
-    def __init__(self, repository: Repository, passphrase: str | None, now: datetime) -> None:
+    def __init__(
+        self, repository: Repository, passphrase: str | None, now: datetime, grace_days: int | None = None
+    ) -> None:
         self._repository = repository
         self._passphrase = passphrase
         self._now = now
+        self._grace_days = grace_days
 
     def run(self, step: RetentionStep, report: Report) -> StepResult:
         """Carry out a step. What ``report`` raises stops it at a commit.
@@ -62,6 +66,8 @@ class StepWorker:
         held = _loosen(folder, (step.into, *step.files))
         try:
             if not step.into:
+                if self._grace_days is not None:
+                    promise(self._repository.files, folder, step.files, self._grace_days)
                 upkeep.remove(step.files, self._now)
                 return StepResult()
             moved = self._merge(upkeep, step, report)

@@ -8,9 +8,10 @@ from holdfast.storage.chains.metadata import METADATA_NAME
 from holdfast.storage.files.atomic import Files
 from holdfast.storage.files.chain_lock import LOCK_NAME, READERS_NAME, acquire_chain_lock
 from holdfast.storage.health.health_file import HEALTH_NAME
+from holdfast.storage.retention.promises import PROMISES_NAME
 
 _HEALTH_LOCK: Final = HEALTH_NAME + ".lock"
-_BESIDE: Final = (METADATA_NAME, KEEP_NAME, HEALTH_NAME, _HEALTH_LOCK, READERS_NAME, LOCK_NAME)
+_BESIDE: Final = (METADATA_NAME, KEEP_NAME, PROMISES_NAME, HEALTH_NAME, _HEALTH_LOCK, READERS_NAME, LOCK_NAME)
 """What says something about files of a chain, and nothing without them."""
 _HALF_WRITTEN: Final = ".new"
 

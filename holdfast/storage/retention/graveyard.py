@@ -10,12 +10,14 @@ from holdfast.errors import PointNotFound
 from holdfast.model.archives import is_archive
 from holdfast.model.ids import PointId
 from holdfast.model.retention import PointNote
+from holdfast.planning.grace import PurgeRule, RemovalFact, purged_before
 from holdfast.storage.chain_files.chain_file import is_file_encrypted
 from holdfast.storage.chains.keeping import change_notes
 from holdfast.storage.chains.opening import open_with
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.methods.upkeep import ChainUpkeep, RemovedFile
 from holdfast.storage.retention.emptying import remove_empty_chain
+from holdfast.storage.retention.promises import read_promises
 
 
 class Grave(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +27,13 @@ class Grave(msgspec.Struct, frozen=True, kw_only=True):
     machine_folder: str
     file: RemovedFile
     size_bytes: int
+    grace_days: int | None = None
+    """For how many days it was promised to stay when it was removed; None where that was not noted."""
+
+    @property
+    def fact(self) -> RemovalFact:
+        """Return what decides about its end."""
+        return RemovalFact(removed=self.file.removed, promised_days=self.grace_days)
 
 
 class Purged(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,44 +47,53 @@ def graves_of(repository: Repository, machine_folder: Path | None = None) -> lis
     """Return what was removed from the chains of a machine, or of all, by chain and name."""
     found = []
     for folder in repository.chain_folders(machine_folder):
-        for file in ChainUpkeep(repository.files, folder, None).removed():
+        removed = ChainUpkeep(repository.files, folder, None).removed()
+        promised = read_promises(repository.files, folder) if removed else {}
+        for file in removed:
             handle = repository.files.open(folder / file.kept_as)
             try:
                 size = handle.size()
             finally:
                 handle.close()
             grave = Grave(
-                chain=repository.relative(folder), machine_folder=folder.parent.name, file=file, size_bytes=size
+                chain=repository.relative(folder),
+                machine_folder=folder.parent.name,
+                file=file,
+                size_bytes=size,
+                grace_days=promised.get(file.name),
             )
             found.append(grave)
     return found
 
 
-def purge_machine(repository: Repository, machine_folder: Path, before: datetime, chain: str | None = None) -> Purged:
-    """Delete for good what was removed from a machine's chains of jobs, or from one chain of any kind, before a moment.
+def purge_machine(repository: Repository, machine_folder: Path, rule: PurgeRule, chain: str | None = None) -> Purged:
+    """Delete for good what a rule lets go of what was removed from a machine's chains of jobs, or from any one chain.
 
     The folder of a chain of which nothing is left goes, too. Raises `ChainBusy`.
     """
     graves = graves_of(repository, machine_folder)
     if chain is None:
-        return _purge(repository, [grave for grave in graves if not is_archive(grave.chain)], before)
-    return _purge(repository, [grave for grave in graves if grave.chain == chain], before)
+        return _purge(repository, [grave for grave in graves if not is_archive(grave.chain)], rule)
+    return _purge(repository, [grave for grave in graves if grave.chain == chain], rule)
 
 
-def purge_archives(repository: Repository, before: datetime) -> Purged:
-    """Delete for good what was removed from archives, of whatever machine, before a moment. Raises `ChainBusy`."""
-    return _purge(repository, [grave for grave in graves_of(repository) if is_archive(grave.chain)], before)
+def purge_archives(repository: Repository, rule: PurgeRule) -> Purged:
+    """Delete for good what a rule lets go of what was removed from archives of all machines. Raises `ChainBusy`."""
+    return _purge(repository, [grave for grave in graves_of(repository) if is_archive(grave.chain)], rule)
 
 
-def _purge(repository: Repository, graves: list[Grave], before: datetime) -> Purged:
+def _purge(repository: Repository, graves: list[Grave], rule: PurgeRule) -> Purged:
     files = freed = 0
-    old = [grave for grave in graves if grave.file.removed < before]
-    for name in dict.fromkeys(grave.chain for grave in old):
+    for name in dict.fromkeys(grave.chain for grave in graves):
+        of_chain = [grave for grave in graves if grave.chain == name]
+        before = purged_before([grave.fact for grave in of_chain], rule)
+        if before is None:
+            continue
         folder = repository.chain_folder(name)
         gone = ChainUpkeep(repository.files, folder, None).purge(before)
         remove_empty_chain(repository.files, folder)
         files += len(gone)
-        freed += sum(grave.size_bytes for grave in old if grave.chain == name)
+        freed += sum(grave.size_bytes for grave in of_chain if grave.file.removed < before)
     return Purged(files=files, freed_bytes=freed)
 
 

@@ -12,6 +12,7 @@ from holdfast.model.ids import CredentialName, SessionId
 from holdfast.model.owners import ChainOwner
 from holdfast.model.points import PointSummary
 from holdfast.model.retention import RetentionOptions
+from holdfast.planning.grace import PurgeRule
 from holdfast.planning.retention import Verdict
 from holdfast.storage.chains.keeping import KEEP_NAME
 from holdfast.storage.chains.repository import Repository
@@ -151,7 +152,9 @@ def test_an_expired_archive_goes_to_the_graveyard_and_comes_back() -> None:
     assert [chain.name for chain in look_at(machine).chains] == [kept.chain]
     folder = machine.repository.machine_folder(machine.machine_id, machine.name)
     far = now + timedelta(days=99)
-    assert purge_machine(machine.repository, folder, far).files == 0  # which is what the retention of a job purges
+    assert (
+        purge_machine(machine.repository, folder, PurgeRule(now=far)).files == 0
+    )  # which is what the retention of a job purges
     assert take_back(machine.repository, gone.chain, passphrases(VAULT), far) == (gone.file,)
     assert plan_seen_archives(look_at(machine), now).judgement.plan.is_idle  # its lock holds
     again = plan_seen_archives(look_at(machine), far)
@@ -160,7 +163,7 @@ def test_an_expired_archive_goes_to_the_graveyard_and_comes_back() -> None:
             step, lambda *_: None
         )
     assert archive_credentials(machine.repository) == ()  # of what is removed nothing has to be opened
-    assert purge_archives(machine.repository, far + timedelta(days=1)).files == 2
+    assert purge_archives(machine.repository, PurgeRule(now=far + timedelta(days=1))).files == 2
     assert look_at(machine).chains == ()
 
 

@@ -20,7 +20,9 @@ def filled(folder: Path, *names: str) -> Path:
 
 
 def test_what_belongs_to_no_file_goes_with_the_folder(tmp_path: Path) -> None:
-    folder = filled(tmp_path / "c", "chain.hfm", "chain.keep", "chain.health", "chain.keep.new", "chain.readers")
+    folder = filled(
+        tmp_path / "c", "chain.hfm", "chain.keep", "chain.health", "chain.keep.new", "chain.readers", "removed.json"
+    )
     assert remove_empty_chain(FILES, folder)
     assert not folder.exists()
     assert remove_empty_chain(FILES, folder)

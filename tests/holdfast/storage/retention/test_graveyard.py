@@ -6,7 +6,10 @@ import msgspec
 import pytest
 
 from holdfast.errors import PointNotFound
+from holdfast.planning.grace import PurgeRule
+from holdfast.planning.retention_steps import RetentionStep
 from holdfast.storage.methods.upkeep import ChainUpkeep
+from holdfast.storage.retention.carrying_out import StepWorker
 from holdfast.storage.retention.graveyard import graves_of, lock_points, purge_machine, take_back
 from holdfast.testing.chains import ProtectedMachine
 from tests.holdfast.storage.aging import age, look, planned, points_rule
@@ -66,9 +69,9 @@ def test_the_grace_period_is_kept() -> None:
     machine = with_removed()
     clock = machine.clock.now()
     folder = look(machine).folder
-    assert purge_machine(machine.repository, folder, clock).files == 0
+    assert purge_machine(machine.repository, folder, PurgeRule(now=clock)).files == 0
     [grave] = graves_of(machine.repository)
-    purged = purge_machine(machine.repository, folder, clock + timedelta(seconds=1))
+    purged = purge_machine(machine.repository, folder, PurgeRule(now=clock + timedelta(seconds=1)))
     assert (purged.files, purged.freed_bytes) == (1, grave.size_bytes)
     assert graves_of(machine.repository) == []
 
@@ -84,3 +87,17 @@ def test_the_rule_that_removed_it_does_not_remove_it_again_while_it_is_locked() 
     upkeep.remove(step.files, clock.now())
     take_back(machine.repository, step.chain, None, machine.clock.now() + timedelta(days=3))
     assert planned(machine, rule).steps == ()
+
+
+def test_what_was_promised_when_it_was_removed_is_kept_by_shorter_rules() -> None:
+    machine = make_machine({"disk0": 6})
+    clock = age(machine, 3)
+    [chain] = look(machine).chains
+    step = RetentionStep(chain=chain.name, files=(chain.files[-1].name,), points=(), size_bytes=0)
+    StepWorker(machine.repository, None, clock.now(), grace_days=7).run(step, lambda *_: None)
+    [grave] = graves_of(machine.repository)
+    assert (grave.file.name, grave.grace_days) == (step.files[0], 7)
+    folder, days = look(machine).folder, timedelta(days=1)
+    assert purge_machine(machine.repository, folder, PurgeRule(now=clock.now() + 6 * days)).files == 0
+    purged = purge_machine(machine.repository, folder, PurgeRule(now=clock.now() + 8 * days))
+    assert (purged.files, purged.freed_bytes) == (1, grave.size_bytes)

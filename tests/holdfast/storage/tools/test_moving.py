@@ -12,6 +12,7 @@ from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.archives import is_archive
 from holdfast.model.ids import MachineId, PointId, SessionId, folder_name
 from holdfast.model.points import PointSummary
+from holdfast.planning.grace import PurgeRule
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.atomic import HostFiles
 from holdfast.storage.files.chain_lock import acquire_chain_lock
@@ -98,7 +99,7 @@ def test_a_chain_comes_back_when_its_old_place_is_purged(home: Repository, away:
     move(home, away, point.chain)
     with pytest.raises(RequestInvalid, match="keeps what was removed of this chain"):
         move_chain(away, home, a_move(point.chain), [None], lambda _: None)
-    purge_machine(home, home.machine_at(FOLDER), CLOCK.now() + timedelta(seconds=2))
+    purge_machine(home, home.machine_at(FOLDER), PurgeRule(now=CLOCK.now(), keeps_promises=False))
     assert move_chain(away, home, a_move(point.chain), [None], lambda _: None).points == 2
     assert restored(home, point, None) == CONTENT[1]
     assert back_up(home, CONTENT[2], 3, None).kind == "increment"
