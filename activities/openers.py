@@ -20,6 +20,9 @@ PassphraseLookup: TypeAlias = Callable[[CredentialName | None], str | None]
 CatalogOpener: TypeAlias = Callable[[], Catalog]
 """Returns the catalog of the process, opened at the first call. Raises `CatalogUnavailable`."""
 
+ClockBounds: TypeAlias = Callable[[RepositoryName], int]
+"""Returns the days by which the clock may be ahead of when a repository was last used."""
+
 
 class Keyring:
     """The passphrases of a request: of the credential that it names first, and of the others as far as they are there.

@@ -8,7 +8,7 @@ from activities.binding import implements
 from activities.boundary import resume_cursor
 from activities.contracts import repository as contract
 from activities.health import passphrase_of
-from activities.openers import Keyring, MoverIssuer, PassphraseLookup, RepositoryOpener
+from activities.openers import ClockBounds, Keyring, MoverIssuer, PassphraseLookup, RepositoryOpener
 from activities.pulse import STALL_S, Pulse
 from activities.verification import (
     ChainCheck,
@@ -26,6 +26,8 @@ from holdfast.model.archives import is_archive
 from holdfast.model.ids import CredentialName, PointId, RepositoryName
 from holdfast.model.owners import ChainOwner
 from holdfast.model.points import FoundPoint, OpenPoint, PointSummary, VerifyReport
+from holdfast.planning.clock_jump import AHEAD_DAYS_DEFAULT
+from holdfast.storage.chains.last_used import note_used
 from holdfast.storage.chains.repository import Repository, StoredPoint
 from holdfast.storage.intake.finishing import finish_point
 from holdfast.storage.intake.lifecycle import StoreOptions, abandon_session, begin_point, chain_problem
@@ -42,11 +44,13 @@ class RepositoryActivities:
         passphrases: PassphraseLookup,
         clock: Clock,
         movers: MoverIssuer | None = None,
+        clock_bounds: ClockBounds = lambda _: AHEAD_DAYS_DEFAULT,
     ) -> None:
         self._repositories = repositories
         self._passphrases = passphrases
         self._clock = clock
         self._movers = movers
+        self._clock_bounds = clock_bounds
 
     @implements(contract.begin_point)
     def begin_point(self, request: contract.BeginPoint) -> OpenPoint:
@@ -63,6 +67,8 @@ class RepositoryActivities:
             )
             self._end_writing(request.repository, repository, options.owner_of(request.snapshot.machine))
             begun = _begin(repository, request, options)
+            # Also where no retention runs: the clock is compared with this when archives expire, for instance.
+            note_used(repository, self._clock, self._clock_bounds(request.repository))
             if self._movers is None:
                 return begun
             keys = [disk.key for disk in request.snapshot.disks]

@@ -3,16 +3,18 @@
 from activities.binding import implements
 from activities.boundary import resume_cursor
 from activities.contracts import retention as contract
-from activities.openers import PassphraseLookup, RepositoryOpener
+from activities.openers import ClockBounds, PassphraseLookup, RepositoryOpener
 from activities.pulse import STALL_S, Pulse
 from holdfast import measures
 from holdfast.clock import Clock
 from holdfast.errors import PlanChanged
 from holdfast.model.archives import is_archive
-from holdfast.model.ids import FileId, MachineId, PointId
+from holdfast.model.ids import FileId, MachineId, PointId, RepositoryName
+from holdfast.planning.clock_jump import AHEAD_DAYS_DEFAULT
 from holdfast.planning.grace import PurgeRule
 from holdfast.planning.retention import Verdict
 from holdfast.planning.retention_steps import count
+from holdfast.storage.chains.last_used import check_clock, jumped, note_used
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.retention.archiving import archive_credential, look_at_archives, plan_seen_archives
 from holdfast.storage.retention.carrying_out import StepResult, StepWorker
@@ -23,16 +25,27 @@ from holdfast.storage.retention.looking import PlanWish, look_at_machine, plan_m
 class RetentionActivities:
     """Serves what `activities.contracts.retention` does in a repository."""
 
-    def __init__(self, repositories: RepositoryOpener, passphrases: PassphraseLookup, clock: Clock) -> None:
+    def __init__(
+        self,
+        repositories: RepositoryOpener,
+        passphrases: PassphraseLookup,
+        clock: Clock,
+        clock_bounds: ClockBounds = lambda _: AHEAD_DAYS_DEFAULT,
+    ) -> None:
         self._repositories = repositories
         self._passphrases = passphrases
         self._clock = clock
+        self._clock_bounds = clock_bounds
 
     @implements(contract.plan)
     def plan(self, request: contract.PlanRetention) -> contract.RetentionPlanned:
-        """Note marks and locks of new points and return the plan; nothing is noted when another one was expected."""
+        """Note marks and locks of new points and return the plan; nothing is noted when another one was expected.
+
+        Raises `ClockJumped` when all is noted: locks begin by whatever clock, and end by none that jumped.
+        """
         with Pulse(self._clock):
             repository = self._open(request)
+            sight = note_used(repository, self._clock, self._clock_bounds(request.repository))
             wish = PlanWish(
                 options=request.options,
                 now=self._clock.now(),
@@ -40,6 +53,7 @@ class RetentionActivities:
                 began=request.began,
                 is_gone=request.is_gone,
                 has_consent=request.has_consent,
+                is_clock_sure=sight.is_steady,
                 gone=request.gone,
             )
             folder = repository.machine_folder(MachineId(request.machine_id), request.machine_name)
@@ -51,12 +65,15 @@ class RetentionActivities:
                 planned = plan_machine(seen, wish)
             if request.expected and request.expected != planned.digest:
                 raise PlanChanged(f"the plan for {request.machine_name} is {planned.digest}, not {request.expected}")
+            locks = take_note(repository, seen, planned, wish)
+            if not sight.is_steady:
+                raise jumped(sight)
             return contract.RetentionPlanned(
                 digest=planned.digest,
                 steps=planned.steps,
                 kept=count(planned.judgement.plan.points, Verdict.KEPT),
                 held=len(planned.judgement.held),
-                locks=take_note(repository, seen, planned, wish),
+                locks=locks,
                 left_out=seen.left_out,
             )
 
@@ -67,6 +84,7 @@ class RetentionActivities:
         with Pulse(self._clock, cursor=previous, stall_s=STALL_S) as pulse:
             repository, step = self._repositories(request.repository), request.step
             repository.check_present()
+            self._check_clock(request.repository, repository)
             worker = StepWorker(
                 repository, self._passphrase(repository, request), self._clock.now(), request.grace_days
             )
@@ -86,6 +104,7 @@ class RetentionActivities:
         """Delete removed files whose grace period is over, and folders of chains of which nothing is left."""
         with Pulse(self._clock):
             repository = self._open(request)
+            self._check_clock(request.repository, repository)
             rule = PurgeRule(now=self._clock.now(), grace_days=request.grace_days)
             if request.only_archives:
                 purged = purge_archives(repository, rule)
@@ -99,6 +118,9 @@ class RetentionActivities:
         repository = self._repositories(request.repository)
         repository.check_present()
         return repository
+
+    def _check_clock(self, name: RepositoryName, repository: Repository) -> None:
+        check_clock(repository, self._clock, self._clock_bounds(name))
 
     def _passphrase(self, repository: Repository, request: contract.CarryOut) -> str | None:
         """Return the passphrase of the chain: an archive says itself which one it was made with."""

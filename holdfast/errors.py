@@ -15,7 +15,8 @@
     │   ├── TargetExists
     │   │   └── IdentityTaken
     │   ├── PlanChanged
-    │   └── PointLocked
+    │   ├── PointLocked
+    │   └── ClockJumped
     ├── SourceError                 the hypervisor or a source disk
     │   ├── ProviderUnavailable
     │   ├── AccessDenied
@@ -185,6 +186,17 @@ class PointLocked(InputError):
     code = "point-locked"
     exit_status = 35
     default_hint = "Wait until the lock ends; a lock is never taken away before its time."
+
+
+class ClockJumped(InputError):
+    """The clock of the host does not go on from when the repository was last used."""
+
+    code = "clock-jumped"
+    exit_status = 36
+    default_hint = (
+        "Set the clock of the repository's host right. Where it is right, and the repository was not used for long: "
+        "`holdfast retention clock --accept`."
+    )
 
 
 class SourceError(HoldfastError):

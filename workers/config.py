@@ -18,6 +18,7 @@ from holdfast.errors import ConfigurationInvalid, HoldfastError, RepositoryNotFo
 from holdfast.formats.magic import UNIT_SIZES
 from holdfast.guest.masks import parse_masks
 from holdfast.model.ids import RepositoryName
+from holdfast.planning.clock_jump import AHEAD_DAYS_DEFAULT
 from workers.config_checks import (
     check_catalog,
     check_names,
@@ -97,6 +98,9 @@ class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """When the newest point of each machine is read back whole, as five cron fields."""
     archives: str | None = None
     """When archives that have expired are removed, as five cron fields; without it only when asked to."""
+    clock_days: int = AHEAD_DAYS_DEFAULT
+    """Days by which the clock may be ahead of when it was last used, 1 to 3650; beyond, nothing of it is removed or
+    merged before `holdfast retention clock --accept`."""
     copies: tuple[RepositoryName, ...] = ()
     """Other repositories that its worker reaches and that may hold the same bytes: lost ones are looked for there."""
 
@@ -320,6 +324,9 @@ def _check_health(repository: RepositorySettings, settings: Settings) -> None:
     if not 1 <= repository.scrub_days <= _DAYS_MAX:
         hint = f"Give a number from 1 to {_DAYS_MAX}."
         raise ConfigurationInvalid(f"scrub_days of repository {repository.name} is {repository.scrub_days}", hint=hint)
+    if not 1 <= repository.clock_days <= _DAYS_MAX:
+        hint = f"Give a number from 1 to {_DAYS_MAX}."
+        raise ConfigurationInvalid(f"clock_days of repository {repository.name} is {repository.clock_days}", hint=hint)
     for name in repository.copies:
         if name == repository.name:
             raise ConfigurationInvalid(f"repository {name} is named as its own copy")

@@ -22,7 +22,7 @@ from activities.extents import ExtentActivities
 from activities.health import HealthActivities
 from activities.machine_files import MachineFileActivities
 from activities.moving import MovingActivities, RelocationActivities
-from activities.openers import CatalogOpener, PassphraseLookup, ProviderOpener, RepositoryOpener
+from activities.openers import CatalogOpener, ClockBounds, PassphraseLookup, ProviderOpener, RepositoryOpener
 from activities.point_disks import PointDisks
 from activities.repository import RepositoryActivities, UpkeepActivities
 from activities.resources import ProxyActivities, RepositoryReach, SchedulerActivities
@@ -124,6 +124,7 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     throttle: Throttle
     reach: RepositoryReach
     """Says what keeps a proxy of this process from a repository."""
+    clock_bounds: ClockBounds
 
 
 class _Shift(msgspec.Struct, frozen=True, kw_only=True):
@@ -258,7 +259,7 @@ def _rollbacks(tools: Tools) -> object:
 
 
 def _repository(tools: Tools) -> object:
-    return RepositoryActivities(tools.repositories, tools.passphrases, tools.clock, tools.movers)
+    return RepositoryActivities(tools.repositories, tools.passphrases, tools.clock, tools.movers, tools.clock_bounds)
 
 
 def _upkeep(tools: Tools) -> object:
@@ -270,7 +271,7 @@ def _chains(tools: Tools) -> object:
 
 
 def _retention(tools: Tools) -> object:
-    return RetentionActivities(tools.repositories, tools.passphrases, tools.clock)
+    return RetentionActivities(tools.repositories, tools.passphrases, tools.clock, tools.clock_bounds)
 
 
 def _retention_catalog(tools: Tools) -> object:

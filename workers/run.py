@@ -125,6 +125,7 @@ def make_tools(settings: Settings, stack: AsyncExitStack, clock: Clock | None = 
         reach=_reach(settings, repositories),
         catalog=_catalog_opener(settings, used, stack),
         clock=used,
+        clock_bounds=lambda name: settings.repository(name).clock_days,
     )
 
 

@@ -7,12 +7,13 @@ can be read, and goes on where it stopped in the next session.
 from temporalio import workflow
 from temporalio.exceptions import FailureError
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import ClockJumped, HoldfastError
 from holdfast.model.session import Outcome, Problem
 from workflows import search_attributes
 from workflows.book import Book
 from workflows.failures import problem_of
 from workflows.messages import MachineUpkeepRequest, MachineUpkeepResult, SessionProgress
+from workflows.retention_step import clock_note
 from workflows.session import CAUGHT, outcome_of_failure
 from workflows.steps import stop_if_cancelled
 from workflows.upkeep_steps import STEPS, Upkeep, UpkeepStep
@@ -64,7 +65,7 @@ class MachineUpkeep:
         except (FailureError, HoldfastError) as failure:
             stop_if_cancelled()
             problem = problem_of(failure)
-            self._book.note([f"{one.name.lower()} of {self._request.machine_name}: {problem.message}"])
+            self._book.note([_note(one, self._request, problem)])
             if self._request.by_hand is not None:
                 self._problem = problem
         stop_if_cancelled()
@@ -74,3 +75,10 @@ class MachineUpkeep:
         self._book.conclude(outcome, problem)
         code = None if problem is None else problem.code
         workflow.upsert_search_attributes(search_attributes.ended(outcome, stored_bytes=0, error_code=code))
+
+
+def _note(one: UpkeepStep, request: MachineUpkeepRequest, problem: Problem) -> str:
+    """Return what is said of a step that failed; a clock is wrong for all machines, so their notes are the same one."""
+    if problem.code == ClockJumped.code:
+        return clock_note(request.repository, problem)
+    return f"{one.name.lower()} of {request.machine_name}: {problem.message}"

@@ -5,13 +5,17 @@ and repeated at any moment, and every point that stays can be read all the time.
 """
 
 from temporalio import workflow
+from temporalio.exceptions import FailureError
 
 from activities.contracts import retention
+from holdfast.errors import ClockJumped
 from holdfast.model.ids import MachineId, RepositoryName
 from holdfast.model.retention import RetentionOptions
+from holdfast.model.session import Problem
 from holdfast.planning.retention_steps import RetentionStep
 from workflows import options, queues
 from workflows.book import Book
+from workflows.failures import problem_of
 from workflows.messages import MachineUpkeepRequest, Retained
 from workflows.report import size_text, summary
 from workflows.steps import step, stop_if_cancelled
@@ -35,6 +39,11 @@ async def retain(request: MachineUpkeepRequest, book: Book) -> Retained:
         book.enter(f"{_what(one)}, step {number} of {len(planned.steps)}")
         done += await _carry_out(request, one, wanted.grace_days)
     return done
+
+
+def clock_note(repository: RepositoryName, problem: Problem) -> str:
+    """Return what a session says when the clock of a repository's host cannot be trusted."""
+    return f"{problem.code} in repository {repository}: {problem.message}; {problem.hint}"
 
 
 def retained_words(done: Retained) -> str:
@@ -78,7 +87,13 @@ async def purge_archives(repository: RepositoryName, wanted: RetentionOptions, b
         grace_days=wanted.grace_days,
         only_archives=True,
     )
-    await _purge_removed(request, book, f"archives in {repository}")
+    try:
+        await _purge_removed(request, book, f"archives in {repository}")
+    except FailureError as failure:
+        problem = problem_of(failure)
+        if problem.code != ClockJumped.code:
+            raise
+        book.note([clock_note(repository, problem)])
 
 
 async def _purge(request: MachineUpkeepRequest, wanted: RetentionOptions, book: Book) -> None:

@@ -143,7 +143,10 @@ class MachinesFound(msgspec.Struct, frozen=True, kw_only=True):
 
 @activity.defn(name="retention.plan")
 def plan(request: PlanRetention) -> RetentionPlanned:
-    """Note marks and locks of new points and return the plan. Raises `PlanChanged` when another one was expected."""
+    """Note marks and locks of new points and return the plan. Raises `PlanChanged` when another one was expected.
+
+    This and what follows raise `ClockJumped` while the clock of the worker cannot be trusted.
+    """
     raise AssertionError(request)
 
 

@@ -9,12 +9,14 @@ import pytest
 from activities.contracts import retention as contract
 from activities.contracts.repository import FinishPoint
 from activities.retention import RetentionActivities
-from holdfast.errors import PlanChanged
+from holdfast.errors import ClockJumped, PlanChanged
 from holdfast.model.archives import Archive, is_archive
 from holdfast.model.ids import MachineId, PointId
 from holdfast.model.points import PointSummary
 from holdfast.model.retention import KeepUnit, RetentionOptions, RetentionPolicy
+from holdfast.storage.chains.last_used import accept_clock
 from holdfast.storage.files.immutable import set_immutable
+from holdfast.storage.retention.looking import look_at_machine
 from tests.activities.lab import KEY, STORE, UNIT, Attempt, Lab, failure, run, run_twice
 
 KEEP_ONE = RetentionOptions(policy=RetentionPolicy(keep=1, unit=KeepUnit.POINTS))
@@ -122,6 +124,49 @@ def test_an_expired_archive_is_removed_by_its_own_rules_alone(kept: Kept) -> Non
     assert run(kept.serves.purge, purge).files == 0
     kept.lab.clock._seconds += int(timedelta(days=8).total_seconds())
     assert run(kept.serves.purge, purge).files == 1
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=400), timedelta(days=-2)])
+def test_while_the_clock_is_not_believed_nothing_goes_and_points_are_noted(kept: Kept, jump: timedelta) -> None:
+    [step] = kept.plan(is_gone=True).steps
+    run(kept.serves.carry_out, contract.CarryOut(repository=STORE, step=step, grace_days=1))
+    again = [kept.back_up(number) for number in range(3, 6)]
+    [step] = kept.plan().steps
+    kept.lab.clock._seconds += int(jump.total_seconds())
+    last = kept.back_up(6)  # backups go on
+    purge = contract.PurgeRemoved(
+        repository=STORE, machine_id=kept.machine.machine_id, machine_name=kept.machine.name, grace_days=1
+    )
+    for _ in range(2):
+        failure(ClockJumped, kept.serves.plan, kept.request())
+        failure(ClockJumped, kept.serves.carry_out, contract.CarryOut(repository=STORE, step=step))
+        failure(ClockJumped, kept.serves.purge, purge)
+    assert kept.left() == [point.point_id for point in (*again, last)]
+    [chain] = look_at_machine(kept.lab.repository, kept.lab.repository.chain_folder(last.chain).parent, None).chains
+    assert last.point_id in {note.point_id for note in chain.notes}
+    accept_clock(kept.lab.repository, kept.lab.clock)
+    [step] = kept.plan().steps
+    run(kept.serves.carry_out, contract.CarryOut(repository=STORE, step=step))
+    assert again[0].point_id not in kept.left()
+    assert run(kept.serves.purge, purge).files == (3 if jump > timedelta() else 0)
+
+
+def test_how_far_a_clock_may_be_ahead_is_a_setting_of_the_repository(kept: Kept) -> None:
+    patient = RetentionActivities(
+        kept.lab.open_repository, kept.lab.credentials.passphrase, kept.lab.clock, lambda _: 45
+    )
+    kept.plan()
+    kept.lab.clock._seconds += int(timedelta(days=31).total_seconds())
+    failure(ClockJumped, kept.serves.plan, kept.request())
+    assert run(patient.plan, kept.request()).steps
+
+
+def test_a_backup_counts_as_use_of_the_repository(kept: Kept) -> None:
+    kept.plan()
+    for number in range(3, 6):
+        kept.lab.clock._seconds += int(timedelta(days=10).total_seconds())
+        kept.back_up(number)
+    assert kept.plan().steps
 
 
 def test_a_step_is_idempotent_and_counts_what_earlier_attempts_moved(kept: Kept) -> None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from activities.contracts import retention as contract
-from holdfast.errors import PlanChanged
+from holdfast.errors import ClockJumped, PlanChanged
 from holdfast.model.ids import JobName, MachineId, SessionId
 from holdfast.model.owners import ChainOwner
 from holdfast.model.retention import RetentionOptions
@@ -47,6 +47,38 @@ async def test_what_was_shown_is_what_is_asked_for(stage: Stage) -> None:
     assert result.session.kind is SessionKind.RETENTION
     assert result.retained == Retained(kept=2)
     assert world.count("retention.find_machines") == 0
+
+
+async def test_a_clock_that_jumped_is_said_once_with_its_code_and_what_to_do(stage: Stage) -> None:
+    world = World()
+    world.fail("retention.plan", ClockJumped("the clock is 400 days ahead"))
+    async with stage.playing(world):
+        result = await stage.run(RetainPoints.run, request_for(stage, shown("web", "d1"), shown("db", "d2")))
+    assert result.session.outcome is Outcome.WARNING
+    [note] = result.session.notes
+    assert note.startswith(f"clock-jumped in repository {stage.repository}: the clock is 400 days ahead; ")
+    assert "`holdfast retention clock --accept`" in note
+    assert world.count("retention.purge") == 0
+
+
+async def test_archives_that_were_removed_stay_while_the_clock_is_not_believed(stage: Stage) -> None:
+    world = World()
+    world.fail("retention.purge", ClockJumped("the clock is behind"))
+    rules = UpkeepOptions(retention=RetentionOptions(only_archives=True))
+    async with stage.playing(world):
+        request = msgspec.structs.replace(request_for(stage, shown("web", "d1")), upkeep=rules)
+        result = await stage.run(RetainPoints.run, request)
+    assert result.session.outcome is Outcome.WARNING
+    assert [note.split(":")[0] for note in result.session.notes] == [f"clock-jumped in repository {stage.repository}"]
+
+
+async def test_what_else_keeps_archives_from_being_purged_fails_the_session(stage: Stage) -> None:
+    world = World()
+    world.fail("retention.purge", PlanChanged("anything"))
+    rules = UpkeepOptions(retention=RetentionOptions(only_archives=True))
+    async with stage.playing(world):
+        request = msgspec.structs.replace(request_for(stage, shown("web", "d1")), upkeep=rules)
+        await stage.failure(RetainPoints.run, request)
 
 
 async def test_a_machine_whose_plan_changed_is_left_alone_and_the_others_are_not(stage: Stage) -> None:

@@ -30,6 +30,7 @@ from workers.cli.commands import command
 from workers.cli.invocation import Invocation
 from workers.cli.points import CredentialOption
 from workers.cli.reading import find_listed, passphrases_for, read_points
+from workers.cli.repository_clock import warn_of_clock
 from workers.cli.tables import plain_table
 from workers.config import RepositorySettings
 from workers.retention_settings import retention_of
@@ -125,7 +126,7 @@ def lock(
     def locked(passphrase: str | None) -> str:
         _note(run, opened, found.chain, passphrase, settings)
         lock_points(opened, found.chain, [PointId(found.point.id)], passphrase, until)
-        return _keep(run, opened, found.chain, passphrase)
+        return _keep(run, opened, found.chain, passphrase, settings)
 
     told = _chosen(run, settings, found.chain, credential).with_passphrase(locked)
     said = f"point {found.reference} is locked until {wording.moment(until)}; {told}"
@@ -151,10 +152,12 @@ def _note(
             note_chain(opened.files, one, notes)
 
 
-def _keep(run: Invocation, opened: Repository, chain: str, passphrase: str | None) -> str:
+def _keep(run: Invocation, opened: Repository, chain: str, passphrase: str | None, settings: RepositorySettings) -> str:
+    """Make the files of locked points immutable; return in words how the locks are kept."""
     seen = see_chain(opened, opened.chain_folder(chain), passphrase)
     notes = {} if seen is None else {note.point_id: note for note in seen.notes}
-    return "; ".join(sorted(keep_locks(seen, notes, run.clock.now()))) if seen is not None else ""
+    ends = warn_of_clock(run, settings).is_steady
+    return "; ".join(sorted(keep_locks(seen, notes, run.clock.now(), ends=ends))) if seen is not None else ""
 
 
 def _of_chain(opened: Repository, chain: str) -> list[Grave]:

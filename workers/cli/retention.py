@@ -7,7 +7,7 @@ import typer
 
 from holdfast.errors import MachineNotFound, OperationCancelled, RequestInvalid
 from holdfast.model.ids import SessionId
-from workers.cli import archive, removed
+from workers.cli import archive, removed, repository_clock
 from workers.cli.commands import PROTECT, command, family
 from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Invocation, error_document
@@ -53,6 +53,7 @@ def register(app: typer.Typer) -> None:
     )(carry_out)
     archive.register_keeping(members)
     removed.register(members)
+    repository_clock.register(members)
 
 
 def plan(
@@ -118,6 +119,7 @@ def _plan_of_job(
     warning = calendar_warning(run.settings.job(job))
     if warning:
         run.warn(warning)
+    repository_clock.warn_of_clock(run, run.settings.repository(run.settings.job(job).repository))
     found = plan_job(run, run.settings.job(job), session_id, machine)
     if not found.machines and not found.unplanned:
         raise MachineNotFound(f"job {job} has no points yet in repository {found.request.repository}")

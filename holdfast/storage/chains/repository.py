@@ -3,6 +3,7 @@
 ::
 
     <root>/repository.json                       what makes the folder a repository
+    <root>/last-used.json                        when it was last used, which clocks are compared with
     <root>/machines/<machine folder>/            the chains of a machine or a job, and its rules in retention.json
     <root>/machines/<machine folder>/<chain>/    one chain: chain files, chain.hfm, .keep, .lock and .readers
     <root>/machines/<machine folder>/archive-<>/ an archive: a chain of one full that no job continues

@@ -51,6 +51,8 @@ class PlanWish(msgspec.Struct, frozen=True, kw_only=True):
     """When that session began."""
     is_gone: bool = False
     has_consent: bool = False
+    is_clock_sure: bool = True
+    """Whether the clock can be trusted; else no lock ends, and the rules count as not applied."""
     gone: tuple[MachineId, ...] = ()
     """Of the machines of a job that shares its chain: those that it does not try any more."""
 
@@ -107,8 +109,8 @@ def take_note(repository: Repository, seen: SeenMachine, plan: MachinePlan, wish
     for chain in seen.chains:
         if not wish.options.only_archives:  # of which all was noted when they were begun
             note_chain(repository.files, chain, plan.notes)
-        told |= keep_locks(chain, plan.notes, wish.now)
-    if not plan.judgement.held and not wish.options.only_archives:
+        told |= keep_locks(chain, plan.notes, wish.now, ends=wish.is_clock_sure)
+    if wish.is_clock_sure and not plan.judgement.held and not wish.options.only_archives:
         write_rules(repository.files, seen.folder, wish.options)
     return "; ".join(sorted(told))
 
@@ -127,9 +129,10 @@ def note_chain(files: Files, chain: SeenChain, notes: dict[PointId, PointNote]) 
         change_notes(files, chain.folder, chain.keys, noted)
 
 
-def keep_locks(chain: SeenChain, notes: dict[PointId, PointNote], now: datetime) -> set[str]:
+def keep_locks(chain: SeenChain, notes: dict[PointId, PointNote], now: datetime, *, ends: bool = True) -> set[str]:
     """Make the files immutable that locked points need, and those changeable that none does any more.
 
+    The second only where locks may end, which a clock that cannot be trusted does not say.
     Return in words how the locks are kept.
     """
     locked: set[str] = set()
@@ -140,6 +143,8 @@ def keep_locks(chain: SeenChain, notes: dict[PointId, PointNote], now: datetime)
     had_lock = any(note.locked_until is not None for note in notes.values())
     problems = set()
     for file in chain.files if had_lock else ():
+        if not ends and file.name not in locked:
+            continue
         problem = set_immutable(chain.folder / file.name, wanted=file.name in locked and file.is_settled)
         problems |= {problem} if problem and file.name in locked else set()
     if not locked:

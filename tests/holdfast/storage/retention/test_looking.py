@@ -114,6 +114,13 @@ def test_rules_are_kept_once_nothing_waits_for_consent() -> None:
     assert look(machine).rules == strict
 
 
+def test_rules_that_were_judged_by_a_clock_that_jumped_count_as_not_applied() -> None:
+    machine = make_machine({"disk0": 6})
+    age(machine, 1)
+    note(machine, options=points_rule(2), is_clock_sure=False)
+    assert look(machine).rules is None
+
+
 def test_a_damaged_chain_is_planned_nothing_for() -> None:
     machine = make_machine({"disk0": 6})
     age(machine, 3)
@@ -156,6 +163,8 @@ def test_a_locked_point_makes_its_files_immutable_until_the_lock_ends(tmp_path: 
         assert [is_immutable(path) for path in paths] == [is_kept] * 3
         assert planned(machine, points_rule(1)).steps == ()
         clock.moment += timedelta(days=3)
+        note(machine, options=points_rule(1), is_clock_sure=False)
+        assert [is_immutable(path) for path in paths] == [is_kept] * 3, "no lock ends by a clock that jumped"
     finally:
         note(machine, options=points_rule(1))
     assert not any(is_immutable(path) for path in paths)
