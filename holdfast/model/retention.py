@@ -113,6 +113,8 @@ class PointNote(msgspec.Struct, frozen=True, kw_only=True):
     """Of an archive: until when it is kept; None for points of jobs."""
     is_quick: bool = False
     """Whether it was made by a quick backup: then it goes with the point of its job before it."""
+    is_increment: bool = False
+    """Whether it was an increment when it was noted: it gets its marks when a full is made of it."""
 
 
 class PointFact(msgspec.Struct, frozen=True, kw_only=True):

@@ -153,6 +153,12 @@ def test_limits_may_be_the_same_or_alone(tmp_path: Path, limits: str) -> None:
     load(tmp_path, VCENTER + limits)
 
 
+@pytest.mark.parametrize("days", [0, 3651])
+def test_a_clock_that_may_never_or_always_be_ahead_is_refused(tmp_path: Path, days: int) -> None:
+    with pytest.raises(ConfigurationInvalid, match=f"clock_days of repository main is {days}"):
+        load(tmp_path, BASE.replace('name = "main"', f'name = "main"\nclock_days = {days}'))
+
+
 def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = load_settings(None, {"HOLDFAST_HOME": str(tmp_path / "place")})

@@ -6,7 +6,7 @@ import msgspec
 import typer
 
 from holdfast.catalog.database import Catalog
-from holdfast.errors import PointNotFound, RequestInvalid, SessionNotFound
+from holdfast.errors import PointNotFound, RequestInvalid
 from holdfast.model.archives import is_archive
 from holdfast.model.fulls import MethodOptions
 from holdfast.model.ids import JobName, MachineId
@@ -14,6 +14,7 @@ from holdfast.model.retention import Method, QuickBackup
 from workers.cli.backup import IF_STOPPED, options_of, request_of, upkeep_of
 from workers.cli.commands import PROTECT, command
 from workers.cli.invocation import Invocation
+from workers.cli.job_of_machine import newest_of_a_job
 from workers.cli.starting import (
     PATIENCE_DEFAULT,
     DetachOption,
@@ -77,14 +78,9 @@ def _newest(run: Invocation, catalog: Catalog, name: str) -> tuple[MachineId, Jo
     points = [point for point in catalog.points.list(machine=name) if not is_archive(point.chain)]
     if len({point.machine_id for point in points}) > 1:
         raise RequestInvalid(f"several machines with points are called {name}", hint="Give the id of one.")
-    configured = {job.name: job for job in run.settings.jobs}
-    for point in points:
-        try:
-            job = configured.get(catalog.sessions.get(point.session_id).job)
-        except SessionNotFound:  # of another installation, or of a catalog that was lost
-            continue
-        if job is not None and job.repository == point.repository:
-            return point.machine_id, job.name
+    found = newest_of_a_job(run, catalog, points)
+    if found is not None:
+        return found[0].machine_id, found[1].name
     hint = f"Run the job that is to protect it, or make an archive: `holdfast archive {name}`."
     raise PointNotFound(f"no job of the configuration has a restore point of {name}", hint=hint)
 

@@ -1,11 +1,13 @@
 """What retention removed and can be taken back, and locks of points: straight on the files of a repository."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from holdfast.errors import DataError, PassphraseWrong, PointNotFound
+from holdfast.errors import CatalogUnavailable, DataError, PassphraseWrong, PointNotFound
 from holdfast.model.archives import is_archive
 from holdfast.model.ids import PointId
 from holdfast.model.retention import RetentionOptions
@@ -28,6 +30,7 @@ from workers.cli import wording
 from workers.cli.chain_choice import ChosenChain, RepositoryOption
 from workers.cli.commands import command
 from workers.cli.invocation import Invocation
+from workers.cli.job_of_machine import newest_of_a_job
 from workers.cli.points import CredentialOption
 from workers.cli.reading import find_listed, passphrases_for, read_points
 from workers.cli.repository_clock import warn_of_clock
@@ -124,7 +127,7 @@ def lock(
     opened, until = run.repository(settings), run.clock.now() + timedelta(days=days)
 
     def locked(passphrase: str | None) -> str:
-        _note(run, opened, found.chain, passphrase, settings)
+        _note(run, opened, found.chain, passphrase, lambda: _rules_for(run, settings, found.point.machine.machine_id))
         lock_points(opened, found.chain, [PointId(found.point.id)], passphrase, until)
         return _keep(run, opened, found.chain, passphrase, settings)
 
@@ -134,22 +137,41 @@ def lock(
 
 
 def _note(
-    run: Invocation, opened: Repository, chain: str, passphrase: str | None, settings: RepositorySettings
+    run: Invocation,
+    opened: Repository,
+    chain: str,
+    passphrase: str | None,
+    rules: Callable[[], RetentionOptions | None],
 ) -> None:
     """Note the points of a chain by the rules of its job, so that none loses a mark that it is due.
 
-    Of an archive all was noted when it was begun.
+    Of an archive all was noted when it was begun; without a job nothing is, so that its next session can.
     """
-    if is_archive(chain):
+    options = None if is_archive(chain) else rules()
+    if options is None:
         return
-    jobs = [job for job in run.settings.jobs if job.repository == settings.name and job.retention is not None]
-    rules = [retention_of(job.retention, job.timezone, job.method) for job in jobs if job.retention is not None]
-    wish = PlanWish(options=rules[0] if len(rules) == 1 else RetentionOptions(), now=run.clock.now())
+    wish = PlanWish(options=options, now=run.clock.now())
     seen = look_at_machine(opened, opened.chain_folder(chain).parent, passphrase)
     notes = plan_machine(seen, wish).notes
     for one in seen.chains:
         if one.name == chain:
             note_chain(opened.files, one, notes)
+
+
+def _rules_for(run: Invocation, settings: RepositorySettings, machine: str) -> RetentionOptions | None:
+    """Return the rules of the only job with retention in a repository; of several, of the job that has the machine.
+
+    None when that cannot be told; a lock waits for no catalog.
+    """
+    jobs = [job for job in run.settings.jobs if job.repository == settings.name and job.retention is not None]
+    if len(jobs) > 1:
+        found = None
+        with suppress(CatalogUnavailable), run.catalog() as catalog:
+            points = catalog.points.list(machine=machine, repository=settings.name)
+            found = newest_of_a_job(run, catalog, points)
+        jobs = [] if found is None else [found[1]]
+    rules = [retention_of(job.retention, job.timezone, job.method) for job in jobs if job.retention is not None]
+    return rules[0] if rules else None
 
 
 def _keep(run: Invocation, opened: Repository, chain: str, passphrase: str | None, settings: RepositorySettings) -> str:

@@ -26,6 +26,6 @@ def begin_quick(
     began = quick.began or snapshot.created
     lock = began + timedelta(days=quick.lock_days) if quick.lock_days else None
     day = began.astimezone(ZoneInfo(quick.timezone)).date()
-    note = PointNote(point_id=begun.point_id, day=day, locked_until=lock, is_quick=True)
+    note = PointNote(point_id=begun.point_id, day=day, locked_until=lock, is_quick=True, is_increment=True)
     note_begun(repository, begun, options.passphrase, note)
     return begun

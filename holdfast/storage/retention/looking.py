@@ -14,10 +14,10 @@ from holdfast.errors import HoldfastError
 from holdfast.model.ids import MachineId, PointId
 from holdfast.model.retention import ChainFact, FileFact, PointFact, PointNote, RetentionOptions
 from holdfast.planning.consent import Judgement, Rules, judge
-from holdfast.planning.point_notes import NewPoint, note_points
+from holdfast.planning.point_notes import NewPoint, note_points, with_new_marks
 from holdfast.planning.retention_steps import RetentionStep, plan_digest, steps_of
 from holdfast.storage.chain_files.chain_file import ChainFile
-from holdfast.storage.chains.chain import Chain, chain_file_names
+from holdfast.storage.chains.chain import Chain, chain_file_names, is_named_by
 from holdfast.storage.chains.keeping import change_notes, read_notes, read_rules, write_rules
 from holdfast.storage.chains.metadata import check_links
 from holdfast.storage.chains.opening import open_with
@@ -116,14 +116,16 @@ def take_note(repository: Repository, seen: SeenMachine, plan: MachinePlan, wish
 
 
 def note_chain(files: Files, chain: SeenChain, notes: dict[PointId, PointNote]) -> None:
-    """Note the points of a chain that are not noted yet.
+    """Note the points of a chain that are not noted yet, and the marks of those of which a full was made since.
 
-    What is noted stays, also of points that were removed: they may be taken back.
+    What else is noted stays, also of points that were removed: they may be taken back.
     """
+    there_now = {file.point_id for file in chain.files}
 
     def noted(known: tuple[PointNote, ...]) -> tuple[PointNote, ...]:
         there = {note.point_id for note in known}
-        return (*known, *(notes[file.point_id] for file in chain.files if file.point_id not in there))
+        kept = (with_new_marks(note, notes[note.point_id] if note.point_id in there_now else None) for note in known)
+        return (*kept, *(notes[file.point_id] for file in chain.files if file.point_id not in there))
 
     if noted(chain.notes) != chain.notes:  # others may have noted more since
         change_notes(files, chain.folder, chain.keys, noted)
@@ -210,7 +212,9 @@ def _notes(seen: SeenMachine, wish: PlanWish, zone: ZoneInfo) -> dict[PointId, P
         NewPoint(
             point_id=file.point_id,
             is_full=file.kind == "full",
-            created=min(file.created, wish.now),  # a host's clock may be ahead, and a lock is never taken away
+            is_made_full=file.kind == "full" and is_named_by(file.name, file.number),
+            # A host's clock may be ahead, and a lock is never taken away. One of ours that is behind ends none early.
+            created=min(file.created, wish.now) if wish.is_clock_sure else file.created,
             began=wish.began if file.point_id == wish.point else None,
         )
         for chain in seen.chains

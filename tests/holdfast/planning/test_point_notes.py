@@ -7,7 +7,7 @@ import pytest
 
 from holdfast.model.ids import PointId
 from holdfast.model.retention import CalendarMark, MarkKind, PointNote, RetentionOptions, RetentionPolicy, WeeklyRule
-from holdfast.planning.point_notes import NewPoint, note_points
+from holdfast.planning.point_notes import NewPoint, note_points, with_new_marks
 
 WEEKLY = RetentionOptions(policy=RetentionPolicy(weekly=WeeklyRule(weeks=4)))
 SATURDAY = datetime(2026, 11, 7, 22, tzinfo=UTC)
@@ -26,6 +26,33 @@ def test_the_first_full_of_a_week_is_marked_and_no_increment() -> None:
 def test_what_was_noted_stays_as_it_is() -> None:
     known = {PointId("1"): PointNote(point_id=PointId("1"), day=date(2020, 1, 1))}
     assert note_points([new(1, SATURDAY)], known, WEEKLY, UTC) == known
+
+
+def test_an_increment_gets_its_marks_when_a_full_is_made_of_it() -> None:
+    first = note_points([new(1, SATURDAY, is_full=False)], {}, WEEKLY, UTC)
+    assert first[PointId("1")].marks == ()
+    made = NewPoint(point_id=PointId("1"), is_full=True, created=SATURDAY, is_made_full=True)
+    second = note_points([made, new(2, SATURDAY + timedelta(days=1))], first, WEEKLY, UTC)
+    assert [mark.given for mark in second[PointId("1")].marks] == [date(2026, 11, 7)]
+    assert second[PointId("2")].marks == (), "the full of the week is there already"
+    assert note_points([made], second, RetentionOptions(), UTC)[PointId("1")] == second[PointId("1")]
+
+
+def test_a_full_that_moved_on_to_an_increment_by_a_merge_gets_no_marks() -> None:
+    first = note_points([new(1, SATURDAY, is_full=False)], {}, WEEKLY, UTC)
+    assert note_points([new(1, SATURDAY)], first, WEEKLY, UTC) == first
+
+
+def test_only_marks_are_put_to_what_is_kept() -> None:
+    later = SATURDAY + timedelta(days=9)
+    kept = PointNote(point_id=PointId("1"), day=SATURDAY.date(), locked_until=later, is_increment=True)
+    mark = CalendarMark(kind=MarkKind.WEEKLY, given=SATURDAY.date())
+    planned = PointNote(point_id=PointId("1"), day=SATURDAY.date(), marks=(mark,))
+    assert with_new_marks(kept, None) == kept
+    assert with_new_marks(kept, kept) == kept
+    marked = with_new_marks(kept, planned)
+    assert (marked.marks, marked.locked_until, marked.is_increment) == ((mark,), later, False)
+    assert with_new_marks(marked, PointNote(point_id=PointId("1"), day=SATURDAY.date())) == marked
 
 
 def test_a_mark_that_was_given_counts_although_its_point_is_gone() -> None:

@@ -1,6 +1,10 @@
 """What was removed is listed and taken back, locks hold, and room is made for good only when asked."""
 
+import pytest
+
 from holdfast.errors import PassphraseWrong, PointNotFound
+from holdfast.model.points import PointSummary
+from holdfast.storage.chains.keeping import peek_notes
 from holdfast.storage.files.immutable import set_immutable
 from holdfast.storage.methods.upkeep import ChainUpkeep
 from tests.workers.cli.place import PASSPHRASE, Place
@@ -103,3 +107,27 @@ def test_a_chain_of_which_everything_was_removed_is_taken_back_with_the_passphra
         assert place.json("retention", "undelete", point.chain)["files"] == [point.file]
     finally:
         set_immutable(folder / point.file, wanted=False)
+
+
+def marks_after_a_lock(place: Place, points: list[PointSummary]) -> list[str]:
+    """Lock the newest of some points, and return the marks of the first."""
+    folder = place.repository.chain_folder(points[0].chain)
+    try:
+        place.json("retention", "lock", points[-1].point_id[:8], "--days", "3")
+    finally:
+        for point in points:
+            set_immutable(folder / point.file, wanted=False)
+    notes = {note.point_id: note for note in peek_notes(place.repository.files, folder)}
+    assert notes[points[-1].point_id].locked_until is not None
+    return [mark.kind for mark in notes[points[0].point_id].marks]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_points_are_noted_by_the_rules_of_the_job_that_has_their_machine(place: Place, *, is_known: bool) -> None:
+    rule(place, "weeks = 4")
+    other = (
+        '[[jobs]]\nname = "other"\nprovider = "lab"\nrepository = "main"\nproxy = "p1"\n[jobs.retention]\ndays = 5\n'
+    )
+    place.config.write_text(f"{place.config.read_text()}{other}")
+    points = protect(place, THREE[:2]) if is_known else [back_up(place, 1, b"a" * 200_704)]
+    assert marks_after_a_lock(place, points) == (["weekly"] if is_known else [])

@@ -7,11 +7,13 @@ import msgspec
 import pytest
 
 from holdfast.errors import DataError, FileDamaged
-from holdfast.model.retention import PointNote, RetentionPolicy, WeeklyRule
+from holdfast.model.retention import MarkKind, PointNote, RetentionOptions, RetentionPolicy, WeeklyRule
 from holdfast.planning.retention import Verdict
 from holdfast.storage.chains.begun_notes import note_begun
 from holdfast.storage.chains.keeping import KEEP_NAME
 from holdfast.storage.files.immutable import is_immutable
+from holdfast.storage.methods.synthesis import synthesize
+from holdfast.storage.methods.upkeep import ChainUpkeep
 from holdfast.storage.retention.graveyard import lock_points
 from holdfast.storage.retention.looking import PlanWish, plan_machine, take_note
 from holdfast.testing.chains import ProtectedMachine
@@ -87,6 +89,27 @@ def test_what_was_noted_stays_when_points_are_out_of_sight() -> None:
     assert len(look(machine).chains[0].notes) == 3
 
 
+def test_a_point_of_which_a_full_is_made_later_gets_its_mark_and_no_merged_one_does() -> None:
+    machine = make_machine({"disk0": 6})
+    age(machine, 3)
+    plain, weekly = points_rule(9), RetentionOptions(policy=RetentionPolicy(weekly=WeeklyRule(weeks=4)))
+    note(machine, options=plain)  # by these rules the full of the week is not marked
+    assert [one.is_increment for one in look(machine).chains[0].notes] == [False, True, True]
+    summary, _ = synthesize(machine.repository, look(machine).chains[0].name, None)
+    note(machine, options=weekly)
+    [_, made] = look(machine).chains
+    [kept] = [one for one in made.notes if one.point_id == summary.point_id]
+    assert ([mark.kind for mark in kept.marks], kept.is_increment) == ([MarkKind.WEEKLY], False)
+    other = make_machine({"disk0": 6}, seed=2)
+    age(other, 3)
+    note(other, options=plain)
+    [chain] = look(other).chains
+    first, second = (file.name for file in chain.files[:2])
+    ChainUpkeep(other.repository.files, chain.folder, None).merge(first, second)
+    note(other, options=weekly)
+    assert not any(one.marks for one in look(other).chains[0].notes)
+
+
 def test_what_others_noted_between_looking_and_noting_stays() -> None:
     machine = make_machine({"disk0": 6})
     clock = age(machine, 2)
@@ -119,6 +142,15 @@ def test_rules_that_were_judged_by_a_clock_that_jumped_count_as_not_applied() ->
     age(machine, 1)
     note(machine, options=points_rule(2), is_clock_sure=False)
     assert look(machine).rules is None
+
+
+def test_a_lock_is_no_shorter_for_a_clock_that_went_back() -> None:
+    machine = make_machine({"disk0": 6})
+    clock = age(machine, 1)
+    created = look(machine).chains[0].files[0].created
+    clock.moment -= timedelta(days=400)
+    note(machine, options=points_rule(9, lock_days=5), is_clock_sure=False)
+    assert [one.locked_until for one in look(machine).chains[0].notes] == [created + timedelta(days=5)]
 
 
 def test_a_damaged_chain_is_planned_nothing_for() -> None:
