@@ -53,14 +53,12 @@ class ClockSight(msgspec.Struct, frozen=True, kw_only=True):
             unknown = "when the repository was last used cannot be read"
             return "the repository was not used before" if self.is_steady else unknown
         last = self.seen.isoformat(timespec="minutes")
-        match self.state:
-            case ClockState.BACK:
-                return f"the clock is behind {last}, when the repository was last used"
-            case ClockState.AHEAD:
-                days = (self.now - self.seen).days
-                return f"the clock is {days} days ahead of {last}, when the repository was last used"
-            case ClockState.STEADY | ClockState.UNKNOWN:
-                return f"the repository was last used {last}"
+        if self.state is ClockState.BACK:
+            return f"the clock is behind {last}, when the repository was last used"
+        if self.state is ClockState.AHEAD:
+            days = (self.now - self.seen).days
+            return f"the clock is {days} days ahead of {last}, when the repository was last used"
+        return f"the repository was last used {last}"
 
 
 def judge_clock(seen: datetime | None, now: datetime, ahead_days: int) -> ClockSight:
