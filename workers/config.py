@@ -99,8 +99,7 @@ class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     archives: str | None = None
     """When archives that have expired are removed, as five cron fields; without it only when asked to."""
     clock_days: int = AHEAD_DAYS_DEFAULT
-    """Days by which the clock may be ahead of when it was last used, 1 to 3650; beyond, nothing of it is removed or
-    merged before `holdfast retention clock --accept`."""
+    """Days the clock may be ahead of its last use, 1 to 3650, before retention asks: `holdfast retention clock`."""
     copies: tuple[RepositoryName, ...] = ()
     """Other repositories that its worker reaches and that may hold the same bytes: lost ones are looked for there."""
 
@@ -321,12 +320,10 @@ def _check_health(repository: RepositorySettings, settings: Settings) -> None:
     check_cron(f"scrub of repository {repository.name}", repository.scrub)
     check_cron(f"health_check of repository {repository.name}", repository.health_check)
     check_cron(f"archives of repository {repository.name}", repository.archives)
-    if not 1 <= repository.scrub_days <= _DAYS_MAX:
-        hint = f"Give a number from 1 to {_DAYS_MAX}."
-        raise ConfigurationInvalid(f"scrub_days of repository {repository.name} is {repository.scrub_days}", hint=hint)
-    if not 1 <= repository.clock_days <= _DAYS_MAX:
-        hint = f"Give a number from 1 to {_DAYS_MAX}."
-        raise ConfigurationInvalid(f"clock_days of repository {repository.name} is {repository.clock_days}", hint=hint)
+    for key, days in (("scrub_days", repository.scrub_days), ("clock_days", repository.clock_days)):
+        if not 1 <= days <= _DAYS_MAX:
+            hint = f"Give a number from 1 to {_DAYS_MAX}."
+            raise ConfigurationInvalid(f"{key} of repository {repository.name} is {days}", hint=hint)
     for name in repository.copies:
         if name == repository.name:
             raise ConfigurationInvalid(f"repository {name} is named as its own copy")

@@ -391,11 +391,6 @@ def chain_file_name(point_number: int, kind: str) -> str:
     return f"{point_number:08d}-{kind}{FILE_SUFFIX}"
 
 
-def is_named_by(name: str, point_number: int) -> bool:
-    """Return whether a chain file was made for the point of this number; a full that moves on keeps its name."""
-    return int(name[:8]) == point_number
-
-
 def is_chain_file_name(name: str) -> bool:
     """Return whether a file of this name is a chain file."""
     return _FILE_NAME.fullmatch(name) is not None

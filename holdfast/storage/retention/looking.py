@@ -17,7 +17,7 @@ from holdfast.planning.consent import Judgement, Rules, judge
 from holdfast.planning.point_notes import NewPoint, note_points, with_new_marks
 from holdfast.planning.retention_steps import RetentionStep, plan_digest, steps_of
 from holdfast.storage.chain_files.chain_file import ChainFile
-from holdfast.storage.chains.chain import Chain, chain_file_names, is_named_by
+from holdfast.storage.chains.chain import Chain, chain_file_names
 from holdfast.storage.chains.keeping import change_notes, read_notes, read_rules, write_rules
 from holdfast.storage.chains.metadata import check_links
 from holdfast.storage.chains.opening import open_with
@@ -212,7 +212,7 @@ def _notes(seen: SeenMachine, wish: PlanWish, zone: ZoneInfo) -> dict[PointId, P
         NewPoint(
             point_id=file.point_id,
             is_full=file.kind == "full",
-            is_made_full=file.kind == "full" and is_named_by(file.name, file.number),
+            is_made_full=file.kind == "full" and int(file.name[:8]) == file.number,  # one that moves on keeps its name
             # A host's clock may be ahead, and a lock is never taken away. One of ours that is behind ends none early.
             created=min(file.created, wish.now) if wish.is_clock_sure else file.created,
             began=wish.began if file.point_id == wish.point else None,
