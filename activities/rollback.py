@@ -25,9 +25,10 @@ from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.ids import ChangeId
 from holdfast.model.plan import ReadDecision, ReadMode
 from holdfast.model.spans import Span, align, subtract
+from holdfast.pipeline.comparing import untold_difference
 from holdfast.pipeline.disks import DiskWriter
 from holdfast.pipeline.pace import Pace
-from holdfast.pipeline.restore import StoredSource, first_difference
+from holdfast.pipeline.restore import StoredSource
 from holdfast.pipeline.rollback import DiskRollback, Report, RolledBack
 from holdfast.planning.bottleneck import bottleneck_words
 from holdfast.planning.change_trust import lie_reason, sampled_spans
@@ -116,13 +117,18 @@ class _Rollback:
         return self._rollback.write_differing(first, report)
 
     def compare(self, report: Callable[[], None]) -> None:
-        """Read everything back; what change tracking left out is written now, and the operator told."""
-        self.repaired_bytes = self._rollback.make_equal(report)
-        if self.repaired_bytes:
-            self.note = "; ".join(filter(None, (self.note, self._repaired())))
+        """Read everything back; what change tracking left out is written now, and the operator told.
 
-    def _repaired(self) -> str:
-        how = f"{self.repaired_bytes} bytes differed after the rollback and were written once more"
+        A rollback that went by what changed left alone what the point lacks, such as free space.
+        """
+        left_out = self._source.left_out if self.decision.mode is ReadMode.CHANGED else None
+        repaired = self._rollback.make_equal(report, left_out)
+        self.repaired_bytes = repaired.differing_bytes + repaired.in_doubt_bytes
+        if repaired.differing_bytes:
+            self.note = "; ".join(filter(None, (self.note, self._repaired(repaired.differing_bytes))))
+
+    def _repaired(self, count: int) -> str:
+        how = f"{count} bytes differed after the rollback and were written once more"
         if self.decision.mode is ReadMode.CHANGED:
             return f"change tracking is not to be believed: {how}"
         return f"the target did not keep what was written at first: {how}"
@@ -134,12 +140,8 @@ class _Rollback:
         """Return the offset of a difference that was not told, looked for in a part of what is said to be unchanged."""
         shared = self._source.size_bytes // PIECE_SIZE * PIECE_SIZE
         samples = sampled_spans(shared, self._request.number, self._request.sample_bytes)
-        for span in subtract(samples, align(self._changes(since), PIECE_SIZE, shared)):
-            pieces = range(span.start // PIECE_SIZE, span.end // PIECE_SIZE)
-            found = first_difference(self._target, self._source, self._key, pieces)
-            if found is not None:
-                return found * PIECE_SIZE
-        return None
+        untold = subtract(samples, align(self._changes(since), PIECE_SIZE, shared))
+        return untold_difference(self._target, self._source, self._source.left_out, self._key, untold)
 
     def _compare_because(self, reason: str) -> None:
         self.decision = ReadDecision(mode=ReadMode.COMPARED, reason=reason)

@@ -77,6 +77,7 @@ class Reading:
                 later_details=tuple(detail[: m.TEXT_MAX] for detail in details)[: m.DETAILS_MAX],
                 pieces_per_unit=tuple(file.pieces_per_unit for file in self._files),
                 digest_key=disk.digest_key,
+                left_out=disk.left_out,
             )
         )
 

@@ -75,6 +75,7 @@ class RemoteSource:
         self.machine_name = opened.machine
         self.digest_key = opened.digest_key
         self.change_id = opened.change_id
+        self.left_out = opened.left_out
         self._later_details = opened.later_details
         self._files = [RemoteFile(self, index, count) for index, count in enumerate(opened.pieces_per_unit)]
         self._lock = threading.Lock()

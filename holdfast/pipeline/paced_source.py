@@ -77,6 +77,7 @@ class PacedSource:
         self.machine_name = source.machine_name
         self.digest_key = source.digest_key
         self.change_id = source.change_id
+        self.left_out = source.left_out
 
     def watch(self, busy: PipeClocks) -> None:
         """Count from now on in these clocks how long reading takes, and how long it waits for its share."""

@@ -14,6 +14,7 @@ import msgspec
 from holdfast.clock import Clock
 from holdfast.errors import DataDamaged, RestoredBytesDiffer
 from holdfast.faults import reach
+from holdfast.formats.contents import LeftOut
 from holdfast.formats.digests import piece_digests
 from holdfast.formats.magic import DIGEST_SIZE, PIECE_SIZE
 from holdfast.formats.record import PieceEntry
@@ -140,6 +141,11 @@ class StoredSource(PieceSource, Protocol):
     @property
     def change_id(self) -> str | None:
         """The id of its state, None when changes were not tracked."""
+        ...
+
+    @property
+    def left_out(self) -> LeftOut | None:
+        """What the point lacks because the guest did not need it."""
         ...
 
     def later_details(self) -> Sequence[str]:

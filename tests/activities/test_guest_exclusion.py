@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from activities.contracts.rollback import DiskRolledBack, RollBackDisk
 from activities.contracts.transfer import CopyDisk, DiskCopied
 from holdfast.errors import RequestInvalid
 from holdfast.formats.contents import LeftOut
@@ -12,8 +13,9 @@ from holdfast.model.ids import DiskKey
 from holdfast.model.machine import Machine, PowerState
 from holdfast.model.plan import ReadMode
 from holdfast.model.points import PointSummary
+from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.testing.images import MIB, FileSystem, check_image, make_image, read_file, write_files
-from tests.activities.lab import PIECE, Lab, failure, run
+from tests.activities.lab import PIECE, PROVIDER, STORE, TOKEN, Lab, failure, run
 from tests.holdfast.guest.drives import garble, look, mbr, patch, place_volume, sparse
 from tests.holdfast.guest.drives import run as tool
 
@@ -238,6 +240,50 @@ def test_an_excluded_file_whose_volume_is_in_use_by_now_is_read_again(lab: Lab, 
     assert "nothing is meant by /var/tmp/*" in copied.left_out
     assert kept is None
     assert lab.restored(files, point) == lab.content(files)
+
+
+def rolled_back(lab: Lab, machine: Machine, point: PointSummary, *, compare: bool) -> tuple[DiskRolledBack, bytes]:
+    """Return what a quick rollback did, and the disk behind it."""
+    target = lab.provider.prepare_in_place(TOKEN, machine.machine_id, machine.disks)
+    request = RollBackDisk(
+        provider=PROVIDER,
+        target_id=target.target_id,
+        disk=DiskKey("disk0"),
+        repository=STORE,
+        chain=point.chain,
+        number=point.number,
+        compare=compare,
+        sample_bytes=1 << 30,
+    )
+    done = run(lab.rollbacks.roll_back_disk, request)
+    return done, lab.content(lab.commit(target))
+
+
+@pytest.mark.parametrize("compare", [True, False])
+def test_a_quick_rollback_leaves_alone_what_the_point_left_out(lab: Lab, machine: Machine, *, compare: bool) -> None:
+    _, point, _ = back_up(lab, machine, "s1")
+    before = lab.content(machine)
+    lab.overwrite(machine, 0, 10)
+    done, after = rolled_back(lab, machine, point, compare=compare)
+    assert (done.decision.mode, done.note, done.written_bytes) == (ReadMode.CHANGED, "", PIECE)
+    assert after == before
+
+
+@pytest.mark.parametrize("compare", [True, False])
+def test_a_quick_rollback_that_meets_a_lie_writes_all_that_differs(
+    lab: Lab, machine: Machine, monkeypatch: pytest.MonkeyPatch, *, compare: bool
+) -> None:
+    _, point, _ = back_up(lab, machine, "s1")
+    wanted = expected(lab, machine)
+    lab.overwrite(machine, 0, 10)
+    monkeypatch.setattr(LocalProvider, "target_changes", lambda *_: iter(()))
+    done, after = rolled_back(lab, machine, point, compare=compare)
+    assert after == wanted
+    if compare:
+        assert done.note.startswith(f"change tracking is not to be believed: {PIECE} bytes differed")
+        assert done.written_bytes > SWAP_SIZE
+    else:
+        assert "change tracking left a change out, found at offset 0" in done.note
 
 
 def test_a_mask_that_means_nothing_fails_the_copy(lab: Lab, files: Machine) -> None:

@@ -266,6 +266,8 @@ class StoredOpened(Head, frozen=True, kw_only=True, tag=97):
     pieces_per_unit: Annotated[tuple[_Packed, ...], Meta(max_length=FILES_MAX)]
     """Of the files that hold the disk's pieces, by their index."""
     digest_key: _Key
+    left_out: LeftOut | None = None
+    """What the point lacks of the disk."""
 
 
 class Runs(Head, frozen=True, kw_only=True, tag=98):

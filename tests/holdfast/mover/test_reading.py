@@ -59,6 +59,7 @@ def test_digests_runs_and_details_are_those_of_the_chain(stored: Site) -> None:
         assert source.piece_digests(0, 128) == disk.piece_digests(0, 128)
         assert source.piece_digests(7, 9) == disk.piece_digests(7, 9)
         assert (source.machine_name, source.change_id) == (disk.machine_name, disk.change_id)
+        assert source.left_out == disk.left_out
         assert list(source.later_details()) == list(dict.fromkeys(disk.later_details()))
         ours = [(run.count, run.place, run.file is None) for run in source.runs(3, 128)]
         assert ours == [(run.count, run.place, run.file is None) for run in disk.runs(3, 128)]

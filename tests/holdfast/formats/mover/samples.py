@@ -69,6 +69,7 @@ SAMPLES: list[tuple[m.AnyHead, bytes]] = [
             later_details=("full: the first point",),
             pieces_per_unit=(16, 64),
             digest_key=KEY,
+            left_out=LeftOut(deleted=True, swap=((65536, 65536),)),
         ),
         b"",
     ),
