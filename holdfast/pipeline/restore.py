@@ -240,6 +240,7 @@ class DiskRestore:
             reached_bytes=reached,
             committed_bytes=min(self._committed * PIECE_SIZE, size),
             figures=self.busy.charged(figures, excuses),
+            written_bytes=self.written_bytes,
             stages=self._times,
         )
 

@@ -85,19 +85,19 @@ class DiskRollback:
         with closing(comparison.runs(first_piece)) as runs:
             return self._write(runs, first_piece, report, comparison)
 
-    def make_equal(self, report: Callable[[], None], left_out: LeftOut | None = None) -> Repaired:
+    def make_equal(self, report: Callable[[int], None], left_out: LeftOut | None = None) -> Repaired:
         """Compare the whole target with the point, and write once more what differs.
 
-        What the point lacks by ``left_out`` is passed over as long as nothing else differs. Raises
-        `RestoredBytesDiffer` when the target does not keep what was written.
+        ``report`` is told how many bytes that were so far. What the point lacks by ``left_out`` is passed over as long
+        as nothing else differs. Raises `RestoredBytesDiffer` when the target does not keep what was written.
         """
-        found = self.write_differing(0, lambda _: report(), left_out).written_bytes
+        found = self.write_differing(0, lambda progress: report(progress.written_bytes), left_out).written_bytes
         if not found:
             return Repaired()
         in_doubt = 0
         if left_out is not None:
-            in_doubt = self.write_differing(0, lambda _: report()).written_bytes
-        compare_target(self._source, self._target, self._key, lambda _: report())
+            in_doubt = self.write_differing(0, lambda _: report(found)).written_bytes
+        compare_target(self._source, self._target, self._key, lambda _: report(found))
         return Repaired(found, in_doubt)
 
     def _comparison(self, left_out: LeftOut | None = None) -> Comparison:
