@@ -51,8 +51,11 @@ class ReadPlan:
             distrust=request.distrust_changes,
             unlike=self._unlike(unwanted),
         )
+        # An earlier attempt may have gone by what changed even when this one no longer can.
+        may_have_kept = self.decision.mode is ReadMode.CHANGED and disk.sink.standing.taken > 0
         steps = self._steps(provider, disk, before)
-        self.exclusion.keeps_lacking_deleted = self._lacked.deleted and self.decision.mode is ReadMode.CHANGED
+        is_kept = may_have_kept or self.decision.mode is ReadMode.CHANGED
+        self.exclusion.keeps_lacking_deleted = self._lacked.deleted and is_kept
         self.steps = self.exclusion.without(steps)
 
     def _unlike(self, unwanted: frozenset[Unneeded]) -> str:
