@@ -102,7 +102,7 @@ class _Rollback:
         self._rollback = DiskRollback(self._source, target, self._key, clock)
         change_id = source.change_id
         self._since = None if change_id is None else ChangeId(change_id)
-        self.decision = decide_rollback(self._since, source.later_details())
+        self.decision = decide_rollback(self._since, is_doubted=source.is_doubted)
         self.note = self._because = ""
         self._repaired_bytes = self.rewritten_bytes = 0
         if self.decision.mode is ReadMode.COMPARED and self._since is not None:

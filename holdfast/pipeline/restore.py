@@ -5,7 +5,7 @@ in ascending order by the caller's thread. Every piece is compared with its dige
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -148,8 +148,9 @@ class StoredSource(PieceSource, Protocol):
         """What the point lacks because the guest did not need it."""
         ...
 
-    def later_details(self) -> Sequence[str]:
-        """Return in words how the points behind this one read the disk."""
+    @property
+    def is_doubted(self) -> bool:
+        """Whether a point behind this one found that change tracking leaves changes of the disk out."""
         ...
 
 

@@ -66,7 +66,7 @@ SAMPLES: list[tuple[m.AnyHead, bytes]] = [
             machine="web",
             size_bytes=10 << 30,
             change_id=None,
-            later_details=("full: the first point",),
+            is_doubted=True,
             pieces_per_unit=(16, 64),
             digest_key=KEY,
             left_out=LeftOut(deleted=True, swap=((65536, 65536),)),
