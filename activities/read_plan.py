@@ -8,12 +8,12 @@ from activities.contracts.transfer import CopyDisk
 from activities.guest_exclusion import GuestExclusion
 from holdfast.errors import ChangeTrackingLost
 from holdfast.formats.contents import LeftOut
-from holdfast.formats.magic import DIGEST_SIZE, PIECE_SIZE, ZERO_DIGEST
+from holdfast.formats.magic import PIECE_SIZE
 from holdfast.guest.masks import parse_masks
 from holdfast.model.ids import ChangeId
 from holdfast.model.plan import PlanStep, ReadDecision, ReadMode
 from holdfast.model.spans import Span, align, clip, coalesce, subtract
-from holdfast.pipeline.restore import first_difference
+from holdfast.pipeline.comparing import untold_difference
 from holdfast.pipeline.sink import EarlierDisk, WritableDisk
 from holdfast.planning.change_trust import lie_reason, sampled_spans
 from holdfast.planning.guest_exclusion import Unneeded
@@ -51,8 +51,11 @@ class ReadPlan:
             distrust=request.distrust_changes,
             unlike=self._unlike(unwanted),
         )
+        # An earlier attempt may have gone by what changed even when this one no longer can.
+        may_have_kept = self.decision.mode is ReadMode.CHANGED and disk.sink.standing.taken > 0
         steps = self._steps(provider, disk, before)
-        self.exclusion.keeps_lacking_deleted = self._lacked.deleted and self.decision.mode is ReadMode.CHANGED
+        is_kept = may_have_kept or self.decision.mode is ReadMode.CHANGED
+        self.exclusion.keeps_lacking_deleted = self._lacked.deleted and is_kept
         self.steps = self.exclusion.without(steps)
 
     def _unlike(self, unwanted: frozenset[Unneeded]) -> str:
@@ -115,24 +118,8 @@ class ReadPlan:
         samples = sampled_spans(shared, request.point.number, request.sample_bytes)
         changed = provider.changed_spans(request.machine_id, request.snapshot_id, request.disk, since)
         told = told_or_rest(changed, sizes[1], self._compare_rest)
-        samples = subtract(samples, align(self._swap_lacked(), PIECE_SIZE, shared))
-        for span in subtract(samples, align(told, PIECE_SIZE, shared)):
-            for pieces in self._comparable(earlier, span.start // PIECE_SIZE, span.end // PIECE_SIZE):
-                found = first_difference(self.reader, earlier, self._digest_key, pieces)
-                if found is not None:
-                    return found * PIECE_SIZE
-        return None
-
-    def _comparable(self, disk: EarlierDisk, start: int, end: int) -> Iterator[range]:
-        """Yield the pieces that tell whether tracking lies: zeros at the parent point may be what it left out."""
-        if not self._lacked.deleted:
-            yield range(start, end)
-            return
-        digests = disk.piece_digests(start, end)
-        for piece in range(start, end):
-            at = (piece - start) * DIGEST_SIZE
-            if digests[at : at + DIGEST_SIZE] != ZERO_DIGEST:
-                yield range(piece, piece + 1)
+        untold = subtract(samples, align(told, PIECE_SIZE, shared))
+        return untold_difference(self.reader, earlier, earlier.left_out, self._digest_key, untold)
 
     def _whole(self) -> Iterator[PlanStep]:
         return whole_disk_steps(self.reader.allocated_spans(), self.reader.size_bytes, PIECE_SIZE)

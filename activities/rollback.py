@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import msgspec
+from temporalio import activity
 
 from activities.binding import implements
 from activities.boundary import resume_cursor
@@ -25,15 +26,18 @@ from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.ids import ChangeId
 from holdfast.model.plan import ReadDecision, ReadMode
 from holdfast.model.spans import Span, align, subtract
+from holdfast.pipeline.comparing import untold_difference
 from holdfast.pipeline.disks import DiskWriter
 from holdfast.pipeline.pace import Pace
-from holdfast.pipeline.restore import StoredSource, first_difference
+from holdfast.pipeline.restore import StoredSource
 from holdfast.pipeline.rollback import DiskRollback, Report, RolledBack
 from holdfast.planning.bottleneck import bottleneck_words
 from holdfast.planning.change_trust import lie_reason, sampled_spans
 from holdfast.planning.rollback import decide_rollback
 from holdfast.providers.checks import IN_FULL_HINT
 from holdfast.providers.ports import Provider
+
+_FORGOTTEN = "an earlier attempt ended, and with it what it may have found out about change tracking"
 
 
 class RollbackActivities:
@@ -60,7 +64,9 @@ class RollbackActivities:
             subject = _subject(request, source)
             tally = Tally(self._clock, subject, previous, min(first * PIECE_SIZE, source.size_bytes))
             work = _Rollback(request, provider, source, target, self._clock)
-            report = meter.counting(lambda progress: pulse.beat(tally.cursor(pace.charged(progress))))
+            if request.is_again or activity.info().attempt > 1:
+                work.follow(previous)
+            report = meter.counting(lambda progress: pulse.beat(work.told(tally.cursor(pace.charged(progress)))))
             done = work.run(first, report)
             meter.done(done.figures)
             figures = tally.figures(done.figures)
@@ -68,12 +74,12 @@ class RollbackActivities:
                 end = msgspec.structs.replace(
                     subject, committed_bytes=source.size_bytes, reached_bytes=source.size_bytes, figures=figures
                 )
-                work.compare(lambda: pulse.beat(end))
+                work.compare(lambda: pulse.beat(work.told(end)))
             return DiskRolledBack(
                 disk=request.disk,
                 decision=work.decision,
                 figures=figures,
-                written_bytes=done.written_bytes + work.repaired_bytes,
+                written_bytes=done.written_bytes + work.rewritten_bytes,
                 compared=request.compare,
                 busy=tally.busy(pace.without_waits(done.stages)),
                 note=work.note,
@@ -96,11 +102,27 @@ class _Rollback:
         self._rollback = DiskRollback(self._source, target, self._key, clock)
         change_id = source.change_id
         self._since = None if change_id is None else ChangeId(change_id)
-        self.decision = decide_rollback(self._since, source.later_details())
-        self.note = ""
-        self.repaired_bytes = 0
+        self.decision = decide_rollback(self._since, is_doubted=source.is_doubted)
+        self.note = self._because = ""
+        self._repaired_bytes = self.rewritten_bytes = 0
         if self.decision.mode is ReadMode.COMPARED and self._since is not None:
             self._compare_because(self.decision.reason)
+
+    def follow(self, previous: TransferCursor | None) -> None:
+        """Go on behind an attempt that ended, whose last report tells what it had found out about change tracking.
+
+        That report may never have come. What was found by samples cannot be found again, because it is written by now;
+        so without a comparison at the end everything is compared on the way.
+        """
+        self._repaired_bytes = 0 if previous is None else previous.repaired_bytes
+        if previous is not None and previous.compared_because:
+            self._compare_because(previous.compared_because)
+        elif self.decision.mode is ReadMode.CHANGED and not self._request.compare:
+            self.decision = ReadDecision(mode=ReadMode.COMPARED, reason=_FORGOTTEN)
+
+    def told(self, cursor: TransferCursor) -> TransferCursor:
+        """Return a cursor from which the next attempt learns what this one knows."""
+        return msgspec.structs.replace(cursor, compared_because=self._because, repaired_bytes=self._repaired_bytes)
 
     def run(self, first: int, report: Report) -> RolledBack:
         """Write what differs from a piece on."""
@@ -110,19 +132,30 @@ class _Rollback:
                 if lie is None:
                     return self._rollback.write_changed(self._changes(self._since), first, report)
                 self._compare_because(lie_reason(lie))
-                first = 0  # an earlier attempt may have gone by what was not told
             except ChangeTrackingLost as error:
                 self._compare_because(f"change tracking was lost: {error.message}")
         return self._rollback.write_differing(first, report)
 
     def compare(self, report: Callable[[], None]) -> None:
-        """Read everything back; what change tracking left out is written now, and the operator told."""
-        self.repaired_bytes = self._rollback.make_equal(report)
-        if self.repaired_bytes:
+        """Read everything back; what change tracking left out is written now, and the operator told.
+
+        A rollback that went by what changed left alone what the point lacks, such as free space.
+        """
+        before = self._repaired_bytes
+        is_believed = self.decision.mode is ReadMode.CHANGED and not before
+
+        def found(count: int) -> None:
+            self._repaired_bytes = before + count
+            report()
+
+        repaired = self._rollback.make_equal(found, self._source.left_out if is_believed else None)
+        self._repaired_bytes = before + repaired.differing_bytes
+        self.rewritten_bytes = repaired.differing_bytes + repaired.in_doubt_bytes
+        if self._repaired_bytes:
             self.note = "; ".join(filter(None, (self.note, self._repaired())))
 
     def _repaired(self) -> str:
-        how = f"{self.repaired_bytes} bytes differed after the rollback and were written once more"
+        how = f"{self._repaired_bytes} bytes differed after the rollback and were written once more"
         if self.decision.mode is ReadMode.CHANGED:
             return f"change tracking is not to be believed: {how}"
         return f"the target did not keep what was written at first: {how}"
@@ -134,14 +167,11 @@ class _Rollback:
         """Return the offset of a difference that was not told, looked for in a part of what is said to be unchanged."""
         shared = self._source.size_bytes // PIECE_SIZE * PIECE_SIZE
         samples = sampled_spans(shared, self._request.number, self._request.sample_bytes)
-        for span in subtract(samples, align(self._changes(since), PIECE_SIZE, shared)):
-            pieces = range(span.start // PIECE_SIZE, span.end // PIECE_SIZE)
-            found = first_difference(self._target, self._source, self._key, pieces)
-            if found is not None:
-                return found * PIECE_SIZE
-        return None
+        untold = subtract(samples, align(self._changes(since), PIECE_SIZE, shared))
+        return untold_difference(self._target, self._source, self._source.left_out, self._key, untold)
 
     def _compare_because(self, reason: str) -> None:
+        self._because = reason
         self.decision = ReadDecision(mode=ReadMode.COMPARED, reason=reason)
         self.note = f"compared in full instead of writing only what changed: {reason}"
 

@@ -28,6 +28,7 @@ from activities.tally import Tally
 from activities.turns import Turns
 from holdfast.clock import Clock
 from holdfast.errors import DiskChanged, SnapshotNotFound
+from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.plan import PlanStep, Transport
 from holdfast.pipeline.backup import DiskCopy
@@ -154,8 +155,7 @@ def _told(plan: ReadPlan, sink: DiskSink) -> Iterator[PlanStep]:
             said = detail
             sink.describe(detail)
         yield step
-    sink.describe(f"{plan.decision.mode}: {plan.decision.reason}")
-    sink.lack(plan.exclusion.left_out)
+    sink.describe(f"{plan.decision.mode}: {plan.decision.reason}", plan.exclusion.left_out or LeftOut())
 
 
 def _notes(plan: ReadPlan, brake: Brake) -> tuple[str, ...]:

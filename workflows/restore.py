@@ -265,9 +265,11 @@ class RestoreMachine:
             compare=request.compare,
             mover=point.mover,
         )
+        tries = count()
 
         def rolled_back(now: FoundPoint, config: ActivityConfig) -> Awaitable[rollback.DiskRolledBack]:
-            return step(rollback.roll_back_disk, msgspec.structs.replace(back, mover=now.mover), config)
+            again = msgspec.structs.replace(back, mover=now.mover, is_again=next(tries) > 0)
+            return step(rollback.roll_back_disk, again, config)
 
         assert self._served is not None, "found before"
         done = await self._slots.run(partial(self._served.run, rolled_back), what, disk.size_bytes)
@@ -302,7 +304,6 @@ class RestoreMachine:
             begins_with_content=place.is_in_place,
             mover=point.mover,
         )
-
         tries = count()
 
         def restored(now: FoundPoint, config: ActivityConfig) -> Awaitable[transfer.DiskRestored]:

@@ -25,6 +25,8 @@ class RollBackDisk(msgspec.Struct, frozen=True, kw_only=True):
     """Read the whole disk back, compare it with the point's digests, and write once more what differs."""
     sample_bytes: int = 64 << 20
     """Without ``compare``: how much of what is said to be unchanged is compared all the same."""
+    is_again: bool = False
+    """Another transfer before this one may have written some of it, and lost its line to the repository."""
 
 
 class DiskRolledBack(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,6 +28,10 @@ class TransferCursor(msgspec.Struct, frozen=True, kw_only=True):
     """Of the disk, over the last seconds."""
     target_id: str = ""
     """Target of a restore: a cursor is only good for the target it was made with."""
+    compared_because: str = ""
+    """Why a rollback compares instead of going by change tracking; the next attempt does so, too. Empty: no news."""
+    repaired_bytes: int = 0
+    """What differed behind a rollback and was written once more, so far."""
     bottleneck: str = ""
     """Which stage held the others up, and how busy each was, in words; empty when that is not known."""
 

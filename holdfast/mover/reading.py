@@ -68,15 +68,15 @@ class Reading:
 
     def _greet(self) -> None:
         disk = self._disk
-        details = dict.fromkeys(disk.later_details())  # in order, each once
         self._say(
             m.StoredOpened(
                 machine=disk.machine_name,
                 size_bytes=disk.size_bytes,
                 change_id=disk.change_id,
-                later_details=tuple(detail[: m.TEXT_MAX] for detail in details)[: m.DETAILS_MAX],
+                is_doubted=disk.is_doubted,
                 pieces_per_unit=tuple(file.pieces_per_unit for file in self._files),
                 digest_key=disk.digest_key,
+                left_out=disk.left_out,
             )
         )
 

@@ -60,7 +60,6 @@ class RemoteSink:
         self._busy: PipeClocks | None = None
         self._answers: deque[tuple[m.Offer, Future[Wanted]]] = deque()
         self._digests: deque[tuple[m.DigestsOf, Future[bytes]]] = deque()
-        self._detail = ""
         self._error: HoldfastError | None = None
         self._is_finished = self._is_closed = self._is_told = False
         self._thread = threading.Thread(target=self._listen, name="mover-answers", daemon=True)
@@ -112,14 +111,9 @@ class RemoteSink:
         """Return how long an answer takes at least."""
         return self._line.round_trip_s
 
-    def describe(self, detail: str) -> None:
-        """Say in words how the disk is read and why."""
-        self._detail = detail[: m.TEXT_MAX]
-        self._send(m.Describe(detail=self._detail))
-
-    def lack(self, left_out: LeftOut | None) -> None:
-        """Say what the point lacks because the guest did not need it."""
-        self._send(m.Describe(detail=self._detail, left_out=LeftOut() if left_out is None else left_out))
+    def describe(self, detail: str, left_out: LeftOut | None = None) -> None:
+        """Say how the disk is read and why, and what the point lacks; None leaves that as it was said last."""
+        self._send(m.Describe(detail=detail[: m.TEXT_MAX], left_out=left_out))
 
     def offer(self, first: int, digests: Sequence[bytes]) -> Future[Wanted]:
         """Offer pieces; the answer comes when it comes."""

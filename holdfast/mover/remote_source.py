@@ -75,7 +75,8 @@ class RemoteSource:
         self.machine_name = opened.machine
         self.digest_key = opened.digest_key
         self.change_id = opened.change_id
-        self._later_details = opened.later_details
+        self.left_out = opened.left_out
+        self.is_doubted = opened.is_doubted
         self._files = [RemoteFile(self, index, count) for index, count in enumerate(opened.pieces_per_unit)]
         self._lock = threading.Lock()
         self._units: dict[tuple[int, int], _Wish] = {}
@@ -112,10 +113,6 @@ class RemoteSource:
     def round_trip_s(self) -> float:
         """Return how long an answer takes at least."""
         return self._line.round_trip_s
-
-    def later_details(self) -> tuple[str, ...]:
-        """Return in words how the points behind this one read the disk."""
-        return self._later_details
 
     def runs(self, start: int, end: int) -> Iterator[RemoteRun]:
         """Yield where pieces are, in order and without gaps."""

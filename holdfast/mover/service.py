@@ -241,9 +241,7 @@ class Writing:
             case m.Zero():
                 sink.zero(head.first, head.until)
             case m.Describe():
-                sink.describe(head.detail)
-                if head.left_out is not None:
-                    sink.lack(head.left_out)
+                sink.describe(head.detail, head.left_out)
             case m.DigestsOf():
                 self._answer_digests(head)
             case m.Finish():

@@ -5,17 +5,27 @@ empty and an attempt that died has written a part of it, only that part is looke
 any more.
 """
 
-from collections.abc import Generator, Iterator
+from bisect import bisect_right
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Final
 
 import msgspec
 
+from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import DIGEST_SIZE, PIECE_SIZE, ZERO_DIGEST
+from holdfast.model.spans import Span
 from holdfast.pipeline.busy import PipeClocks, StageClock, StagePool
 from holdfast.pipeline.flow import in_order
-from holdfast.pipeline.restore import BLOCK_PIECES, PieceSource, Readable, differing_pieces
+from holdfast.pipeline.restore import (
+    BLOCK_PIECES,
+    Digested,
+    PieceSource,
+    Readable,
+    differing_pieces,
+    first_difference,
+)
 
 IN_FLIGHT: Final = 16
 """Blocks of 1 MiB that are read from a target and compared at once."""
@@ -36,14 +46,62 @@ class _Look(msgspec.Struct, frozen=True):
     is_read: bool = True
 
 
+class Comparable:
+    """Tells which pieces of a point hold what the disk held: zeros may stand for what was left out of the point.
+
+    Where they do, a difference says nothing about what has happened to the disk since.
+    """
+
+    def __init__(self, point: Digested, left_out: LeftOut | None) -> None:
+        self._point = point
+        self._left_out = left_out
+        spans = () if left_out is None else sorted(left_out.swap)
+        self._starts = [start for start, _ in spans]
+        self._ends = [start + length for start, length in spans]
+
+    def runs(self, pieces: range) -> Iterator[range]:
+        """Yield, in order, the runs of some adjoining pieces that hold what the disk held."""
+        if self._left_out is None:
+            yield pieces
+            return
+        digests = self._point.piece_digests(pieces.start, pieces.stop)
+        yield from _joined([at for at in pieces if not self._is_in_doubt(at, _digest(digests, at - pieces.start))])
+
+    def _is_in_doubt(self, piece: int, digest: bytes) -> bool:
+        if self._left_out is None or digest != ZERO_DIGEST:
+            return False
+        return self._left_out.deleted or self._is_remembered(piece * PIECE_SIZE)
+
+    def _is_remembered(self, offset: int) -> bool:
+        at = bisect_right(self._starts, offset) - 1
+        return at >= 0 and offset < self._ends[at]
+
+
+def untold_difference(
+    disk: Readable, point: Digested, left_out: LeftOut | None, key: bytes, spans: Iterable[Span]
+) -> int | None:
+    """Return the offset of a difference in spans that are said to be as at the point, or None when there is none.
+
+    ``left_out`` is what the point lacks; that is passed over.
+    """
+    comparable = Comparable(point, left_out)
+    for span in spans:
+        for pieces in comparable.runs(range(span.start // PIECE_SIZE, -(-span.end // PIECE_SIZE))):
+            found = first_difference(disk, point, key, pieces)
+            if found is not None:
+                return found * PIECE_SIZE
+    return None
+
+
 class Comparison:
     """Yields the runs of pieces in which a target differs from a point, and counts. Use from one thread.
 
-    An empty run says that there is nothing to write before it.
+    An empty run says that there is nothing to write before it. What the point lacks by ``left_out`` counts as equal.
     """
 
-    def __init__(self, source: PieceSource, target: Readable, key: bytes) -> None:
+    def __init__(self, source: PieceSource, target: Readable, key: bytes, left_out: LeftOut | None = None) -> None:
         self._source = source
+        self._comparable = Comparable(source, left_out)
         self._target: Readable = target
         self._key = key
         self.compared_bytes = 0
@@ -98,7 +156,11 @@ class Comparison:
         return StagePool(IN_FLIGHT, "compare", self._busy.proxy)
 
     def _look(self, block: range) -> _Look:
-        return _Look(block, differing_pieces(self._target, self._source, self._key, block), [])
+        differing = differing_pieces(self._target, self._source, self._key, block)
+        if not differing:
+            return _Look(block, [], [])
+        comparable = {piece for run in self._comparable.runs(block) for piece in run}
+        return _Look(block, [piece for piece in differing if piece in comparable], [])
 
     def _look_at_rest(self, block: range) -> _Look:
         digests = self._source.piece_digests(block.start, block.stop)

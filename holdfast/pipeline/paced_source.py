@@ -1,6 +1,6 @@
 """A disk of a restore point whose files are here, read no faster than allowed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from typing import Protocol
 
@@ -77,6 +77,7 @@ class PacedSource:
         self.machine_name = source.machine_name
         self.digest_key = source.digest_key
         self.change_id = source.change_id
+        self.left_out = source.left_out
 
     def watch(self, busy: PipeClocks) -> None:
         """Count from now on in these clocks how long reading takes, and how long it waits for its share."""
@@ -88,9 +89,10 @@ class PacedSource:
         """Return how long an answer takes at least."""
         return self._source.round_trip_s
 
-    def later_details(self) -> Sequence[str]:
-        """Return in words how the points behind this one read the disk."""
-        return self._source.later_details()
+    @property
+    def is_doubted(self) -> bool:
+        """Return whether a point behind this one found that change tracking leaves changes of the disk out."""
+        return self._source.is_doubted
 
     def piece_digests(self, start: int, end: int) -> bytes | bytearray:
         """Return the joined digests of pieces."""

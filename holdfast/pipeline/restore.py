@@ -5,7 +5,7 @@ in ascending order by the caller's thread. Every piece is compared with its dige
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -14,6 +14,7 @@ import msgspec
 from holdfast.clock import Clock
 from holdfast.errors import DataDamaged, RestoredBytesDiffer
 from holdfast.faults import reach
+from holdfast.formats.contents import LeftOut
 from holdfast.formats.digests import piece_digests
 from holdfast.formats.magic import DIGEST_SIZE, PIECE_SIZE
 from holdfast.formats.record import PieceEntry
@@ -142,8 +143,14 @@ class StoredSource(PieceSource, Protocol):
         """The id of its state, None when changes were not tracked."""
         ...
 
-    def later_details(self) -> Sequence[str]:
-        """Return in words how the points behind this one read the disk."""
+    @property
+    def left_out(self) -> LeftOut | None:
+        """What the point lacks because the guest did not need it."""
+        ...
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether a point behind this one found that change tracking leaves changes of the disk out."""
         ...
 
 
@@ -234,6 +241,7 @@ class DiskRestore:
             reached_bytes=reached,
             committed_bytes=min(self._committed * PIECE_SIZE, size),
             figures=self.busy.charged(figures, excuses),
+            written_bytes=self.written_bytes,
             stages=self._times,
         )
 

@@ -11,6 +11,7 @@ from contextlib import closing
 import msgspec
 
 from holdfast.clock import Clock
+from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.session import Figures
 from holdfast.model.spans import Span, align, clip
@@ -36,6 +37,14 @@ class RolledBack(msgspec.Struct, frozen=True, kw_only=True):
     """Of these, what needed no writing."""
     again_bytes: int = 0
     """What an attempt that died had reported as written, and was not there."""
+
+
+class Repaired(msgspec.Struct, frozen=True):
+    """What differed behind a rollback, and was written once more."""
+
+    differing_bytes: int = 0
+    in_doubt_bytes: int = 0
+    """Zeros of the point that may stand for what was left out: written only because something else differed."""
 
 
 class DiskRollback:
@@ -66,25 +75,33 @@ class DiskRollback:
         with closing(comparison.runs_of_rest(first_piece, reported_piece)) as runs:
             return self._write(runs, first_piece, report, comparison)
 
-    def write_differing(self, first_piece: int, report: Report) -> RolledBack:
-        """Compare the target with the point from a piece on and write what differs. What ``report`` raises stops it."""
-        comparison = self._comparison()
+    def write_differing(self, first_piece: int, report: Report, left_out: LeftOut | None = None) -> RolledBack:
+        """Compare the target with the point from a piece on and write what differs. What ``report`` raises stops it.
+
+        What the point lacks by ``left_out`` is passed over.
+        """
+        comparison = self._comparison(left_out)
         self._target.flush()  # what is equal counts as committed; an attempt that died may have left it in memory
         with closing(comparison.runs(first_piece)) as runs:
             return self._write(runs, first_piece, report, comparison)
 
-    def make_equal(self, report: Callable[[], None]) -> int:
-        """Compare the whole target with the point, and return how many bytes differed and were written once more.
+    def make_equal(self, report: Callable[[int], None], left_out: LeftOut | None = None) -> Repaired:
+        """Compare the whole target with the point, and write once more what differs.
 
-        Raises `RestoredBytesDiffer` when the target does not keep them.
+        ``report`` is told how many bytes that were so far. What the point lacks by ``left_out`` is passed over as long
+        as nothing else differs. Raises `RestoredBytesDiffer` when the target does not keep what was written.
         """
-        found = self.write_differing(0, lambda _: report()).written_bytes
-        if found:
-            compare_target(self._source, self._target, self._key, lambda _: report())
-        return found
+        found = self.write_differing(0, lambda progress: report(progress.written_bytes), left_out).written_bytes
+        if not found:
+            return Repaired()
+        in_doubt = 0
+        if left_out is not None:
+            in_doubt = self.write_differing(0, lambda _: report(found)).written_bytes
+        compare_target(self._source, self._target, self._key, lambda _: report(found))
+        return Repaired(found, in_doubt)
 
-    def _comparison(self) -> Comparison:
-        return Comparison(self._source, self._target, self._key)
+    def _comparison(self, left_out: LeftOut | None = None) -> Comparison:
+        return Comparison(self._source, self._target, self._key, left_out)
 
     def _write(self, runs: Iterable[range], first_piece: int, report: Report, comparison: Comparison) -> RolledBack:
         restore = DiskRestore(self._source, self._target, self._key, self._clock)

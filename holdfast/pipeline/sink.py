@@ -124,12 +124,11 @@ class DiskSink(Protocol):
         """Count from now on in these clocks how long storing takes, and the line to it."""
         ...
 
-    def describe(self, detail: str) -> None:
-        """Say in words how the disk is read and why; it goes into the restore point."""
-        ...
+    def describe(self, detail: str, left_out: LeftOut | None = None) -> None:
+        """Say in words how the disk is read and why; it goes into the restore point.
 
-    def lack(self, left_out: LeftOut | None) -> None:
-        """Say what the point lacks because the guest did not need it; None when it lacks nothing."""
+        So does what the point lacks because the guest did not need it; None leaves that as it was said last.
+        """
         ...
 
     def offer(self, first: int, digests: Sequence[bytes]) -> Answer:

@@ -40,6 +40,8 @@ class PipeProgress(msgspec.Struct, frozen=True, kw_only=True):
     committed_bytes: int
     figures: Figures
     stages: StageTimes
+    written_bytes: int = 0
+    """By a restore, zeros included."""
 
 
 class PipeOptions(msgspec.Struct, frozen=True, kw_only=True):

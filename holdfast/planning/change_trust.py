@@ -29,6 +29,11 @@ def sampled_spans(size: int, run: int, budget: int) -> Iterator[Span]:
         yield Span(start, min(SAMPLE_UNIT, size - start))
 
 
+def tells_of_lie(detail: str) -> bool:
+    """Return whether the words about how a disk was read say that tracking was found to lie."""
+    return LIE in detail
+
+
 def lie_reason(offset: int) -> str:
     """Return why a disk is read in full after a change at ``offset`` was not told."""
     return f"{LIE}, found at offset {offset}"
@@ -44,7 +49,7 @@ def doubtful_points(history: Sequence[tuple[int, Mapping[str, str]]]) -> dict[in
     doubts: dict[int, str] = {}
     for index, (number, details) in enumerate(history):
         for disk, detail in details.items():
-            if LIE in detail:
+            if tells_of_lie(detail):
                 for relied in _relying(history[:index], disk):
                     doubts.setdefault(relied, f"point {number} found that {LIE} of disk {disk}")
     return doubts

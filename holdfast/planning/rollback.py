@@ -12,14 +12,14 @@ from holdfast.model.plan import ReadDecision, ReadMode
 from holdfast.planning.change_trust import LIE
 
 
-def decide_rollback(change_id: ChangeId | None, later_details: Iterable[str]) -> ReadDecision:
+def decide_rollback(change_id: ChangeId | None, *, is_doubted: bool) -> ReadDecision:
     """Choose how the differences between a disk and a point are found.
 
-    ``change_id`` is that of the disk at the point; ``later_details`` say how later points of the chain read the disk.
+    ``change_id`` is that of the disk at the point; ``is_doubted`` says that a later point found the tracking to lie.
     """
     if change_id is None:
         return ReadDecision(mode=ReadMode.COMPARED, reason="the point has no change id")
-    if any(LIE in detail for detail in later_details):
+    if is_doubted:
         return ReadDecision(mode=ReadMode.COMPARED, reason=f"{LIE} since the point")
     return ReadDecision(mode=ReadMode.CHANGED, reason="the provider tracks changes")
 

@@ -1,19 +1,24 @@
 """What a guest does not need is left out of points, remembered, and read again once it is needed."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from temporalio.testing import ActivityEnvironment
 
+from activities.contracts.rollback import DiskRolledBack, RollBackDisk
 from activities.contracts.transfer import CopyDisk, DiskCopied
-from holdfast.errors import RequestInvalid
+from holdfast.errors import ChangeTrackingLost, OperationInterrupted, RequestInvalid
 from holdfast.formats.contents import LeftOut
 from holdfast.model.ids import DiskKey
 from holdfast.model.machine import Machine, PowerState
 from holdfast.model.plan import ReadMode
 from holdfast.model.points import PointSummary
+from holdfast.model.spans import Span
+from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.testing.images import MIB, FileSystem, check_image, make_image, read_file, write_files
-from tests.activities.lab import PIECE, Lab, failure, run
+from tests.activities.lab import PIECE, PROVIDER, STORE, TOKEN, UNIT, Attempt, Lab, cursors, failure, run, stopping
 from tests.holdfast.guest.drives import garble, look, mbr, patch, place_volume, sparse
 from tests.holdfast.guest.drives import run as tool
 
@@ -63,6 +68,18 @@ def back_up(
     with lab.repository.open_chain(point.chain, None) as chain:
         kept = chain.disk(point.number, request.disk).disk.left_out
     return copied, point, None if isinstance(kept, msgspec.UnsetType) else kept
+
+
+def mount(lab: Lab, machine: Machine) -> None:
+    """Let the volume say that it is in use."""
+    part = lab.root / "part.raw"
+    part.write_bytes(lab.content(machine)[EXT_AT : EXT_AT + EXT_SIZE])
+    tool("debugfs", "-w", "-R", "feature needs_recovery", part)
+    patch(lab.disk_path(machine), EXT_AT, part.read_bytes()[: 1 << 16])
+
+
+def lost(*_: object) -> Iterator[Span]:
+    raise ChangeTrackingLost("gone for a while")
 
 
 def expected(lab: Lab, machine: Machine) -> bytes:
@@ -137,11 +154,7 @@ def test_deleted_blocks_that_are_wanted_again_are_compared_once(lab: Lab, machin
 
 def test_what_was_left_out_is_no_lie_of_the_tracking(lab: Lab, machine: Machine) -> None:
     back_up(lab, machine, "s1")
-    path, part = lab.disk_path(machine), lab.root / "part.raw"
-    before = lab.content(machine)[EXT_AT : EXT_AT + EXT_SIZE]
-    part.write_bytes(before)
-    tool("debugfs", "-w", "-R", "feature needs_recovery", part)
-    patch(path, EXT_AT, part.read_bytes()[: 1 << 16])
+    mount(lab, machine)
     copied, _, kept = back_up(lab, machine, "s2", sample=1 << 30)
     assert (copied.decision.mode, copied.note) == (ReadMode.CHANGED, "")
     assert "journal has to be replayed" in copied.left_out
@@ -238,6 +251,70 @@ def test_an_excluded_file_whose_volume_is_in_use_by_now_is_read_again(lab: Lab, 
     assert "nothing is meant by /var/tmp/*" in copied.left_out
     assert kept is None
     assert lab.restored(files, point) == lab.content(files)
+
+
+def rolled_back(lab: Lab, machine: Machine, point: PointSummary, *, compare: bool) -> tuple[DiskRolledBack, bytes]:
+    """Return what a quick rollback did, and the disk behind it."""
+    target = lab.provider.prepare_in_place(TOKEN, machine.machine_id, machine.disks)
+    request = RollBackDisk(
+        provider=PROVIDER,
+        target_id=target.target_id,
+        disk=DiskKey("disk0"),
+        repository=STORE,
+        chain=point.chain,
+        number=point.number,
+        compare=compare,
+        sample_bytes=1 << 30,
+    )
+    done = run(lab.rollbacks.roll_back_disk, request)
+    return done, lab.content(lab.commit(target))
+
+
+def test_what_an_attempt_kept_of_a_point_that_lacks_it_stays_lacking_when_the_next_compares(
+    lab: Lab, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back_up(lab, machine, "s1", swap=False)
+    mount(lab, machine)
+    lab.overwrite(machine, EXT_AT + EXT_SIZE, 7 * MIB)
+    request = msgspec.structs.replace(lab.begun(machine, "s2"), exclude_deleted=True, sample_bytes=0)
+    attempt = stopping(ActivityEnvironment.worker_shutdown, units=(EXT_AT + EXT_SIZE + MIB) // UNIT)
+    failure(OperationInterrupted, lab.transfers.copy_disk, request, attempt)
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalProvider, "changed_spans", lost)
+        copied = Attempt(cursors(attempt)[-1]).run(lab.transfers.copy_disk, request)
+    assert copied.decision.mode is ReadMode.COMPARED
+    assert lab.disk_of(request).left_out == LeftOut(deleted=True)
+    lab.finish(request.point)
+    copied, point, kept = back_up(lab, machine, "s3", swap=False, deleted=False)
+    assert (copied.note, kept) == ("", None)
+    assert lab.restored(machine, point) == lab.content(machine)
+
+
+@pytest.mark.parametrize("compare", [True, False])
+def test_a_quick_rollback_leaves_alone_what_the_point_left_out(lab: Lab, machine: Machine, *, compare: bool) -> None:
+    _, point, _ = back_up(lab, machine, "s1")
+    before = lab.content(machine)
+    lab.overwrite(machine, 0, 10)
+    done, after = rolled_back(lab, machine, point, compare=compare)
+    assert (done.decision.mode, done.note, done.written_bytes) == (ReadMode.CHANGED, "", PIECE)
+    assert after == before
+
+
+@pytest.mark.parametrize("compare", [True, False])
+def test_a_quick_rollback_that_meets_a_lie_writes_all_that_differs(
+    lab: Lab, machine: Machine, monkeypatch: pytest.MonkeyPatch, *, compare: bool
+) -> None:
+    _, point, _ = back_up(lab, machine, "s1")
+    wanted = expected(lab, machine)
+    lab.overwrite(machine, 0, 10)
+    monkeypatch.setattr(LocalProvider, "target_changes", lambda *_: iter(()))
+    done, after = rolled_back(lab, machine, point, compare=compare)
+    assert after == wanted
+    if compare:
+        assert done.note.startswith(f"change tracking is not to be believed: {PIECE} bytes differed")
+        assert done.written_bytes > SWAP_SIZE
+    else:
+        assert "change tracking left a change out, found at offset 0" in done.note
 
 
 def test_a_mask_that_means_nothing_fails_the_copy(lab: Lab, files: Machine) -> None:

@@ -1,7 +1,8 @@
 """Rolling one disk back in place."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 from temporalio.testing import ActivityEnvironment
 from typing_extensions import override
@@ -39,6 +40,12 @@ class Liar(LocalProvider):
     @override
     def target_changes(self, target_id: TargetId, key: DiskKey, since: ChangeId) -> Iterator[Span]:
         return iter(list(super().target_changes(target_id, key, since))[1:])
+
+
+class Silent(LocalProvider):
+    @override
+    def target_changes(self, target_id: TargetId, key: DiskKey, since: ChangeId) -> Iterator[Span]:
+        return iter(())
 
 
 def prepare(lab: Lab, machine: Machine) -> RestoreTarget:
@@ -161,6 +168,49 @@ def test_a_rollback_that_was_interrupted_is_finished_by_the_next_attempt(lab: La
     attempt = stopping(ActivityEnvironment.worker_shutdown, units=0)
     failure(OperationInterrupted, lab.rollbacks.roll_back_disk, wanted, attempt)
     rolled_back(lab, wanted, Attempt(cursors(attempt)[-1]))
+    assert lab.content(lab.commit(target)) == content
+
+
+def interrupted(lab: Lab, wanted: RollBackDisk, is_time: Callable[[TransferCursor], bool]) -> TransferCursor:
+    """Return the last report of an attempt that is stopped when it is time."""
+    attempt = Attempt()
+
+    def stop(cursor: object) -> None:
+        assert isinstance(cursor, TransferCursor)
+        if is_time(cursor):
+            attempt.environment.worker_shutdown()
+
+    attempt.on_beat = stop
+    failure(OperationInterrupted, lab.rollbacks.roll_back_disk, wanted, attempt)
+    return cursors(attempt)[-1]
+
+
+@pytest.mark.parametrize("is_report_there", [True, False])
+def test_a_lie_that_an_attempt_found_and_mended_in_part_is_not_forgotten(lab: Lab, *, is_report_there: bool) -> None:
+    machine, content, point, target = changed(lab)
+    lab.provider.abandon_target(target.target_id)
+    lab.overwrite(machine, 20 * PIECE, 10)
+    target = prepare(lab, machine)
+    with_provider(lab, Silent)
+    wanted = request(target, point, compare=False, sample=1 << 20)  # of pieces 16 to 31
+    last = interrupted(lab, wanted, lambda cursor: cursor.reached_bytes >= 32 * PIECE)
+    if is_report_there:
+        done = rolled_back(lab, wanted, Attempt(last))
+        assert f"change tracking left a change out, found at offset {20 * PIECE}" in done.note
+    else:
+        done = rolled_back(lab, msgspec.structs.replace(wanted, is_again=True))
+    assert done.decision.mode is ReadMode.COMPARED
+    assert lab.content(lab.commit(target)) == content
+
+
+def test_what_an_attempt_had_to_write_once_more_is_told_by_the_next(lab: Lab) -> None:
+    _, content, point, target = changed(lab)
+    with_provider(lab, Liar)
+    wanted = request(target, point)
+    last = interrupted(lab, wanted, lambda cursor: cursor.repaired_bytes > 0)
+    done = rolled_back(lab, wanted, Attempt(last))
+    assert done.note.startswith(f"change tracking is not to be believed: {PIECE} bytes differed")
+    assert done.written_bytes == 0
     assert lab.content(lab.commit(target)) == content
 
 

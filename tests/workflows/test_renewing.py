@@ -72,6 +72,11 @@ async def test_a_quick_rollback_goes_on_as_well(dev_stage: Stage) -> None:
     assert result.session.outcome is Outcome.WARNING
     backs = world.requests("transfer.roll_back_disk")
     assert sorted(back.disk for back in backs if is_at(back, SECOND)) == ["disk0", "disk1", "disk2"]
+    earlier = [{other.disk for other in backs[:index]} for index in range(len(backs))]
+    assert [back.is_again for back in backs] == [
+        back.disk in before for back, before in zip(backs, earlier, strict=True)
+    ]
+    assert any(back.is_again for back in backs)
 
 
 async def test_a_mover_that_comes_back_is_no_reason_to_warn(dev_stage: Stage) -> None:

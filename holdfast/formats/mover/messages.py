@@ -42,7 +42,6 @@ RUNS_MAX = 64 << 10
 """Runs that one message may carry (768 KiB)."""
 PIECES_MAX = DISK_SIZE_MAX // PIECE_SIZE
 FILES_MAX = 1 << 12
-DETAILS_MAX = 64
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -261,11 +260,13 @@ class StoredOpened(Head, frozen=True, kw_only=True, tag=97):
     machine: _Text
     size_bytes: _Size
     change_id: _Text | None
-    later_details: Annotated[tuple[_Text, ...], Meta(max_length=DETAILS_MAX)]
-    """How the points behind this one read the disk, in words; those that say the same as another are left out."""
+    is_doubted: bool
+    """Whether a point behind this one found that change tracking leaves changes of the disk out."""
     pieces_per_unit: Annotated[tuple[_Packed, ...], Meta(max_length=FILES_MAX)]
     """Of the files that hold the disk's pieces, by their index."""
     digest_key: _Key
+    left_out: LeftOut | None = None
+    """What the point lacks of the disk."""
 
 
 class Runs(Head, frozen=True, kw_only=True, tag=98):

@@ -29,6 +29,7 @@ from holdfast.formats.magic import (
     FileKind,
 )
 from holdfast.pipeline.busy import PipeClocks
+from holdfast.planning.change_trust import tells_of_lie
 from holdfast.storage.chain_files.chain_file import FILE_SUFFIX, ChainFile, is_never_committed
 from holdfast.storage.files.atomic import FileHandle, Files
 from holdfast.storage.files.chain_lock import hold_as_reader
@@ -255,12 +256,13 @@ class StoredDisk:
         for file in self._chain.files:
             file.reading = busy.source
 
-    def later_details(self) -> list[str]:
-        """Return in words how the points behind this one read the disk."""
+    @property
+    def is_doubted(self) -> bool:
+        """Return whether a point behind this one found that change tracking leaves changes of the disk out."""
         mine, machine = self.point.number, self.point.machine.machine_id
         later = [p for _, p in self._chain.points() if p.number > mine and p.machine.machine_id == machine]
         disks = [point.disk(self.disk.key) for point in later]
-        return [disk.detail for disk in disks if disk is not None]
+        return any(tells_of_lie(disk.detail) for disk in disks if disk is not None)
 
     @property
     def left_out(self) -> LeftOut | None:

@@ -145,13 +145,11 @@ class DiskIntake:
         if self._pace is not None:
             self._pace.waiting = busy.throttled
 
-    def describe(self, detail: str) -> None:
-        """Say in words how the disk is read and why; it goes into the restore point."""
+    def describe(self, detail: str, left_out: LeftOut | None = None) -> None:
+        """Say how the disk is read and why, and what the point lacks; None leaves that as it was said last."""
         self._disk.detail = detail
-
-    def lack(self, left_out: LeftOut | None) -> None:
-        """Say what the point lacks because the guest did not need it."""
-        self._disk.left_out = msgspec.UNSET if left_out is None or left_out == LeftOut() else left_out
+        if left_out is not None:
+            self._disk.left_out = msgspec.UNSET if left_out == LeftOut() else left_out
 
     # -- what is offered -----------------------------------------------------------------------------------------
 

@@ -164,8 +164,8 @@ class DiskPointWriter:
 
     @property
     def is_entered(self) -> bool:
-        """Return whether the contents of the file, as they are in memory, speak of everything up to the cursor."""
-        return self._disk.done == self.cursor
+        """Return whether the contents of the file, as they are in memory, say all that is known up to the cursor."""
+        return (self._disk.done, self._disk.detail, self._disk.left_out) == (self.cursor, self.detail, self.left_out)
 
     def start_commit(self) -> Future[None]:
         """Begin to make everything up to the cursor durable; `ChainWriter.finish_commit` waits for it."""
@@ -176,7 +176,7 @@ class DiskPointWriter:
         """Make the finished disk durable; one that was finished before is left as it is."""
         if not self.is_done:
             raise AssertionError(f"disk {self._disk.key} is at piece {self.cursor} of {self.pieces}")
-        if self.pieces and self._disk.done >= self.pieces:
+        if self.pieces and self.is_entered:
             self.writer.finish_commit()  # the commit that says so may still be on its way, or have failed
             return
         self.enter_map()

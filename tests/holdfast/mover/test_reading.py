@@ -11,6 +11,7 @@ from holdfast.errors import DataError, HoldfastError, LinkLost, ProtocolError
 from holdfast.formats.mover import messages as m
 from holdfast.model.spans import Span
 from holdfast.pipeline.restore import DiskRestore
+from holdfast.planning.change_trust import lie_reason
 from holdfast.storage.chains.chain import Chain
 from holdfast.testing.memory import MemoryDisk
 from tests.holdfast.mover.movers import CLOCK, MIB, PIECE, Site, until
@@ -52,18 +53,35 @@ def test_every_point_of_a_chain_of_several_files_is_restored(stored: Site, numbe
     assert bytes(target.content) == kept.read(Span(0, kept.size_bytes))
 
 
-def test_digests_runs_and_details_are_those_of_the_chain(stored: Site) -> None:
+def test_digests_and_runs_are_those_of_the_chain(stored: Site) -> None:
     with chain_of(stored) as chain, stored.server() as server:
         disk = chain.disk(2, "a")
         source = stored.source(server.address, stored.reading(stored.machine.kept[0].summary.chain, 2))
         assert source.piece_digests(0, 128) == disk.piece_digests(0, 128)
         assert source.piece_digests(7, 9) == disk.piece_digests(7, 9)
         assert (source.machine_name, source.change_id) == (disk.machine_name, disk.change_id)
-        assert list(source.later_details()) == list(dict.fromkeys(disk.later_details()))
+        assert source.left_out == disk.left_out
         ours = [(run.count, run.place, run.file is None) for run in source.runs(3, 128)]
         assert ours == [(run.count, run.place, run.file is None) for run in disk.runs(3, 128)]
         source.close()
         source.close()
+
+
+def test_a_lie_that_a_later_point_found_is_told(site: Site) -> None:
+    with site.server() as server:
+        chain = ""
+        for detail in ("full: no earlier point", f"compared: {lie_reason(0)}"):
+            opened = site.begin()
+            chain = opened.chain
+            writable = site.sink(server.address, site.access(opened))
+            writable.sink.describe(detail)
+            site.copy(writable, site.reader())
+            writable.sink.close()
+            site.finish(opened)
+        for number, is_doubted in ((1, True), (2, False)):
+            source = site.source(server.address, site.reading(chain, number))
+            assert source.is_doubted is is_doubted
+            source.close()
 
 
 def test_many_units_may_be_asked_for_before_one_has_come(stored: Site) -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from holdfast.errors import HoldfastError, LinkLost, ProtocolError
+from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import Codec
 from holdfast.formats.mover import messages as m
 from holdfast.mover.line import Line
@@ -212,8 +213,9 @@ def test_the_word_about_how_a_disk_is_read_goes_into_the_point(site: Site) -> No
     opened = site.begin()
     with site.server() as server:
         writable = site.sink(server.address, site.access(opened))
-        writable.sink.describe("as a whole")
+        writable.sink.describe("as a whole", LeftOut(deleted=True))
         site.copy(writable, site.reader())
     site.finish(opened)
     with site.repository.open_chain(opened.chain, None) as chain:
-        assert chain.disk(1, "a").disk.detail == "as a whole"
+        disk = chain.disk(1, "a").disk
+    assert (disk.detail, disk.left_out) == ("as a whole", LeftOut(deleted=True))

@@ -17,7 +17,7 @@ from tests.holdfast.mover.movers import CLOCK, MIB, Site
 from tests.holdfast.mover.test_remote_sink import hear, say
 
 OPENED = m.StoredOpened(
-    machine="x", size_bytes=4 * MIB, change_id=None, later_details=(), pieces_per_unit=(4,), digest_key=bytes(32)
+    machine="x", size_bytes=4 * MIB, change_id=None, is_doubted=False, pieces_per_unit=(4,), digest_key=bytes(32)
 )
 
 

@@ -8,11 +8,12 @@ from typing_extensions import override
 
 from holdfast.clock import SystemClock
 from holdfast.errors import OperationCancelled, RestoredBytesDiffer
+from holdfast.formats.contents import LeftOut
 from holdfast.formats.digests import piece_digests
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.spans import Span
 from holdfast.pipeline.restore import differing_pieces
-from holdfast.pipeline.rollback import DiskRollback
+from holdfast.pipeline.rollback import DiskRollback, Repaired
 from holdfast.pipeline.stages import PipeProgress
 from holdfast.testing.memory import MemoryDisk
 from tests.holdfast.pipeline.test_restore import KEY, Run, Source, Unit, scattered
@@ -151,10 +152,49 @@ def test_what_change_tracking_left_out_is_found_and_written(seed: int) -> None:
     rollback = rollback_of(source, target)
     rollback.write_changed([Span(3 * PIECE_SIZE, 1)], 0, ignored)
     reports: list[int] = []
-    assert rollback.make_equal(lambda: reports.append(1)) == 2 * PIECE_SIZE
+    assert rollback.make_equal(reports.append) == Repaired(2 * PIECE_SIZE)
     assert target.flushed == content
-    assert reports
-    assert rollback.make_equal(lambda: None) == 0
+    assert reports[0] == 0
+    assert reports[-1] == 2 * PIECE_SIZE
+    assert rollback.make_equal(lambda _: None) == Repaired()
+
+
+def with_zeros(seed: int) -> tuple[Source, Watched]:
+    """Return a point whose pieces 8 to 15 are zeros, and a disk with old bytes there."""
+    file = Unit(random.Random(seed).randbytes(8 * PIECE_SIZE))
+    source = Source(16 * PIECE_SIZE, [Run(0, 8, file, 0), Run(8, 8, None, 0)])
+    return source, Watched(b"".join(file.bodies) + b"\xaa" * (8 * PIECE_SIZE))
+
+
+@pytest.mark.parametrize(
+    "left_out, passed_over",
+    [
+        (LeftOut(deleted=True), set(range(8, 16))),
+        (LeftOut(swap=((12 * PIECE_SIZE, 2 * PIECE_SIZE), (0, 9 * PIECE_SIZE))), {8, 12, 13}),
+        (LeftOut(swap=((2 * PIECE_SIZE, PIECE_SIZE),)), set()),
+    ],
+)
+def test_what_a_point_lacks_is_no_difference(seed: int, left_out: LeftOut, passed_over: set[int]) -> None:
+    source, target = with_zeros(seed)
+    done = rollback_of(source, target).write_differing(0, ignored, left_out)
+    assert {at for at in range(16) if target.content[at * PIECE_SIZE] == 0xAA} == passed_over
+    assert done.written_bytes == (8 - len(passed_over)) * PIECE_SIZE
+
+
+def test_a_target_that_differs_only_in_what_the_point_lacks_is_left_alone(seed: int) -> None:
+    source, target = with_zeros(seed)
+    before = bytes(target.content)
+    assert rollback_of(source, target).make_equal(lambda _: None, LeftOut(deleted=True)) == Repaired()
+    assert target.content == before
+
+
+def test_once_something_else_differs_all_zeros_are_in_doubt_and_written(seed: int) -> None:
+    source, target = with_zeros(seed)
+    content = bytes(target.content[: 8 * PIECE_SIZE]) + bytes(8 * PIECE_SIZE)
+    target.content[3 * PIECE_SIZE] ^= 0xFF
+    repaired = rollback_of(source, target).make_equal(lambda _: None, LeftOut(deleted=True))
+    assert repaired == Repaired(PIECE_SIZE, 8 * PIECE_SIZE)
+    assert target.flushed == content
 
 
 class Forgetful(MemoryDisk):
@@ -167,7 +207,7 @@ def test_a_target_that_does_not_keep_what_is_written_is_not_believed(seed: int) 
     source, content = whole(seed)
     target = Forgetful(bytes(changed_at(content, 7).content))
     with pytest.raises(RestoredBytesDiffer, match=f"offset {7 * PIECE_SIZE}"):
-        rollback_of(source, target).make_equal(lambda: None)
+        rollback_of(source, target).make_equal(lambda _: None)
 
 
 def test_differing_pieces_are_all_named(seed: int) -> None:

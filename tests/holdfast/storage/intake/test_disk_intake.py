@@ -10,6 +10,7 @@ from isal.isal_zlib import crc32
 from holdfast.clock import SystemClock
 from holdfast.errors import EncodingFailed, ProtocolError, RequestInvalid, SyncFailed
 from holdfast.formats.codec import compress
+from holdfast.formats.contents import LeftOut
 from holdfast.formats.digests import piece_digests
 from holdfast.formats.magic import PIECE_SIZE, ZERO_DIGEST
 from holdfast.model.compression import Compression
@@ -167,6 +168,26 @@ def test_zeros_and_what_the_file_holds_already_are_not_wanted(scene: Scene, writ
     line.intake.close()
     assert line.intake.standing.committed == PIECES
     assert line.intake.standing.times.target_s > 0
+
+
+@pytest.mark.parametrize("is_opened_again", [False, True])
+def test_what_is_said_behind_the_commit_of_the_last_piece_is_kept(scene: Scene, *, is_opened_again: bool) -> None:
+    left_out = LeftOut(deleted=True, swap=((0, 8 * PIECE_SIZE),))
+    with scene.writer() as writer:
+        group = CommitGroup(writer, SystemClock(), QUICK)
+        line = Line(writer, scene, group=group)
+        line.intake.describe("full: at first")
+        line.intake.zero(0, PIECES)
+        group.commit()
+        if is_opened_again:
+            line.intake.close()
+            line = Line(writer, scene)
+        line.intake.describe("full: in the end", left_out)
+        line.intake.finish()
+        line.intake.close()
+    with ChainFile.open(scene.machine.repository.files, scene.path) as file:
+        disk = file.contents.points[0].disks[0]
+    assert (disk.done, disk.detail, disk.left_out) == (PIECES, "full: in the end", left_out)
 
 
 def test_what_waits_for_a_unit_that_does_not_come_is_bounded(

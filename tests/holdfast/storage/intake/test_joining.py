@@ -6,6 +6,7 @@ import pytest
 from holdfast.errors import ChainBusy
 from holdfast.formats.contents import Point
 from holdfast.formats.magic import PIECE_SIZE
+from holdfast.planning.change_trust import lie_reason
 from holdfast.storage.chain_files.chain_writer import ChainWriter
 from holdfast.testing.crashfs import CrashFiles
 from tests.holdfast.storage.jobs import Job
@@ -102,19 +103,22 @@ def test_each_machine_keeps_its_own_chain_once_the_layout_is_switched(files: Cra
     job.check()
 
 
-def test_how_a_disk_was_read_is_told_of_its_own_machine_alone(files: CrashFiles) -> None:
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_lie_of_the_tracking_casts_doubt_on_its_own_machine_alone(files: CrashFiles, *, is_own: bool) -> None:
     job = Job(files)
     job.a.back_up()
-    opened = job.half_written(job.b)
+    machine = job.a if is_own else job.b
+    opened = job.half_written(machine)
+    machine.transfer_all(opened)
     with ChainWriter.resume(files, job.repository.chain_file(opened.chain, opened.file)) as writer:
         point = writer.contents.points[-1]
-        told = tuple(msgspec.structs.replace(disk, detail="a lie of b") for disk in point.disks)
+        told = tuple(msgspec.structs.replace(disk, detail=f"compared: {lie_reason(0)}") for disk in point.disks)
         mine = msgspec.structs.replace(point, disks=told)
         writer.contents = msgspec.structs.replace(writer.contents, points=(*writer.contents.points[:-1], mine))
         writer.commit()
-    job.b.finish(opened)
+    machine.finish(opened)
     with job.repository.open_chain(opened.chain, None) as chain:
-        assert chain.disk(1, "disk0").later_details() == []
+        assert chain.disk(1, "disk0").is_doubted is is_own
     job.check()
 
 
