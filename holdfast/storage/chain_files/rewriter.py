@@ -4,7 +4,7 @@ Records move in byte by byte. What a commit no longer names becomes free when bo
 found again by an opening that looks at all tables.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import msgspec
 from typing_extensions import override
@@ -35,6 +35,8 @@ class ChainRewriter(ChainWriter):
         """Of units that were written."""
         self.known_bad: Mapping[str, Collection[int]] = {}
         """Units that are known to be damaged, by the id of their file; they are never shared, but authenticated."""
+        self.must_read: Callable[[ChainFile, UnitEntry, int], bool] = lambda *_: False
+        """Whether a unit of a file is to be read also where its blocks are shared, to this offset here."""
         self._can_share = True
         self._expected = 0
 
@@ -84,8 +86,8 @@ class ChainRewriter(ChainWriter):
     def move_unit(self, source: ChainFile, number: int) -> int:
         """Take a unit of another file over as it is stored, and return its bytes.
 
-        Where the file system can, both files have its blocks in common then, and nothing is read but its header; else,
-        or when it is known to be damaged, it is authenticated and copied. `shared_bytes` tells which.
+        Where the file system can, both files have its blocks in common then, and nothing is read but its header, unless
+        it must be; else, or when it is known to be damaged, it is authenticated and copied. `shared_bytes` tells which.
         """
         if self._can_share and number not in self.known_bad.get(source.contents.file, ()):
             shared = self._share_unit(source, number)
@@ -109,6 +111,9 @@ class ChainRewriter(ChainWriter):
         if not self._can_share:
             self._space.give_back(offset, length)
             return None
+        if self.must_read(source, entry, offset):
+            source.handle.forget(entry.offset, entry.length)  # what is looked at is the medium
+            source.sealed_unit(number)
         digests = source.digests(number * self.pieces_per_unit, pieces)
         self._enter_unit(UnitEntry(offset, entry.length, entry.point), digests)
         self.shared_bytes += entry.length
@@ -161,6 +166,11 @@ class ChainRewriter(ChainWriter):
             return file
         ref = self._take(source.record(file.ref.ref), file.ref.ref.digest)
         return msgspec.structs.replace(file, ref=RefText(ref.offset, ref.length, file.ref.digest))
+
+    def unit(self, number: int) -> UnitEntry | None:
+        """Return where a unit is, or None when it is not there."""
+        page = self._units.peek(number // UNITS_PER_PAGE)
+        return None if page is None else get_unit(page, number % UNITS_PER_PAGE)
 
     def add_disk(self, machine: str, key: str) -> int:
         """Return the index of a disk among those of the file, which gets it when it has not had it."""

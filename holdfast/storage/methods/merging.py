@@ -89,9 +89,12 @@ class Merger:
         size = sum(source.unit_length(number) for source, number in islice(self._wanted(), done, None))
         return size + max(size // TABLES_SHARE, TABLES_LEAST)
 
-    def run(self, report: Callable[[int], None] = lambda _: None) -> MergeResult:
+    def run(
+        self, report: Callable[[int], None] = lambda _: None, before_switch: Callable[[], None] = lambda: None
+    ) -> MergeResult:
         """Merge; ``report`` gets the bytes moved so far after each commit. Goes on where an earlier run stopped.
 
+        ``before_switch`` is called when all units are there and committed, and nothing names them yet.
         Raises `DataDamaged` or `FileDamaged` when a file is damaged where the merge needs it; what could be read before
         can be read then.
         """
@@ -100,6 +103,7 @@ class Merger:
             return MergeResult()
         units, moved = self._move_units(report)
         reach("merge.moved")
+        before_switch()
         freed = self._switch()
         reach("merge.switched")
         self._writer.commit_whole()

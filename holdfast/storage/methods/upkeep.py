@@ -22,8 +22,9 @@ from holdfast.storage.chains.chain import Chain, is_chain_file_name
 from holdfast.storage.chains.metadata import check_chain, refresh_metadata
 from holdfast.storage.files.atomic import Files
 from holdfast.storage.files.chain_lock import acquire_chain_lock, has_readers
-from holdfast.storage.health.health_file import bad_units, read_health
+from holdfast.storage.health.health_file import bad_units, change_health, read_health, with_reads
 from holdfast.storage.methods.merging import COMMIT_BYTES, TABLES_LEAST, Merger, MergeResult
+from holdfast.storage.methods.read_times import MergedTimes
 
 _REMOVED = re.compile(r"(?P<name>.+)\.removed-(?P<at>\d{8}T\d{6}Z)")
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -97,16 +98,29 @@ class ChainUpkeep:
         if not names:
             writer.commit_whole()
             return MergeResult()
-        writer.known_bad = bad_units(read_health(self._files, self._folder))
+        health = read_health(self._files, self._folder)
+        writer.known_bad = bad_units(health)
         with ExitStack() as stack:
             sources = [
                 stack.enter_context(ChainFile.open(self._files, self._folder / name, self._passphrase, writer.keys))
                 for name in names
             ]
             merger = Merger(writer, sources, commit_bytes)
-            if not merger.is_done:
-                self._prepare(writer, merger, sources)
-            return merger.run(report)
+            if merger.is_done:
+                return merger.run(report)
+            self._prepare(writer, merger, sources)
+            times = MergedTimes(health, writer, sources)
+            writer.must_read = times.must_read
+            return merger.run(report, lambda: self._note_times(writer, times))
+
+    def _note_times(self, writer: ChainRewriter, times: MergedTimes) -> None:
+        """Write down when the bytes of the merged file count as read; a scrub that opened it before does not any more.
+
+        What it wrote down since the merge began goes: it did not read what moved in meanwhile.
+        """
+        reads, file_id = times.spans(), writer.contents.file
+        change_health(self._files, self._folder, lambda health: with_reads(health, file_id, reads))
+        reach("upkeep.times-noted")
 
     def _prepare(self, writer: ChainRewriter, merger: Merger, sources: Sequence[ChainFile]) -> None:
         """Announce what a merge takes away, and see to its space."""
