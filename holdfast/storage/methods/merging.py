@@ -83,11 +83,11 @@ class Merger:
         writer.commit_whole()
         writer.commit_whole()
 
-    def room(self) -> int:
-        """Return the bytes that what has yet to move takes, tables included, generously."""
+    def expect(self) -> None:
+        """Let the file see to the room for what has yet to move, and generously for tables."""
         done = self._writer.next_unit - self._first_unit()
-        size = sum(source.unit_length(number) for source, number in islice(self._wanted(), done, None))
-        return size + max(size // TABLES_SHARE, TABLES_LEAST)
+        lengths = array("I", (source.unit_length(number) for source, number in islice(self._wanted(), done, None)))
+        self._writer.expect_units(lengths, max(sum(lengths) // TABLES_SHARE, TABLES_LEAST))
 
     def run(
         self, report: Callable[[int], None] = lambda _: None, before_switch: Callable[[], None] = lambda: None

@@ -17,13 +17,13 @@ from holdfast.errors import ChainBroken, PointNotFound, RepositoryFull
 from holdfast.faults import reach
 from holdfast.formats.chain_metadata import Leaving
 from holdfast.storage.chain_files.chain_file import ChainFile
-from holdfast.storage.chain_files.rewriter import ChainRewriter
+from holdfast.storage.chain_files.rewriter import ROOM_LEAST, ChainRewriter
 from holdfast.storage.chains.chain import Chain, is_chain_file_name
 from holdfast.storage.chains.metadata import check_chain, refresh_metadata
 from holdfast.storage.files.atomic import Files
 from holdfast.storage.files.chain_lock import acquire_chain_lock, has_readers
 from holdfast.storage.health.health_file import bad_units, change_health, read_health, with_reads
-from holdfast.storage.methods.merging import COMMIT_BYTES, TABLES_LEAST, Merger, MergeResult
+from holdfast.storage.methods.merging import COMMIT_BYTES, Merger, MergeResult
 from holdfast.storage.methods.read_times import MergedTimes
 
 _REMOVED = re.compile(r"(?P<name>.+)\.removed-(?P<at>\d{8}T\d{6}Z)")
@@ -135,7 +135,7 @@ class ChainUpkeep:
         merger.drop_others()
         if not has_readers(self._files, self._folder):
             writer.reclaim()
-        writer.expect(merger.room())
+        merger.expect()
 
     def remove(self, names: Sequence[str], now: datetime) -> None:
         """Take files out of the chain, in this order; they are kept under another name until `purge`.
@@ -259,8 +259,8 @@ class ChainUpkeep:
     def _check_room(self, into: str) -> None:
         """Raise `RepositoryFull` when there is not even room for tables; what units need is known later."""
         free = self._files.free_bytes(self._folder)
-        if free < TABLES_LEAST:
-            raise RepositoryFull(f"merging into {self._folder / into} may need {TABLES_LEAST} bytes, {free} are free")
+        if free < ROOM_LEAST:
+            raise RepositoryFull(f"merging into {self._folder / into} may need {ROOM_LEAST} bytes, {free} are free")
 
 
 def _after_what_it_needs(file: RemovedFile) -> tuple[bool, int]:
