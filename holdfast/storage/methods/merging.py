@@ -23,11 +23,11 @@ import msgspec
 from holdfast.errors import ChainBroken, FileDamaged, RequestInvalid
 from holdfast.faults import reach
 from holdfast.formats.contents import Contents, Moving, Point, PointDisk
-from holdfast.formats.magic import NEVER_WRITTEN, PIECE_SIZE, PIECES_PER_PAGE
+from holdfast.formats.magic import ALIGNMENT, NEVER_WRITTEN, PIECE_SIZE, PIECES_PER_PAGE
 from holdfast.formats.pages import MapRuns, PieceRuns
 from holdfast.storage.chain_files.chain_file import ChainFile
-from holdfast.storage.chain_files.rewriter import ChainRewriter
-from holdfast.storage.chain_files.tables import TableReader
+from holdfast.storage.chain_files.rewriter import ROOM_LEAST, ChainRewriter
+from holdfast.storage.chain_files.tables import TableReader, table_refs
 
 COMMIT_BYTES = 64 << 20
 """A death costs at most what moved since the last commit: this much."""
@@ -84,10 +84,22 @@ class Merger:
         writer.commit_whole()
 
     def expect(self) -> None:
-        """Let the file see to the room for what has yet to move, and generously for tables."""
+        """Let the file see to the room for what has yet to move, and for tables."""
         done = self._writer.next_unit - self._first_unit()
         lengths = array("I", (source.unit_length(number) for source, number in islice(self._wanted(), done, None)))
-        self._writer.expect_units(lengths, max(sum(lengths) // TABLES_SHARE, TABLES_LEAST))
+        self._writer.expect_units(lengths, self._room_for_tables() + max(sum(lengths) // TABLES_SHARE, ROOM_LEAST))
+
+    def _room_for_tables(self) -> int:
+        """Return the bytes of what is taken over besides units, and of the tables here that may be written anew."""
+        contents = self._writer.contents
+        here = [contents.units.table, *(disk.pieces for disk in contents.disks)]
+        named = [(self._writer.store, table) for table in here]
+        for source in self._sources:
+            theirs = [source.contents.notes.table, *(disk.pieces for disk in source.contents.disks)]
+            named += [(source.store, table) for table in theirs]
+        named += [(self._last.store, disk.map) for disk in self._point.disks]
+        pages = sum(ref.length + ALIGNMENT for store, table in named for _, ref in table_refs(store, table))
+        return pages + sum(file.ref.length + ALIGNMENT for file in self._point.machine_files if not file.is_lost)
 
     def run(
         self, report: Callable[[int], None] = lambda _: None, before_switch: Callable[[], None] = lambda: None

@@ -285,6 +285,7 @@ def test_a_full_repository_still_merges_into_what_is_free_in_its_files(files: Cr
     files.quota = sum(map(len, files.images.values())) + (3 << 20)
     upkeep_of(machine).merge(FULL, names(machine)[1])
     assert files.open(folder_of(machine) / FULL).size() - size < PIECE_SIZE
+    del machine.kept[:-1]
     assert machine.differences() == []
 
 
@@ -299,6 +300,7 @@ def test_what_free_space_does_not_take_has_to_fit_on_the_file_system(files: Cras
     ):
         upkeep_of(machine).merge(FULL, names(machine)[1])
     assert files.content(folder_of(machine) / FULL) == full
+    del machine.kept[:-1]
     assert machine.differences() == []
 
 
