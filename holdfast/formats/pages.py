@@ -8,6 +8,8 @@ import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import accumulate
+from operator import add, sub
 
 import msgspec
 
@@ -72,6 +74,20 @@ def get_unit(page: bytes | bytearray, index: int) -> UnitEntry | None:
     """Return one entry of a units page."""
     offset, length, point = _UNIT.unpack_from(page, index * UNIT_ENTRY_SIZE)
     return UnitEntry(offset, length, point) if length else None
+
+
+def refs_in(directory: bytes | bytearray) -> Iterator[tuple[int, Ref]]:
+    """Yield the entries of a directory body that are there, each with its index."""
+    for index, (offset, length, digest) in enumerate(_REF.iter_unpack(directory)):
+        if length:
+            yield index, Ref(offset, length, digest)
+
+
+def unit_places(page: bytes | bytearray) -> "tuple[array[int], array[int]]":
+    """Return the offsets and the lengths of the entries of a units page, 0 where there is none."""
+    [words] = _columns(bytes(page), 0, len(page) // 4, "I")
+    [pairs] = _columns(bytes(page), 0, len(page) // 8, "Q")
+    return pairs[::2], words[2::4]
 
 
 def units_page(body: bytes) -> bytes:
@@ -162,17 +178,16 @@ class PieceRuns:
     def decode(cls, body: bytes) -> "PieceRuns":
         """Return the runs in ``body``. Raises `DataDamaged`."""
         total = _stated_count(body, 0, 8)
-        gaps, counts, jumps = _columns(body, _COUNT.size, total, "HHI")
+        gaps, less_ones, jumps = _columns(body, _COUNT.size, total, "HHI")
         runs = cls()
-        end = next_place = 0
-        for gap, less_one, jump in zip(gaps, counts, jumps, strict=True):
-            start, place = end + gap, (next_place + jump) & _PLACE_MASK
-            end, next_place = start + less_one + 1, place + less_one + 1
-            if end > PIECES_PER_PAGE:
-                raise DataDamaged(f"piece table page speaks of piece {end - 1}")
-            runs.starts.append(start)
-            runs.counts.append(less_one + 1)
-            runs.places.append(place)
+        counts = [less_one + 1 for less_one in less_ones]
+        ends = list(accumulate(map(add, gaps, counts)))
+        if ends and ends[-1] > PIECES_PER_PAGE:
+            raise DataDamaged(f"piece table page speaks of piece {ends[-1] - 1}")
+        next_places = list(accumulate(map(add, jumps, counts)))
+        runs.starts = array("I", map(sub, ends, counts))
+        runs.counts = array("I", counts)
+        runs.places = array("I", [place & _PLACE_MASK for place in map(sub, next_places, counts)])
         return runs
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from holdfast.model.health import ClosedChain
-from holdfast.model.reads import ReadSpan
+from holdfast.model.reads import ReadSpan, filled
 
 RANGE_BYTES: Final = 64 << 20
 """Spans are cut at multiples of this."""
@@ -128,16 +128,7 @@ def _cut(step: ScrubStep, length: int) -> ScrubStep:
 def _spans(files: Iterable[FileFacts]) -> Iterator[ScrubStep]:
     """Yield the bytes of all files, each with the moment when it was read or written."""
     for facts in files:
-        at = 0
-        for span in facts.reads:
-            start, end = min(span.start, facts.size), min(span.end, facts.size)
-            if at < start:
-                yield _step(facts, ReadSpan(at, start, facts.written))
-            if start < end:
-                yield _step(facts, ReadSpan(start, end, span.read))
-            at = max(at, end)
-        if at < facts.size:
-            yield _step(facts, ReadSpan(at, facts.size, facts.written))
+        yield from (_step(facts, span) for span in filled(facts.reads, facts.size, facts.written))
 
 
 def _step(facts: FileFacts, span: ReadSpan) -> ScrubStep:

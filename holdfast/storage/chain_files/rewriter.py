@@ -4,7 +4,7 @@ Records move in byte by byte. What a commit no longer names becomes free when bo
 found again by an opening that looks at all tables.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import msgspec
 from typing_extensions import override
@@ -13,13 +13,19 @@ from holdfast.errors import RepositoryFull
 from holdfast.formats.contents import Contents, FileDisk, Notes, PointFile, RefText, Table, decode_contents
 from holdfast.formats.keys import ChainKeys
 from holdfast.formats.magic import ALIGNMENT, UNITS_PER_PAGE, FileState, RecordKind
-from holdfast.formats.pages import PieceRuns, Ref, UnitEntry, get_unit, put_unit, units_page
+from holdfast.formats.pages import PieceRuns, Ref, UnitEntry, get_unit, put_unit, unit_places, units_page
 from holdfast.formats.record import Stamp
 from holdfast.formats.superblock import Superblock
 from holdfast.storage.chain_files.chain_file import ChainFile, read_states
 from holdfast.storage.chain_files.chain_writer import ChainWriter
+from holdfast.storage.chain_files.holes import UsedSpans
 from holdfast.storage.chain_files.tables import PageStore, TableWriter, table_refs
 from holdfast.storage.files.atomic import Buffer, FileHandle, Files
+
+ROOM_LEAST = 1 << 20
+"""Has to be free in any case: for the metadata, and what else stands beside a file."""
+_PAGE_BYTES = 64 << 10
+"""Room for tables is sought in holes of so many bytes: only few of their pages take more."""
 
 
 class ChainRewriter(ChainWriter):
@@ -35,6 +41,8 @@ class ChainRewriter(ChainWriter):
         """Of units that were written."""
         self.known_bad: Mapping[str, Collection[int]] = {}
         """Units that are known to be damaged, by the id of their file; they are never shared, but authenticated."""
+        self.must_read: Callable[[ChainFile, UnitEntry, int], bool] = lambda *_: False
+        """Whether a unit of a file is to be read also where its blocks are shared, to this offset here."""
         self._can_share = True
         self._expected = 0
 
@@ -49,6 +57,15 @@ class ChainRewriter(ChainWriter):
         """
         self.handle.trim()
         self._expected = size
+
+    def expect_units(self, lengths: Sequence[int], tables: int) -> None:
+        """Say which units are going to come in, and how many bytes of tables: what free space takes needs no other.
+
+        Tables come between units, so that one of them may find its hole bitten into.
+        """
+        sizes = [length + -length % ALIGNMENT for length in lengths]
+        beyond = self._space.holes.without_room([*sizes, *(_PAGE_BYTES for _ in range(0, tables, _PAGE_BYTES))])
+        self.expect(max(beyond, ROOM_LEAST + max(sizes, default=0)))
 
     @override
     def close(self) -> None:
@@ -76,16 +93,17 @@ class ChainRewriter(ChainWriter):
 
         Nobody may have the file open who opened it before its last two commits: those records are written over.
         """
-        refs = []
+        used, seen = UsedSpans(), set[Ref]()
         for _, block in read_states(self.handle, None, self.keys):
-            refs += [block.root, *named_refs(self.store, decode_contents(self.store.body(block.root)))]
-        return self._space.reclaim((ref.offset, ref.length) for ref in refs)
+            used.add(block.root.offset, block.root.length)
+            mark_named(used, self.store, decode_contents(self.store.body(block.root)), seen)
+        return self._space.reclaim(used)
 
     def move_unit(self, source: ChainFile, number: int) -> int:
         """Take a unit of another file over as it is stored, and return its bytes.
 
-        Where the file system can, both files have its blocks in common then, and nothing is read but its header; else,
-        or when it is known to be damaged, it is authenticated and copied. `shared_bytes` tells which.
+        Where the file system can, both files have its blocks in common then, and nothing is read but its header, unless
+        it must be; else, or when it is known to be damaged, it is authenticated and copied. `shared_bytes` tells which.
         """
         if self._can_share and number not in self.known_bad.get(source.contents.file, ()):
             shared = self._share_unit(source, number)
@@ -109,6 +127,9 @@ class ChainRewriter(ChainWriter):
         if not self._can_share:
             self._space.give_back(offset, length)
             return None
+        if self.must_read(source, entry, offset):
+            source.handle.forget(entry.offset, entry.length)  # what is looked at is the medium
+            source.sealed_unit(number)
         digests = source.digests(number * self.pieces_per_unit, pieces)
         self._enter_unit(UnitEntry(offset, entry.length, entry.point), digests)
         self.shared_bytes += entry.length
@@ -162,6 +183,11 @@ class ChainRewriter(ChainWriter):
         ref = self._take(source.record(file.ref.ref), file.ref.ref.digest)
         return msgspec.structs.replace(file, ref=RefText(ref.offset, ref.length, file.ref.digest))
 
+    def unit(self, number: int) -> UnitEntry | None:
+        """Return where a unit is, or None when it is not there."""
+        page = self._units.peek(number // UNITS_PER_PAGE)
+        return None if page is None else get_unit(page, number % UNITS_PER_PAGE)
+
     def add_disk(self, machine: str, key: str) -> int:
         """Return the index of a disk among those of the file, which gets it when it has not had it."""
         index = self.contents.disk_index(machine, key)
@@ -197,14 +223,14 @@ class ChainRewriter(ChainWriter):
 
     def drop_units(self, is_needed: bytearray) -> int:
         """Forget the units that are not needed, one byte for each unit; return the bytes that they took."""
-        freed = 0
-        for first in range(0, self.next_unit, UNITS_PER_PAGE):
-            page = self._units.peek(first // UNITS_PER_PAGE)
-            gone = [] if page is None else list(_unneeded(page, is_needed[first : first + UNITS_PER_PAGE]))
-            for index, unit in gone:
-                put_unit(self._units.at(first // UNITS_PER_PAGE), index, None)
+        freed, number = 0, is_needed.find(0)
+        while 0 <= number < self.next_unit:
+            unit = self.unit(number)
+            if unit is not None:
+                put_unit(self._units.at(number // UNITS_PER_PAGE), number % UNITS_PER_PAGE, None)
                 self._space.release(unit.offset, unit.length)
                 freed += unit.length
+            number = is_needed.find(0, number + 1)
         return freed
 
     def _take(self, record: bytes, digest: bytes) -> Ref:
@@ -214,34 +240,31 @@ class ChainRewriter(ChainWriter):
         return Ref(offset, len(record), digest)
 
 
-def _unneeded(page: bytes | bytearray, is_needed: bytearray) -> Iterator[tuple[int, UnitEntry]]:
-    for index, needed in enumerate(is_needed):
-        unit = None if needed else get_unit(page, index)
-        if unit is not None:
-            yield index, unit
-
-
-def named_refs(store: PageStore, contents: Contents) -> Iterator[Ref]:
-    """Yield where every record is that a contents page names, but for itself. Units come without a digest."""
+def mark_named(used: UsedSpans, store: PageStore, contents: Contents, seen: set[Ref]) -> None:
+    """Mark every record that a contents page names, but for itself; pages that were ``seen`` are passed over."""
     tables = [contents.digests, contents.notes.table, *(disk.pieces for disk in contents.disks)]
     tables += [disk.map for point in contents.points for disk in point.disks]
     for table in tables:
-        yield from (ref for _, ref in table_refs(store, table))
-    for index, ref in table_refs(store, contents.units.table):
-        yield ref
+        for _, ref in table_refs(store, table, seen):
+            used.add(ref.offset, ref.length)
+    for index, ref in table_refs(store, contents.units.table, seen):
+        used.add(ref.offset, ref.length)
         if index is not None:
-            page = store.decoded(ref, units_page)
-            units = (get_unit(page, at) for at in range(UNITS_PER_PAGE))
-            yield from (Ref(unit.offset, unit.length, b"") for unit in units if unit is not None)
+            used.add_all(*unit_places(units_page(store.body(ref))))
     for point in contents.points:
-        yield from (file.ref.ref for file in point.machine_files if not file.is_lost)
+        for file in point.machine_files:
+            if not file.is_lost:
+                used.add(file.ref.offset, file.ref.length)
 
 
 def needed_units(pages: Iterator[PieceRuns], pieces_per_unit: int, count: int) -> bytearray:
     """Return for each unit whether a piece of these pages is in it, as one byte."""
     needed = bytearray(count)
     for page in pages:
-        for _, length, place in page:
+        for length, place in zip(page.counts, page.places, strict=True):
             first, last = place // pieces_per_unit, (place + length - 1) // pieces_per_unit
-            needed[first : last + 1] = b"\1" * (last + 1 - first)
+            if first == last:
+                needed[first] = 1
+            else:
+                needed[first : last + 1] = b"\1" * (last + 1 - first)
     return needed

@@ -1,8 +1,9 @@
 """Which bytes of a chain file may be written next, so that both superblocks always name intact records."""
 
-from collections.abc import Iterable
+from itertools import chain
 
 from holdfast.formats.magic import ALIGNMENT, RECORDS_START
+from holdfast.storage.chain_files.holes import Holes, UsedSpans
 
 
 class Space:
@@ -17,25 +18,24 @@ class Space:
         """First byte behind everything handed out so far."""
         self.keeps_released = False
         """Whether what is released stays as it is, for somebody may read it, until the file is opened again."""
-        self._free: list[tuple[int, int]] = []
+        self.holes = Holes()
         self._released: list[tuple[int, int]] = []
         self._superseded: list[tuple[int, int]] = []
         self._freed_by_flight: list[tuple[int, int]] = []
 
-    def reclaim(self, used: Iterable[tuple[int, int]]) -> int:
-        """Take for free what none of these records, given by offset and length, is in; return how many bytes that are.
+    def reclaim(self, used: UsedSpans) -> int:
+        """Take for free what none of these records is in; return how many bytes that are.
 
         They have to be the records that either superblock names, and what was released before is not among them.
         """
-        self._free, self._released, self._superseded, self._freed_by_flight = [], [], [], []
-        end = RECORDS_START
-        for offset, length in sorted(used):
+        self.holes, self._released, self._superseded, self._freed_by_flight = Holes(), [], [], []
+        end, free = RECORDS_START, 0
+        for offset, length in chain(used, [(self.end, 0)]):
             if offset > end:
-                self._free.append((end, offset - end))
-            end = max(end, offset + _aligned(length))
-        if self.end > end:
-            self._free.append((end, self.end - end))
-        return sum(size for _, size in self._free)
+                self.holes.add(end, offset - end)
+                free += offset - end
+            end = max(end, offset + length)
+        return free
 
     def append(self, size: int) -> int:
         """Return a place behind everything else."""
@@ -44,18 +44,15 @@ class Space:
 
     def take(self, size: int) -> int:
         """Return a place in free space, or behind everything else."""
-        for index, (offset, free) in enumerate(self._free):
-            if free >= size:
-                self._free[index : index + 1] = [(offset + size, free - size)] if free > size else []
-                return offset
-        return self.append(size)
+        offset = self.holes.take(size)
+        return self.append(size) if offset is None else offset
 
     def give_back(self, offset: int, size: int) -> None:
         """Take a place back at once, to which nothing was written."""
         if offset + size == self.end:
             self.end = offset
         else:
-            self._free.append((offset, size))
+            self.holes.add(offset, size)
 
     def release(self, offset: int, length: int) -> None:
         """Say that the next commit will not name a record any more."""
@@ -68,7 +65,8 @@ class Space:
 
     def commit_finished(self) -> None:
         """Say that the commit is durable: both superblocks now name commits without the space freed by it."""
-        self._free += self._freed_by_flight
+        for offset, size in self._freed_by_flight:
+            self.holes.add(offset, size)
         self._freed_by_flight = []
 
 

@@ -13,7 +13,7 @@ from holdfast.errors import DataDamaged, FileDamaged, FormatUnknown
 from holdfast.formats.contents import Table
 from holdfast.formats.digests import page_digest
 from holdfast.formats.magic import DIRECTORY_ENTRIES, RecordKind
-from holdfast.formats.pages import DIRECTORY_SIZE, Ref, get_ref, put_ref
+from holdfast.formats.pages import DIRECTORY_SIZE, Ref, get_ref, put_ref, refs_in
 from holdfast.formats.record import RecordOpener
 from holdfast.storage.files.atomic import FileHandle
 
@@ -91,22 +91,27 @@ class TableReader(Generic[T]):
         return ref
 
 
-def table_refs(store: PageStore, table: Table) -> Iterator[tuple[int | None, Ref]]:
-    """Yield the refs of a table: those of pages with their index, those of directories with None."""
+def table_refs(store: PageStore, table: Table, seen: set[Ref] | None = None) -> Iterator[tuple[int | None, Ref]]:
+    """Yield the refs of a table: those of pages with their index, those of directories with None.
+
+    With ``seen``, which is added to, what was seen before is passed over with all that is below.
+    """
     if table.top is not None:
-        yield from _refs_below(store, table.top.ref, table.depth, 0)
+        yield from _refs_below(store, (table.top.ref, table.depth, 0), seen)
 
 
-def _refs_below(store: PageStore, ref: Ref, depth: int, index: int) -> Iterator[tuple[int | None, Ref]]:
+def _refs_below(store: PageStore, top: tuple[Ref, int, int], seen: set[Ref] | None) -> Iterator[tuple[int | None, Ref]]:
+    ref, depth, index = top
+    if seen is not None:
+        if ref in seen:
+            return
+        seen.add(ref)
     if depth == 0:
         yield index, ref
         return
     yield None, ref
-    directory = store.decoded(ref, _directory)
-    for entry in range(DIRECTORY_ENTRIES):
-        child = get_ref(directory, entry)
-        if child is not None:
-            yield from _refs_below(store, child, depth - 1, index * DIRECTORY_ENTRIES + entry)
+    for entry, child in refs_in(store.decoded(ref, _directory)):
+        yield from _refs_below(store, (child, depth - 1, index * DIRECTORY_ENTRIES + entry), seen)
 
 
 class PageSink(Protocol):

@@ -4,7 +4,7 @@ It stands beside the chain: it goes where the chain goes, a repository that is f
 the list of damaged units, which may be long, is where the files are. The catalog has a copy of what it says of points.
 """
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -12,10 +12,11 @@ from typing import Final
 
 import msgspec
 
-from holdfast.errors import ChainBusy, FileDamaged, FormatUnknown
+from holdfast.errors import ChainBusy, DataError, FileDamaged, FormatUnknown, RepositoryUnavailable
 from holdfast.formats.chain_health import ChainHealth, PointMark, UnitMark, decode_health, encode_health
+from holdfast.formats.contents import Contents
 from holdfast.model.points import Health, PointHealth
-from holdfast.model.reads import ReadSpan, laid_over
+from holdfast.model.reads import ReadSpan, ReadTimes, filled, laid_over
 from holdfast.storage.chain_files.chain_file import ChainFile
 from holdfast.storage.chains.chain import Chain
 from holdfast.storage.files.atomic import Files
@@ -73,10 +74,15 @@ def with_read(health: ChainHealth, file_id: str, span: ReadSpan) -> ChainHealth:
     return health.with_file(msgspec.structs.replace(known, reads=laid_over(known.reads, span)))
 
 
-def with_all_read(health: ChainHealth, chain: Chain, read: datetime) -> ChainHealth:
-    """Return the same with every byte of the chain's complete files read."""
+def with_reads(health: ChainHealth, file_id: str, reads: Sequence[ReadSpan]) -> ChainHealth:
+    """Return the same with other times of when the bytes of a file were read."""
+    return health.with_file(msgspec.structs.replace(health.file(file_id), reads=tuple(reads)))
+
+
+def with_all_read(files: Files, health: ChainHealth, chain: Chain, read: datetime) -> ChainHealth:
+    """Return the same with every byte read of the chain's complete files that are as they were when it was opened."""
     for file in chain.files:
-        if file.is_complete:
+        if file.is_complete and is_as_opened(files, file):
             health = with_read(health, file.contents.file, ReadSpan(0, file.superblock.end, read))
     return health
 
@@ -143,9 +149,25 @@ def points_of(chain: str, health: ChainHealth) -> tuple[PointHealth, ...]:
     )
 
 
-def written_at(file: ChainFile) -> datetime:
+def is_as_opened(files: Files, file: ChainFile) -> bool:
+    """Return whether a file is the one that was opened, without a commit since: places hold what they held then."""
+    try:
+        with ChainFile.open(files, file.path, keys=file.keys) as now:
+            block, opened = now.superblock, file.superblock
+    except (DataError, RepositoryUnavailable):
+        return False
+    return (block.generation, block.key_id) == (opened.generation, opened.key_id)
+
+
+def written_at(contents: Contents) -> datetime:
     """Return when the newest point of a file was made."""
-    return max((point.created for point in file.contents.points), default=file.contents.created)
+    return max((point.created for point in contents.points), default=contents.created)
+
+
+def read_times(health: ChainHealth, contents: Contents, end: int) -> ReadTimes:
+    """Return when the bytes of a file count as read, up to the end of its last commit."""
+    written = written_at(contents)
+    return ReadTimes(filled(health.file(contents.file).reads, end, written), written)
 
 
 def without_files(health: ChainHealth, file_ids: Container[str]) -> ChainHealth:

@@ -37,7 +37,7 @@ def mark_checked(
     def marked(health: ChainHealth) -> ChainHealth:
         health = without_gone(health, chain)
         if read is not None:
-            health = with_all_read(_without_units(health), chain, read)
+            health = with_all_read(files, _without_units(health), chain, read)
         for file_id, units in found.units.items():
             health = with_damage(health, file_id, units)
         return with_points(health, facts, numbers, found.points)

@@ -28,6 +28,7 @@ from holdfast.storage.files.atomic import Files
 from holdfast.storage.health.health_file import (
     bad_units,
     change_health,
+    is_as_opened,
     points_of,
     read_health,
     with_damage,
@@ -39,6 +40,8 @@ from holdfast.storage.health.scrubber import FileScrub, SpanRead
 
 COMMIT_BYTES: Final = 256 << 20
 """A death costs at most what was read since the last line in the health file: this much."""
+OPENED_MAX: Final = 3
+"""Times that a chain is opened in one slice, for it may change while it is read."""
 DAMAGES_NAMED_MAX: Final = 50
 CLOSED_NAMED_MAX: Final = 50
 POINTS_NAMED_MAX: Final = 1000
@@ -133,7 +136,7 @@ class RepositoryScrub:
                 chain=name,
                 file=file.contents.file,
                 size=file.superblock.end,
-                written=written_at(file),
+                written=written_at(file.contents),
                 reads=health.file(file.contents.file).reads,
             )
             for file in chain.files
@@ -159,23 +162,28 @@ class RepositoryScrub:
         told: tuple[ScrubProgress, Callable[[ScrubProgress], None]],
     ) -> ScrubProgress:
         progress, report = msgspec.structs.replace(told[0], chain=name), told[1]
-        try:
-            chain = self._open(name)
-        except ChainBroken:
-            # Removed since the plan was made, by retention for instance.
-            return _further(progress, sum(step.length for step in steps), 0)
-        with chain:
-            scrubs: dict[str, FileScrub] = {}
-            for step in _in_commits(steps):
-                if progress.done_bytes >= slice_bytes:
-                    break
-                report(progress)
-                progress = _further(progress, step.length, self._read(name, chain, scrubs, step))
-        report(progress)
-        return progress
+        left = _in_commits(steps)
+        for _ in range(OPENED_MAX):
+            try:
+                chain = self._open(name)
+            except ChainBroken:
+                # Removed since the plan was made, by retention for instance.
+                return _further(progress, sum(step.length for step in left), 0)
+            with chain:
+                scrubs: dict[str, FileScrub] = {}
+                while left and progress.done_bytes < slice_bytes:
+                    report(progress)
+                    checked = self._read(name, chain, scrubs, left[0])
+                    if checked is None:
+                        break  # the same places hold other bytes now
+                    progress = _further(progress, left.pop(0).length, checked)
+                else:
+                    report(progress)
+                    return progress
+        return _further(progress, sum(step.length for step in left), 0)  # it is being merged; the next run reads it
 
-    def _read(self, name: str, chain: Chain, scrubs: dict[str, FileScrub], step: ScrubStep) -> int:
-        """Read a step and write it down; return the bytes of its records."""
+    def _read(self, name: str, chain: Chain, scrubs: dict[str, FileScrub], step: ScrubStep) -> int | None:
+        """Read a step and write it down; return the bytes of its records, None when the file was changed meanwhile."""
         file = next((file for file in chain.files if file.contents.file == step.file), None)
         if file is None:
             return 0  # merged into another one since, which counts as written then
@@ -189,11 +197,17 @@ class RepositoryScrub:
         except FileDamaged as error:
             found = SpanRead(checked_bytes=0, units={}, problem=error.message)
         reach("scrub.read")
-        change_health(
-            self._repository.files,
-            chain.folder,
-            lambda health: _after(health, scrub, step, ReadSpan(step.start, step.end, began), found),
-        )
+        is_unchanged = True
+
+        def after(health: ChainHealth) -> ChainHealth:
+            nonlocal is_unchanged
+            is_unchanged = is_as_opened(self._repository.files, file)
+            span = ReadSpan(step.start, step.end, began)
+            return _after(health, scrub, step, span, found) if is_unchanged else health
+
+        change_health(self._repository.files, chain.folder, after)
+        if not is_unchanged:
+            return None
         reach("scrub.recorded")
         if found.units or found.problem:
             self._damaged.add(name)

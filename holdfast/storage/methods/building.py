@@ -11,6 +11,7 @@ from holdfast.faults import reach
 from holdfast.formats.contents import Contents
 from holdfast.formats.keys import ChainKeys
 from holdfast.formats.magic import FileKind
+from holdfast.model.reads import ReadSpan
 from holdfast.storage.chain_files.chain_file import SUSPECT_SUFFIX, ChainFile
 from holdfast.storage.chain_files.chain_writer import FileSpec
 from holdfast.storage.chain_files.rewriter import ChainRewriter
@@ -18,6 +19,16 @@ from holdfast.storage.files.atomic import Files
 from holdfast.storage.health.health_file import bad_units, read_health
 from holdfast.storage.health.verifier import BadUnits
 from holdfast.storage.methods.gathering import Gatherer, GatherResult, Needs
+from holdfast.storage.methods.read_times import carried_times
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be done when all units of a file are there."""
+
+    note_times: Callable[[str, tuple[ReadSpan, ...]], None]
+    """Before it is complete: gets its id and when its units were last read, unless that is now."""
+    finish: Callable[[], None] = lambda: None
+    """While it is still locked."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,15 +47,16 @@ def build_full(
     needs: Needs,
     plan: Plan,
     report: Callable[[int], None],
-    finish: Callable[[], None] = lambda: None,
+    end: End,
 ) -> GatherResult:
-    """Build a complete full of all that a point needs, and run ``finish`` while it is still locked.
+    """Build a complete full of all that a point needs.
 
     An earlier run is gone on with when it began with the same files in the same state, and nothing of them is known to
     be damaged since; else what it left is removed. Raises `RepositoryFull` before a unit is written, and `ChainBusy`.
     """
     keys = needs.file.keys
-    bad = bad_units(read_health(files, needs.chain.folder))
+    health = read_health(files, needs.chain.folder)
+    bad = bad_units(health)
     is_there = _is_usable(files, needs, plan, bad)
     if not is_there:
         for path in (plan.path, plan.path.with_name(plan.path.name + SUSPECT_SUFFIX)):
@@ -54,9 +66,14 @@ def build_full(
         writer.known_bad = bad
         if not writer.contents.points:
             writer.expect(needs.room(writer.next_unit))
-        result = Gatherer(writer, needs, plan.commit_bytes).run(report)
+
+        def before_end() -> None:
+            if writer.shared_bytes or not writer.copied_bytes:  # an earlier run may have shared all there is
+                end.note_times(writer.contents.file, carried_times(health, writer, needs.order()))
+
+        result = Gatherer(writer, needs, plan.commit_bytes).run(report, before_end)
         reach("build.complete")
-        finish()
+        end.finish()
     return result
 
 

@@ -13,14 +13,17 @@ import msgspec
 from holdfast.errors import ChainBroken, RequestInvalid
 from holdfast.faults import reach
 from holdfast.formats.magic import RECORDS_START
+from holdfast.model.reads import ReadSpan
 from holdfast.storage.chain_files.chain_file import SUSPECT_SUFFIX, ChainFile
 from holdfast.storage.chains.chain import Chain
 from holdfast.storage.chains.metadata import check_chain, refresh_metadata
 from holdfast.storage.files.atomic import Files
 from holdfast.storage.files.chain_lock import acquire_chain_lock
-from holdfast.storage.methods.building import Plan, build_full
+from holdfast.storage.health.health_file import change_health, is_as_opened, read_health, with_reads
+from holdfast.storage.methods.building import End, Plan, build_full
 from holdfast.storage.methods.gathering import GatherResult, Needs
 from holdfast.storage.methods.merging import COMMIT_BYTES
+from holdfast.storage.methods.read_times import oldest_time
 
 COMPACTING_SUFFIX = ".compacting"
 
@@ -75,15 +78,51 @@ def compact(
             after_generation=block.generation,
         )
 
+        times = _Times(files, full)
+
         def switch() -> None:
-            with ChainFile.open(files, path, keys=full.keys) as now:
-                if (now.superblock.generation, now.superblock.key_id) != (block.generation, block.key_id):
-                    raise ChainBroken(f"{path.name} of chain {folder.name} changed while it was compacted")
+            if not is_as_opened(files, full):
+                raise ChainBroken(f"{path.name} of chain {folder.name} changed while it was compacted")
+            times.forget_places()
             files.rename(plan.path, path)
             reach("compact.switched")
+            times.note()
             refresh_metadata(files, folder, passphrase)
 
-        return build_full(files, Needs(chain, full.contents.points[0].number), plan, report, switch)
+        needs, end = Needs(chain, full.contents.points[0].number), End(note_times=times.keep, finish=switch)
+        return build_full(files, needs, plan, report, end)
+
+
+class _Times:
+    """When the bytes of a full were last read, which come to other places under the same id.
+
+    What is known of places is true of the old file until the rename and of the new one from then on. So it is put aside
+    before it: a death between the two leaves everything as old as the oldest, and is read again early.
+    """
+
+    def __init__(self, files: Files, full: ChainFile) -> None:
+        self._files, self._full = files, full
+        self._reads: tuple[ReadSpan, ...] | None = None
+
+    def keep(self, _: str, reads: tuple[ReadSpan, ...]) -> None:
+        """Keep what is to be said of the new file; when nothing is, all of it was written anew and the old words do."""
+        self._reads = reads
+
+    def forget_places(self) -> None:
+        """Say of every place that it is as old as the oldest."""
+        if self._reads is not None:
+            oldest = oldest_time(read_health(self._files, self._full.path.parent), self._full)
+            self._put((ReadSpan(0, 1 << 62, oldest),))
+            reach("compact.places-forgotten")
+
+    def note(self) -> None:
+        """Say what is known of the places of the new file."""
+        if self._reads is not None:
+            self._put(self._reads)
+
+    def _put(self, reads: tuple[ReadSpan, ...]) -> None:
+        file_id = self._full.contents.file
+        change_health(self._files, self._full.path.parent, lambda health: with_reads(health, file_id, reads))
 
 
 def drop_remains(files: Files, folder: Path) -> tuple[str, ...]:

@@ -83,16 +83,22 @@ class Gatherer:
         self._ranks = {id(file): array("Q", bytes(8 * file.contents.units.count)) for file in needs.files}
         """Of each unit of each file: its number here."""
 
-    def run(self, report: Callable[[int], None] = lambda _: None) -> GatherResult:
+    def run(
+        self, report: Callable[[int], None] = lambda _: None, before_end: Callable[[], None] = lambda: None
+    ) -> GatherResult:
         """Build the file; ``report`` gets the bytes moved so far after each commit.
+
+        ``before_end`` is called when all units are there, and before both superblocks say that the file is complete.
 
         Raises `DataDamaged` or `FileDamaged` where a file that is needed is damaged.
         """
         if self._writer.contents.points:
+            before_end()
             self._writer.commit_complete()
             return GatherResult()
         units, moved = self._move_units(report)
         reach("gather.moved")
+        before_end()
         self._complete()
         return GatherResult(units=units, moved_bytes=moved, shared_bytes=self._writer.shared_bytes)
 

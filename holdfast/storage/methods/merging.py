@@ -23,11 +23,11 @@ import msgspec
 from holdfast.errors import ChainBroken, FileDamaged, RequestInvalid
 from holdfast.faults import reach
 from holdfast.formats.contents import Contents, Moving, Point, PointDisk
-from holdfast.formats.magic import NEVER_WRITTEN, PIECE_SIZE, PIECES_PER_PAGE
+from holdfast.formats.magic import ALIGNMENT, NEVER_WRITTEN, PIECE_SIZE, PIECES_PER_PAGE
 from holdfast.formats.pages import MapRuns, PieceRuns
 from holdfast.storage.chain_files.chain_file import ChainFile
-from holdfast.storage.chain_files.rewriter import ChainRewriter
-from holdfast.storage.chain_files.tables import TableReader
+from holdfast.storage.chain_files.rewriter import ROOM_LEAST, ChainRewriter
+from holdfast.storage.chain_files.tables import TableReader, table_refs
 
 COMMIT_BYTES = 64 << 20
 """A death costs at most what moved since the last commit: this much."""
@@ -83,15 +83,30 @@ class Merger:
         writer.commit_whole()
         writer.commit_whole()
 
-    def room(self) -> int:
-        """Return the bytes that what has yet to move takes, tables included, generously."""
+    def expect(self) -> None:
+        """Let the file see to the room for what has yet to move, and for tables."""
         done = self._writer.next_unit - self._first_unit()
-        size = sum(source.unit_length(number) for source, number in islice(self._wanted(), done, None))
-        return size + max(size // TABLES_SHARE, TABLES_LEAST)
+        lengths = array("I", (source.unit_length(number) for source, number in islice(self._wanted(), done, None)))
+        self._writer.expect_units(lengths, self._room_for_tables() + max(sum(lengths) // TABLES_SHARE, ROOM_LEAST))
 
-    def run(self, report: Callable[[int], None] = lambda _: None) -> MergeResult:
+    def _room_for_tables(self) -> int:
+        """Return the bytes of what is taken over besides units, and of the tables here that may be written anew."""
+        contents = self._writer.contents
+        here = [contents.units.table, *(disk.pieces for disk in contents.disks)]
+        named = [(self._writer.store, table) for table in here]
+        for source in self._sources:
+            theirs = [source.contents.notes.table, *(disk.pieces for disk in source.contents.disks)]
+            named += [(source.store, table) for table in theirs]
+        named += [(self._last.store, disk.map) for disk in self._point.disks]
+        pages = sum(ref.length + ALIGNMENT for store, table in named for _, ref in table_refs(store, table))
+        return pages + sum(file.ref.length + ALIGNMENT for file in self._point.machine_files if not file.is_lost)
+
+    def run(
+        self, report: Callable[[int], None] = lambda _: None, before_switch: Callable[[], None] = lambda: None
+    ) -> MergeResult:
         """Merge; ``report`` gets the bytes moved so far after each commit. Goes on where an earlier run stopped.
 
+        ``before_switch`` is called when all units are there and committed, and nothing names them yet.
         Raises `DataDamaged` or `FileDamaged` when a file is damaged where the merge needs it; what could be read before
         can be read then.
         """
@@ -100,6 +115,7 @@ class Merger:
             return MergeResult()
         units, moved = self._move_units(report)
         reach("merge.moved")
+        before_switch()
         freed = self._switch()
         reach("merge.switched")
         self._writer.commit_whole()

@@ -17,6 +17,7 @@ from holdfast.faults import reach
 from holdfast.formats.chain_metadata import Leaving
 from holdfast.formats.contents import Point
 from holdfast.model.points import PointSummary
+from holdfast.model.reads import ReadSpan
 from holdfast.model.retention import PointNote
 from holdfast.storage.chain_files.chain_file import ChainFile
 from holdfast.storage.chains.chain import Chain, chain_file_name
@@ -25,8 +26,9 @@ from holdfast.storage.chains.metadata import check_chain, refresh_metadata
 from holdfast.storage.chains.owning import take_owner
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.chain_lock import acquire_chain_lock, make_readers_file
+from holdfast.storage.health.health_file import change_health, with_reads
 from holdfast.storage.intake.finishing import summarize
-from holdfast.storage.methods.building import Plan, build_full
+from holdfast.storage.methods.building import End, Plan, build_full
 from holdfast.storage.methods.gathering import GatherResult, Needs
 from holdfast.storage.methods.merging import COMMIT_BYTES, check_one_machine
 
@@ -145,7 +147,11 @@ def _build(repository: Repository, target: Path, chain: Chain, how: tuple[Callab
         holds=(chain.files[0].contents.holds[0], point.number),
         commit_bytes=how[1],
     )
-    return build_full(files, Needs(chain, point.number), plan, how[0])
+
+    def note_times(file_id: str, reads: tuple[ReadSpan, ...]) -> None:
+        change_health(files, target, lambda health: with_reads(health, file_id, reads))
+
+    return build_full(files, Needs(chain, point.number), plan, how[0], End(note_times=note_times))
 
 
 def _take_notes(repository: Repository, folder: Path, target: Path, moved: tuple[ChainFile, Point]) -> None:

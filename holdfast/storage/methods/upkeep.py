@@ -17,13 +17,14 @@ from holdfast.errors import ChainBroken, PointNotFound, RepositoryFull
 from holdfast.faults import reach
 from holdfast.formats.chain_metadata import Leaving
 from holdfast.storage.chain_files.chain_file import ChainFile
-from holdfast.storage.chain_files.rewriter import ChainRewriter
+from holdfast.storage.chain_files.rewriter import ROOM_LEAST, ChainRewriter
 from holdfast.storage.chains.chain import Chain, is_chain_file_name
 from holdfast.storage.chains.metadata import check_chain, refresh_metadata
 from holdfast.storage.files.atomic import Files
 from holdfast.storage.files.chain_lock import acquire_chain_lock, has_readers
-from holdfast.storage.health.health_file import bad_units, read_health
-from holdfast.storage.methods.merging import COMMIT_BYTES, TABLES_LEAST, Merger, MergeResult
+from holdfast.storage.health.health_file import bad_units, change_health, read_health, with_reads
+from holdfast.storage.methods.merging import COMMIT_BYTES, Merger, MergeResult
+from holdfast.storage.methods.read_times import MergedTimes
 
 _REMOVED = re.compile(r"(?P<name>.+)\.removed-(?P<at>\d{8}T\d{6}Z)")
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -97,16 +98,29 @@ class ChainUpkeep:
         if not names:
             writer.commit_whole()
             return MergeResult()
-        writer.known_bad = bad_units(read_health(self._files, self._folder))
+        health = read_health(self._files, self._folder)
+        writer.known_bad = bad_units(health)
         with ExitStack() as stack:
             sources = [
                 stack.enter_context(ChainFile.open(self._files, self._folder / name, self._passphrase, writer.keys))
                 for name in names
             ]
             merger = Merger(writer, sources, commit_bytes)
-            if not merger.is_done:
-                self._prepare(writer, merger, sources)
-            return merger.run(report)
+            if merger.is_done:
+                return merger.run(report)
+            self._prepare(writer, merger, sources)
+            times = MergedTimes(health, writer, sources)
+            writer.must_read = times.must_read
+            return merger.run(report, lambda: self._note_times(writer, times))
+
+    def _note_times(self, writer: ChainRewriter, times: MergedTimes) -> None:
+        """Write down when the bytes of the merged file count as read; a scrub that opened it before does not any more.
+
+        What it wrote down since the merge began goes: it did not read what moved in meanwhile.
+        """
+        reads, file_id = times.spans(), writer.contents.file
+        change_health(self._files, self._folder, lambda health: with_reads(health, file_id, reads))
+        reach("upkeep.times-noted")
 
     def _prepare(self, writer: ChainRewriter, merger: Merger, sources: Sequence[ChainFile]) -> None:
         """Announce what a merge takes away, and see to its space."""
@@ -121,7 +135,7 @@ class ChainUpkeep:
         merger.drop_others()
         if not has_readers(self._files, self._folder):
             writer.reclaim()
-        writer.expect(merger.room())
+        merger.expect()
 
     def remove(self, names: Sequence[str], now: datetime) -> None:
         """Take files out of the chain, in this order; they are kept under another name until `purge`.
@@ -245,8 +259,8 @@ class ChainUpkeep:
     def _check_room(self, into: str) -> None:
         """Raise `RepositoryFull` when there is not even room for tables; what units need is known later."""
         free = self._files.free_bytes(self._folder)
-        if free < TABLES_LEAST:
-            raise RepositoryFull(f"merging into {self._folder / into} may need {TABLES_LEAST} bytes, {free} are free")
+        if free < ROOM_LEAST:
+            raise RepositoryFull(f"merging into {self._folder / into} may need {ROOM_LEAST} bytes, {free} are free")
 
 
 def _after_what_it_needs(file: RemovedFile) -> tuple[bool, int]:

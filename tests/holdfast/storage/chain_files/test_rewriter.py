@@ -6,7 +6,8 @@ from holdfast.formats.magic import ALIGNMENT, PIECE_SIZE, RECORDS_START
 from holdfast.formats.pages import PieceRuns
 from holdfast.model.spans import Span
 from holdfast.storage.chain_files.chain_file import ChainFile
-from holdfast.storage.chain_files.rewriter import ChainRewriter, named_refs, needed_units
+from holdfast.storage.chain_files.holes import UsedSpans
+from holdfast.storage.chain_files.rewriter import ChainRewriter, mark_named, needed_units
 from holdfast.testing.chains import ProtectedMachine
 from holdfast.testing.crashfs import CrashFiles
 from tests.holdfast.storage.conftest import make_machine
@@ -20,7 +21,9 @@ def test_records_that_are_named_do_not_overlap_and_lie_inside_the_file(files: Cr
     machine = make_machine({"a": 40, "b": 3}, files)
     machine.back_up()
     with ChainFile.open(files, full_of(machine)) as file:
-        refs = sorted({(ref.offset, ref.length) for ref in named_refs(file.store, file.contents)})
+        used = UsedSpans()
+        mark_named(used, file.store, file.contents, set())
+        refs = list(used)
         assert len(refs) > 11
         end = RECORDS_START
         for offset, length in refs:

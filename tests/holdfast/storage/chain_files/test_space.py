@@ -2,6 +2,7 @@
 
 import random
 
+from holdfast.storage.chain_files.holes import UsedSpans
 from holdfast.storage.chain_files.space import Space
 
 PAGE = 4096
@@ -64,7 +65,10 @@ def test_no_byte_named_by_either_superblock_is_ever_handed_out(seed: int) -> Non
 
 def test_what_no_record_is_in_can_be_taken_again() -> None:
     space = Space(8192 + 10 * PAGE)
-    assert space.reclaim([(8192 + 7 * PAGE, 100), (8192 + PAGE, PAGE + 1)]) == (1 + 4 + 2) * PAGE
+    used = UsedSpans()
+    used.add(8192 + 7 * PAGE, 100)
+    used.add_all([8192 + PAGE, 0], [PAGE + 1, 0])
+    assert space.reclaim(used) == (1 + 4 + 2) * PAGE
     assert [space.take(2 * PAGE), space.take(PAGE), space.take(3 * PAGE)] == [
         8192 + 3 * PAGE,
         8192,
@@ -76,7 +80,7 @@ def test_what_was_released_before_is_not_handed_out_twice() -> None:
     space = Space(8192)
     offset = space.take(PAGE)
     space.release(offset, PAGE)
-    space.reclaim([])
+    space.reclaim(UsedSpans())
     for _ in range(2):
         space.commit_started()
         space.commit_finished()

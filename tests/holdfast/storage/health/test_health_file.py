@@ -88,9 +88,9 @@ def test_what_the_chain_has_no_more_is_forgotten(machine: ProtectedMachine) -> N
     known = with_damage(with_points(ChainHealth(), POINTS, {2}, {2: "torn"}), "gone", {1: "torn"})
     with machine.repository.open_chain(machine.kept[0].summary.chain, None) as chain:
         left = without_gone(known, chain)
-        read = with_all_read(left, chain, NOW)
+        read = with_all_read(machine.repository.files, left, chain, NOW)
         (file,) = chain.files
-        assert written_at(file) == machine.kept[0].summary.created
+        assert written_at(file.contents) == machine.kept[0].summary.created
     assert left == ChainHealth()
     assert read.files[0].reads == (ReadSpan(0, file.superblock.end, NOW),)
     assert with_read(read, file.contents.file, ReadSpan(0, 5, NOW)) == read

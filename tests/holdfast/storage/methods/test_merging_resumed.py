@@ -15,7 +15,7 @@ from holdfast.storage.chains.chain import Chain
 from holdfast.storage.health.chain_repair import ChainRepair, OtherChain
 from holdfast.storage.health.folder import rebuild_file
 from holdfast.storage.health.health_file import change_health, with_damage
-from holdfast.storage.methods.merging import SHARED_SHARE, TABLES_LEAST
+from holdfast.storage.methods.merging import SHARED_SHARE
 from holdfast.storage.methods.upkeep import ChainUpkeep
 from holdfast.testing.chains import ProtectedMachine, point_differences
 from holdfast.testing.crashfs import CrashFiles
@@ -126,7 +126,7 @@ def test_an_interrupted_merge_wants_room_for_the_rest_only(files: CrashFiles) ->
     machine.back_up()
     machine.disks["a"].write(Span(0, 32 * PIECE_SIZE))
     machine.back_up()
-    files.quota = sum(len(files.content(path)) for path in files.paths()) + 32 * PIECE_SIZE + TABLES_LEAST + UNIT
+    files.quota = sum(len(files.content(path)) for path in files.paths()) + 32 * PIECE_SIZE + 6 * UNIT
     begin_to_merge(machine, FULL, [SECOND], 5 * UNIT)
     assert merge_all(machine, FULL, [SECOND]).units == 3
     check(machine)

@@ -264,6 +264,46 @@ def test_a_merge_without_room_changes_nothing(machine: ProtectedMachine, files: 
     assert {path: bytes(files.content(path)) for path in files.paths()} == before
 
 
+def grown_by_merges(files: CrashFiles) -> ProtectedMachine:
+    """A machine with an increment of 4 MiB behind a full that has the space of another one free."""
+    machine = make_machine({"a": 80}, files)
+    machine.disks["a"].write(Span(0, 80 * PIECE_SIZE))
+    machine.back_up()
+    for _ in range(4):
+        machine.disks["a"].write(Span(0, 64 * PIECE_SIZE))
+        machine.back_up()
+        if len(names(machine)) > 2:
+            upkeep_of(machine).merge(FULL, names(machine)[1])
+    return machine
+
+
+def test_a_full_repository_still_merges_into_what_is_free_in_its_files(files: CrashFiles) -> None:
+    machine = grown_by_merges(files)
+    machine.disks["a"].write(Span(0, PIECE_SIZE))
+    machine.back_up()
+    size = files.open(folder_of(machine) / FULL).size()
+    files.quota = sum(map(len, files.images.values())) + (3 << 20)
+    upkeep_of(machine).merge(FULL, names(machine)[1])
+    assert files.open(folder_of(machine) / FULL).size() - size < PIECE_SIZE
+    del machine.kept[:-1]
+    assert machine.differences() == []
+
+
+def test_what_free_space_does_not_take_has_to_fit_on_the_file_system(files: CrashFiles) -> None:
+    machine = grown_by_merges(files)
+    machine.back_up()
+    full = files.content(folder_of(machine) / FULL)
+    files.quota = sum(map(len, files.images.values())) + (3 << 20)
+    with (
+        Chain.open(machine.repository.files, folder_of(machine)),  # who reads keeps it from being used
+        pytest.raises(RepositoryFull, match="may need"),
+    ):
+        upkeep_of(machine).merge(FULL, names(machine)[1])
+    assert files.content(folder_of(machine) / FULL) == full
+    del machine.kept[:-1]
+    assert machine.differences() == []
+
+
 def test_whoever_reads_a_chain_goes_on_reading_it_as_it_was(machine: ProtectedMachine, seed: int) -> None:
     rng = random.Random(seed)
     readers = []
