@@ -4,6 +4,7 @@ import heapq
 import itertools
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import PIECE_SIZE
@@ -20,20 +21,39 @@ from holdfast.planning.guest_exclusion import (
     without_unneeded,
 )
 
+_SEVERAL_DISKS = "the machine is off, and may sleep in another disk"
+
+
+class Guest(NamedTuple):
+    """What is known of the guest whose disk is read."""
+
+    at_rest: bool
+    """Its machine was switched off when its disks were frozen."""
+    is_only_disk: bool
+
+    @property
+    def why_swap_is_needed(self) -> str:
+        """Return why swap stays whatever this disk says; empty when the disk decides.
+
+        A machine that runs does not sleep. One that is off may, and the disk that says so may be another one: page
+        files that are read as zeros then are memory that is lost when it wakes up.
+        """
+        return _SEVERAL_DISKS if self.at_rest and not self.is_only_disk else ""
+
 
 class GuestExclusion:
     """Keeps the steps of one disk from reading what is ``unwanted``; its figures are complete behind the last step.
 
-    ``at_rest`` says that the machine was switched off when its disks were frozen; ``masks`` mean files that are
-    unwanted, too.
+    ``masks`` mean files that are unwanted, too.
     """
 
     def __init__(
-        self, reader: DiskReader, unwanted: Collection[Unneeded], *, at_rest: bool, masks: Sequence[FileMask] = ()
+        self, reader: DiskReader, unwanted: Collection[Unneeded], guest: Guest, masks: Sequence[FileMask] = ()
     ) -> None:
         self._reader = reader
-        self._unwanted = frozenset(unwanted)
-        self._at_rest = at_rest
+        self._guest = guest
+        self._is_swap_asked = Unneeded.SWAP in unwanted
+        self._unwanted = frozenset(unwanted) - ({Unneeded.SWAP} if guest.why_swap_is_needed else set())
         self._masks = masks
         self._bytes: dict[Unneeded, int] = {}
         self._has_looked = False
@@ -43,7 +63,7 @@ class GuestExclusion:
     @cached_property
     def _use(self) -> GuestUse:
         self._has_looked = True
-        return survey(self._read, self._reader.size_bytes, PIECE_SIZE, at_rest=self._at_rest, masks=self._masks)
+        return survey(self._read, self._reader.size_bytes, PIECE_SIZE, at_rest=self._guest.at_rest, masks=self._masks)
 
     @cached_property
     def remembered(self) -> tuple[Span, ...]:
@@ -96,8 +116,14 @@ class GuestExclusion:
     def words(self) -> str:
         """Return what was left out, of which volumes not all was and why, and which masks mean nothing."""
         volumes = self._use.volumes if self._has_looked else ()
-        kept = [(volume.place, volume.reason) for volume in volumes if volume.state is not VolumeState.CLEAN]
+        kept = [("swap", reason)] if (reason := self._why_swap_is_kept) else []
+        kept += [(volume.place, volume.reason) for volume in volumes if volume.state is not VolumeState.CLEAN]
         kept += [(volume.place, volume.files_reason) for volume in volumes if volume.files_reason]
         matched = self._use.matched if self._has_looked else range(len(self._masks))
         missing = [mask.text for number, mask in enumerate(self._masks) if number not in matched]
         return explanation(self._bytes, kept, missing)
+
+    @property
+    def _why_swap_is_kept(self) -> str:
+        found = self._use.swap_reason if self._has_looked else ""
+        return self._guest.why_swap_is_needed or found if self._is_swap_asked else ""

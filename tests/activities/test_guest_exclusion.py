@@ -49,6 +49,7 @@ def back_up(
     deleted: bool = True,
     sample: int = 64 << 20,
     files: tuple[str, ...] = (),
+    alone: bool = True,
 ) -> tuple[DiskCopied, PointSummary, LeftOut | None]:
     request: CopyDisk = msgspec.structs.replace(
         lab.begun(machine, tag),
@@ -56,6 +57,7 @@ def back_up(
         exclude_deleted=deleted,
         sample_bytes=sample,
         exclude_files=files,
+        is_only_disk=alone,
     )
     copied = run(lab.transfers.copy_disk, request)
     assert run(lab.transfers.copy_disk, request).disk == copied.disk, "a second attempt finds everything done"
@@ -122,6 +124,18 @@ def test_a_machine_that_fell_asleep_gets_its_memory_back(lab: Lab, machine: Mach
     assert kept is None
     assert "sleeps" in copied.left_out
     assert lab.restored(machine, point) == lab.content(machine)
+
+
+def test_swap_of_a_machine_that_may_sleep_in_another_disk_is_read(lab: Lab, machine: Machine) -> None:
+    back_up(lab, machine, "s1", deleted=False)
+    copied, point, kept = back_up(lab, machine, "s2", deleted=False, alone=False)
+    assert copied.left_out == "swap: the machine is off, and may sleep in another disk"
+    assert (copied.decision.mode, kept) == (ReadMode.CHANGED, None)
+    assert lab.restored(machine, point) == lab.content(machine)
+    lab.provider.set_power(machine.machine_id, PowerState.ON)
+    lab.overwrite(machine, SWAP_AT + MIB, MIB)
+    _, _, kept = back_up(lab, machine, "s3", deleted=False, alone=False)
+    assert kept == LeftOut(swap=((SWAP_AT + PIECE, SWAP_SIZE - PIECE),))
 
 
 def test_deleted_blocks_that_are_wanted_again_are_compared_once(lab: Lab, machine: Machine) -> None:

@@ -20,6 +20,7 @@ from tests.holdfast.guest.drives import (
     look,
     lvm_text,
     lvm_volume,
+    mbr,
     patch,
     physical_volume,
     place_volume,
@@ -103,6 +104,63 @@ def test_an_unknown_volume_keeps_everything(tmp_path: Path) -> None:
     assert [(volume.kind, volume.state) for volume in use.volumes] == [("", VolumeState.UNKNOWN)]
     assert use.volumes[0].reason == "it bears the marks of nothing known"
     assert (list(use.swap_spans()), list(use.deleted_spans())) == ([], [])
+
+
+def pair(path: Path, first: tuple[FileSystem, dict[str, bytes]], second: tuple[FileSystem, dict[str, bytes]]) -> Path:
+    """Make a disk with two partitions of 16 MiB, at 1 MiB and at 20 MiB."""
+    patch(sparse(path, 64 * MIB), 0, mbr((0x83, 2048, 16 * 2048), (0x83, 20 * 2048, 16 * 2048)))
+    part = path.with_suffix(".part")
+    for at, (kind, tree) in ((1, first), (20, second)):
+        make_image(part, kind, 16 * MIB, tree)
+        place_volume(path, part, at * MIB)
+    return path
+
+
+ASLEEP: dict[str, tuple[FileSystem, dict[str, bytes]]] = {
+    "hibernation file": (FileSystem.NTFS, {"hiberfil.sys": b"HIBR" + b"h" * MIB}),
+    "swap file": (FileSystem.EXT4, {"swapfile": swap_content(MIB, b"S1SUSPEND")}),
+    "swap space": (FileSystem.SWAP, {}),
+}
+SWAP_BESIDE: list[tuple[FileSystem, dict[str, bytes]]] = [
+    (FileSystem.NTFS, {"pagefile.sys": b"p" * MIB}),
+    (FileSystem.EXT4, {"swapfile": swap_content(MIB)}),
+    (FileSystem.SWAP, {}),
+]
+
+
+@pytest.mark.parametrize("at_rest", [True, False], ids=["off", "on"])
+@pytest.mark.parametrize("beside", SWAP_BESIDE, ids=["page file", "swap file", "swap space"])
+@pytest.mark.parametrize("asleep", ASLEEP)
+def test_a_machine_that_sleeps_keeps_the_swap_of_all_volumes(
+    tmp_path: Path, asleep: str, beside: tuple[FileSystem, dict[str, bytes]], at_rest: bool
+) -> None:
+    path = pair(tmp_path / "disk.raw", ASLEEP[asleep], beside)
+    if asleep == "swap space":
+        patch(path, MIB + 4086, b"S1SUSPEND\0")
+    use = look(path, at_rest=at_rest)
+    assert list(use.swap_spans()) == []
+    assert [volume.swap_bytes for volume in use.volumes] == [0, 0]
+    assert use.swap_reason == "partition 1 may hold the memory of a machine that sleeps"
+
+
+def test_a_page_file_of_a_machine_that_sleeps_is_kept_though_a_mask_means_it(tmp_path: Path) -> None:
+    path = pair(tmp_path / "disk.raw", ASLEEP["hibernation file"], SWAP_BESIDE[0])
+    assert list(look(path, masks=["/pagefile.sys"]).files_spans()) == []
+
+
+@pytest.mark.parametrize("hidden", ["LUKS", "damage"])
+def test_a_machine_that_is_off_may_sleep_in_what_is_not_understood(tmp_path: Path, hidden: str) -> None:
+    path = pair(tmp_path / "disk.raw", (FileSystem.NTFS, {}), SWAP_BESIDE[2])
+    patch(path, MIB, b"LUKS\xba\xbe" + bytes(5) if hidden == "LUKS" else b"\xeb\x52\x90NTFS    \xff\xff")
+    assert look(path).swap_reason == "the machine may sleep in partition 1, which is not understood"
+    assert list(look(path).swap_spans()) == []
+    assert list(look(path, at_rest=False).swap_spans()) == [Span(20 * MIB + 4096, 16 * MIB - 4096)]
+
+
+def test_a_volume_without_a_mark_keeps_no_swap(tmp_path: Path) -> None:
+    path = pair(tmp_path / "disk.raw", SWAP_BESIDE[2], SWAP_BESIDE[2])
+    patch(path, MIB, bytes(1 << 20))
+    assert list(look(path).swap_spans()) == [Span(20 * MIB + 4096, 16 * MIB - 4096)]
 
 
 def test_a_disk_error_is_not_taken_for_damage() -> None:
