@@ -21,15 +21,18 @@ from holdfast.planning.guest_exclusion import (
     without_unneeded,
 )
 
+_STREAMED = "it comes as one stream and is not looked over, so nothing is left out"
 _SEVERAL_DISKS = "the machine is off, and may sleep in another disk"
 
 
 class Guest(NamedTuple):
-    """What is known of the guest whose disk is read."""
+    """What is known of the guest whose disk is read, and of the disk."""
 
     at_rest: bool
     """Its machine was switched off when its disks were frozen."""
     is_only_disk: bool
+    is_stream: bool = False
+    """Reading here and there makes the disk come from its front again, and after some times not at all."""
 
     @property
     def why_swap_is_needed(self) -> str:
@@ -52,8 +55,10 @@ class GuestExclusion:
     ) -> None:
         self._reader = reader
         self._guest = guest
-        self._is_swap_asked = Unneeded.SWAP in unwanted
+        self._asked = frozenset(unwanted)
         self._unwanted = frozenset(unwanted) - ({Unneeded.SWAP} if guest.why_swap_is_needed else set())
+        if guest.is_stream:
+            self._unwanted = frozenset()
         self._masks = masks
         self._bytes: dict[Unneeded, int] = {}
         self._has_looked = False
@@ -115,6 +120,8 @@ class GuestExclusion:
     @property
     def words(self) -> str:
         """Return what was left out, of which volumes not all was and why, and which masks mean nothing."""
+        if self._guest.is_stream:
+            return explanation({}, [("the whole disk", _STREAMED)]) if self._asked else ""
         volumes = self._use.volumes if self._has_looked else ()
         kept = [("swap", reason)] if (reason := self._why_swap_is_kept) else []
         kept += [(volume.place, volume.reason) for volume in volumes if volume.state is not VolumeState.CLEAN]
@@ -126,4 +133,4 @@ class GuestExclusion:
     @property
     def _why_swap_is_kept(self) -> str:
         found = self._use.swap_reason if self._has_looked else ""
-        return self._guest.why_swap_is_needed or found if self._is_swap_asked else ""
+        return self._guest.why_swap_is_needed or found if Unneeded.SWAP in self._asked else ""

@@ -31,6 +31,8 @@ class ReadPlan:
         request: CopyDisk,
         reader: SourceDisk,
         disk: WritableDisk,
+        *,
+        is_stream: bool = False,
     ) -> None:
         self.request = request
         self.reader = reader
@@ -41,7 +43,7 @@ class ReadPlan:
         before = None if earlier is None else earlier.change_id
         self._lacked = (earlier.left_out if earlier is not None else None) or LeftOut()
         unwanted = _unwanted(request)
-        guest = Guest(at_rest=disk.at_rest, is_only_disk=request.is_only_disk)
+        guest = Guest(at_rest=disk.at_rest, is_only_disk=request.is_only_disk, is_stream=is_stream)
         self.exclusion = GuestExclusion(reader, unwanted, guest, parse_masks(request.exclude_files))
         self.decision = decide_mode(
             has_parent=earlier is not None,

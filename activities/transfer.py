@@ -36,7 +36,7 @@ from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.sink import DiskSink, WritableDisk
 from holdfast.pipeline.stages import PipeOptions
 from holdfast.planning.bottleneck import bottleneck_words
-from holdfast.providers.ports import Provider, SourceDisk
+from holdfast.providers.ports import Provider, SourceDisk, StreamedDisk
 from holdfast.storage.intake.opening import moved
 
 
@@ -75,7 +75,7 @@ class TransferActivities:
             pace = Pace(self._clock, pulse.waiting)
             disk = self._points.open_for_writing(request, reader.place, stack, pace)
             _check_size(request, reader, disk.sink)
-            plan = ReadPlan(provider, request, reader, disk)
+            plan = ReadPlan(provider, request, reader, disk, is_stream=isinstance(opened, StreamedDisk))
             tally = Tally(
                 self._clock,
                 _subject(request, disk),

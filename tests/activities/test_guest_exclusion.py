@@ -12,6 +12,7 @@ from holdfast.model.ids import DiskKey
 from holdfast.model.machine import Machine, PowerState
 from holdfast.model.plan import ReadMode
 from holdfast.model.points import PointSummary
+from holdfast.providers.raw_disks import FrozenDisk
 from holdfast.testing.images import MIB, FileSystem, check_image, make_image, read_file, write_files
 from tests.activities.lab import PIECE, Lab, failure, run
 from tests.holdfast.guest.drives import garble, look, mbr, patch, place_volume, sparse
@@ -136,6 +137,24 @@ def test_swap_of_a_machine_that_may_sleep_in_another_disk_is_read(lab: Lab, mach
     lab.overwrite(machine, SWAP_AT + MIB, MIB)
     _, _, kept = back_up(lab, machine, "s3", deleted=False, alone=False)
     assert kept == LeftOut(swap=((SWAP_AT + PIECE, SWAP_SIZE - PIECE),))
+
+
+def test_a_disk_that_comes_as_a_stream_is_not_looked_over(
+    lab: Lab, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back_up(lab, machine, "s1")
+    monkeypatch.setattr(FrozenDisk, "pieces_received", 0, raising=False)
+    monkeypatch.setattr(FrozenDisk, "stop_waiting", lambda *_: None, raising=False)
+    lab.overwrite(machine, SWAP_AT + MIB, PIECE)
+    copied, _, kept = back_up(lab, machine, "s2", files=("*.iso",))
+    assert copied.decision.mode is ReadMode.CHANGED
+    assert copied.figures.read_bytes == SWAP_SIZE - PIECE
+    assert "as one stream" in copied.left_out
+    assert "is meant by" not in copied.left_out, "nobody looked"
+    assert kept == LeftOut(deleted=True)
+    copied, point, kept = back_up(lab, machine, "s3", swap=False, deleted=False)
+    assert (copied.left_out, kept) == ("", None)
+    assert lab.restored(machine, point) == lab.content(machine)
 
 
 def test_deleted_blocks_that_are_wanted_again_are_compared_once(lab: Lab, machine: Machine) -> None:
