@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterator
 
 from activities.contracts.transfer import CopyDisk
-from activities.guest_exclusion import Guest, GuestExclusion
+from activities.guest_exclusion import Guest, GuestExclusion, Looks
 from holdfast.errors import ChangeTrackingLost
 from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import DIGEST_SIZE, PIECE_SIZE, ZERO_DIGEST
@@ -31,8 +31,7 @@ class ReadPlan:
         request: CopyDisk,
         reader: SourceDisk,
         disk: WritableDisk,
-        *,
-        is_stream: bool = False,
+        looks: Looks,
     ) -> None:
         self.request = request
         self.reader = reader
@@ -43,8 +42,8 @@ class ReadPlan:
         before = None if earlier is None else earlier.change_id
         self._lacked = (earlier.left_out if earlier is not None else None) or LeftOut()
         unwanted = _unwanted(request)
-        guest = Guest(at_rest=disk.at_rest, is_only_disk=request.is_only_disk, is_stream=is_stream)
-        self.exclusion = GuestExclusion(reader, unwanted, guest, parse_masks(request.exclude_files))
+        guest = Guest(at_rest=disk.at_rest, is_only_disk=request.is_only_disk)
+        self.exclusion = GuestExclusion(reader, unwanted, guest, looks, parse_masks(request.exclude_files))
         self.decision = decide_mode(
             has_parent=earlier is not None,
             parent_change_id=None if before is None else ChangeId(before),

@@ -21,7 +21,7 @@ from holdfast.guest.ntfs import Ntfs
 from holdfast.guest.places import volumes_on
 from holdfast.guest.swap_files import swap_files
 from holdfast.guest.volume import Part, VolumeState, VolumeUse
-from holdfast.guest.window import DAMAGED, Disk, Read, Window, reason_of
+from holdfast.guest.window import DAMAGED, Disk, Window, reason_of
 from holdfast.model.spans import Span, coalesce, total_length
 
 _PATIENCE = 8
@@ -75,16 +75,16 @@ class GuestUse:
         self.volumes.append(found)
 
 
-def survey(read: Read, size_bytes: int, least: int, *, at_rest: bool, masks: Sequence[FileMask] = ()) -> GuestUse:
+def survey(disk: Disk, least: int, *, at_rest: bool, masks: Sequence[FileMask] = ()) -> GuestUse:
     """Look over a disk. Free runs of less than ``least`` bytes are of no use to the caller and left out.
 
     ``at_rest`` says that the machine was off. While it runs, data may stand on the disk whose block is given to a file
     in memory only; no later change would tell of it. Only ext marks itself on the disk before anything of that kind
     can happen, so only ext is believed then. Files that ``masks`` mean are looked for where deleted blocks are.
 
-    Raises only what ``read`` raises: whatever is not understood counts as used, and says why.
+    Raises only what the functions of the disk raise: whatever is not understood, or not looked at when the time is up,
+    counts as used, and says why.
     """
-    disk = Disk(read, size_bytes)
     looked = [_Looked(disk, part, least) for part in volumes_on(disk)]
     sleeps = any(one.volume.is_asleep for one in looked)
     why_needed = _why_swap_is_needed(looked, at_rest=at_rest)

@@ -5,13 +5,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from activities import guest_exclusion
 from activities.contracts.transfer import CopyDisk, DiskCopied
-from holdfast.errors import RequestInvalid
+from activities.guest_exclusion import Guest, GuestExclusion, Looks
+from holdfast.errors import OperationCancelled, RequestInvalid
 from holdfast.formats.contents import LeftOut
 from holdfast.model.ids import DiskKey
 from holdfast.model.machine import Machine, PowerState
 from holdfast.model.plan import ReadMode
 from holdfast.model.points import PointSummary
+from holdfast.planning.guest_exclusion import Unneeded
 from holdfast.providers.raw_disks import FrozenDisk
 from holdfast.testing.images import MIB, FileSystem, check_image, make_image, read_file, write_files
 from tests.activities.lab import PIECE, Lab, failure, run
@@ -155,6 +158,32 @@ def test_a_disk_that_comes_as_a_stream_is_not_looked_over(
     copied, point, kept = back_up(lab, machine, "s3", swap=False, deleted=False)
     assert (copied.left_out, kept) == ("", None)
     assert lab.restored(machine, point) == lab.content(machine)
+
+
+def test_looking_a_disk_over_ends_and_says_so(lab: Lab, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest_exclusion, "LOOK_MAX_S", 1.0)
+    copied, point, kept = back_up(lab, machine, "s1")
+    assert copied.left_out == "the whole disk: the time for looking the disk over was up"
+    assert kept is None
+    assert lab.restored(machine, point) == lab.content(machine)
+
+
+def test_looking_a_disk_over_counts_as_work_and_hears_that_it_shall_stop(lab: Lab, machine: Machine) -> None:
+    said = 0
+
+    def waiting() -> None:
+        nonlocal said
+        said += 1
+        if said == 3:
+            raise OperationCancelled("enough")
+
+    snapshot = lab.freeze(machine)
+    with lab.provider.open_disk(machine.machine_id, snapshot.snapshot_id, DiskKey("disk0")) as disk:
+        looks = Looks(lab.clock, waiting, is_stream=False)
+        exclusion = GuestExclusion(disk, {Unneeded.SWAP}, Guest(at_rest=True, is_only_disk=True), looks)
+        with pytest.raises(OperationCancelled):
+            exclusion.remembered  # noqa: B018
+    assert said == 3
 
 
 def test_deleted_blocks_that_are_wanted_again_are_compared_once(lab: Lab, machine: Machine) -> None:

@@ -8,6 +8,7 @@ import pytest
 from holdfast.guest.masks import parse_masks
 from holdfast.guest.survey import survey
 from holdfast.guest.volume import VolumeState
+from holdfast.guest.window import Disk
 from holdfast.model.spans import Span
 from holdfast.testing.images import FileSystem, check_image, make_image, read_file, write_files
 from tests.holdfast.guest.drives import (
@@ -163,12 +164,32 @@ def test_a_volume_without_a_mark_keeps_no_swap(tmp_path: Path) -> None:
     assert list(look(path).swap_spans()) == [Span(20 * MIB + 4096, 16 * MIB - 4096)]
 
 
+def test_what_was_not_looked_at_when_the_time_was_up_is_needed(server: Path) -> None:
+    asked = 0
+
+    def count() -> bool:
+        nonlocal asked
+        asked += 1
+        return True
+
+    use = survey(Disk(reader(server), server.stat().st_size, count), LEAST, at_rest=False, masks=MASKS)
+    for most in range(asked):
+        left = iter(range(most))
+        timed = Disk(reader(server), server.stat().st_size, lambda left=left: next(left, None) is not None)  # type: ignore[misc]
+        use = survey(timed, LEAST, at_rest=False, masks=MASKS)
+        assert any("time" in volume.reason + volume.files_reason for volume in use.volumes)
+    assert [volume.state for volume in use.volumes[:2]] == [VolumeState.CLEAN] * 2, "what was found stays"
+    assert list(use.swap_spans())
+    timed = Disk(reader(server), server.stat().st_size, lambda: False)
+    assert list(survey(timed, LEAST, at_rest=True).swap_spans()) == []
+
+
 def test_a_disk_error_is_not_taken_for_damage() -> None:
     def read(offset: int, length: int) -> bytes:
         raise OSError(f"{offset} {length}")
 
     with pytest.raises(OSError, match="0 65536"):
-        survey(read, MIB, LEAST, at_rest=True)
+        survey(Disk(read, MIB), LEAST, at_rest=True)
 
 
 MEANT = {"big.iso": b"i" * MIB, "pagefile.bak": b"p" * 300_000}
@@ -252,7 +273,7 @@ def test_damage_ends_in_less_left_out_and_never_in_an_error(kind: str, server: P
         asked[offset] = read(offset, length)
         return asked[offset]
 
-    intact = survey(noted, size, LEAST, at_rest=True, masks=MASKS)
+    intact = survey(Disk(noted, size), LEAST, at_rest=True, masks=MASKS)
     assert all(volume.state is VolumeState.CLEAN for volume in intact.volumes)
     chance = random.Random(seed)
     for _ in range(ROUNDS):
@@ -266,7 +287,7 @@ def test_damage_ends_in_less_left_out_and_never_in_an_error(kind: str, server: P
             reads += 1
             return chunks[offset] if offset in chunks else read(offset, length)
 
-        use = survey(served, size, LEAST, at_rest=True, masks=MASKS)
+        use = survey(Disk(served, size), LEAST, at_rest=True, masks=MASKS)
         assert reads < 60_000
         spans = [*use.swap_spans(), *use.files_spans(), *use.deleted_spans()]
         assert all(0 <= span.start < span.end <= size and span.start % SECTOR == 0 for span in spans)
