@@ -2,14 +2,17 @@
 
 import heapq
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
+from typing import NamedTuple
 
+from holdfast.clock import Clock
 from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.guest.masks import FileMask
 from holdfast.guest.survey import GuestUse, survey
 from holdfast.guest.volume import VolumeState
+from holdfast.guest.window import Disk
 from holdfast.model.plan import Action, PlanStep
 from holdfast.model.spans import Span, coalesce, intersect
 from holdfast.pipeline.disks import DiskReader
@@ -20,20 +23,60 @@ from holdfast.planning.guest_exclusion import (
     without_unneeded,
 )
 
+LOOK_MAX_S = 300.0
+"""Longest time for looking a disk over; what was not looked at by then is read."""
+_STREAMED = "it comes as one stream and is not looked over, so nothing is left out"
+_SEVERAL_DISKS = "the machine is off, and may sleep in another disk"
+
+
+class Guest(NamedTuple):
+    """What is known of the guest whose disk is read."""
+
+    at_rest: bool
+    """Its machine was switched off when its disks were frozen."""
+    is_only_disk: bool
+
+    @property
+    def why_swap_is_needed(self) -> str:
+        """Return why swap stays whatever this disk says; empty when the disk decides.
+
+        A machine that runs does not sleep. One that is off may, and the disk that says so may be another one: page
+        files that are read as zeros then are memory that is lost when it wakes up.
+        """
+        return _SEVERAL_DISKS if self.at_rest and not self.is_only_disk else ""
+
+
+class Looks(NamedTuple):
+    """How a disk is looked over, without standing still or taking for ever."""
+
+    clock: Clock
+    waiting: Callable[[], None]
+    """Says that the work goes on. Raises when the activity shall stop."""
+    is_stream: bool
+    """Not at all: reads here and there make the disk come from its front again, and after some times fail."""
+
 
 class GuestExclusion:
     """Keeps the steps of one disk from reading what is ``unwanted``; its figures are complete behind the last step.
 
-    ``at_rest`` says that the machine was switched off when its disks were frozen; ``masks`` mean files that are
-    unwanted, too.
+    ``masks`` mean files that are unwanted, too.
     """
 
     def __init__(
-        self, reader: DiskReader, unwanted: Collection[Unneeded], *, at_rest: bool, masks: Sequence[FileMask] = ()
+        self,
+        reader: DiskReader,
+        unwanted: Collection[Unneeded],
+        guest: Guest,
+        looks: Looks,
+        masks: Sequence[FileMask] = (),
     ) -> None:
         self._reader = reader
-        self._unwanted = frozenset(unwanted)
-        self._at_rest = at_rest
+        self._looks = looks
+        self._guest = guest
+        self._asked = frozenset(unwanted)
+        self._unwanted = frozenset(unwanted) - ({Unneeded.SWAP} if guest.why_swap_is_needed else set())
+        if looks.is_stream:
+            self._unwanted = frozenset()
         self._masks = masks
         self._bytes: dict[Unneeded, int] = {}
         self._has_looked = False
@@ -43,7 +86,15 @@ class GuestExclusion:
     @cached_property
     def _use(self) -> GuestUse:
         self._has_looked = True
-        return survey(self._read, self._reader.size_bytes, PIECE_SIZE, at_rest=self._at_rest, masks=self._masks)
+        clock, waiting = self._looks.clock, self._looks.waiting
+        until_s = clock.monotonic_s() + LOOK_MAX_S
+
+        def go_on() -> bool:
+            waiting()
+            return clock.monotonic_s() < until_s
+
+        disk = Disk(self._read, self._reader.size_bytes, go_on)
+        return survey(disk, PIECE_SIZE, at_rest=self._guest.at_rest, masks=self._masks)
 
     @cached_property
     def remembered(self) -> tuple[Span, ...]:
@@ -95,9 +146,17 @@ class GuestExclusion:
     @property
     def words(self) -> str:
         """Return what was left out, of which volumes not all was and why, and which masks mean nothing."""
+        if self._looks.is_stream:
+            return explanation({}, [("the whole disk", _STREAMED)]) if self._asked else ""
         volumes = self._use.volumes if self._has_looked else ()
-        kept = [(volume.place, volume.reason) for volume in volumes if volume.state is not VolumeState.CLEAN]
+        kept = [("swap", reason)] if (reason := self._why_swap_is_kept) else []
+        kept += [(volume.place, volume.reason) for volume in volumes if volume.state is not VolumeState.CLEAN]
         kept += [(volume.place, volume.files_reason) for volume in volumes if volume.files_reason]
         matched = self._use.matched if self._has_looked else range(len(self._masks))
         missing = [mask.text for number, mask in enumerate(self._masks) if number not in matched]
         return explanation(self._bytes, kept, missing)
+
+    @property
+    def _why_swap_is_kept(self) -> str:
+        found = self._use.swap_reason if self._has_looked else ""
+        return self._guest.why_swap_is_needed or found if Unneeded.SWAP in self._asked else ""

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterator
 
 from activities.contracts.transfer import CopyDisk
-from activities.guest_exclusion import GuestExclusion
+from activities.guest_exclusion import Guest, GuestExclusion, Looks
 from holdfast.errors import ChangeTrackingLost
 from holdfast.formats.contents import LeftOut
 from holdfast.formats.magic import PIECE_SIZE
@@ -31,6 +31,7 @@ class ReadPlan:
         request: CopyDisk,
         reader: SourceDisk,
         disk: WritableDisk,
+        looks: Looks,
     ) -> None:
         self.request = request
         self.reader = reader
@@ -42,8 +43,8 @@ class ReadPlan:
         self._lacked = (earlier.left_out if earlier is not None else None) or LeftOut()
         self._is_resized = earlier is not None and earlier.size_bytes != reader.size_bytes
         unwanted = _unwanted(request)
-        masks = parse_masks(request.exclude_files)
-        self.exclusion = GuestExclusion(reader, unwanted, at_rest=disk.at_rest, masks=masks)
+        guest = Guest(at_rest=disk.at_rest, is_only_disk=request.is_only_disk)
+        self.exclusion = GuestExclusion(reader, unwanted, guest, looks, parse_masks(request.exclude_files))
         self.decision = decide_mode(
             has_parent=earlier is not None,
             parent_change_id=None if before is None else ChangeId(before),

@@ -17,6 +17,7 @@ from activities.binding import implements
 from activities.boundary import resume_cursor
 from activities.contracts import transfer
 from activities.contracts.transfer import CopyDisk, DiskCopied, DiskRestored, RestoreDisk, TransferCursor
+from activities.guest_exclusion import Looks
 from activities.latency import Brake
 from activities.metering import TaskMeter
 from activities.openers import ProviderOpener
@@ -37,7 +38,7 @@ from holdfast.pipeline.pace import Pace
 from holdfast.pipeline.sink import DiskSink, WritableDisk
 from holdfast.pipeline.stages import PipeOptions
 from holdfast.planning.bottleneck import bottleneck_words
-from holdfast.providers.ports import Provider, SourceDisk
+from holdfast.providers.ports import Provider, SourceDisk, StreamedDisk
 from holdfast.storage.intake.opening import moved
 
 
@@ -76,7 +77,8 @@ class TransferActivities:
             pace = Pace(self._clock, pulse.waiting, heed=pulse.heed)
             disk = self._points.open_for_writing(request, reader.place, stack, pace)
             _check_size(request, reader, disk.sink)
-            plan = ReadPlan(provider, request, reader, disk)
+            looks = Looks(self._clock, pulse.waiting, isinstance(opened, StreamedDisk))
+            plan = ReadPlan(provider, request, reader, disk, looks)
             tally = Tally(
                 self._clock,
                 _subject(request, disk),

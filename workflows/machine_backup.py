@@ -57,6 +57,7 @@ class MachineBackup:
         self._degraded: list[str] = []
         self._served: Renewing[OpenPoint] | None = None
         self._point: PointSummary | None = None
+        self._has_one_disk = False
         self._snapshot_open_s = 0.0
         self._chain = ChainQuestion(request, self._book, queues.repository_queue(request.repository))
         needs = Needs(
@@ -139,6 +140,7 @@ class MachineBackup:
             ),
             options.change(self._proxy, summary(self._machine.name)),
         )
+        self._has_one_disk = frozen.machine.has_one_disk  # counted with those that the job leaves out
         frozen, left_out = without_excluded(frozen, request.options.excluded_disks)
         if left_out:
             self._book.tell("Left out", f"{', '.join(left_out)}, as the job says")
@@ -255,6 +257,7 @@ class MachineBackup:
             exclude_swap=request.options.exclude_swap,
             exclude_deleted=request.options.exclude_deleted,
             exclude_files=request.options.exclude_files,
+            is_only_disk=self._has_one_disk,
         )
 
         def copied(point: OpenPoint, config: ActivityConfig) -> Awaitable[transfer.DiskCopied]:

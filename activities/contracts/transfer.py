@@ -57,6 +57,9 @@ class CopyDisk(msgspec.Struct, frozen=True, kw_only=True):
     """Leave out blocks that no file of the guest has, of volumes that were left in order."""
     exclude_files: tuple[str, ...] = ()
     """Masks of files and folders of the guest that are left out, of volumes that were left in order."""
+    is_only_disk: bool = False
+    """The machine has no other disk; False, as earlier versions ask, is the careful answer. A machine that is off may
+    sleep in one disk and have swap that belongs to its memory on another."""
 
 
 class DiskCopied(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ import msgspec
 from holdfast.guest.file_tree import Entry, FileTree, Kind
 from holdfast.guest.free_list import FreeList
 from holdfast.guest.masks import FileMask, pattern
-from holdfast.guest.window import Exhausted, Window
+from holdfast.guest.window import Exhausted, OutOfTime, Window
 from holdfast.model.spans import Span, coalesce
 
 NAMES_MAX: Final = 2_000_000
@@ -16,6 +16,7 @@ NAMES_MAX: Final = 2_000_000
 FILES_MAX: Final = 200_000
 """Most files of a volume whose content is left out."""
 FOLDERS_MAX: Final = 400_000
+_NAMES_PER_ASK: Final = 256
 
 _State = tuple[int, int]
 """A mask, and how many of its parts led to a folder."""
@@ -58,6 +59,8 @@ class FileSearch:
         reason = ""
         try:
             self._walk()
+        except OutOfTime as error:
+            reason = f"{error}, so not all that masks mean was found"
         except Exhausted:
             reason = "it has more folders and files than are looked at, so not all that masks mean was found"
         self._spans.finish()
@@ -118,3 +121,5 @@ class FileSearch:
         self._names += 1
         if self._names > NAMES_MAX:
             raise Exhausted
+        if self._names % _NAMES_PER_ASK == 0:
+            self._volume.check_time()

@@ -14,21 +14,24 @@ XFS = "xfs"
 NTFS = "ntfs"
 SWAP = "swap"
 LVM = "lvm"
+FAT = "FAT"
+EXFAT = "exFAT"
+ISO = "ISO 9660"
 
 _OTHERS = (
     (0, b"LUKS\xba\xbe", "LUKS"),
     (3, b"-FVE-FS-", "BitLocker"),
-    (3, b"EXFAT   ", "exFAT"),
+    (3, b"EXFAT   ", EXFAT),
     (3, b"ReFS", "ReFS"),
-    (54, b"FAT12   ", "FAT"),
-    (54, b"FAT16   ", "FAT"),
-    (82, b"FAT32   ", "FAT"),
+    (54, b"FAT12   ", FAT),
+    (54, b"FAT16   ", FAT),
+    (82, b"FAT32   ", FAT),
     (1024, b"\x10\x20\xf5\xf2", "F2FS"),
     (4096, b"\xfc\x4e\x2b\xa9", "array"),
     (0, b"\xfc\x4e\x2b\xa9", "array"),
     (4120, b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81", "bcache"),
     (32768, b"JFS1", "JFS"),
-    (32769, b"CD001", "ISO 9660"),
+    (32769, b"CD001", ISO),
     (65588, b"ReIsEr", "ReiserFS"),
     (65600, b"_BHRfS_M", "Btrfs"),
 )

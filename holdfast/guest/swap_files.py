@@ -7,24 +7,39 @@ is all of it when the machine may sleep in it, when it has gaps or a second name
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
+
 from holdfast.guest import swap
 from holdfast.guest.file_tree import Entry, FileTree, Kind
+from holdfast.guest.volume import VolumeState
 from holdfast.guest.window import Window
 from holdfast.model.spans import Span
 
 NAMES: Final = ("swapfile", "swap.img", "swap", "swap/swapfile", "swap/swap.img", "var/swapfile", "var/swap")
 
 
-def swap_spans(tree: FileTree, volume: Window) -> Iterator[Span]:
-    """Yield the spans of the disk that hold swap files of a volume. Raises `Implausible`."""
+class SwapFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """The swap files of a volume."""
+
+    spans: tuple[Span, ...]
+    """Spans of the disk that hold their pages."""
+    is_asleep: bool
+    """Whether one of them may hold the memory of a machine that sleeps."""
+
+
+def swap_files(tree: FileTree, volume: Window) -> SwapFiles:
+    """Return the swap files of a volume. Raises `Implausible`."""
+    found: list[Span] = []
+    is_asleep = False
     for entry in _files(tree):
         spans = tree.content(entry, is_gapless=True)
         if not spans:
             continue
         file = volume.inside(spans)
-        _, _, unneeded = swap.unneeded(file)
-        if unneeded is not None:
-            yield from file.places(unneeded)
+        state, _, unneeded = swap.unneeded(file)
+        is_asleep = is_asleep or state is VolumeState.UNCLEAN
+        found += [] if unneeded is None else file.places(unneeded)
+    return SwapFiles(spans=tuple(found), is_asleep=is_asleep)
 
 
 def _files(tree: FileTree) -> Iterator[Entry]:

@@ -38,6 +38,8 @@ class VolumeUse(msgspec.Struct, frozen=True, kw_only=True):
     state: VolumeState
     reason: str = ""
     """Why the state is not clean; empty when it is."""
+    is_asleep: bool = False
+    """Whether it may hold the memory of a machine that sleeps: swap anywhere belongs to that memory."""
     deleted_bytes: int = 0
     """In runs of free blocks that are long enough to be left out."""
     swap_bytes: int = 0

@@ -15,11 +15,14 @@ from holdfast.model.spans import Span
 
 Read: TypeAlias = Callable[[int, int], bytes]
 """Return ``length`` bytes from ``offset`` of a disk, all of them or an error of the disk."""
+GoOn: TypeAlias = Callable[[], bool]
+"""Return whether there is time to read on. What it raises ends the look at the disk."""
 
 SECTOR = 512
 
 _CHUNK = 64 << 10
 _CHUNKS_KEPT = 32
+_READS_PER_ASK = 256
 _BYTES_FREE = 16 << 20
 _CALLS_FREE = 20_000
 _SIZE_PER_BYTE = 1 << 10
@@ -37,6 +40,13 @@ class Exhausted(Implausible):
         super().__init__("its metadata is larger than a volume of this size can have")
 
 
+class OutOfTime(Exhausted):
+    """Looking over a disk took too long."""
+
+    def __init__(self) -> None:
+        Implausible.__init__(self, "the time for looking the disk over was up")
+
+
 DAMAGED = (Implausible, struct.error, ValueError, IndexError, OverflowError)
 """What ends the look into a volume: beside the first, what decoding runs into when bytes are missing or absurd."""
 
@@ -47,15 +57,28 @@ def reason_of(error: Exception) -> str:
 
 
 class Disk:
-    """A disk whose last read chunks are kept, because metadata is read in small pieces that lie close together."""
+    """A disk whose last read chunks are kept, because metadata is read in small pieces that lie close together.
 
-    def __init__(self, read: Read, size_bytes: int) -> None:
+    ``go_on`` is asked before each chunk that is read, and now and then while chunks are read again.
+    """
+
+    def __init__(self, read: Read, size_bytes: int, go_on: GoOn = lambda: True) -> None:
         self.size_bytes = size_bytes
         self._read = read
+        self._go_on = go_on
+        self._reads = 0
         self._chunks: OrderedDict[int, bytes] = OrderedDict()
 
+    def check_time(self) -> None:
+        """Raise `OutOfTime` when there is no time to go on."""
+        if not self._go_on():
+            raise OutOfTime
+
     def read(self, offset: int, length: int) -> bytes:
-        """Return bytes that lie inside the disk."""
+        """Return bytes that lie inside the disk. Raises `OutOfTime`."""
+        self._reads += 1
+        if self._reads % _READS_PER_ASK == 0:
+            self.check_time()
         parts = []
         while length > 0:
             start = offset // _CHUNK * _CHUNK
@@ -68,6 +91,7 @@ class Disk:
     def _chunk(self, start: int) -> bytes:
         chunk = self._chunks.get(start)
         if chunk is None:
+            self.check_time()
             chunk = self._chunks[start] = self._read(start, min(_CHUNK, self.size_bytes - start))
             if len(self._chunks) > _CHUNKS_KEPT:
                 self._chunks.popitem(last=False)
@@ -98,6 +122,10 @@ class Window:
         if len(self._spans) == 1:
             return self._disk.read(self._spans[0].start + offset, length)
         return b"".join(self._disk.read(span.start, span.length) for span in self.places(Span(offset, length)))
+
+    def check_time(self) -> None:
+        """Raise `OutOfTime` when there is no time to go on."""
+        self._disk.check_time()
 
     def peek(self, offset: int, length: int) -> bytes:
         """Return bytes of the volume; none when they are not all inside."""

@@ -68,6 +68,11 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     skipped: tuple[SkippedDisk, ...] = ()
     """Disks that are not among ``disks``; a session that leaves them out says so."""
 
+    @property
+    def has_one_disk(self) -> bool:
+        """Return whether it has one disk in all, with those that are skipped."""
+        return len(self.disks) + len(self.skipped) == 1
+
 
 class SnapshotDisk(msgspec.Struct, frozen=True, kw_only=True):
     """A disk as frozen in a snapshot. ``change_id`` is None when the provider does not track changes of this disk."""

@@ -247,6 +247,7 @@ class Lab:
             disk=KEY,
             repository=STORE,
             point=point,
+            is_only_disk=True,
         )
 
     def begun(self, machine: Machine, tag: str = "s1") -> CopyDisk:

@@ -7,16 +7,20 @@ import msgspec
 import pytest
 from temporalio.testing import ActivityEnvironment
 
+from activities import guest_exclusion
 from activities.contracts.rollback import DiskRolledBack, RollBackDisk
 from activities.contracts.transfer import CopyDisk, DiskCopied
-from holdfast.errors import ChangeTrackingLost, OperationInterrupted, RequestInvalid
+from activities.guest_exclusion import Guest, GuestExclusion, Looks
+from holdfast.errors import ChangeTrackingLost, OperationCancelled, OperationInterrupted, RequestInvalid
 from holdfast.formats.contents import LeftOut
 from holdfast.model.ids import DiskKey
 from holdfast.model.machine import Machine, PowerState
 from holdfast.model.plan import ReadMode
 from holdfast.model.points import PointSummary
 from holdfast.model.spans import Span
+from holdfast.planning.guest_exclusion import Unneeded
 from holdfast.providers.local.hypervisor import LocalProvider
+from holdfast.providers.raw_disks import FrozenDisk
 from holdfast.testing.images import MIB, FileSystem, check_image, make_image, read_file, write_files
 from tests.activities.lab import PIECE, PROVIDER, STORE, TOKEN, UNIT, Attempt, Lab, cursors, failure, run, stopping
 from tests.holdfast.guest.drives import garble, look, mbr, patch, place_volume, sparse
@@ -54,6 +58,7 @@ def back_up(
     deleted: bool = True,
     sample: int = 64 << 20,
     files: tuple[str, ...] = (),
+    alone: bool = True,
 ) -> tuple[DiskCopied, PointSummary, LeftOut | None]:
     request: CopyDisk = msgspec.structs.replace(
         lab.begun(machine, tag),
@@ -61,6 +66,7 @@ def back_up(
         exclude_deleted=deleted,
         sample_bytes=sample,
         exclude_files=files,
+        is_only_disk=alone,
     )
     copied = run(lab.transfers.copy_disk, request)
     assert run(lab.transfers.copy_disk, request).disk == copied.disk, "a second attempt finds everything done"
@@ -139,6 +145,62 @@ def test_a_machine_that_fell_asleep_gets_its_memory_back(lab: Lab, machine: Mach
     assert kept is None
     assert "sleeps" in copied.left_out
     assert lab.restored(machine, point) == lab.content(machine)
+
+
+def test_swap_of_a_machine_that_may_sleep_in_another_disk_is_read(lab: Lab, machine: Machine) -> None:
+    back_up(lab, machine, "s1", deleted=False)
+    copied, point, kept = back_up(lab, machine, "s2", deleted=False, alone=False)
+    assert copied.left_out == "swap: the machine is off, and may sleep in another disk"
+    assert (copied.decision.mode, kept) == (ReadMode.CHANGED, None)
+    assert lab.restored(machine, point) == lab.content(machine)
+    lab.provider.set_power(machine.machine_id, PowerState.ON)
+    lab.overwrite(machine, SWAP_AT + MIB, MIB)
+    _, _, kept = back_up(lab, machine, "s3", deleted=False, alone=False)
+    assert kept == LeftOut(swap=((SWAP_AT + PIECE, SWAP_SIZE - PIECE),))
+
+
+def test_a_disk_that_comes_as_a_stream_is_not_looked_over(
+    lab: Lab, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back_up(lab, machine, "s1")
+    monkeypatch.setattr(FrozenDisk, "pieces_received", 0, raising=False)
+    monkeypatch.setattr(FrozenDisk, "stop_waiting", lambda *_: None, raising=False)
+    lab.overwrite(machine, SWAP_AT + MIB, PIECE)
+    copied, _, kept = back_up(lab, machine, "s2", files=("*.iso",))
+    assert copied.decision.mode is ReadMode.CHANGED
+    assert copied.figures.read_bytes == SWAP_SIZE - PIECE
+    assert "as one stream" in copied.left_out
+    assert "is meant by" not in copied.left_out, "nobody looked"
+    assert kept == LeftOut(deleted=True)
+    copied, point, kept = back_up(lab, machine, "s3", swap=False, deleted=False)
+    assert (copied.left_out, kept) == ("", None)
+    assert lab.restored(machine, point) == lab.content(machine)
+
+
+def test_looking_a_disk_over_ends_and_says_so(lab: Lab, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest_exclusion, "LOOK_MAX_S", 1.0)
+    copied, point, kept = back_up(lab, machine, "s1")
+    assert copied.left_out == "the whole disk: the time for looking the disk over was up"
+    assert kept is None
+    assert lab.restored(machine, point) == lab.content(machine)
+
+
+def test_looking_a_disk_over_counts_as_work_and_hears_that_it_shall_stop(lab: Lab, machine: Machine) -> None:
+    said = 0
+
+    def waiting() -> None:
+        nonlocal said
+        said += 1
+        if said == 3:
+            raise OperationCancelled("enough")
+
+    snapshot = lab.freeze(machine)
+    with lab.provider.open_disk(machine.machine_id, snapshot.snapshot_id, DiskKey("disk0")) as disk:
+        looks = Looks(lab.clock, waiting, is_stream=False)
+        exclusion = GuestExclusion(disk, {Unneeded.SWAP}, Guest(at_rest=True, is_only_disk=True), looks)
+        with pytest.raises(OperationCancelled):
+            exclusion.remembered  # noqa: B018
+    assert said == 3
 
 
 def test_deleted_blocks_that_are_wanted_again_are_compared_once(lab: Lab, machine: Machine) -> None:

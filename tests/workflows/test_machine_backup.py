@@ -341,7 +341,8 @@ async def test_a_disk_that_the_job_leaves_out_is_neither_in_the_point_nor_copied
     assert result.outcome is Outcome.SUCCESS
     (begun,) = world.requests("repository.begin_point")
     assert [disk.key for disk in begun.snapshot.machine.disks] == ["disk0", "disk2"]
-    assert [copied.disk for copied in world.requests("transfer.copy_disk")] == ["disk0", "disk2"]
+    asked = world.requests("transfer.copy_disk")
+    assert [(copy.disk, copy.is_only_disk) for copy in asked] == [("disk0", False), ("disk2", False)]
 
 
 @pytest.mark.parametrize("is_wanted", [True, False])
@@ -351,6 +352,7 @@ async def test_the_job_says_what_is_left_out_of_guests(stage: Stage, is_wanted: 
     await succeed(stage, world, exclude_swap=is_wanted, exclude_deleted=not is_wanted, exclude_files=masks)
     (asked,) = world.requests("transfer.copy_disk")
     assert (asked.exclude_swap, asked.exclude_deleted, asked.exclude_files) == (is_wanted, not is_wanted, masks)
+    assert asked.is_only_disk
 
 
 async def test_what_was_left_out_stands_behind_the_task(stage: Stage) -> None:

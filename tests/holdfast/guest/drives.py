@@ -52,7 +52,7 @@ def window(source: Path | bytes) -> Window:
 
 def look(source: Path | bytes, *, least: int = 1, at_rest: bool = True, masks: Sequence[str] = ()) -> GuestUse:
     size = len(source) if isinstance(source, bytes) else source.stat().st_size
-    return survey(reader(source), size, least, at_rest=at_rest, masks=parse_masks(masks))
+    return survey(Disk(reader(source), size), least, at_rest=at_rest, masks=parse_masks(masks))
 
 
 def entry(files: FileTree, path: str) -> Entry:

@@ -9,7 +9,7 @@ from holdfast.guest import file_search
 from holdfast.guest.file_search import FileSearch, FoundFiles
 from holdfast.guest.file_tree import Entry, Kind
 from holdfast.guest.masks import parse_masks
-from holdfast.guest.window import Implausible
+from holdfast.guest.window import Disk, Implausible, Window
 from holdfast.model.spans import Span
 from tests.holdfast.guest.drives import window
 
@@ -146,3 +146,12 @@ def test_damage_ends_a_search() -> None:
 
     with pytest.raises(Implausible):
         search(Damaged(*TREE), "*.iso")
+
+
+def test_a_walk_without_time_keeps_what_it_found_and_says_so() -> None:
+    tree = Names(*(f"f{number}.iso" for number in range(600)))
+    answers = iter([True])
+    disk = Disk(lambda offset, length: bytes(length), 700 * PAGE, lambda: next(answers, False))
+    found = FileSearch(tree, Window(disk, (Span(0, 700 * PAGE),)), parse_masks(["*.iso"])).run()
+    assert found.reason == "the time for looking the disk over was up, so not all that masks mean was found"
+    assert sum(span.length for span in found.spans) == 511 * PAGE

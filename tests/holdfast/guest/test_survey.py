@@ -8,6 +8,7 @@ import pytest
 from holdfast.guest.masks import parse_masks
 from holdfast.guest.survey import survey
 from holdfast.guest.volume import VolumeState
+from holdfast.guest.window import Disk
 from holdfast.model.spans import Span
 from holdfast.testing.images import FileSystem, check_image, make_image, read_file, write_files
 from tests.holdfast.guest.drives import (
@@ -20,6 +21,7 @@ from tests.holdfast.guest.drives import (
     look,
     lvm_text,
     lvm_volume,
+    mbr,
     patch,
     physical_volume,
     place_volume,
@@ -105,12 +107,89 @@ def test_an_unknown_volume_keeps_everything(tmp_path: Path) -> None:
     assert (list(use.swap_spans()), list(use.deleted_spans())) == ([], [])
 
 
+def pair(path: Path, first: tuple[FileSystem, dict[str, bytes]], second: tuple[FileSystem, dict[str, bytes]]) -> Path:
+    """Make a disk with two partitions of 16 MiB, at 1 MiB and at 20 MiB."""
+    patch(sparse(path, 64 * MIB), 0, mbr((0x83, 2048, 16 * 2048), (0x83, 20 * 2048, 16 * 2048)))
+    part = path.with_suffix(".part")
+    for at, (kind, tree) in ((1, first), (20, second)):
+        make_image(part, kind, 16 * MIB, tree)
+        place_volume(path, part, at * MIB)
+    return path
+
+
+ASLEEP: dict[str, tuple[FileSystem, dict[str, bytes]]] = {
+    "hibernation file": (FileSystem.NTFS, {"hiberfil.sys": b"HIBR" + b"h" * MIB}),
+    "swap file": (FileSystem.EXT4, {"swapfile": swap_content(MIB, b"S1SUSPEND")}),
+    "swap space": (FileSystem.SWAP, {}),
+}
+SWAP_BESIDE: list[tuple[FileSystem, dict[str, bytes]]] = [
+    (FileSystem.NTFS, {"pagefile.sys": b"p" * MIB}),
+    (FileSystem.EXT4, {"swapfile": swap_content(MIB)}),
+    (FileSystem.SWAP, {}),
+]
+
+
+@pytest.mark.parametrize("at_rest", [True, False], ids=["off", "on"])
+@pytest.mark.parametrize("beside", SWAP_BESIDE, ids=["page file", "swap file", "swap space"])
+@pytest.mark.parametrize("asleep", ASLEEP)
+def test_a_machine_that_sleeps_keeps_the_swap_of_all_volumes(
+    tmp_path: Path, asleep: str, beside: tuple[FileSystem, dict[str, bytes]], at_rest: bool
+) -> None:
+    path = pair(tmp_path / "disk.raw", ASLEEP[asleep], beside)
+    if asleep == "swap space":
+        patch(path, MIB + 4086, b"S1SUSPEND\0")
+    use = look(path, at_rest=at_rest)
+    assert list(use.swap_spans()) == []
+    assert [volume.swap_bytes for volume in use.volumes] == [0, 0]
+    assert use.swap_reason == "partition 1 may hold the memory of a machine that sleeps"
+
+
+def test_a_page_file_of_a_machine_that_sleeps_is_kept_though_a_mask_means_it(tmp_path: Path) -> None:
+    path = pair(tmp_path / "disk.raw", ASLEEP["hibernation file"], SWAP_BESIDE[0])
+    assert list(look(path, masks=["/pagefile.sys"]).files_spans()) == []
+
+
+@pytest.mark.parametrize("hidden", ["LUKS", "damage"])
+def test_a_machine_that_is_off_may_sleep_in_what_is_not_understood(tmp_path: Path, hidden: str) -> None:
+    path = pair(tmp_path / "disk.raw", (FileSystem.NTFS, {}), SWAP_BESIDE[2])
+    patch(path, MIB, b"LUKS\xba\xbe" + bytes(5) if hidden == "LUKS" else b"\xeb\x52\x90NTFS    \xff\xff")
+    assert look(path).swap_reason == "the machine may sleep in partition 1, which is not understood"
+    assert list(look(path).swap_spans()) == []
+    assert list(look(path, at_rest=False).swap_spans()) == [Span(20 * MIB + 4096, 16 * MIB - 4096)]
+
+
+def test_a_volume_without_a_mark_keeps_no_swap(tmp_path: Path) -> None:
+    path = pair(tmp_path / "disk.raw", SWAP_BESIDE[2], SWAP_BESIDE[2])
+    patch(path, MIB, bytes(1 << 20))
+    assert list(look(path).swap_spans()) == [Span(20 * MIB + 4096, 16 * MIB - 4096)]
+
+
+def test_what_was_not_looked_at_when_the_time_was_up_is_needed(server: Path) -> None:
+    asked = 0
+
+    def count() -> bool:
+        nonlocal asked
+        asked += 1
+        return True
+
+    use = survey(Disk(reader(server), server.stat().st_size, count), LEAST, at_rest=False, masks=MASKS)
+    for most in range(asked):
+        left = iter(range(most))
+        timed = Disk(reader(server), server.stat().st_size, lambda left=left: next(left, None) is not None)  # type: ignore[misc]
+        use = survey(timed, LEAST, at_rest=False, masks=MASKS)
+        assert any("time" in volume.reason + volume.files_reason for volume in use.volumes)
+    assert [volume.state for volume in use.volumes[:2]] == [VolumeState.CLEAN] * 2, "what was found stays"
+    assert list(use.swap_spans())
+    timed = Disk(reader(server), server.stat().st_size, lambda: False)
+    assert list(survey(timed, LEAST, at_rest=True).swap_spans()) == []
+
+
 def test_a_disk_error_is_not_taken_for_damage() -> None:
     def read(offset: int, length: int) -> bytes:
         raise OSError(f"{offset} {length}")
 
     with pytest.raises(OSError, match="0 65536"):
-        survey(read, MIB, LEAST, at_rest=True)
+        survey(Disk(read, MIB), LEAST, at_rest=True)
 
 
 MEANT = {"big.iso": b"i" * MIB, "pagefile.bak": b"p" * 300_000}
@@ -194,7 +273,7 @@ def test_damage_ends_in_less_left_out_and_never_in_an_error(kind: str, server: P
         asked[offset] = read(offset, length)
         return asked[offset]
 
-    intact = survey(noted, size, LEAST, at_rest=True, masks=MASKS)
+    intact = survey(Disk(noted, size), LEAST, at_rest=True, masks=MASKS)
     assert all(volume.state is VolumeState.CLEAN for volume in intact.volumes)
     chance = random.Random(seed)
     for _ in range(ROUNDS):
@@ -208,7 +287,7 @@ def test_damage_ends_in_less_left_out_and_never_in_an_error(kind: str, server: P
             reads += 1
             return chunks[offset] if offset in chunks else read(offset, length)
 
-        use = survey(served, size, LEAST, at_rest=True, masks=MASKS)
+        use = survey(Disk(served, size), LEAST, at_rest=True, masks=MASKS)
         assert reads < 60_000
         spans = [*use.swap_spans(), *use.files_spans(), *use.deleted_spans()]
         assert all(0 <= span.start < span.end <= size and span.start % SECTOR == 0 for span in spans)

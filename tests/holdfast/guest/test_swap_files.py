@@ -64,7 +64,8 @@ def test_several_swap_files_are_all_left_out(tmp_path: Path, kind: FileSystem) -
 )
 def test_what_is_no_swap_file_is_kept(tmp_path: Path, kind: FileSystem, tree: dict[str, bytes]) -> None:
     use = look(image(tmp_path / "image.raw", kind, tree))
-    assert use.volumes[0].state is VolumeState.CLEAN
+    is_in_use = use.volumes[0].is_asleep and kind is FileSystem.XFS  # which does not say so itself
+    assert use.volumes[0].state is (VolumeState.UNCLEAN if is_in_use else VolumeState.CLEAN)
     assert list(use.swap_spans()) == []
 
 

@@ -13,6 +13,7 @@ from holdfast.model.machine import (
     Machine,
     PowerState,
     RestoreTarget,
+    SkippedDisk,
     Snapshot,
     SnapshotDisk,
 )
@@ -63,3 +64,10 @@ def test_values_cannot_be_changed() -> None:
 def test_the_largest_disk_has_whole_sectors() -> None:
     assert DISK_SIZE_MAX % SECTOR_SIZE == 0
     assert DISK_SIZE_MAX == 64 * 1024**4
+
+
+def test_disks_that_are_skipped_are_disks_of_the_machine() -> None:
+    one = msgspec.structs.replace(MACHINE, disks=MACHINE.disks[:1])
+    assert [machine.has_one_disk for machine in (MACHINE, one)] == [False, True]
+    skipped = SkippedDisk(label="Hard disk 2", reason="independent")
+    assert not msgspec.structs.replace(one, skipped=(skipped,)).has_one_disk
