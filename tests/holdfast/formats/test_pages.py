@@ -25,8 +25,6 @@ from holdfast.formats.pages import (
     get_unit,
     put_ref,
     put_unit,
-    refs_in,
-    unit_places,
     units_page,
 )
 
@@ -400,19 +398,3 @@ def test_a_page_of_a_fixed_size_is_refused_at_any_other(check: Callable[[bytes],
     for size in (0, 16383, 16385):
         with pytest.raises(DataDamaged, match="instead of 16384"):
             check(bytes(size))
-
-
-def test_entries_of_a_directory_come_with_their_places() -> None:
-    directory = bytearray(pages.DIRECTORY_SIZE)
-    refs = {index: Ref(index << 20, index + 1, bytes([index % 251]) * 16) for index in (0, 7, 511)}
-    for index, ref in refs.items():
-        put_ref(directory, index, ref)
-    assert dict(refs_in(directory)) == refs
-
-
-def test_places_of_units_come_as_columns() -> None:
-    page = empty_units_page()
-    put_unit(page, 3, UnitEntry(5 << 40, 1 << 20, 9))
-    offsets, lengths = unit_places(page)
-    assert len(offsets) == len(lengths) == UNITS_PER_PAGE
-    assert (offsets[3], lengths[3], sum(lengths)) == (5 << 40, 1 << 20, 1 << 20)
