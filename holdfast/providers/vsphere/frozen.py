@@ -14,13 +14,14 @@ from pyVmomi import vim
 
 from holdfast.errors import MachineNotFound, SnapshotNotFound
 from holdfast.model.ids import ChangeId, MachineId, SnapshotId
-from holdfast.model.machine import Disk, Machine, SkippedDisk, Snapshot, SnapshotDisk
+from holdfast.model.machine import Disk, Machine, PowerState, SkippedDisk, Snapshot, SnapshotDisk
 from holdfast.providers.vsphere.connection import Connection
 from holdfast.providers.vsphere.devices import disks_of
 from holdfast.providers.vsphere.disk_rules import DiskFacts, reason_to_skip
 from holdfast.providers.vsphere.hardware import CAPTURED, captured
 from holdfast.providers.vsphere.inventory import VSphereInventory
 from holdfast.providers.vsphere.labels import SnapshotLabel
+from holdfast.providers.vsphere.machine_view import POWER, power_in
 from holdfast.providers.vsphere.names import plain_name
 from holdfast.providers.vsphere.networks import portgroup_names
 from holdfast.providers.vsphere.properties import Question, Step, Values, ask, read
@@ -71,15 +72,15 @@ class FrozenStates:
             self.forget(machine_id, snapshot_id)
             raise SnapshotNotFound(f"machine {machine_id} has no snapshot {snapshot_id}: {error.message}") from error
 
-    def of_tree(self, machine_id: MachineId, snapshot: Any) -> tuple[Any, Frozen]:
-        """Return the entry of a snapshot of ours in the tree of its machine, and its configuration, in one call.
+    def of_tree(self, machine_id: MachineId, snapshot: Any) -> tuple[Any, Frozen, PowerState]:
+        """Return, in one call, the entry of a snapshot of ours, its configuration, and the machine's power now.
 
         Raises `MachineNotFound` when the machine has no such snapshot.
         """
         question = Question(
             start=snapshot,
             steps=(Step(kind=vim.vm.Snapshot, path="vm"),),
-            wanted={vim.vm.Snapshot: CAPTURED, vim.VirtualMachine: ("config.instanceUuid", TREE)},
+            wanted={vim.vm.Snapshot: CAPTURED, vim.VirtualMachine: ("config.instanceUuid", POWER, TREE)},
         )
         answers = ask(self._connection, question)
         for vm, values in answers.items():
@@ -88,7 +89,8 @@ class FrozenStates:
             self._inventory.check_identity(machine_id, values)
             for entry, label in ours(values.get(TREE)):
                 if entry.snapshot == snapshot:
-                    return entry, self._remember(machine_id, vm, (snapshot, label.tag), answers[snapshot])
+                    state = self._remember(machine_id, vm, (snapshot, label.tag), answers[snapshot])
+                    return entry, state, power_in(values)
         raise MachineNotFound(f"{self._connection.endpoint.label}: {snapshot._moId} is none of ours")
 
     def of_entries(self, machine_id: MachineId, vm: Any, found: Iterable[tuple[Any, SnapshotLabel]]) -> list[Snapshot]:

@@ -19,10 +19,11 @@ from holdfast.providers.vsphere.properties import Question, Step, Values, ask
 from holdfast.providers.vsphere.snapshot_tree import TREE, ours
 from holdfast.providers.vsphere.tasks import wait
 
+POWER: Final = "runtime.powerState"
 _MACHINE: Final = (
     "name",
     "config.instanceUuid",
-    "runtime.powerState",
+    POWER,
     CONNECTION,
     "runtime.consolidationNeeded",
     "datastore",
@@ -75,8 +76,7 @@ class MachineView(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def power(self) -> PowerState:
         """Return whether it runs."""
-        is_off = self.values.get("runtime.powerState") == vim.VirtualMachine.PowerState.poweredOff
-        return PowerState.OFF if is_off else PowerState.ON
+        return power_in(self.values)
 
     @property
     def changing(self) -> dict[Any, str]:
@@ -99,6 +99,12 @@ class MachineView(msgspec.Struct, frozen=True, kw_only=True):
                 free_bytes=values.get("summary.freeSpace", 0),
                 snapshots=sum(bool(ours(tree)) for tree in trees if tree),
             )
+
+
+def power_in(values: Values) -> PowerState:
+    """Return whether a machine with these properties runs."""
+    is_off = values.get(POWER) == vim.VirtualMachine.PowerState.poweredOff
+    return PowerState.OFF if is_off else PowerState.ON
 
 
 class MachineViewer:

@@ -67,6 +67,7 @@ class SnapshotKeeper:
         known = [(entry, label) for entry, label in ours(view.tree) if label.tag == tag]
         for entry, label in known:
             self._check_rest(view.name, entry, label, options)
+        known = [(entry, _if_still_off(label, view.power)) for entry, label in known]
         for snapshot in self._states.of_entries(machine_id, view.vm, known):
             return snapshot
         if protective(view.tree):
@@ -82,13 +83,13 @@ class SnapshotKeeper:
         label = SnapshotLabel(tag=tag, power=view.power, notes=(*self._track(view), *latency_notes(latencies)))
         label, taken = self._take(view, label, options.quiesce)
         try:
-            entry, state = self._states.of_tree(machine_id, taken)
+            entry, state, power = self._states.of_tree(machine_id, taken)
         except MachineNotFound as error:
             raise SnapshotFailed(
                 f"the snapshot {tag!r} of machine {view.name!r} is gone as soon as it was taken"
             ) from error
         self._check_rest(view.name, entry, label, options)
-        frozen = described(machine_id, entry, label, state)
+        frozen = described(machine_id, entry, _if_still_off(label, power), state)
         notes = clock_notes(frozen.created, before, self._clock.now())
         return msgspec.structs.replace(frozen, notes=(*frozen.notes, *notes))
 
@@ -282,6 +283,14 @@ class SnapshotKeeper:
             f"the disks of machine {view.name!r} still need consolidation after {_CONSOLIDATIONS_MAX} attempts",
             hint="Look for disks of this machine that are attached to a proxy, detach them, and consolidate again.",
         )
+
+
+def _if_still_off(label: SnapshotLabel, now: PowerState) -> SnapshotLabel:
+    """Return the label of a snapshot whose machine counts as off only if it was off before it, and is now.
+
+    Minutes may pass from the look to the snapshot, and what is left out of a machine that is off has to stay off.
+    """
+    return label if now is PowerState.OFF else msgspec.structs.replace(label, power=PowerState.ON)
 
 
 def _patience(removal_s: float = REMOVE_PATIENCE_S) -> Patience:

@@ -21,6 +21,7 @@ from holdfast.model.ids import ProviderName
 from holdfast.model.machine import Machine, PowerState, Quiesce, Snapshot, SnapshotOptions
 from holdfast.model.spans import Span
 from holdfast.providers.vsphere.provider import VSphereProvider
+from holdfast.providers.vsphere.snapshots import SnapshotKeeper
 from holdfast.testing.provider_bench import read
 from tests.activities.lab import failure, run
 from tests.holdfast.providers.vsphere.bench import VSphereBench
@@ -169,6 +170,21 @@ def test_what_a_switch_of_tracking_left_is_removed_by_the_next_snapshot(bench: V
 def test_a_machine_that_is_off_needs_no_rest(bench: VSphereBench, machine: Machine, options: SnapshotOptions) -> None:
     taken = bench.provider.create_snapshot(machine.machine_id, "tag", options)
     assert (taken.notes, taken.machine.power) == ((), PowerState.OFF)
+
+
+def test_a_machine_that_is_switched_on_before_its_snapshot_counts_as_on(
+    bench: VSphereBench, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = SnapshotKeeper._take
+
+    def switched_on(*arguments: Any) -> Any:
+        bench.provider.set_power(machine.machine_id, PowerState.ON)
+        return usual(*arguments)
+
+    monkeypatch.setattr(SnapshotKeeper, "_take", switched_on)
+    taken = bench.provider.create_snapshot(machine.machine_id, "tag")
+    assert taken.machine.power is PowerState.ON
+    assert bench.reconnect().create_snapshot(machine.machine_id, "tag").machine.power is PowerState.ON
 
 
 def test_a_guest_that_fails_to_rest_is_frozen_as_it_is_and_that_is_said(bench: VSphereBench, machine: Machine) -> None:
