@@ -11,6 +11,7 @@ from holdfast.errors import (
     EncodingFailed,
     HoldfastError,
     RepositoryFull,
+    SnapshotFailed,
     WriterFenced,
     error_class,
     error_classes,
@@ -47,6 +48,7 @@ PUBLISHED = {
     "identity-taken": 33,
     "plan-changed": 34,
     "point-locked": 35,
+    "clock-jumped": 36,
     "repository-failed": 40,
     "repository-unavailable": 41,
     "repository-full": 42,
@@ -145,6 +147,12 @@ def test_a_move_is_not_the_last_unless_stated() -> None:
     assert not DiskMoved("disk d0 moved").is_last
     last = DiskMoved("disk d0 moved", hint="Wait.", is_last=True)
     assert (last.is_last, last.message, last.hint) == (True, "disk d0 moved", "Wait.")
+
+
+@pytest.mark.parametrize("is_passing", [True, False])
+def test_a_snapshot_that_failed_says_whether_something_else_was_in_the_way(is_passing: bool) -> None:
+    assert SnapshotFailed("the machine is moving", is_passing=is_passing).is_passing is is_passing
+    assert not SnapshotFailed("the machine is moving").is_passing
 
 
 def test_whether_a_retry_can_help_follows_the_family_unless_stated() -> None:
