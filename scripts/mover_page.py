@@ -5,7 +5,9 @@ Usage: .venv/bin/python -m scripts.mover_page
 Everything outside of the marked parts is kept as it is.
 """
 
+import ast
 from enum import IntEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
@@ -13,6 +15,7 @@ import msgspec
 from msgspec import inspect
 
 from holdfast.formats.magic import Codec
+from holdfast.formats.mover import messages
 from holdfast.formats.mover.bodies import pack_pieces
 from holdfast.formats.mover.events import LinkOptions
 from holdfast.formats.mover.greeting import Dialler, Hello, Listener, Refusal
@@ -51,7 +54,7 @@ BODIES: dict[type[Head], str] = {
     StoredUnit: "`count` x 16: the digests of its places; the packed bytes, 1 to `count` x 65536",
 }
 
-GROUPS = (("Backup, from the proxy", 1), ("Backup, from the repository", 33),
+GROUPS = (("From the proxy", 1), ("Backup, from the repository", 33),
           ("Restore, from the proxy", 65), ("Restore, from the repository", 97))  # fmt: skip
 
 EXAMPLE = """\
@@ -136,11 +139,12 @@ def group(named: tuple[str, int]) -> str:
     kinds = [kind for kind in get_args(AnyHead) if first <= tag(kind) < first + 32]
     lines = [f"### {title}", "", "| Number | Message | Meaning |", "|---|---|---|"]
     lines += [f"| {tag(kind)} | `{kind.__name__}` | {meaning(kind)} |" for kind in kinds]
-    lines += ["", "| Message | Member | Allowed | Default |", "|---|---|---|---|"]
+    lines += ["", "| Message | Member | Allowed | Default | Meaning |", "|---|---|---|---|---|"]
     for kind in kinds:
-        lines += [member(kind, field) for field in shape(kind).fields]
+        meanings = PLAIN | MEANINGS[kind.__name__]
+        lines += [member(kind, field, meanings[field.name]) for field in shape(kind).fields]
         if kind in BODIES:
-            lines.append(f"| `{kind.__name__}` | body | {BODIES[kind]} | |")
+            lines.append(f"| `{kind.__name__}` | body | {BODIES[kind]} | | |")
     return "\n".join(lines) + "\n\n"
 
 
@@ -163,10 +167,44 @@ def meaning(kind: type[Head]) -> str:
     return (kind.__doc__ or "").splitlines()[0].replace("``", "`")
 
 
-def member(kind: type[Head], field: inspect.Field) -> str:
+def described() -> dict[str, dict[str, str]]:
+    """Return what the source says of each member of each message: the string that stands behind it."""
+    found: dict[str, dict[str, str]] = {}
+    for node in ast.parse(Path(messages.__file__).read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            found[node.name] = {}
+            for before, after in pairwise(node.body):
+                if isinstance(before, ast.AnnAssign) and isinstance(after, ast.Expr):
+                    words = " ".join(str(ast.literal_eval(after.value)).split())
+                    found[node.name][ast.unparse(before.target)] = words.replace("``", "`")
+    return found
+
+
+MEANINGS = described()
+PLAIN = {
+    "first": "the first piece that the message speaks of",
+    "count": "how many pieces, digests, runs or places it speaks of",
+    "until": "the first piece behind those it speaks of",
+    "number": "of the unit in its file",
+    "file": "index of the file that holds it, as in `Runs`",
+    "codec": "how the packed bytes were compressed",
+    "name": "of the file in the point",
+    "reason": "why, for people",
+    "detail": "how the disk is read and why, for people",
+    "machine": "name of the machine, for words about it",
+    "size_bytes": "of the disk",
+    "digest_key": "secret of the chain with which pieces are digested",
+    "code": "one of the [error codes](../reference/errors.md)",
+    "message": "what happened, for people",
+    "hint": "what can be done, for people",
+}
+"""What members mean of which the source says no more than their name."""
+
+
+def member(kind: type[Head], field: inspect.Field, words: str) -> str:
     """Return the row of a member."""
     default = "" if field.default is msgspec.NODEFAULT else repr(field.default).replace("''", "empty")
-    return f"| `{kind.__name__}` | `{field.name}` | {allowed(field.type)} | {default} |"
+    return f"| `{kind.__name__}` | `{field.name}` | {allowed(field.type)} | {default} | {words} |"
 
 
 def allowed(kind: inspect.Type) -> str:

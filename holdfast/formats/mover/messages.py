@@ -113,6 +113,7 @@ class Unit(Head, frozen=True, kw_only=True, tag=6):
     """
 
     number: _UnitNumber
+    """Of the unit in its file, by the `place` that `Wanted` gave."""
     count: _Packed
     codec: Codec
     body_crc: _Crc
@@ -166,6 +167,7 @@ class DiskOpened(Head, frozen=True, kw_only=True, tag=33):
     parent_size_bytes: _Size | None
     """Of the disk at the parent point; None when there is none."""
     parent_change_id: _Text | None
+    """Of the state that the parent point was made of; nil when there is none."""
     at_rest: bool
     """Whether the machine was switched off."""
     parent_left_out: LeftOut | None
@@ -198,12 +200,19 @@ class Standing(Head, frozen=True, kw_only=True, tag=36):
     committed: _Piece
     """The first piece that is not durable yet."""
     stored_bytes: _Bytes
+    """Of units that this session stored, packed and sealed."""
     transferred_bytes: _Bytes
+    """Of packed bytes that came in this session."""
     read_bytes: _Bytes
+    """Of pieces that were offered in this session."""
     resent_bytes: _Bytes
+    """Of them, what an earlier attempt had sent and not committed."""
     seal_s: _Seconds
+    """Time that threads spent decoding, comparing and encrypting."""
     target_s: _Seconds
+    """Time spent writing."""
     commit_wait_s: _Seconds
+    """Time spent waiting for commits."""
     busy_s: _Seconds | None = None
     """For how long storing was busy so far, with any number of threads; nil from one that does not count it."""
     throttled_s: _Seconds = 0.0
@@ -260,6 +269,7 @@ class StoredOpened(Head, frozen=True, kw_only=True, tag=97):
     machine: _Text
     size_bytes: _Size
     change_id: _Text | None
+    """Of the state that the point was made of."""
     is_doubted: bool
     """Whether a point behind this one found that change tracking leaves changes of the disk out."""
     pieces_per_unit: Annotated[tuple[_Packed, ...], Meta(max_length=FILES_MAX)]
