@@ -55,11 +55,13 @@ def go_on(story: Story, files: CrashFiles, finished: int) -> None:
         files.mark(f"finished {summary.number}")
 
 
+@pytest.mark.timeout(300)
 def test_no_crash_loses_a_finished_point_and_every_session_goes_on(seed: int) -> None:
     judge = explore(Story(seed % 1000, pieces=5, sessions=2), seed, samples=1)
     assert judge.states > 300
 
 
+@pytest.mark.timeout(300)
 def test_no_crash_loses_a_point_whose_disks_are_written_at_once(seed: int) -> None:
     judge = explore(Story(seed % 1000, pieces=6, sessions=1, disks=2, at_once=True), seed, samples=1)
     assert judge.states > 500
