@@ -29,7 +29,7 @@ from tests.holdfast.mover.movers import CLOCK, MIB, Site, until
 
 FAR = Address("127.0.0.2", 0)
 UNIT = 256 << 10
-LATE_S = 0.3
+LATE_S = 1.2
 """How late threads may be where others use the processors."""
 BURST_S = 0.1
 """What a bucket keeps; beside it the first unit passes at once."""

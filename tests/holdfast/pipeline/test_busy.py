@@ -27,7 +27,7 @@ from tests.holdfast.pipeline.points import QUICK, Scene
 from tests.holdfast.pipeline.test_restore import KEY, scattered
 from tests.holdfast.pipeline.test_token_bucket import PausedClock
 
-SLOW_S = 0.01
+SLOW_S = 0.02
 CLOCK = SystemClock()
 
 
