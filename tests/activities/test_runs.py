@@ -34,7 +34,7 @@ async def test_a_run_is_found_by_the_id_of_its_session_whoever_started_it(addres
         await client.start_workflow("Session", id=other, task_queue=NOBODY)
     await schedule.trigger()
     found: tuple[FoundRun, ...] = ()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (found := await running(client, NAME)):  # noqa: ASYNC110 - visibility tells nobody
             await asyncio.sleep(0.05)
     [scheduled] = found
@@ -44,7 +44,7 @@ async def test_a_run_is_found_by_the_id_of_its_session_whoever_started_it(addres
     assert await latest(client, NAME) == scheduled
     await client.get_workflow_handle(scheduled.workflow_id).terminate()
     await by_hand.terminate()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await running(client, NAME):  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.05)
     newest = await latest(client, NAME)

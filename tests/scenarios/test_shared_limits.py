@@ -3,7 +3,7 @@
 import json
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -34,14 +34,14 @@ CLOCK = SystemClock()
 
 
 class Watch:
-    """What the files of two repositories have grown by, all the time."""
+    """How large the files of two repositories were, all the time."""
 
     def __init__(self, *folders: Path) -> None:
         self.folders = folders
-        self.samples: list[tuple[float, int]] = []
+        self.samples: list[tuple[float, tuple[int, ...]]] = []
 
-    def size(self, *folders: Path) -> int:
-        return sum(file.stat().st_size for folder in folders for file in chain_files(folder))
+    def size(self, folder: Path) -> int:
+        return sum(file.stat().st_size for file in chain_files(folder))
 
     def until(self, is_so: Callable[[], bool], *commands: Command) -> None:
         """Look on until something is so, while commands run."""
@@ -49,22 +49,32 @@ class Watch:
         while not is_so():
             for command in commands:
                 assert command.is_running(), command.result()
-            self.samples.append((CLOCK.monotonic_s(), self.size(*self.folders)))
+            self.samples.append((CLOCK.monotonic_s(), tuple(map(self.size, self.folders))))
             pause.wait(0.05)
+
+    def until_rates(self, least: int, most: int, folders: Sequence[Path], *commands: Command) -> None:
+        """Look on until some files have all grown at such a rate for a while; on a busy host that takes its time."""
+        since_s = CLOCK.monotonic_s()
+        self.until(lambda: all(least < rate < most for rate in self.rates(folders, since_s)), *commands)
+
+    def rates(self, folders: Sequence[Path], since_s: float) -> list[float]:
+        """Return how fast files grew over the last seconds, in bytes per second: zero where it is not long enough."""
+        samples = [sample for sample in self.samples if sample[0] >= since_s]
+        ended_s, after = samples[-1] if samples else (since_s, ())
+        earlier = [sample for sample in samples if ended_s - sample[0] >= WINDOW_S]
+        if not earlier:
+            return [0.0 for _ in folders]
+        began_s, before = earlier[-1]
+        places = [self.folders.index(folder) for folder in folders]
+        return [(after[place] - before[place]) / (ended_s - began_s) for place in places]
 
     def expect_below(self, limit: int, since_s: float) -> None:
         """Over no time passed more than the limit allows."""
-        samples = [sample for sample in self.samples if sample[0] >= since_s]
+        samples = [(at_s, sum(sizes)) for at_s, sizes in self.samples if at_s >= since_s]
         for index, (began_s, before) in enumerate(samples):
             for ended_s, after in samples[index:]:
                 if ended_s - began_s >= WINDOW_S:
                     assert after - before <= limit * (ended_s - began_s) + AT_ONCE, (before, after, ended_s - began_s)
-
-    def rate(self, folder: Path, seconds: float, *commands: Command) -> float:
-        """Return how fast the files of one folder grow for a while, in bytes per second."""
-        began_s, before = CLOCK.monotonic_s(), self.size(folder)
-        self.until(lambda: CLOCK.monotonic_s() - began_s >= seconds, *commands)
-        return (self.size(folder) - before) / (CLOCK.monotonic_s() - began_s)
 
 
 @pytest.fixture
@@ -115,15 +125,13 @@ def test_two_workers_stay_together_below_a_rule_that_is_changed_and_shared_anew(
     watch.until(lambda: watch.size(annex) > 4 * MIB, large)
     small = Command(place, "backup", JOB)
     watch.until(lambda: watch.size(place.repository) > 8 * MIB, small, large)
-    both = watch.rate(place.repository, 2.0, small, large), watch.rate(annex, 2.0, small, large)
+    watch.until_rates(LIMIT // 4, LIMIT * 3 // 4, (place.repository, annex), small, large)
     watch.expect_below(LIMIT, 0.0)
-    assert all(0.25 * LIMIT < rate < 0.75 * LIMIT for rate in both), both
     changed_s = CLOCK.monotonic_s()
     place.config.write_text(place.config.read_text("utf-8").replace(f"limit = {LIMIT}", f"limit = {HIGHER}"))
     watch.until(lambda: not small.is_running(), large)
     watch.until(lambda: held(place) == [HIGHER], large)
-    alone = watch.rate(annex, 3.0, large)
-    assert alone > 0.75 * HIGHER
+    watch.until_rates(HIGHER * 3 // 4, 2 * HIGHER, (annex,), large)
     watch.expect_below(HIGHER, changed_s)
     for command in (small, large):
         found = command.result()

@@ -80,7 +80,7 @@ async def test_a_server_that_is_gone_is_named(tmp_path: Path) -> None:
 
 
 async def first_pollers(client: Client, queue: str) -> tuple[Poller, ...]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (found := await pollers(client, queue)):  # noqa: ASYNC110 - the server tells nobody
             await asyncio.sleep(0.05)
     return found

@@ -85,7 +85,7 @@ async def keeper(dev_client: Client) -> AsyncIterator[Client]:
 
 
 async def comes_about(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(25):
+    async with asyncio.timeout(60):
         while not is_so():  # noqa: ASYNC110 - what another thread sets
             await asyncio.sleep(0.02)
 

@@ -87,7 +87,7 @@ async def test_signals_stop_a_worker_while_it_listens(number: signal.Signals) ->
     async with AsyncExitStack() as stack:
         stop = stop_on_signals(stack)
         os.kill(os.getpid(), number)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await stop.wait()
     is_taken = asyncio.get_running_loop().remove_signal_handler(number)
     assert not is_taken
@@ -101,7 +101,7 @@ async def test_a_worker_that_waits_for_its_server_can_be_stopped(
     async with AsyncExitStack() as stack:
         tools = make_tools(settings, stack)
         serving = asyncio.create_task(serve(nobody, [Duty(role=Role.CONTROL)], tools, stop=stop, ready=ready))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while "holdfast worker waits: no Temporal server" not in capfd.readouterr().err:  # noqa: ASYNC110 - a pipe
                 await asyncio.sleep(0.02)
             assert not ready.exists()
@@ -118,7 +118,7 @@ async def test_a_worker_is_ready_while_it_serves(
     async with AsyncExitStack() as stack:
         tools, duties = make_tools(settings, stack), duties_of(settings, "proxy", "p1")
         serving = asyncio.create_task(serve(temporal, duties, tools, stop=stop, ready=ready))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await asyncio.to_thread(ready.exists):  # noqa: ASYNC110 - a file tells nobody
                 await asyncio.sleep(0.02)
             stop.set()

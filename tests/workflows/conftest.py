@@ -170,7 +170,7 @@ async def details(handle: WorkflowHandle[Any, Any]) -> str:
 
 async def happens(handle: WorkflowHandle[Any, Any], kind: EventType.ValueType) -> None:
     """Return when an event of this kind is in the workflow's history."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for event in handle.fetch_history_events(wait_new_event=True):
             if event.event_type == kind:
                 return

@@ -194,7 +194,7 @@ class World:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Return when ``condition``, which looks at what was asked, holds."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition():
                 await self._changed.wait()
                 self._changed.clear()

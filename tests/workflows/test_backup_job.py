@@ -300,7 +300,7 @@ async def test_a_worker_that_stops_leaves_a_followed_child_running(dev_stage: St
     await beating.wait()
     environment.cancel(ActivityCancellationDetails(worker_shutdown=is_stopping, cancel_requested=not is_stopping))
     if not is_stopping:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await _cancel_asked(child, wait=True)
         await child.terminate()
     with pytest.raises(asyncio.CancelledError):

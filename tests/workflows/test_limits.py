@@ -87,7 +87,7 @@ async def test_what_a_dead_process_held_is_for_the_others(dev_stage: Stage) -> N
     async with dev_stage.playing(World()):
         assert await keeper.tells(report("dead")) == 8
         sequence = 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await keeper.tells(report("alive", sequence := sequence + 1)) < 8:
                 pass
         assert sequence > 1

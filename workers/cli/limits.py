@@ -9,7 +9,7 @@ from holdfast.planning.limit_shares import lowest_limits
 from workers.cli import wording
 from workers.cli.commands import LOOK, command
 from workers.cli.invocation import Invocation
-from workers.cli.sights import RPC_TIMEOUT
+from workers.cli.sights import ANSWER_TIMEOUT
 from workers.cli.starting import with_client
 from workers.cli.tables import plain_table
 from workflows.limits import KEEPER_ID, STATE, part_of
@@ -37,7 +37,7 @@ async def shared_limits(client: Client) -> LimitsState:
     """Return who shares limits now."""
     try:
         found: LimitsState = await client.get_workflow_handle(KEEPER_ID).query(
-            STATE, result_type=LimitsState, rpc_timeout=RPC_TIMEOUT
+            STATE, result_type=LimitsState, rpc_timeout=ANSWER_TIMEOUT
         )
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:

@@ -32,6 +32,8 @@ from holdfast.planning.bottleneck import bottleneck, busy_percent
 from workflows.messages import SessionProgress, TaskProgress
 
 RPC_TIMEOUT: Final = timedelta(seconds=5)
+ANSWER_TIMEOUT: Final = timedelta(seconds=15)
+"""For what a worker answers, not the server: on a busy host it first reads a history again."""
 _QUERY_TIMEOUT: Final = timedelta(seconds=3)
 _ANSWER_S: Final = 0.5
 """How long a look waits for the workflow's own answer; a later one is for the next look."""

@@ -12,7 +12,7 @@ from holdfast.model.placement import SlotsState
 from workers.cli import wording
 from workers.cli.commands import LOOK, command
 from workers.cli.invocation import Invocation
-from workers.cli.sights import RPC_TIMEOUT
+from workers.cli.sights import ANSWER_TIMEOUT
 from workers.cli.starting import with_client
 from workers.cli.tables import plain_table
 
@@ -41,7 +41,7 @@ async def _state(client: Client) -> SlotsState:
     """Return what the scheduler knows; without one nobody needs it."""
     scheduler = client.get_workflow_handle(SCHEDULER_ID)
     try:
-        found: SlotsState = await scheduler.query(_QUERY, result_type=SlotsState, rpc_timeout=RPC_TIMEOUT)
+        found: SlotsState = await scheduler.query(_QUERY, result_type=SlotsState, rpc_timeout=ANSWER_TIMEOUT)
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return SlotsState()

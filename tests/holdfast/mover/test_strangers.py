@@ -140,7 +140,7 @@ def test_those_who_say_nothing_are_few_and_gone_in_time_and_others_get_in(
         assert CLOCK.monotonic_s() - started_s < 2.0  # before any of them was too late
         assert most <= 16
         for each in early:  # the first were sent off for those who came later
-            each.settimeout(5)
+            each.settimeout(30)
             assert each.recv(1) == b""
         with silent_ones(server.address, 5) as late:
             for each in late:

@@ -79,7 +79,7 @@ def wait_until_polled(settings: Settings, *roles: str) -> None:
 
     async def heard() -> None:
         client = await connect(settings.temporal)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             for role in roles:
                 for duty in duties_of(settings, role):
                     while not await pollers(client, duty.queue):  # noqa: ASYNC110 - the server tells nobody

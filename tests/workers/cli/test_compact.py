@@ -94,7 +94,7 @@ def meanwhile(place: Place, act: Callable[[_Handle], Awaitable[None]]) -> Iterat
 
     async def acting() -> None:
         client = await connect(place.settings.temporal)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             handle = await running(client)
         await act(handle)
 
@@ -121,7 +121,7 @@ async def terminate(handle: _Handle) -> None:
 
 async def interrupt_once_looked_at(handle: _Handle) -> None:
     """Send the interrupt of a terminal once the workflow has waited for the worker of its repository for some looks."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (await handle.describe()).raw_description.pending_activities:  # noqa: ASYNC110 - the server tells nobody
             await asyncio.sleep(0.1)
     await asyncio.sleep(3)

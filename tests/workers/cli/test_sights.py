@@ -84,7 +84,7 @@ class Copier:
 
 async def until(watcher: Watcher, attempt: int) -> DiskSight:
     """Look until the attempt has reported."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             sight = await watcher.look()
             found = [disk for disk in sight.disks if disk.disk == "boot" and disk.reached_bytes]

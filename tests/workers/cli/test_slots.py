@@ -45,7 +45,7 @@ async def asked(place: Place, *claims: Claim) -> None:
         start_signal=resources.CLAIM,
         start_signal_args=[claims[0]],
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (await handle.query(GrantSlots.state)).held:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.05)
 

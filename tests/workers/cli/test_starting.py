@@ -130,7 +130,7 @@ def check(run: Invocation) -> NewSession:
 def terminate(place: Place, workflow_id: str, *, is_late: bool = False) -> None:
     async def terminated() -> None:
         client = await connect(place.settings.temporal)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     await client.get_workflow_handle(workflow_id).terminate("by a test")
