@@ -35,12 +35,14 @@ from workers.job_settings import JobSettings
 from workers.method_settings import check_method
 from workers.mover_settings import (
     CONNECTIONS_DEFAULT,
+    MOVER_DEFAULTS,
     PATIENCE_MAX_S,
     MoverPlace,
     MoverSettings,
     check_connections,
     check_mover,
     check_patience,
+    check_without_mover,
 )
 from workers.provider_settings import (
     LocalProviderSettings,
@@ -288,14 +290,15 @@ def _check(settings: Settings) -> None:
         ("job", settings.jobs),
     ):
         check_names(kind, [entry.name for entry in entries])
-    local = [entry for entry in settings.providers if isinstance(entry, LocalProviderSettings)]
+    local = [provider for provider in settings.providers if isinstance(provider, LocalProviderSettings)]
     check_paths("providers", [(entry.name, entry.path) for entry in local])
-    for provider in settings.providers:
-        if isinstance(provider, VSphereProviderSettings):
-            check_vsphere(provider)
+    for vsphere in (provider for provider in settings.providers if isinstance(provider, VSphereProviderSettings)):
+        check_vsphere(vsphere)
     check_paths("repositories", [(entry.name, entry.path) for entry in settings.repositories])
     for repository in settings.repositories:
-        if repository.mover_place is not None:
+        if repository.mover_place is None:
+            check_without_mover(repository.name, {key: getattr(repository, key) for key in MOVER_DEFAULTS})
+        else:
             check_mover(repository.name, repository.mover_place, has_certificate=settings.mover is not None)
             check_patience(repository.name, repository.mover_patience)
             check_connections(repository.name, repository.mover_connections)

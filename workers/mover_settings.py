@@ -1,5 +1,6 @@
 """What the configuration says of data movers: certificates, how long they are waited for, and their connections."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,12 @@ PATIENCE_MIN_S: Final = 10
 """Less than a worker takes to start again."""
 PATIENCE_MAX_S: Final = int(LinkOptions().give_up_s)
 CONNECTIONS_DEFAULT: Final = LinkOptions().streams
+MOVER_DEFAULTS: Final[Mapping[str, object]] = {
+    "mover_listen": "",
+    "mover_patience": PATIENCE_MAX_S,
+    "mover_connections": CONNECTIONS_DEFAULT,
+}
+"""What the table of a repository says of its mover when it says nothing."""
 
 
 class MoverSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,6 +51,19 @@ class MoverPlace(msgspec.Struct, frozen=True):
     def has_tls(self) -> bool:
         """Return whether both sides need certificates: unless nothing outside this host reaches it."""
         return not (self.reached_at.is_loopback and self.listens_at.is_loopback)
+
+
+def check_without_mover(repository: str, told: Mapping[str, object]) -> None:
+    """Refuse what is said of a mover that the repository does not have: it would be passed over.
+
+    Raises `ConfigurationInvalid`. ``told`` has the keys of `MOVER_DEFAULTS`.
+    """
+    for key, value in told.items():
+        if value != MOVER_DEFAULTS[key]:
+            raise ConfigurationInvalid(
+                f"{key} of repository {repository} is given, and its mover is not",
+                hint="Give `mover`, the address at which proxies reach it, too.",
+            )
 
 
 def check_mover(repository: str, place: MoverPlace, *, has_certificate: bool) -> None:

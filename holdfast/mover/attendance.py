@@ -1,4 +1,4 @@
-"""Waiting for the other side of a line: never deaf to whoever wants the transfer to stop."""
+"""Waiting for the other side of a line: never deaf to whoever wants the transfer to stop, and never for ever."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, wait
@@ -6,7 +6,10 @@ from typing import TypeVar
 
 from typing_extensions import override
 
+from holdfast.clock import Clock
+from holdfast.errors import LinkLost
 from holdfast.formats.mover import messages as m
+from holdfast.formats.mover.inbox import Message
 from holdfast.mover.line import Line
 from holdfast.pipeline.pace import Pace
 
@@ -52,3 +55,31 @@ class Attendance:
     def send(self, head: m.AnyHead, *body: bytes | bytearray | memoryview, is_urgent: bool = False) -> None:
         """Send a message; look now and then while there is no room for it. What looking raises keeps it unsent."""
         self._line.send_attended(m.encode_message(head, *body), self.look, LOOK_S, is_urgent=is_urgent)
+
+
+class Peer:
+    """Whom a session is served: it has to say or to take something now and then, for heartbeats alone prove no life.
+
+    What it is sent may be sent from any thread.
+    """
+
+    def __init__(self, line: Line, clock: Clock) -> None:
+        self._line = line
+        self._clock = clock
+        self._heard_s = clock.monotonic_s()
+
+    def receive(self, timeout_s: float, *, is_owed: bool) -> Message | None:
+        """Return the next message, None when there is none in time; ``is_owed`` says that the peer waits for us.
+
+        Raises the line's error, and `LinkLost` when it had nothing to wait for and said nothing for too long.
+        """
+        message, now_s = self._line.receive(timeout_s), self._clock.monotonic_s()
+        if message is not None or is_owed:
+            self._heard_s = now_s
+        elif now_s - self._heard_s >= self._line.idle_s:
+            raise LinkLost(f"the peer was there and said nothing for {self._line.idle_s:g} s")
+        return message
+
+    def send(self, head: m.AnyHead, *body: bytes | bytearray | memoryview) -> None:
+        """Send a message. Raises the line's error, and `LinkLost` when there was no room for it for too long."""
+        self._line.send(m.encode_message(head, *body), self._line.idle_s)

@@ -12,10 +12,10 @@ from holdfast.model.machine_files import (
     MachineFiles,
 )
 from holdfast.mover.line import Line
+from holdfast.mover.parting import part
 from holdfast.mover.tracing import traceparent
 
 _ANSWER_S = 600.0
-_FAREWELL_S = 5.0
 
 
 def put_remote_files(line: Line, grant: str, files: MachineFiles) -> None:
@@ -26,7 +26,7 @@ def put_remote_files(line: Line, grant: str, files: MachineFiles) -> None:
         line.send(m.encode_message(m.Finish()))
         receive_files(line, m.Finished)
     finally:
-        _part(line)
+        part(line)
 
 
 def read_remote_files(line: Line, grant: str) -> MachineFiles:
@@ -35,21 +35,15 @@ def read_remote_files(line: Line, grant: str) -> MachineFiles:
         line.send(m.encode_message(m.OpenDisk(grant=grant, trace=traceparent())))
         return receive_files(line, m.Finished)
     finally:
-        _part(line)
-
-
-def _part(line: Line) -> None:
-    """Close a line once the other side knows that its last words have arrived; it would wait for that otherwise."""
-    line.wait_until_over(_FAREWELL_S)
-    line.close()
+        part(line)
 
 
 def send_files(line: Line, files: MachineFiles) -> None:
     """Send files, and which could not be read."""
     for file in files.files:
-        line.send(m.encode_message(m.KeptFile(name=file.name), file.content))
+        line.send(m.encode_message(m.KeptFile(name=file.name), file.content), _ANSWER_S)
     for lost in files.left_out:
-        line.send(m.encode_message(m.LostFile(name=lost.name, reason=lost.reason[: m.TEXT_MAX])))
+        line.send(m.encode_message(m.LostFile(name=lost.name, reason=lost.reason[: m.TEXT_MAX])), _ANSWER_S)
 
 
 def receive_files(line: Line, last: type[m.Head]) -> MachineFiles:

@@ -40,6 +40,7 @@ class Line:
     def __init__(self, options: LinkOptions, clock: Clock, dial: Dialler | None = None) -> None:
         self._clock = clock
         self._dial = dial
+        self.idle_s = options.idle_s
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)

@@ -1,8 +1,9 @@
 """Reading a disk out of a finished point, for a peer that restores it."""
 
 import threading
+from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from queue import SimpleQueue
 from typing import Protocol
@@ -11,6 +12,7 @@ from holdfast.errors import HoldfastError, LinkLost, OperationCancelled, Protoco
 from holdfast.formats.magic import DIGEST_SIZE, PIECE_SIZE, Codec
 from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import Run, pack_runs
+from holdfast.mover.attendance import Peer
 from holdfast.mover.line import Line
 from holdfast.mover.turns import Turn
 from holdfast.mover.unforeseen import told
@@ -43,6 +45,7 @@ class Reading:
     def __init__(self, line: Line, disk: StoredSource, files: Sequence[PackedFile], pace: Pace, turn: Turn) -> None:
         keep_freed_blocks()
         self._line = line
+        self._peer = Peer(line, pace.clock)
         self._pace = pace
         self._turn = turn
         self._told_s = 0.0
@@ -53,6 +56,7 @@ class Reading:
         pace.waiting = self._busy.throttled
         self._indexes = {id(file): index for index, file in enumerate(files)}
         self._slots = threading.Semaphore(_UNITS_MAX)
+        self._units: deque[Future[None]] = deque()
         self._errors: SimpleQueue[HoldfastError] = SimpleQueue()
 
     def run(self) -> None:
@@ -68,7 +72,7 @@ class Reading:
 
     def _greet(self) -> None:
         disk = self._disk
-        self._say(
+        self._peer.send(
             m.StoredOpened(
                 machine=disk.machine_name,
                 size_bytes=disk.size_bytes,
@@ -82,7 +86,7 @@ class Reading:
 
     def _answer(self, pool: ThreadPoolExecutor) -> bool:
         """Answer one message; return whether more is wanted."""
-        message = self._line.receive(_LOOK_S)
+        message = self._peer.receive(_LOOK_S, is_owed=self._owes())
         self._tell_wait()
         if not self._errors.empty():
             raise self._errors.get()
@@ -100,7 +104,7 @@ class Reading:
             case m.DigestsOf():
                 self._check_pieces(head.first, head.count)
                 digests = self._disk.piece_digests(head.first, head.first + head.count)
-                self._say(m.Digests(first=head.first, count=head.count), digests)
+                self._peer.send(m.Digests(first=head.first, count=head.count), digests)
             case m.Finish() | m.Cancel():
                 return False
             case _:
@@ -115,14 +119,20 @@ class Reading:
         self._check_pieces(head.first, head.count)
         found = islice(self._disk.runs(head.first, head.first + head.count), _RUNS_AT_ONCE)
         runs = [Run(run.count, None if run.file is None else self._indexes[id(run.file)], run.place) for run in found]
-        self._say(m.Runs(first=head.first, count=len(runs)), pack_runs(runs))
+        self._peer.send(m.Runs(first=head.first, count=len(runs)), pack_runs(runs))
 
     def _begin_unit(self, head: m.GetUnit, pool: ThreadPoolExecutor) -> None:
         if head.file >= len(self._files):
             raise ProtocolError(f"unit {head.number} of file {head.file} of {len(self._files)} was asked for")
         if not self._slots.acquire(blocking=False):
             raise ProtocolError(f"more than {_UNITS_MAX} units were asked for at once")
-        pool.submit(self._send_unit, head)
+        self._units.append(pool.submit(self._send_unit, head))
+
+    def _owes(self) -> bool:
+        """Return whether a unit that was asked for is not on its way yet."""
+        while self._units and self._units[0].done():
+            self._units.popleft()
+        return bool(self._units)
 
     def _send_unit(self, head: m.GetUnit) -> None:
         try:
@@ -131,7 +141,7 @@ class Reading:
                 digests, codec, packed = file.packed_unit(head.number)
             self._slots.release()
             self._pace.take(len(packed), self._check_wanted)
-            self._say(
+            self._peer.send(
                 m.StoredUnit(
                     file=head.file,
                     number=head.number,
@@ -157,7 +167,4 @@ class Reading:
         if waited_s - self._told_s >= _TOLD_EVERY_S:
             self._told_s = waited_s
             rate, because = self._pace.allotted
-            self._say(m.Paced(rate_bytes_s=rate, because=because[: m.TEXT_MAX], waited_s=waited_s))
-
-    def _say(self, head: m.AnyHead, *body: bytes | bytearray | memoryview) -> None:
-        self._line.send(m.encode_message(head, *body))
+            self._peer.send(m.Paced(rate_bytes_s=rate, because=because[: m.TEXT_MAX], waited_s=waited_s))

@@ -13,6 +13,7 @@ from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.bodies import unpack_digests, unpack_unit
 from holdfast.formats.mover.inbox import Message
 from holdfast.model.machine_files import MachineFile, MachineFiles, within_limits
+from holdfast.mover.attendance import Peer
 from holdfast.mover.file_transfer import receive_files, send_files
 from holdfast.mover.grants import FILES, Grant, Issuer
 from holdfast.mover.line import Line
@@ -120,7 +121,7 @@ class Service:
             self._store.put_files(grant, within_limits(receive_files(line, m.Finish)).files)
         else:
             send_files(line, self._store.read_files(grant))
-        line.send(m.encode_message(m.Finished()))
+        line.send(m.encode_message(m.Finished()), line.idle_s)
 
 
 def _transfer(grant: Grant, direction: Direction, line: Line) -> Transfer:
@@ -162,6 +163,7 @@ class Writing:
 
     def __init__(self, line: Line, disk: WritableDisk, clock: Clock, pace: Pace, turn: Turn) -> None:
         self._line = line
+        self._peer = Peer(line, clock)
         self._pace = pace
         self._turn = turn
         self._told_pace: tuple[float | None, str] = None, ""
@@ -178,7 +180,7 @@ class Writing:
         """Return once the disk is durable. Raises `OperationCancelled` when the peer gives up, and what fails."""
         self._greet()
         while True:
-            message = self._line.receive(0.0 if self._units else _LOOK_S)
+            message = self._peer.receive(0.0 if self._units else _LOOK_S, is_owed=bool(self._units))
             if message is None:
                 if self._line.is_over:
                     raise LinkLost("the peer ended the session before its disk was finished")
@@ -189,11 +191,11 @@ class Writing:
             self._tell()
             self._tell_pace()
         self._tell(is_due=True)
-        self._say(m.Finished())
+        self._peer.send(m.Finished())
 
     def _greet(self) -> None:
         disk, sink, earlier = self._disk, self._sink, self._disk.earlier
-        self._say(
+        self._peer.send(
             m.DiskOpened(
                 machine=disk.machine,
                 size_bytes=sink.size_bytes,
@@ -235,7 +237,7 @@ class Writing:
             case m.Offer():
                 wanted = sink.offer(head.first, unpack_digests(body)).result()
                 bitmap = m.pack_bitmap(wanted.slots, head.count)
-                self._say(m.Wanted(first=head.first, count=head.count, place=wanted.place), bitmap)
+                self._peer.send(m.Wanted(first=head.first, count=head.count, place=wanted.place), bitmap)
             case m.Keep():
                 sink.keep_until(head.until)
             case m.Zero():
@@ -269,7 +271,7 @@ class Writing:
         if earlier is None:
             raise ProtocolError("digests of a parent point were asked for where there is none")
         digests = earlier.piece_digests(head.first, head.first + head.count)
-        self._say(m.Digests(first=head.first, count=head.count), digests)
+        self._peer.send(m.Digests(first=head.first, count=head.count), digests)
 
     def _release(self) -> None:
         written = self._sink.standing.written
@@ -283,7 +285,7 @@ class Writing:
         if not is_due and not is_news and now_s - self._told_s < _TOLD_EVERY_S:
             return
         self._told_s, self._told_committed, self._told_taken = now_s, standing.committed, standing.taken
-        self._say(
+        self._peer.send(
             m.Standing(
                 taken=standing.taken,
                 committed=standing.committed,
@@ -303,7 +305,4 @@ class Writing:
         """Say how fast the peer may send, when that is news."""
         if self._pace.allotted != self._told_pace:
             self._told_pace = rate, because = self._pace.allotted
-            self._say(m.Paced(rate_bytes_s=rate, because=because[: m.TEXT_MAX]))
-
-    def _say(self, head: m.AnyHead, body: bytes | bytearray = b"") -> None:
-        self._line.send(m.encode_message(head, *([body] if body else [])))
+            self._peer.send(m.Paced(rate_bytes_s=rate, because=because[: m.TEXT_MAX]))

@@ -68,3 +68,9 @@ def test_an_address_without_a_port_is_refused(tmp_path: Path, key: str) -> None:
     told = "\n".join(f'{name} = "{address}"' for name, address in addresses.items())
     with pytest.raises(ConfigurationInvalid, match=rf"{key} of repository main has no port: 127\.0\.0\.1:0"):
         load(tmp_path, BASE.replace('name = "main"', f'name = "main"\n{told}'))
+
+
+@pytest.mark.parametrize("key, value", [("listen", '"0.0.0.0:9440"'), ("patience", "60"), ("connections", "9")])
+def test_what_is_said_of_a_mover_that_is_not_there_is_refused(tmp_path: Path, key: str, value: str) -> None:
+    with pytest.raises(ConfigurationInvalid, match=f"mover_{key} of repository main is given, and its mover is not"):
+        load(tmp_path, BASE.replace('name = "main"', f'name = "main"\nmover_{key} = {value}'))

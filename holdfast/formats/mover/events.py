@@ -35,6 +35,8 @@ class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The longest pause between two dials; the first ones are shorter."""
     give_up_s: float = 1800.0
     """A link without any connection for so long has failed."""
+    idle_s: float = 1800.0
+    """Who serves a session gives it up when a peer that is there says nothing, or takes nothing, for so long."""
 
     def with_streams(self, count: int) -> "LinkOptions":
         """Return the same with so many connections, and on a long line more in proportion; one stays one."""

@@ -84,7 +84,7 @@ class Pipe:
     def __init__(self) -> None:
         self.messages: list[bytes] = []
 
-    def send(self, parts: list[bytes]) -> None:
+    def send(self, parts: list[bytes], _: float | None = None) -> None:
         self.messages.append(b"".join(parts))
 
     def receive(self, _: float) -> "Pipe | None":

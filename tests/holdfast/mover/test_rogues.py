@@ -49,8 +49,7 @@ def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("holdfast.mover.service._FIRST_MESSAGE_S", 0.5)
     monkeypatch.setattr("holdfast.mover.line._IDLE_S", 0.1)
     monkeypatch.setattr("holdfast.mover.line._LAST_WORDS_S", 0.5)
-    for module in ("parting", "file_transfer"):
-        monkeypatch.setattr(f"holdfast.mover.{module}._FAREWELL_S", 0.5)
+    monkeypatch.setattr("holdfast.mover.parting._FAREWELL_S", 0.5)
 
 
 @pytest.fixture
