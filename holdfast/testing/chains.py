@@ -241,7 +241,8 @@ def restored(repository: Repository, chain_name: str, number: int, key: str, pas
     with repository.open_chain(chain_name, passphrase) as chain:
         disk = chain.disk(number, key)
         target = MemoryDisk(bytes(disk.size_bytes))
-        DiskRestore(disk, target, chain.files[0].keys.digest_key, SystemClock()).run(0, lambda _: None)
+        # One thread: tests restore thousands of small disks, and starting threads would be most of it.
+        DiskRestore(disk, target, chain.files[0].keys.digest_key, SystemClock(), threads=1).run(0, lambda _: None)
     return bytes(target.content)
 
 

@@ -27,8 +27,9 @@ from holdfast.testing.crashfs import CrashFiles, Event
 
 ROOT = Path("/repository")
 UNIT = 256 << 10
-# One commit for each unit, and none by the clock, so that a run does the same each time.
-PIPE = PipeOptions(compression=Compression.NONE, commit_new_bytes=UNIT, commit_interval_s=1e9)
+# One commit for each unit, and none by the clock, so that a run does the same each time; one thread, for starting
+# threads would be most of the time that a state takes.
+PIPE = PipeOptions(compression=Compression.NONE, commit_new_bytes=UNIT, commit_interval_s=1e9, threads=1)
 
 
 class Story:
