@@ -4,6 +4,7 @@ It stands beside the chain: it goes where the chain goes, a repository that is f
 the list of damaged units, which may be long, is where the files are. The catalog has a copy of what it says of points.
 """
 
+import threading
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,11 +20,14 @@ from holdfast.model.points import Health, PointHealth
 from holdfast.model.reads import ReadSpan, ReadTimes, filled, laid_over
 from holdfast.storage.chain_files.chain_file import ChainFile
 from holdfast.storage.chains.chain import Chain
-from holdfast.storage.files.atomic import Files
+from holdfast.storage.files.atomic import FileHandle, Files
 from holdfast.storage.health.verifier import BadUnits
 
 HEALTH_NAME: Final = "chain.health"
 _LOCK_NAME: Final = "chain.health.lock"
+_LOOKS: Final = 200
+_LOOK_S: Final = 0.05
+"""Between two looks whether its lock is free: ten seconds in all."""
 UNITS_NAMED_MAX: Final = 100_000
 """Damaged units of one file that are kept: what is beyond is found by the next look."""
 
@@ -48,7 +52,10 @@ def read_health(files: Files, folder: Path) -> ChainHealth:
 
 
 def change_health(files: Files, folder: Path, change: Callable[[ChainHealth], ChainHealth]) -> ChainHealth:
-    """Put what ``change`` makes of the health file in its place, durably. Raises `ChainBusy`."""
+    """Put what ``change`` makes of the health file in its place, durably.
+
+    Others write it for a moment each and are waited for. Raises `ChainBusy` when that takes longer.
+    """
     with _locked(files, folder):
         known = read_health(files, folder)
         health = change(known)
@@ -61,11 +68,21 @@ def change_health(files: Files, folder: Path, change: Callable[[ChainHealth], Ch
 def _locked(files: Files, folder: Path) -> Iterator[None]:
     lock = files.open_lock(folder / _LOCK_NAME)
     try:
-        if not lock.lock():
+        if not _is_taken_in_time(lock):
             raise ChainBusy(f"the health file of chain {folder.name} is being written by another session")
         yield
     finally:
         lock.close()
+
+
+def _is_taken_in_time(lock: FileHandle) -> bool:
+    """Take a lock that others have for a moment; return whether it was free in time."""
+    pause = threading.Event()
+    for _ in range(_LOOKS):
+        if lock.lock():
+            return True
+        pause.wait(_LOOK_S)
+    return lock.lock()
 
 
 def with_read(health: ChainHealth, file_id: str, span: ReadSpan) -> ChainHealth:

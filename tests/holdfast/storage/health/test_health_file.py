@@ -1,5 +1,7 @@
 """The health file on disk: what is known is kept, one writer at a time, and a damaged file is no obstacle."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 
 import pytest
@@ -53,7 +55,8 @@ def test_what_does_not_change_is_not_written(machine: ProtectedMachine, files: C
     assert not files.exists(folder / HEALTH_NAME)
 
 
-def test_one_writer_at_a_time(machine: ProtectedMachine, files: CrashFiles) -> None:
+def test_one_writer_at_a_time(machine: ProtectedMachine, files: CrashFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast.storage.health.health_file._LOOKS", 2)
     folder = machine.repository.chain_folder(machine.kept[0].summary.chain)
 
     def change(health: ChainHealth) -> ChainHealth:
@@ -63,6 +66,32 @@ def test_one_writer_at_a_time(machine: ProtectedMachine, files: CrashFiles) -> N
 
     change_health(files, folder, change)
     change_health(files, folder, lambda health: health)
+
+
+def test_a_writer_who_is_nearly_done_is_waited_for(machine: ProtectedMachine, files: CrashFiles) -> None:
+    folder = machine.repository.chain_folder(machine.kept[0].summary.chain)
+    has_begun, may_end = threading.Event(), threading.Event()
+    changed: list[str] = []
+
+    def slow(health: ChainHealth) -> ChainHealth:
+        has_begun.set()
+        assert may_end.wait(60)
+        changed.append("slow")
+        return health
+
+    def late(health: ChainHealth) -> ChainHealth:
+        changed.append("late")
+        return health
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(change_health, files, folder, slow)
+        assert has_begun.wait(60)
+        second = pool.submit(change_health, files, folder, late)
+        assert wait([second], 0.2).not_done
+        may_end.set()
+        first.result(60)
+        second.result(60)
+    assert changed == ["slow", "late"]
 
 
 def test_units_are_marked_and_forgotten() -> None:
