@@ -167,7 +167,7 @@ class Year:
                 self._keep_complete(machine, *self._listed(machine)[PointId(point)])
             self.done["points"] += 1
             disks = {key: disk.copy() for key, disk in protected.disks.items()}
-            machine.points[PointId(point)] = Remembered(day=self.today, disks=disks, is_full=False)
+            machine.points[PointId(point)] = Remembered(day=self.today, disks=disks)
 
     def _keep_complete(self, machine: YearMachine, name: str, number: int) -> None:
         with self.repository.open_chain(name, self.rules.passphrase) as chain:
@@ -246,16 +246,17 @@ class Year:
         seen = look_at_machine(self.repository, folder, self.rules.passphrase)
         wish = PlanWish(options=self.rules.retention, now=self.clock.time, is_gone=is_gone, has_consent=True)
         plan = plan_machine(seen, wish)
+        files = [file for chain in plan.facts for file in chain.files if file.kind == "full"]
+        fulls = {file.point.point_id for file in files}
+        # A full that moves on to later points keeps its name.
+        made = {file.point.point_id for file in files if int(file.name[:8]) == file.point.number}
+        machine.oracle.look(fulls, made)
         take_note(self.repository, seen, plan, wish)
+        machine.oracle.noted(fulls, made)
         worker = StepWorker(self.repository, self.rules.passphrase, self.clock.time)
         for step in plan.steps:
             worker.run(step, lambda _files, _size: None)
             self.done["merges" if step.into else "removals"] += 1
-        kinds = {file.point.point_id: file.kind == "full" for chain in plan.facts for file in chain.files}
-        for point, is_full in kinds.items():
-            known = machine.points.get(point)
-            if known is not None and known.day == self.today:
-                known.is_full = is_full
         return {one.point_id for one in plan.judgement.plan.points if one.verdict is Verdict.KEPT}
 
     # -- crashes -------------------------------------------------------------------------------------------------

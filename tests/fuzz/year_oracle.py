@@ -21,7 +21,10 @@ class Remembered(msgspec.Struct, kw_only=True):
 
     day: date
     disks: dict[str, PatternedDisk]
-    is_full: bool
+    is_full: bool | None = None
+    """Whether it was a full when it was noted, or was made one since; None while it is not noted."""
+    is_judged: bool = False
+    """Whether calendars have been asked for this full."""
     marked_until: date | None = None
 
 
@@ -36,9 +39,7 @@ class Oracle:
     def wanted(self, today: date, *, is_gone: bool) -> set[PointId]:
         """Return the points that must stay whatever chains look like."""
         policy = self._options.policy
-        by_age = sorted(self.points, key=lambda point: self.points[point].day)
-        for point in by_age:
-            self._mark(self.points[point], today)
+        by_age = self._by_age
         locked_since = today - timedelta(days=self._options.lock_days)
         wanted = {p for p in by_age if self.points[p].day > locked_since}
         marked = {p for p in by_age if (self.points[p].marked_until or date.min) > today}
@@ -60,10 +61,30 @@ class Oracle:
 
         return {point for point in chain_of if not carries(point)}
 
-    def _mark(self, point: Remembered, today: date) -> None:
+    def look(self, fulls: Collection[PointId], made: Collection[PointId]) -> None:
+        """Say which points are fulls at a look, and of which of these the full was made: calendars mark the first ones.
+
+        A point counts as what it was when it was noted, unless it is made a full later; a look that dies before it
+        noted anything is made up for by the next one.
+        """
+        for point in self._by_age:
+            known = self.points[point]
+            is_full = point in fulls if known.is_full is None else known.is_full or point in made
+            if is_full and not known.is_judged:
+                known.is_judged = True
+                self._mark(known)
+
+    def noted(self, fulls: Collection[PointId], made: Collection[PointId]) -> None:
+        """Say that what a look saw was noted."""
+        for point, known in self.points.items():
+            known.is_full = point in fulls if known.is_full is None else known.is_full or point in made
+
+    @property
+    def _by_age(self) -> list[PointId]:
+        return sorted(self.points, key=lambda point: self.points[point].day)
+
+    def _mark(self, point: Remembered) -> None:
         """Mark the first full of each week, month and year."""
-        if not point.is_full or point.day != today or today in {day for days in self._marks.values() for day in days}:
-            return
         policy, given = self._options.policy, set[MarkKind]()
         for kind, until in _rules(policy, point.day).items():
             begin = _period_begin(kind, point.day, policy)
