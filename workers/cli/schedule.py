@@ -119,8 +119,8 @@ def apply(
 ) -> None:
     """Bring Temporal's schedules in line with the configuration. Applying twice changes nothing more.
 
-    A run is left out while the one before still runs; one missed by up to an hour is made up for. Whether a schedule
-    is paused is left as it is.
+    A run is left out while the one before still runs; one missed by up to an hour is made up for. A job runs on the
+    days of its fulls, too. Whether a schedule is paused is left as it is.
     """
     for warning in filter(None, map(calendar_warning, run.settings.jobs)):
         run.warn(warning)
