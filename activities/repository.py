@@ -59,6 +59,7 @@ class RepositoryActivities:
             repository = self._repositories(request.repository)
             options = StoreOptions(
                 unit_size=request.unit_size,
+                began=request.began,
                 passphrase=self._passphrases(request.credential),
                 full=request.full,
                 fulls=request.fulls,

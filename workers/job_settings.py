@@ -67,9 +67,10 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How points depend on each other: `forever`, `forward` or `reverse`; see docs/methods.md."""
     active_full: str | None = None
     """On which days everything is read anew into a new chain: weekdays such as ``saturday`` or ``sunday, wednesday``,
-    or a day of the month such as ``first sunday``."""
+    or a day of the month such as ``first sunday``. Without a run of ``schedule`` on such a day there is one more, at
+    its first time of a day."""
     synthetic_full: str | None = None
-    """On which days the repository makes a full of what it has, in the same words."""
+    """On which days the repository makes a full of what it has, in the same words, and with a run as above."""
     compact_full: str | None = None
     """On which days a full that has become loose is written anew, in the same words."""
     verify: bool | Literal["increments"] = "increments"
@@ -79,7 +80,8 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """When the chain of a machine is damaged beyond repair: the machine fails, begins a new chain with a full, or asks
     and waits for `holdfast health decide`: `fail`, `full` or `ask`."""
     schedule: str | None = None
-    """When the job runs, as five cron fields; without it only when asked to. See `holdfast schedule apply`."""
+    """When the job runs, as five cron fields, of which a day has to fit all; without it only when asked to. See
+    `holdfast schedule apply`."""
     timezone: str = "UTC"
     """Time zone of ``schedule``, such as ``Europe/Zurich``."""
     retention: RetentionSettings | None = None

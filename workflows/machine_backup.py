@@ -6,6 +6,7 @@ snapshot; where that cannot be achieved, a note says what is left behind.
 
 import asyncio
 from collections.abc import Awaitable
+from datetime import datetime
 from functools import partial
 
 import msgspec
@@ -184,6 +185,7 @@ class MachineBackup:
             repository=request.repository,
             session_id=request.session_id,
             snapshot=frozen,
+            began=self._session_began,
             unit_size=request.options.unit_size,
             full=request.options.full,
             fulls=request.options.fulls,
@@ -197,8 +199,12 @@ class MachineBackup:
         return await step(repository.begin_point, begin, config)
 
     def _quick(self) -> QuickBackup | None:
-        quick, began = self._request.options.quick, self._request.began or workflow.info().start_time
-        return None if quick is None else msgspec.structs.replace(quick, began=began)
+        quick = self._request.options.quick
+        return None if quick is None else msgspec.structs.replace(quick, began=self._session_began)
+
+    @property
+    def _session_began(self) -> datetime:
+        return self._request.began or workflow.info().start_time
 
     async def _open_again(self, frozen: Snapshot, lost: OpenPoint) -> OpenPoint:
         """Ask who serves the repository.

@@ -1,5 +1,7 @@
 """The life of restore points in a repository; served by the repository's worker."""
 
+from datetime import datetime
+
 import msgspec
 from temporalio import activity
 
@@ -18,6 +20,9 @@ class BeginPoint(msgspec.Struct, frozen=True, kw_only=True):
     repository: RepositoryName
     session_id: SessionId
     snapshot: Snapshot
+    began: datetime | None = None
+    """When the session began: the day on which a full counts. None: when the snapshot was taken, as sessions of earlier
+    versions ask."""
     unit_size: int = 1 << 20
     full: bool = False
     fulls: FullPolicy | None = None

@@ -14,8 +14,9 @@ from holdfast.model.fulls import FullDays, FullPolicy, PointKind
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _WEEKS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "last": 5}
-_LAST = 5
-_WEEK = timedelta(days=7)
+LAST_WEEK = 5
+"""Stands for the last seven days of a month."""
+WEEK_DAYS = 7
 _SEARCHED = 70
 """A day of a month comes round within so many days, whatever the months are."""
 HINT = "Write weekdays, such as `saturday` or `sunday, wednesday`, or a day of the month, such as `first sunday`."
@@ -87,6 +88,6 @@ def _backwards(today: date) -> Iterator[date]:
 def _is_due(days: FullDays, day: date) -> bool:
     if day.weekday() not in days.weekdays:
         return False
-    if days.week == _LAST:
-        return (day + _WEEK).month != day.month
-    return not days.week or (day.day - 1) // _WEEK.days + 1 == days.week
+    if days.week == LAST_WEEK:
+        return (day + timedelta(days=WEEK_DAYS)).month != day.month
+    return not days.week or (day.day - 1) // WEEK_DAYS + 1 == days.week

@@ -1,6 +1,7 @@
 """The life of restore points in a repository."""
 
 import shutil
+from datetime import timedelta
 
 import msgspec
 import pytest
@@ -18,6 +19,7 @@ from holdfast.errors import (
     RepositoryUnavailable,
     RequestInvalid,
 )
+from holdfast.model.fulls import FullDays, FullPolicy
 from holdfast.model.ids import CredentialName, RepositoryName, SessionId
 from holdfast.model.machine import Snapshot
 from holdfast.model.points import PointSummary, VerifyReport
@@ -54,6 +56,15 @@ def test_the_next_session_begins_an_increment_unless_a_full_is_asked_for(lab: La
     opened = run(lab.points.begin_point, request)
     assert (opened.kind, opened.reason) == ("full", "a full was asked for")
     assert opened.chain != first.chain
+
+
+def test_a_full_is_due_by_the_day_on_which_the_session_began(lab: Lab) -> None:
+    machine = lab.add_machine()
+    lab.back_up(machine)
+    daily = FullPolicy(active=FullDays(weekdays=tuple(range(7))))
+    request = msgspec.structs.replace(lab.begin_request(lab.freeze(machine, "s2")), fulls=daily)
+    later = msgspec.structs.replace(request, began=request.snapshot.created + timedelta(days=1))
+    assert run(lab.points.begin_point, later).reason.startswith("active full: due on monday")
 
 
 def test_without_its_credential_nothing_is_begun(lab: Lab) -> None:

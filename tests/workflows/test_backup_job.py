@@ -55,6 +55,7 @@ async def test_every_machine_gets_a_point(stage: Stage) -> None:
         result = await stage.run_backup()
     assert result.session.outcome is Outcome.SUCCESS
     assert {point.machine_name for point in result.points} == {"db", "web"}
+    assert [one.began for one in world.requests("repository.begin_point")] == [result.session.started] * 2
     assert [(task.machine_name, task.disk) for task in result.tasks] == [
         ("db", "disk0"),
         ("db", "disk1"),

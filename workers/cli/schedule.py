@@ -27,6 +27,7 @@ from workers.cli import wording
 from workers.cli.backup import request_of, retention_request_of
 from workers.cli.commands import RUN, alone, command, family
 from workers.cli.invocation import Invocation
+from workers.cli.schedule_calendars import calendars_for_fulls
 from workers.cli.starting import with_client
 from workers.cli.starts import (
     Start,
@@ -118,8 +119,8 @@ def apply(
 ) -> None:
     """Bring Temporal's schedules in line with the configuration. Applying twice changes nothing more.
 
-    A run is left out while the one before still runs; one missed by up to an hour is made up for. Whether a schedule
-    is paused is left as it is.
+    A run is left out while the one before still runs; one missed by up to an hour is made up for. A job runs on the
+    days of its fulls, too. Whether a schedule is paused is left as it is.
     """
     for warning in filter(None, map(calendar_warning, run.settings.jobs)):
         run.warn(warning)
@@ -166,11 +167,13 @@ def wanted_schedules(settings: Settings) -> dict[str, Schedule]:
 
 
 def schedule_of(job: JobSettings, settings: Settings) -> Schedule:
-    """Return the schedule of a job that has one."""
+    """Return the schedule of a job that has one: its own times, and those of fulls on days that have none."""
     assert job.schedule is not None, "asked for only with a schedule"
     # The run names its session itself; an id given here would be that of every run.
     start = backup_start(request_of(settings, job, SessionId("")))
-    return _schedule(start, job.schedule, job.timezone, f"job {job.name} of the configuration")
+    schedule = _schedule(start, job.schedule, job.timezone, f"job {job.name} of the configuration")
+    schedule.spec.calendars = calendars_for_fulls(job)
+    return schedule
 
 
 def retention_schedule_of(job: JobSettings) -> Schedule:

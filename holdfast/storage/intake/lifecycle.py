@@ -5,6 +5,7 @@ Every step is idempotent, because a workflow may run it again after a crash.
 
 import os
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -53,6 +54,8 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a new point is to be kept. ``passphrase`` None means without encryption."""
 
     unit_size: int
+    began: datetime | None = None
+    """When the session began; None: when its snapshot was taken."""
     passphrase: str | None = None
     full: bool = False
     """Start a new chain with a full, whatever is there."""
@@ -70,6 +73,10 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     def is_shared(self) -> bool:
         """Return whether machines share their chains."""
         return self.owner is not None
+
+    def began_of(self, snapshot: Snapshot) -> datetime:
+        """Return when the session of a snapshot began: a full counts for that day, also when midnight is over."""
+        return self.began or snapshot.created
 
     def owner_of(self, machine: Machine) -> ChainOwner:
         """Return whose chains the points of a machine go to."""
@@ -241,7 +248,7 @@ def _why_new_chain(repository: Repository, chain: Chain, snapshot: Snapshot, opt
     file, _ = found
     if file.superblock.unit_size != options.unit_size:
         return f"the unit size changed to {options.unit_size} bytes"
-    due = full_that_is_due(chain, snapshot, options.fulls)
+    due = full_that_is_due(chain, options.began_of(snapshot), options.fulls)
     if due:
         return due
     metadata = read_metadata(repository.files, chain.folder, file.keys)
@@ -274,7 +281,7 @@ def begin_full(  # noqa: PLR0913, PLR0917 - the facts of one decision
         keys = plain_keys(chain_id)
     else:
         keys = make_encrypted_keys(chain_id, options.passphrase, options.passphrase_cost)
-    return _begin(repository, folder, keys, None, (session, snapshot, options.unit_size, None), decision)
+    return _begin(repository, folder, keys, None, (session, snapshot, options, None), decision)
 
 
 def _begin_increment(  # noqa: PLR0913, PLR0917 - the facts of one decision
@@ -294,9 +301,9 @@ def _begin_increment(  # noqa: PLR0913, PLR0917 - the facts of one decision
         damaged = () if before is None else lost_spans(repository.files, chain, before[1])
         lost = sum(span.length for span in damaged)
         again = f"; {lost} bytes that are damaged in it are read again" if lost else ""
-        decision = (f"{why_continued(chain, snapshot, options.fulls)}{again}", removed)
+        decision = (f"{why_continued(chain, options.began_of(snapshot), options.fulls)}{again}", removed)
         point = None if before is None else before[1]
-        facts = (session, snapshot, options.unit_size, point)
+        facts = (session, snapshot, options, point)
         compares = "" if point is None else why_compared(owner_of(repository.files, folder, keys), point.number)
         begun = _begin(repository, folder, keys, found, facts, decision)
         return msgspec.structs.replace(begun, damaged=damaged, compares=compares)
@@ -323,10 +330,10 @@ def _begin(  # noqa: PLR0913, PLR0917 - the facts of one decision
     folder: Path,
     keys: ChainKeys,
     parent: tuple[ChainFile, Point] | None,
-    facts: tuple[SessionId, Snapshot, int, Point | None],
+    facts: tuple[SessionId, Snapshot, StoreOptions, Point | None],
     decision: tuple[str, tuple[str, ...]],
 ) -> OpenPoint:
-    session, snapshot, unit_size, before = facts
+    session, snapshot, options, before = facts
     kind = FileKind.FULL if parent is None else FileKind.INCREMENT
     last = highest_set_aside(repository.files.names(folder))
     # A number of the last file that no point has any more was that of a machine that failed.
@@ -336,14 +343,14 @@ def _begin(  # noqa: PLR0913, PLR0917 - the facts of one decision
         chain=keys.chain_id.hex(),
         file=os.urandom(16).hex(),
         kind=kind.name.lower(),
-        unit_size=unit_size,
-        created=snapshot.created,
+        unit_size=options.unit_size,
+        created=options.began_of(snapshot),
         parent=parent_of(parent),
         holds=(point.number, point.number),
     )
     contents = with_new_point(contents, point)
     name = chain_file_name(point.number, contents.kind)
-    spec = FileSpec(kind=kind, unit_size=unit_size, contents=contents)
+    spec = FileSpec(kind=kind, unit_size=options.unit_size, contents=contents)
     with ChainWriter.create(repository.files, folder / name, spec, keys):
         pass
     return OpenPoint(

@@ -85,7 +85,7 @@ def _open(files: Files, needs: Needs, plan: Plan, keys: ChainKeys, *, is_there: 
         file=plan.file_id,
         kind=FileKind.FULL.name.lower(),
         unit_size=needs.file.superblock.unit_size,
-        created=needs.point.created,
+        created=needs.file.contents.created,
         holds=plan.holds,
         moving=needs.moving(),
     )
