@@ -182,6 +182,13 @@ def test_single_pieces_all_over_a_disk_let_a_reverse_step_read_several_times_wha
     assert displaced == 64 * PIECE_SIZE
 
 
+def test_more_than_is_cut_out_together_is_displaced_reading_each_unit_once(tmp_path: Path) -> None:
+    machine = make_chain(tmp_path, everywhere, increments=1, size_mib=40)
+    _, displaced = turn_round(machine)
+    assert displaced == 40 * MIB
+    assert machine.differences() == []
+
+
 def test_a_run_of_pieces_from_many_points_is_displaced_by_reading_their_units_once(tmp_path: Path) -> None:
     machine = make_chain(tmp_path, in_few_pieces, increments=40, size_mib=12, unit_size=UNIT)
     increments = [f"{number:08d}-increment.hfc" for number in range(2, 42)]
