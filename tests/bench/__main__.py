@@ -15,11 +15,13 @@ from tests.bench.index_memory import run_index_memory
 from tests.bench.ledger import MIB, Ledger
 from tests.bench.mover import run_link
 from tests.bench.movers import run_killed_movers, run_long_line, run_many, run_movers
+from tests.bench.openings import run_opening
 from tests.bench.page import Report, rendered, write_into
 from tests.bench.reference import changed_image, reference_image
 from tests.bench.retention import run_retention
 from tests.bench.rounds import INCREMENT, installed_peers, run_rounds
-from tests.bench.singles import run_huge, run_opening, run_python, run_resume
+from tests.bench.singles import run_huge, run_python, run_resume
+from tests.bench.upkeep_memory import run_upkeep_memory
 from tests.bench.vsphere import run_vsphere
 
 
@@ -74,6 +76,7 @@ PARTS: dict[str, Callable[[Ledger], None]] = {
     "huge": run_huge,
     "opening": run_opening,
     "index": run_index_memory,
+    "upkeep-memory": run_upkeep_memory,
     "merging": run_merging,
     "python": run_python,
     "link": run_link,

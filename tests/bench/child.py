@@ -11,6 +11,7 @@ import resource
 import struct
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -40,9 +41,15 @@ from holdfast.storage.health.verifier import verify_chain
 from holdfast.storage.intake.disk_intake import DiskIntake
 from holdfast.storage.intake.finishing import finish_point
 from holdfast.storage.intake.lifecycle import StoreOptions, begin_point
+from holdfast.storage.methods.compacting import compact
+from holdfast.storage.methods.gathering import GatherResult
+from holdfast.storage.methods.merging import COMMIT_BYTES
+from holdfast.storage.methods.reversing import make_newest_full
+from holdfast.storage.methods.synthesis import synthesize
 from holdfast.storage.methods.upkeep import ChainUpkeep
 from holdfast.storage.points.point_writer import open_disk
 from tests.bench.bare import bare_calls
+from tests.bench.filling import fill
 
 MACHINE = MachineId("bench")
 KEY = DiskKey("disk-0")
@@ -72,6 +79,14 @@ class Request(msgspec.Struct, kw_only=True):
     """After how many bytes blocks from memory begin again; 0 for never."""
     count: int = 0
     """How many increments a chain is grown by."""
+    is_reversed: bool = False
+    """Whether each of them is turned round, so that the full is the newest point."""
+    stride: int = 1
+    """Of how many pieces a filled point has one."""
+    commit_bytes: int = COMMIT_BYTES
+    """How much upkeep moves from one commit to the next."""
+    point: int | None = None
+    """Number of the point to open; None for the newest."""
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -149,6 +164,16 @@ def backup(request: Request) -> Result:
     )
 
 
+def fill_point(request: Request) -> Result:
+    """Write a point of units that hold next to nothing, on a disk as large as the image."""
+    repository = Repository.create(Path(request.repository), HostFiles(), "bench", _CLOCK.now())
+    snapshot = snapshot_of(Path(request.image).stat().st_size, request.session)
+    options = StoreOptions(unit_size=UNIT_SIZE, passphrase=request.passphrase)
+    started_s = _CLOCK.monotonic_s()
+    fill(repository, SessionId(request.session), snapshot, options, request.stride)
+    return Result(seconds=_CLOCK.monotonic_s() - started_s)
+
+
 def restore(request: Request) -> Result:
     """Write the newest point to a new sparse file, and read it back when ``compare`` is set."""
     target = Path(request.target)
@@ -192,13 +217,13 @@ def scrub(request: Request) -> Result:
         return Result(seconds=_CLOCK.monotonic_s() - started_s, file_bytes=checked)
 
 
-def open_newest(request: Request) -> Result:
-    """Open the newest point and find where its first pieces are; twice, because the passphrase costs time once."""
+def open_point(request: Request) -> Result:
+    """Open a point and find where all its pieces are; twice, because the passphrase costs time once."""
     parts: dict[str, float] = {}
     for name in ("first", "again"):
         started_s = _CLOCK.monotonic_s()
         with _newest_chain(request) as chain:
-            stored = _newest_disk(chain)
+            stored = _newest_disk(chain) if request.point is None else chain.disk(request.point, KEY)
             runs = sum(1 for _ in stored.runs(0, stored.pieces))
             parts |= {"files": len(chain.files), "runs": runs}
         parts[name] = _CLOCK.monotonic_s() - started_s
@@ -209,12 +234,28 @@ def merge(request: Request) -> Result:
     """Merge the oldest increment of the newest chain into its full."""
     with _newest_chain(request) as chain:
         folder, (into, merged, *_) = chain.folder, [file.path.name for file in chain.files]
-        before = chain.files[0].handle.size()
     started_s = _CLOCK.monotonic_s()
-    result = ChainUpkeep(HostFiles(), folder, request.passphrase).merge(into, merged)
-    seconds = _CLOCK.monotonic_s() - started_s
-    grown = (folder / into).stat().st_size - before
-    return Result(seconds=seconds, parts={"moved": result.moved_bytes, "grown": grown})
+    result = ChainUpkeep(HostFiles(), folder, request.passphrase).merge(into, merged, commit_bytes=request.commit_bytes)
+    return Result(seconds=_CLOCK.monotonic_s() - started_s, parts={"moved": result.moved_bytes, "units": result.units})
+
+
+def make_synthetic_full(request: Request) -> Result:
+    """Make the newest point a full in a chain of its own, of what the repository has."""
+    make = partial(synthesize, passphrase=request.passphrase, commit_bytes=request.commit_bytes)
+    return _gathered(request, lambda found, folder: make(found, found.relative(folder))[1])
+
+
+def compact_full(request: Request) -> Result:
+    """Write the full of the newest chain anew."""
+    make = partial(compact, passphrase=request.passphrase, commit_bytes=request.commit_bytes)
+    return _gathered(request, lambda found, folder: make(found.files, folder))
+
+
+def _gathered(request: Request, gather: Callable[[Repository, Path], GatherResult]) -> Result:
+    repository = Repository.open(Path(request.repository), HostFiles())
+    started_s = _CLOCK.monotonic_s()
+    result = gather(repository, repository.chain_folders()[-1])
+    return Result(seconds=_CLOCK.monotonic_s() - started_s, parts={"moved": result.moved_bytes, "units": result.units})
 
 
 def bare(request: Request) -> Result:
@@ -241,18 +282,24 @@ def grow(request: Request) -> Result:
                 disk.write(rng.randbytes(span.length))
         spans_file.write_bytes(msgspec.json.encode(spans))
         backup(msgspec.structs.replace(request, session=f"increment-{number}", spans=str(spans_file)))
+        if request.is_reversed:
+            folder = Repository.open(Path(request.repository), HostFiles()).chain_folders()[-1]
+            make_newest_full(HostFiles(), folder, request.passphrase)
     spans_file.unlink()
     return Result(seconds=_CLOCK.monotonic_s() - started_s)
 
 
 OPERATIONS: dict[str, Callable[[Request], Result]] = {
     "backup": backup,
+    "fill": fill_point,
     "restore": restore,
     "verify": verify,
     "scrub": scrub,
-    "open": open_newest,
+    "open": open_point,
     "grow": grow,
     "merge": merge,
+    "synthetic-full": make_synthetic_full,
+    "compact": compact_full,
     "bare": bare,
 }
 

@@ -5,6 +5,7 @@ Both disks are full of data, which repeats itself after a GiB: little is stored,
 
 import os
 import random
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -24,12 +25,17 @@ _TIB = 1024 * GIB
 
 def run_index_memory(ledger: Ledger, sizes: tuple[int, int] = _SIZES) -> None:
     """Make a full and an increment that compares everything of either disk, and find all pieces of the newest point."""
-    small, large = (_peaks(ledger, size) for size in sizes)
+    add_growth(ledger, INDEX, sizes, [_peaks(ledger, size) for size in sizes])
+
+
+def add_growth(ledger: Ledger, section: str, sizes: tuple[int, int], peaks: Sequence[Mapping[str, float]]) -> None:
+    """Note by how much the peak of each operation grows from the small disk to the large one, for 1 TiB."""
+    small, large = peaks
     for operation, peak_mib in large.items():
         name = f"{operation}: peak memory of {sizes[1] / GIB:g} GiB beyond that of {sizes[0] / GIB:g} GiB, for 1 TiB"
-        ledger.set_goal(INDEX, name, MIB_PER_TIB_MAX)
+        ledger.set_goal(section, name, MIB_PER_TIB_MAX)
         grown_mib = max(0.0, peak_mib - small[operation])
-        ledger.add(INDEX, name, grown_mib * _TIB / (sizes[1] - sizes[0]), "MiB")
+        ledger.add(section, name, grown_mib * _TIB / (sizes[1] - sizes[0]), "MiB")
 
 
 def _peaks(ledger: Ledger, size: int) -> dict[str, float]:

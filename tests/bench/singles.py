@@ -24,20 +24,16 @@ from tests.bench.rounds import PEAK_MIB_MAX
 
 RESUME = "Killed (SIGKILL) in the middle of a full, and resumed"
 MAPS = "What an increment costs beside its data"
-OPENING = "Opening the newest point of a chain of 100 increments"
 HUGE = "The same data on larger disks"
 PYTHON = "From memory to memory, without compression and encryption"
 
 READ_AGAIN = "one kill: data read from the source again, known or not"
 LOST_STORED = "one kill: bytes written and lost"
 _KILLS = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
-_INCREMENTS = 100
-_SMALL_DISK = 256 * MIB
 _HUGE_DISKS = (64 * GIB, 1024 * GIB)
 _HUGE_CHANGES = 128
 _MEMORY_DISK = GIB
 RESENT_MIB_MAX = 64
-OPENING_MS_MAX = 300
 
 
 def run_resume(ledger: Ledger, kills: Sequence[float] = _KILLS) -> None:
@@ -83,29 +79,6 @@ def lost_mib(reference: Reference, ours: Ours, died_at: Progress) -> tuple[float
     with FrozenDisk(reference.path) as disk:
         again = total_length(clip(disk.allocated_spans(), committed, died_at.reached_bytes))
     return again / MIB, unused / MIB
-
-
-def run_opening(ledger: Ledger) -> None:
-    """Grow a chain of small increments, then open its newest point."""
-    ours = Ours(ledger.work)
-    ours.clean()
-    image = ledger.work / "small.raw"
-    rng = random.Random(100)
-    image.write_bytes(rng.randbytes(16 * MIB))
-    os.truncate(image, _SMALL_DISK)
-    request = msgspec.structs.replace(ours.request("grow", image=image), count=_INCREMENTS)
-    _, grown = run_child(request)
-    for name in ("with the passphrase derived", "with the keys known"):
-        ledger.set_goal(OPENING, name, OPENING_MS_MAX)
-    ledger.add(OPENING, "one small increment, begun, written and finished", grown.seconds / _INCREMENTS * 1000, "ms")
-    for _ in range(ledger.runs):
-        _, result = run_child(ours.request("open"))
-        ledger.add(OPENING, "files opened", result.parts["files"], "")
-        ledger.add(OPENING, "runs of pieces found", result.parts["runs"], "")
-        ledger.add(OPENING, "with the passphrase derived", result.parts["first"] * 1000, "ms")
-        ledger.add(OPENING, "with the keys known", result.parts["again"] * 1000, "ms")
-    ours.clean()
-    image.unlink()
 
 
 def run_huge(ledger: Ledger) -> None:

@@ -26,12 +26,14 @@ from tests.bench.movers import (
     run_many,
     run_movers,
 )
+from tests.bench.openings import OPENING, REVERSED, run_opening
 from tests.bench.ours import Ours
 from tests.bench.page import BEGIN, END, Report, write_into
 from tests.bench.reference import SIZE_BYTES, Reference, changed_image, changed_pieces, reference_image
 from tests.bench.retention import chains_of, plan_all
 from tests.bench.rounds import run_rounds
 from tests.bench.singles import READ_AGAIN, run_resume
+from tests.bench.upkeep_memory import run_upkeep_memory
 
 SCALE = 0.02
 
@@ -122,6 +124,30 @@ def test_memory_of_maps_is_measured_by_two_disks(reference: Reference, tmp_path:
     found = ledger.series()
     assert len(found) == 3
     assert all(one.median >= 0 for one in found)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_memory_of_upkeep_is_measured_by_what_really_moves(reference: Reference, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, reference, runs=1)
+    run_upkeep_memory(ledger, sizes=(16 * MIB, 32 * MIB))
+    found = {one.name: one for one in ledger.series()}
+    moved = {name: one.median for name, one in found.items() if name.endswith("units moved")}
+    assert [moved[f"{operation}, 0.03125 GiB: units moved"] for operation in ("merge", "compaction")] == [16, 48]
+    assert moved["synthetic full, 0.03125 GiB: units moved"] == 50
+    assert sum(one.goal == 64 for one in found.values()) == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_points_of_every_age_are_opened(reference: Reference, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, reference, runs=1)
+    run_opening(ledger, files=4)
+    for section in (OPENING, REVERSED):
+        found = {one.name: one for one in ledger.series() if one.section == section}
+        assert {found[f"{age}: files opened"].median for age in ("newest", "middle", "oldest")} == {5}
+        assert found["newest: runs of pieces found"].median > 2
+        assert sum(one.goal == 300 for one in found.values()) == 6
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,7 +4,9 @@ Records move in byte by byte. What a commit no longer names becomes free when bo
 found again by an opening that looks at all tables.
 """
 
+from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import chain, repeat
 
 import msgspec
 from typing_extensions import override
@@ -63,8 +65,8 @@ class ChainRewriter(ChainWriter):
 
         Tables come between units, so that one of them may find its hole bitten into.
         """
-        sizes = [length + -length % ALIGNMENT for length in lengths]
-        beyond = self._space.holes.without_room([*sizes, *(_PAGE_BYTES for _ in range(0, tables, _PAGE_BYTES))])
+        sizes = array("I", (length + -length % ALIGNMENT for length in lengths))  # there may be millions
+        beyond = self._space.holes.without_room(chain(sizes, repeat(_PAGE_BYTES, -(-tables // _PAGE_BYTES))))
         self.expect(max(beyond, ROOM_LEAST + max(sizes, default=0)))
 
     @override

@@ -10,10 +10,11 @@ For each increment behind the full, oldest first:
 """
 
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 
 import msgspec
@@ -37,8 +38,8 @@ from holdfast.storage.files.atomic import Files
 from holdfast.storage.methods.merging import COMMIT_BYTES, TABLES_LEAST, TABLES_SHARE, check_one_machine
 from holdfast.storage.methods.upkeep import ChainUpkeep
 
-_UNITS_KEPT = 32
-"""Decoded units that are kept, for pieces side by side may be of several."""
+_AT_ONCE_BYTES = 32 << 20
+"""Pieces that are cut out together: behind many merges neighbours are of many units, each of which is decoded once."""
 
 
 class ReverseOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,7 +197,6 @@ class _Displacing:
         self._report, self._options = how
         self._full = chain.point(self._old.number)[0]
         self._key = writer.keys.digest_key
-        self._decoded: OrderedDict[tuple[str, int], bytes | memoryview] = OrderedDict()
         self._done = writer.next_unit
         self._numbered = 0
 
@@ -210,11 +210,8 @@ class _Displacing:
         disks = []
         for disk in self._old.disks:
             index = self._writer.add_disk(self._old.machine.machine_id, disk.key)
-            for batch in self._batches(disk):
-                self._numbered += 1
-                if self._numbered <= self._done:
-                    continue
-                size = self._write(index, disk.key, batch)
+            for batch, body in self._with_bytes(self._batches_left(disk)):
+                size = self._write(index, disk.key, batch, body)
                 stored, uncommitted = stored + size, uncommitted + size
                 if uncommitted >= self._options.commit_bytes:
                     self._writer.commit()
@@ -224,6 +221,13 @@ class _Displacing:
         self._complete(disks)
         self._report(stored)
         return stored
+
+    def _batches_left(self, disk: PointDisk) -> Iterator[list[_Piece]]:
+        """Yield those batches that an earlier run has not written."""
+        for batch in self._batches(disk):
+            self._numbered += 1
+            if self._numbered > self._done:
+                yield batch
 
     def _batches(self, disk: PointDisk) -> Iterator[list[_Piece]]:
         """Yield the pieces of each unit, in order; the same each time."""
@@ -274,9 +278,28 @@ class _Displacing:
             if kept < count:
                 yield piece + kept, count - kept
 
-    def _write(self, index: int, key: str, batch: list[_Piece]) -> int:
+    def _with_bytes(self, batches: Iterator[list[_Piece]]) -> Iterator[tuple[list[_Piece], bytes]]:
+        """Yield batches with the bytes of their pieces."""
+        at_once = max(1, _AT_ONCE_BYTES // self._writer.unit_size)
+        while together := list(islice(batches, at_once)):
+            found = self._cut_out(together)
+            for batch in together:
+                yield batch, b"".join(found[piece.file.contents.file, piece.place] for piece in batch)
+
+    def _cut_out(self, batches: Sequence[list[_Piece]]) -> dict[tuple[str, int], bytes]:
+        """Return the bytes of pieces, by the id of their file and their place there; decode each unit once."""
+        files = {(piece.file.contents.file, piece.place): piece.file for batch in batches for piece in batch}
+        found: dict[tuple[str, int], bytes] = {}
+        decoded, body = ("", 0), memoryview(b"")
+        for (name, place), file in sorted(files.items(), key=itemgetter(0)):
+            unit, slot = divmod(place, file.pieces_per_unit)
+            if decoded != (name, unit):
+                decoded, body = (name, unit), memoryview(checked_unit(file, unit, self._key))
+            found[name, place] = bytes(body[slot * PIECE_SIZE : (slot + 1) * PIECE_SIZE])
+        return found
+
+    def _write(self, index: int, key: str, batch: list[_Piece], body: bytes) -> int:
         writer, number = self._writer, self._writer.reserve_unit()
-        body = b"".join(map(self._bytes_of, batch))
         digests = [found.file.digest(found.place) for found in batch]
         tag = disk_tag(self._old.machine.machine_id, key, self._key)
         entries = [PieceEntry(tag, *pair) for pair in zip((found.piece for found in batch), digests, strict=True)]
@@ -290,16 +313,6 @@ class _Displacing:
         first = number * writer.pieces_per_unit
         writer.add_pieces(index, ((found.piece, first + slot) for slot, found in enumerate(batch)))
         return size
-
-    def _bytes_of(self, found: _Piece) -> bytes | memoryview:
-        number, slot = divmod(found.place, found.file.pieces_per_unit)
-        key = (found.file.contents.file, number)
-        if key not in self._decoded:
-            self._decoded[key] = checked_unit(found.file, number, self._key)
-            if len(self._decoded) > _UNITS_KEPT:
-                self._decoded.popitem(last=False)
-        self._decoded.move_to_end(key)
-        return memoryview(self._decoded[key])[slot * PIECE_SIZE : (slot + 1) * PIECE_SIZE]
 
     def _complete(self, disks: list[tuple[PointDisk, int]]) -> None:
         writer, store = self._writer, self._full.store

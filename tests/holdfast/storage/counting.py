@@ -18,9 +18,10 @@ MIB = 1 << 20
 
 
 class CountedFiles(HostFiles):
-    """The file systems of the host; bytes of chain files are counted."""
+    """The file systems of the host; bytes of chain files are counted. ``can_share`` False: as if none shared blocks."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, can_share: bool = True) -> None:
+        self.can_share = can_share
         self.read_bytes = 0
         self.written_bytes = 0
 
@@ -54,6 +55,10 @@ class CountedHandle(HostHandle):
     def write(self, offset: int, buffers: Sequence[Buffer]) -> None:
         super().write(offset, buffers)
         self._counts.written_bytes += sum(map(len, buffers))
+
+    @override
+    def share(self, offset: int, source: FileHandle, source_offset: int, length: int) -> bool:
+        return self._counts.can_share and super().share(offset, source, source_offset, length)
 
 
 def host_machine(folder: Path, size_mib: int, changed_mib: Sequence[int]) -> ProtectedMachine:
