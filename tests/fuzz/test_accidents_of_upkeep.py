@@ -14,6 +14,7 @@ from holdfast.model.spans import Span
 from holdfast.pipeline.restore import DiskRestore
 from holdfast.storage.chains.chain import Chain, chain_file_names
 from holdfast.storage.health.chain_repair import ChainRepair
+from holdfast.storage.intake.finishing import finish_point
 from holdfast.storage.methods.compacting import compact
 from holdfast.testing.chains import KeptPoint
 from holdfast.testing.crash_states import CrashState, crash_states, died, lost_power
@@ -300,3 +301,34 @@ def test_litestream_1056_a_point_is_found_wherever_it_lies_by_now(
     for number in {1, 2, 3}.difference(staying):
         with pytest.raises(PointNotFound):
             repository.find_point(before[number].id)
+
+
+@pytest.mark.parametrize("is_finished", [False, True], ids=["under-way", "finished"])
+def test_litestream_752_what_went_on_meanwhile_never_meets_what_comes_back(*, is_finished: bool) -> None:
+    """Two sessions have a point of one number: the first was given up, and one of its workers does not know it."""
+    place = three_points()
+    machine = place.machine
+    machine.sessions += 1
+    late = machine.begin()
+    late_disks = {key: disk.copy() for key, disk in machine.disks.items()}
+    machine.disks["a"].write(Span(3 * PIECE_SIZE, 8 * PIECE_SIZE))
+    machine.sessions += 1
+    opened = machine.begin()
+    assert (late.file, late.number) == (opened.file, opened.number)
+    if is_finished:
+        machine.transfer_all(opened, at_once=True)
+        machine.finish(opened)
+    now, machine.disks = machine.disks, late_disks
+    for step in (
+        lambda: machine.transfer_all(late, at_once=True),
+        lambda: finish_point(machine.repository, late, None),
+    ):
+        with pytest.raises(PointNotFound, match="another session"):
+            step()
+    machine.disks = now
+    if not is_finished:
+        machine.transfer_all(opened, at_once=True)
+        machine.finish(opened)
+    listed = [(found.point.number, found.point.id) for found in machine.repository.points()]
+    assert listed == [(kept.summary.number, str(kept.summary.point_id)) for kept in machine.kept]
+    assert lost(place) == []
