@@ -94,6 +94,8 @@ def lost(place: Place) -> list[str]:
     known = {str(kept.summary.point_id): kept for kept in place.machine.kept}
     found: list[str] = []
     for listed in repository.points(passphrase):
+        if not listed.point.complete:
+            continue
         kept = known[listed.point.id]
         here = KeptPoint(msgspec.structs.replace(kept.summary, chain=listed.chain), kept.disks)
         found += point_differences(repository, here, passphrase)
