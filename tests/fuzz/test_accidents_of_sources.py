@@ -150,7 +150,7 @@ def test_vmware_2136854_a_change_that_is_never_told_is_found_within_a_round_of_s
     assert source.doubtful() == list(range(2, 2 + turn))
 
 
-def test_vmware_2136854_an_active_full_by_who_distrusts_tracking_holds_all(source: Source) -> None:
+def test_vmware_2136854_who_distrusts_tracking_has_all_of_it_at_once(source: Source) -> None:
     source.back_up("s1")
     source.provider.hidden = (Span(PIECE, 4 * PIECE),)
     source.lab.overwrite(source.machine, 2 * PIECE, 2 * PIECE)
