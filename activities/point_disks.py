@@ -82,6 +82,7 @@ class PointDisks:
             chain=point.chain,
             file=point.file,
             number=point.number,
+            point_id=point.point_id,
             parent_number=point.parent_number,
             disk=request.disk,
             lies_at=lies_at,
@@ -120,7 +121,7 @@ class PointDisks:
             return
         repository, path = open_point_file(self._repositories, request.repository, point)
         with ChainWriter.resume(repository.files, path, self._passphrases(request.credential)) as writer:
-            put_files(writer, point.number, files.files)
+            put_files(writer, point.number, files.files, point.point_id)
 
     def read_files(self, request: PlaceMachineFiles) -> MachineFiles:
         """Return the machine files of a finished point; those that are damaged are left out with the reason."""

@@ -89,6 +89,7 @@ class Movers:
                     repository=name,
                     chain=point.chain,
                     number=point.number,
+                    point_id=point.point_id,
                     disk=disk,
                     credential=credential,
                     writes_file=point.file,
@@ -162,6 +163,7 @@ class Movers:
             chain=grant.chain,
             file=grant.writes_file,
             number=grant.number,
+            point_id=grant.point_id or "",
             parent_number=grant.parent_number,
             disk=grant.disk,
             lies_at=lies_at,
@@ -193,7 +195,7 @@ class Movers:
         repository = self._repositories(grant.repository)
         path = repository.chain_file(grant.chain, grant.writes_file)
         with ChainWriter.resume(repository.files, path, self._passphrases(grant.credential)) as writer:
-            put_files(writer, grant.number, files)
+            put_files(writer, grant.number, files, grant.point_id or "")
 
     def read_files(self, grant: Grant) -> MachineFiles:
         """Return the machine files of a finished point."""

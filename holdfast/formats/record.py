@@ -9,7 +9,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from isal.isal_zlib import crc32
 
-from holdfast.errors import DataDamaged, FormatUnknown
+from holdfast.errors import DataDamaged, EncodingFailed, FormatUnknown
 from holdfast.formats.codec import compress, decompress
 from holdfast.formats.magic import (
     ALIGNMENT,
@@ -94,8 +94,13 @@ class RecordSealer:
         return self._seal(RecordKind.UNIT, stamp, (codec, len(entries), raw), [listing, packed])
 
     def page(self, stamp: Stamp, body: bytes, kind: RecordKind = RecordKind.PAGE) -> list[Buffer]:
-        """Return the buffers of a page record, or of a notes record."""
+        """Return the buffers of a page record, or of a notes record.
+
+        Raises `EncodingFailed` when the body does not come back from what it was compressed to.
+        """
         codec, packed = compress(body, Compression.ZSTD_1)
+        if codec is not Codec.NONE and not _comes_back(codec, packed, body):
+            raise EncodingFailed(f"a page of {len(body)} bytes of point {stamp.point} does not decode to its bytes")
         return self._seal(kind, stamp, (codec, 0, len(body)), [packed])
 
     def _seal(self, kind: RecordKind, stamp: Stamp, shape: tuple[Codec, int, int], parts: list[Buffer]) -> list[Buffer]:
@@ -114,6 +119,13 @@ class RecordSealer:
         header = front + crc.to_bytes(4, "little") + bytes(4)
         header += crc32(header).to_bytes(4, "little")
         return [header, *parts, bytes(-(HEADER_SIZE + stored) % ALIGNMENT)]
+
+
+def _comes_back(codec: Codec, packed: Buffer, body: bytes) -> bool:
+    try:
+        return decompress(codec, memoryview(packed), len(body)) == body
+    except DataDamaged:
+        return False
 
 
 class RecordOpener:

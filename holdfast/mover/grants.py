@@ -34,6 +34,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     repository: RepositoryName
     chain: str
     number: int
+    point_id: str | msgspec.UnsetType = msgspec.UNSET
+    """Of the point to be written; absent to read, and in what an earlier version issued."""
     disk: DiskKey
     credential: CredentialName | None = None
     writes_file: str | None = None

@@ -182,6 +182,7 @@ def place_of(opened: OpenPoint, key: str) -> DiskPlace:
         chain=opened.chain,
         file=opened.file,
         number=opened.number,
+        point_id=opened.point_id,
         parent_number=opened.parent_number,
         disk=key,
     )

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import msgspec
 import pytest
 from typing_extensions import override
 
@@ -19,90 +17,32 @@ from holdfast.storage.chain_files.chain_file import ChainFile
 from holdfast.storage.chain_files.chain_writer import ChainWriter
 from holdfast.storage.chains.chain import Chain
 from holdfast.storage.methods.compacting import compact
-from holdfast.storage.methods.merging import MergeResult
-from holdfast.storage.methods.reversing import ReverseOptions, make_newest_full
 from holdfast.storage.methods.synthesis import synthesize
 from holdfast.storage.methods.upkeep import ChainUpkeep
-from holdfast.testing.chains import KeptPoint, ProtectedMachine, point_differences
+from holdfast.testing.chains import point_differences
 from holdfast.testing.crash_states import crash_states
 from holdfast.testing.crashfs import CrashFiles
 from holdfast.testing.disks import PatternedDisk
+from tests.fuzz.three_points import (
+    FULL,
+    SECOND,
+    THIRD,
+    UNIT,
+    Enough,
+    Place,
+    compact_full,
+    every_change,
+    lost,
+    make_full,
+    merge,
+    place_of,
+    remove_newest,
+    reverse,
+    three_points,
+)
 from tests.holdfast.storage.conftest import make_machine
 from tests.holdfast.storage.counting import host_machine
 from tests.holdfast.storage.methods.test_upkeep import NOW
-
-UNIT = 256 << 10
-FULL = "00000001-full.hfc"
-SECOND, THIRD = "00000002-increment.hfc", "00000003-increment.hfc"
-
-
-class Enough(Exception):
-    """The run ends here."""
-
-
-class Place(NamedTuple):
-    """A machine of three points and where its chain is."""
-
-    machine: ProtectedMachine
-    files: CrashFiles
-    folder: Path
-
-    @property
-    def upkeep(self) -> ChainUpkeep:
-        return ChainUpkeep(self.files, self.folder, self.machine.store.passphrase)
-
-    def at(self, files: CrashFiles) -> "Place":
-        """Return the same on another file system."""
-        self.machine.repository.files = files
-        return Place(self.machine, files, self.folder)
-
-
-def three_points(files: CrashFiles | None = None, passphrase: str | None = None) -> Place:
-    files = CrashFiles([Path("/")]) if files is None else files
-    machine = make_machine({"a": 24, "b": 3}, files, passphrase)
-    for turn in range(3):
-        machine.disks["a"].write(Span(turn * PIECE_SIZE, 12 * PIECE_SIZE))
-        machine.back_up()
-    return Place(machine, files, machine.repository.chain_folder(machine.kept[0].summary.chain))
-
-
-def merge(place: Place) -> MergeResult:
-    return place.upkeep.merge_all(FULL, [SECOND, THIRD], commit_bytes=UNIT)
-
-
-def compact_full(place: Place) -> None:
-    compact(place.files, place.folder, place.machine.store.passphrase, commit_bytes=UNIT)
-
-
-def make_full(place: Place) -> None:
-    repository = place.machine.repository
-    synthesize(repository, repository.relative(place.folder), place.machine.store.passphrase, commit_bytes=UNIT)
-
-
-def reverse(place: Place) -> None:
-    make_newest_full(
-        place.files, place.folder, place.machine.store.passphrase, options=ReverseOptions(commit_bytes=UNIT)
-    )
-
-
-def remove_newest(place: Place) -> None:
-    place.upkeep.remove([THIRD], NOW)
-
-
-CHANGES = [merge, compact_full, make_full, reverse, remove_newest]
-every_change = pytest.mark.parametrize("change", CHANGES)
-
-
-def lost(place: Place) -> list[str]:
-    """Return what of the points that are listed does not read its bytes."""
-    repository, passphrase = place.machine.repository, place.machine.store.passphrase
-    known = {str(kept.summary.point_id): kept for kept in place.machine.kept}
-    found: list[str] = []
-    for listed in repository.points(passphrase):
-        kept = known[listed.point.id]
-        here = KeptPoint(msgspec.structs.replace(kept.summary, chain=listed.chain), kept.disks)
-        found += point_differences(repository, here, passphrase)
-    return found
 
 
 def test_proxmox_2025_1_what_others_need_is_not_pruned_while_it_is_read() -> None:
@@ -249,7 +189,7 @@ def test_virtnbdbackup_270_an_increment_without_changes_is_a_point_like_others(
     machine = make_machine({"a": 24}, files)
     for _ in range(3):
         machine.back_up()
-    place = Place(machine, files, machine.repository.chain_folder(machine.kept[0].summary.chain))
+    place = place_of(machine)
     change(place)
     assert lost(place) == []
 

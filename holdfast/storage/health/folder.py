@@ -163,7 +163,11 @@ def _lost_points(chain: Chain, problems: list[FileProblem], metadata: ChainMetad
         return [_damage(chain, 0, "", name, reason) for name, reason in reasons.items()]
     opened = {file.contents.file for file in chain.files}
     names = {listed.file: listed.name for listed in metadata.files}
-    lost = [point for point in metadata.points if point.complete and point.file not in opened]
+    leaving = () if metadata.leaving is msgspec.UNSET else metadata.leaving.points
+    elsewhere = {(point.number, point.root) for _, point in chain.points() if point.complete}
+    gone = [point for point in metadata.points if point.complete and point.file not in opened]
+    # Upkeep that was cut off is no damage: a point has moved on into another file, or was let go on purpose.
+    lost = [p for p in gone if p.number not in leaving and (p.number, p.root) not in elsewhere]
     damages = [_lost(chain, point, names.get(point.file, ""), reasons) for point in lost]
     told = {names.get(point.file, "") for point in lost}
     return damages + [_damage(chain, 0, "", name, reason) for name, reason in reasons.items() if name not in told]

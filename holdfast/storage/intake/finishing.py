@@ -13,6 +13,7 @@ from holdfast.storage.chains.chain import Chain
 from holdfast.storage.chains.metadata import check_chain, refresh_metadata
 from holdfast.storage.chains.owning import owner_of, seen_by
 from holdfast.storage.chains.repository import Repository
+from holdfast.storage.points.begun_point import begun_point
 from holdfast.storage.points.point_writer import complete_point
 
 
@@ -29,6 +30,7 @@ def finish_point(repository: Repository, opened: OpenPoint, passphrase: str | No
     with Chain.open(files, folder, passphrase) as chain:
         check_chain(files, chain)
     with ChainWriter.resume(files, path, passphrase) as writer:
+        begun_point(writer.contents, opened.number, opened.point_id)
         written = complete_point(writer, opened.number)
         reach("finish.completed")
         refresh_metadata(files, folder, passphrase)  # still under the lock of the chain, which upkeep takes, too

@@ -23,6 +23,7 @@ from holdfast.storage.health.lost_spans import lost_pieces
 from holdfast.storage.intake.beginning_again import begin_again
 from holdfast.storage.intake.disk_intake import DiskIntake
 from holdfast.storage.intake.open_points import OpenPoints, SharedPoint
+from holdfast.storage.points.begun_point import begun_point
 from holdfast.storage.points.point_writer import open_disk
 
 MOVES_MAX: Final = 2
@@ -35,6 +36,8 @@ class DiskPlace(msgspec.Struct, frozen=True, kw_only=True):
     chain: str
     file: str
     number: int
+    point_id: str = ""
+    """Of the point that is meant; empty in what an earlier version wrote down."""
     parent_number: int | None
     disk: str
     lies_at: str = ""
@@ -146,7 +149,7 @@ def _begun_again(group: CommitGroup, place: DiskPlace, disk: PointDisk) -> Forme
 
 
 def _found(writer: ChainWriter, place: DiskPlace) -> tuple[Point, PointDisk]:
-    point = writer.contents.point(place.number)
+    point = begun_point(writer.contents, place.number, place.point_id)
     disk = None if point is None else point.disk(place.disk)
     if point is None or disk is None:
         raise DiskNotFound(f"point {place.number} of chain {place.chain} has no disk {place.disk}")

@@ -16,6 +16,7 @@ import msgspec
 from holdfast.errors import ChainBroken, PointNotFound, RepositoryFull
 from holdfast.faults import reach
 from holdfast.formats.chain_metadata import Leaving
+from holdfast.formats.contents import ParentPoint
 from holdfast.storage.chain_files.chain_file import ChainFile
 from holdfast.storage.chain_files.rewriter import ROOM_LEAST, ChainRewriter
 from holdfast.storage.chains.chain import Chain, is_chain_file_name
@@ -77,9 +78,10 @@ class ChainUpkeep:
             check_chain(self._files, chain)
             there = [name for name in merged if self._files.exists(self._folder / name)]
             taken_over = {path.name for path in chain.superseded}
+            new = [name for name in there if name not in taken_over]
+            _check_rollbacks(chain, (into, *new)[:-1])
         if not there:
             return MergeResult()
-        new = [name for name in there if name not in taken_over]
         if new:
             self._check_room(into)
         with ChainRewriter.resume(self._files, self._folder / into, self._passphrase) as writer:
@@ -307,6 +309,20 @@ def _check_unneeded(chain: Chain, going: Sequence[ChainFile]) -> None:
             names = sorted(other.path.name for other in going if other.contents.file in needed)
             raise ChainBroken(
                 f"{file.path.name} of chain {chain.folder.name} needs {names[0]}, which should be removed"
+            )
+
+
+def _check_rollbacks(chain: Chain, letting_go: Sequence[str]) -> None:
+    """Raise `ChainBroken` when a rollback file rests on a point that goes from these files and is nowhere else then."""
+    rollbacks = [file for file in chain.files if file.is_rolled_back]
+    kept = {file.contents.points[0].number for file in rollbacks}
+    files = [file for file in chain.files if file.path.name in letting_go]
+    going = {point.number for file in files for point in file.contents.points} - kept
+    for file in rollbacks:
+        behind = file.contents.next
+        if isinstance(behind, ParentPoint) and behind.point in going:
+            raise ChainBroken(
+                f"{file.path.name} of chain {chain.folder.name} needs point {behind.point}, which a merge would take"
             )
 
 

@@ -13,15 +13,16 @@ from holdfast.model.machine_files import FileLeftOut, MachineFile, MachineFiles
 from holdfast.storage.chain_files.chain_writer import ChainWriter
 from holdfast.storage.chain_files.tables import PageStore
 from holdfast.storage.chains.chain import Chain
+from holdfast.storage.points.begun_point import begun_point
 
 
-def put_files(writer: ChainWriter, number: int, files: Sequence[MachineFile]) -> Point:
+def put_files(writer: ChainWriter, number: int, files: Sequence[MachineFile], point_id: str = "") -> Point:
     """Make these the machine files of a point that is being written, durably, in place of those it had. Idempotent.
 
     The files are within the limits of `holdfast.model.machine_files`. Raises `PointNotFound`, or `RequestInvalid` when
     the point is complete.
     """
-    point = writer.contents.point(number)
+    point = begun_point(writer.contents, number, point_id)
     if point is None:
         raise PointNotFound(f"file {writer.contents.file} has no point {number}")
     if point.complete:
