@@ -1,5 +1,7 @@
 """Retention of a machine's chains: planned from what is in the repository, carried out step by step."""
 
+from collections.abc import Sequence
+
 from activities.binding import implements
 from activities.boundary import resume_cursor
 from activities.contracts import retention as contract
@@ -12,7 +14,7 @@ from holdfast.model.archives import is_archive
 from holdfast.model.ids import FileId, MachineId, PointId, RepositoryName
 from holdfast.planning.clock_jump import AHEAD_DAYS_DEFAULT
 from holdfast.planning.grace import PurgeRule
-from holdfast.planning.retention import Verdict
+from holdfast.planning.retention import PointVerdict, Verdict
 from holdfast.planning.retention_steps import count
 from holdfast.storage.chains.last_used import check_clock, jumped, note_used
 from holdfast.storage.chains.repository import Repository
@@ -75,6 +77,7 @@ class RetentionActivities:
                 held=len(planned.judgement.held),
                 locks=locks,
                 left_out=seen.left_out,
+                points=_named(planned.judgement.plan.points),
             )
 
     @implements(contract.carry_out)
@@ -135,6 +138,13 @@ class RetentionActivities:
             verdict = "expired"
         measures.RETENTION_POINTS.record(len(request.step.points), repository=name, verdict=verdict)
         measures.RETENTION_MOVED.record(done.moved_bytes, repository=name)
+
+
+def _named(points: Sequence[PointVerdict]) -> tuple[PointVerdict, ...]:
+    """Return the points that go, then the newest that stay, as many as a history shall hold."""
+    going = [point for point in points if point.verdict is not Verdict.KEPT]
+    staying = [point for point in reversed(points) if point.verdict is Verdict.KEPT]
+    return (*going, *staying)[: contract.POINTS_NAMED_MAX]
 
 
 def _moved(done: StepResult) -> contract.PointMoved | None:

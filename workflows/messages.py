@@ -147,6 +147,8 @@ class MachineBackupResult(msgspec.Struct, frozen=True, kw_only=True):
     """How long the machine's snapshot was there; 0 when it was not taken, or not removed as planned."""
     notes: tuple[str, ...] = ()
     problem: Problem | None = None
+    verified_bytes: int | None = None
+    """Stored bytes of the new point that were read back and are as they were written; None: it was not verified."""
 
 
 class MachineUpkeepRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,11 @@ from temporalio import activity
 from activities.contracts.catalog import Recorded
 from holdfast.model.ids import CredentialName, FileId, JobName, MachineId, PointId, RepositoryName
 from holdfast.model.retention import RetentionOptions
+from holdfast.planning.retention import PointVerdict
 from holdfast.planning.retention_steps import RetentionStep
+
+POINTS_NAMED_MAX = 50
+"""Points of which a plan says in a history what becomes of them and why: those that go, then the newest that stay."""
 
 
 class PlanRetention(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +50,9 @@ class RetentionPlanned(msgspec.Struct, frozen=True, kw_only=True):
     """In words how locks are kept; empty without any."""
     left_out: tuple[str, ...] = ()
     """In words which archives were not looked at, and why."""
+    points: tuple[PointVerdict, ...] = ()
+    """What becomes of each, and why; those that go come first, and of many not all are named. None from workers of
+    earlier versions."""
 
 
 class CarryOut(msgspec.Struct, frozen=True, kw_only=True):

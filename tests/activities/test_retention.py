@@ -14,6 +14,7 @@ from holdfast.model.archives import Archive, is_archive
 from holdfast.model.ids import MachineId, PointId
 from holdfast.model.points import PointSummary
 from holdfast.model.retention import KeepUnit, RetentionOptions, RetentionPolicy
+from holdfast.planning.retention import Verdict
 from holdfast.storage.chains.last_used import accept_clock
 from holdfast.storage.files.immutable import set_immutable
 from holdfast.storage.retention.looking import look_at_machine
@@ -65,6 +66,11 @@ def test_what_is_planned_is_carried_out_and_nothing_is_left_to_do(kept: Kept) ->
     assert (planned.kept, planned.held) == (1, 0)
     [step] = planned.steps
     assert step.points == (kept.points[0].point_id, kept.points[1].point_id)
+    assert [(one.number, one.verdict, one.reason) for one in planned.points] == [
+        (1, Verdict.MERGED, "outdated"),
+        (2, Verdict.MERGED, "outdated"),
+        (3, Verdict.KEPT, "one of the newest 1"),
+    ]
     done = run(kept.serves.carry_out, contract.CarryOut(repository=STORE, step=step))
     assert done.moved is not None
     assert done.moved.point_id == kept.points[2].point_id
