@@ -88,6 +88,8 @@ class ByHand(StrEnum):
 
     SYNTHETIC_FULL = "synthetic full"
     COMPACTION = "compaction"
+    TAKING_BACK = "taking back what was removed"
+    PURGE = "deleting what was removed"
 
 
 class UpkeepOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,6 +177,12 @@ class MachineUpkeepRequest(msgspec.Struct, frozen=True, kw_only=True):
     credential: CredentialName | None = None
     gone: tuple[MachineId, ...] = ()
     """Of the machines that share the chains: those that the job does not try any more."""
+    chain: str = ""
+    """Of which something was removed that is taken back or deleted by hand."""
+    lock_days: int = 0
+    """For which the points are locked that are taken back."""
+    credentials: tuple[CredentialName, ...] = ()
+    """What may open what is taken back."""
 
 
 class ShownPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,6 +34,8 @@ _WHOLE_FROM: Final = 100
 _MINUTE_S: Final = 60
 _SPACE: Final = "\u00a0"
 """Does not break: the pages make columns as narrow as their longest word."""
+_HYPHEN: Final = "\u2011"
+"""Does not break either, as that of a date."""
 _GAP: Final = _SPACE * 2
 """Keeps columns apart: the pages leave no space between them, and ``1.0:1`` beside ``46 MiB`` read ``1.0:146 MiB``."""
 _HEADINGS: Final = ("Disk", "State", "Size", "Read", "Sent", "Stored", "Ratio")
@@ -175,7 +177,8 @@ def _table(table: Table, shown: int) -> list[str]:
     lines.append("|".join(["", *["---"] * len(table.headings), ""]))
     for first, *middle, last in table.rows[:shown]:
         behind = _GAP + _plain(last) if len(last) > _WORDS_MAX else _unbroken(_plain(last))
-        cells = (_plain(first, 60), *(_unbroken(_plain(cell)) for cell in middle), behind)
+        between = (_unbroken(_plain(cell)).replace("-", _HYPHEN) for cell in middle)
+        cells = (_plain(first, 60), *between, behind)
         lines.append(f"| {' | '.join(cells)} |")
     left = len(table.rows) - shown
     return [*lines, "", f"… and {left} more"] if left > 0 else lines

@@ -32,7 +32,7 @@ async def retain(request: MachineUpkeepRequest, book: Book) -> Retained:
     wanted = request.upkeep.retention
     assert wanted is not None, "asked for only with retention"
     if not wanted.only_archives:
-        book.tell("Rules", rules_words(wanted.policy))
+        book.tell("Rules", f"keep {rules_words(wanted.policy)}")
     book.enter("planning retention")
     planned = await _plan(request, wanted)
     book.tell("Locks", planned.locks)

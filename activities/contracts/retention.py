@@ -101,6 +101,8 @@ class PurgeRemoved(msgspec.Struct, frozen=True, kw_only=True):
     """What was promised more when it was removed stays as long as that."""
     only_archives: bool = False
     """Of the archives of all machines instead of the chains of one, which no job's retention touches."""
+    chain: str = ""
+    """Of this chain alone, and whatever is left of its grace period, because somebody asks for the room."""
 
 
 class RemovedPurged(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +110,29 @@ class RemovedPurged(msgspec.Struct, frozen=True, kw_only=True):
 
     files: int = 0
     freed_bytes: int = 0
+
+
+class TakeBack(msgspec.Struct, frozen=True, kw_only=True):
+    """Bring back what was removed from a chain, and lock its points."""
+
+    repository: RepositoryName
+    chain: str
+    until: datetime
+    """When the lock ends."""
+    credentials: tuple[CredentialName, ...] = ()
+    """What may open the chain; an archive says itself which one does."""
+
+
+class TakeBackCursor(msgspec.Struct, frozen=True, kw_only=True):
+    """What an attempt brings back, heartbeated: the next one locks what this one has brought back."""
+
+    files: tuple[str, ...]
+
+
+class TakenBack(msgspec.Struct, frozen=True, kw_only=True):
+    """What is there again."""
+
+    files: tuple[str, ...]
 
 
 class SettlePoints(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,6 +191,15 @@ def carry_out(request: CarryOut) -> CarriedOut:
 @activity.defn(name="retention.purge")
 def purge(request: PurgeRemoved) -> RemovedPurged:
     """Delete removed files whose grace period is over; idempotent."""
+    raise AssertionError(request)
+
+
+@activity.defn(name="retention.take_back")
+def take_back(request: TakeBack) -> TakenBack:
+    """Bring removed files back and lock their points. Raises `PointNotFound` when nothing was removed.
+
+    Raises `ChainBroken` when the files fit no more, and `PassphraseWrong`; nothing is changed then.
+    """
     raise AssertionError(request)
 
 

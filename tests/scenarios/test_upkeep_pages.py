@@ -175,6 +175,12 @@ async def test_what_is_deleted_says_why_and_when_its_room_is_free(stage: Stage, 
     points = browser.read_table(upkeep("user-metadata"), "Becomes", "deleted", shot="replaced")
     assert points[1][2:] == ["deleted", "outdated, as all points of its chain are"]
 
+    grave = stage.run("retention", "removed")["removed"][0]
+    purge = await stage.ask("retention", "purge", grave["chain"])
+    told = re.compile(rf"Purged: 1 file of {grave['chain']} deleted, 28(\.\d)? MiB freed")
+    browser.read(purge("user-metadata"), told, "· success", "deleting what was removed", shot="purge")
+    browser.read(purge("timeline"), f"retention.purge • {grave['chain']}, by hand", shot="purge-timeline")
+
 
 async def test_a_scheduled_health_check_says_what_it_read_of_each_machine(stage: Stage, browser: Browser) -> None:
     check = await stage.due(f"health/{REPOSITORY}/check")

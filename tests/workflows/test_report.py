@@ -100,7 +100,7 @@ def test_a_table_stands_behind_notes_and_only_its_ends_become_several_lines() ->
     points = Table(
         title="Points",
         headings=("Point", "Day", "Why"),
-        rows=(("2 of *c1*", "22 Nov", long), ("1 of c1", "", "out|dated now")),
+        rows=(("2 of *c1*", "11-22 we", long), ("1 of c1", "", "out|dated now")),
     )
     report = Report(title="upkeep of web", outcome=Outcome.SUCCESS, phase="", notes=("odd",), tables=(points,))
     assert render(report).partition("- odd\n")[2].splitlines()[1:] == [
@@ -108,7 +108,7 @@ def test_a_table_stands_behind_notes_and_only_its_ends_become_several_lines() ->
         "",
         "| Point | \u00a0\u00a0Day | \u00a0\u00a0Why |",
         "|---|---|---|",
-        f"| 2 of \\*c1\\* | \u00a0\u00a022\u00a0Nov | \u00a0\u00a0{long} |",
+        f"| 2 of \\*c1\\* | \u00a0\u00a011\u201122\u00a0we | \u00a0\u00a0{long} |",
         "| 1 of c1 |  | \u00a0\u00a0" + r"out\|dated" + "\u00a0now |",
     ]
 

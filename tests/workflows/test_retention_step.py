@@ -77,7 +77,7 @@ async def test_the_details_say_what_becomes_of_each_point_and_what_was_done_with
     async with stage.playing(world):
         handle = await stage.start(MachineUpkeep.run, request_for(stage))
         await handle.result()
-        text = (await details(handle)).replace("\u00a0", " ")
+        text = (await details(handle)).replace("\u00a0", " ").replace("\u2011", "-")
     days = request_for(stage).upkeep.retention
     assert days is not None
     assert "| 3 of c2 |   2026-11-01 |   merged |   outdated |" in text
