@@ -1,24 +1,27 @@
 """Retention of a machine's chains: planned from what is in the repository, carried out step by step."""
 
+from collections.abc import Sequence
+
 from activities.binding import implements
 from activities.boundary import resume_cursor
 from activities.contracts import retention as contract
-from activities.openers import ClockBounds, PassphraseLookup, RepositoryOpener
+from activities.openers import ClockBounds, Keyring, PassphraseLookup, RepositoryOpener
 from activities.pulse import STALL_S, Pulse
 from holdfast import measures
 from holdfast.clock import Clock
-from holdfast.errors import PlanChanged
+from holdfast.errors import PassphraseWrong, PlanChanged
 from holdfast.model.archives import is_archive
 from holdfast.model.ids import FileId, MachineId, PointId, RepositoryName
 from holdfast.planning.clock_jump import AHEAD_DAYS_DEFAULT
 from holdfast.planning.grace import PurgeRule
-from holdfast.planning.retention import Verdict
+from holdfast.planning.retention import PointVerdict, Verdict
 from holdfast.planning.retention_steps import count
 from holdfast.storage.chains.last_used import check_clock, jumped, note_used
 from holdfast.storage.chains.repository import Repository
+from holdfast.storage.methods.upkeep import ChainUpkeep
 from holdfast.storage.retention.archiving import archive_credential, look_at_archives, plan_seen_archives
 from holdfast.storage.retention.carrying_out import StepResult, StepWorker
-from holdfast.storage.retention.graveyard import purge_archives, purge_machine
+from holdfast.storage.retention.graveyard import opening_passphrase, purge_archives, purge_machine, take_back
 from holdfast.storage.retention.looking import PlanWish, look_at_machine, plan_machine, take_note
 
 
@@ -75,6 +78,7 @@ class RetentionActivities:
                 held=len(planned.judgement.held),
                 locks=locks,
                 left_out=seen.left_out,
+                points=_named(planned.judgement.plan.points),
             )
 
     @implements(contract.carry_out)
@@ -104,9 +108,14 @@ class RetentionActivities:
         """Delete removed files whose grace period is over, and folders of chains of which nothing is left."""
         with Pulse(self._clock):
             repository = self._open(request)
-            self._check_clock(request.repository, repository)
             rule = PurgeRule(now=self._clock.now(), grace_days=request.grace_days)
-            if request.only_archives:
+            if not request.chain:  # what somebody asks for waits for no time
+                self._check_clock(request.repository, repository)
+            if request.chain:
+                rule = PurgeRule(now=rule.now, keeps_promises=False)
+                folder = repository.chain_folder(request.chain).parent
+                purged = purge_machine(repository, folder, rule, request.chain)
+            elif request.only_archives:
                 purged = purge_archives(repository, rule)
             else:
                 folder = repository.machine_folder(MachineId(request.machine_id), request.machine_name)
@@ -114,7 +123,32 @@ class RetentionActivities:
             measures.RETENTION_FREED.record(purged.freed_bytes, repository=str(request.repository))
             return contract.RemovedPurged(files=purged.files, freed_bytes=purged.freed_bytes)
 
-    def _open(self, request: contract.PlanRetention | contract.PurgeRemoved) -> Repository:
+    @implements(contract.take_back)
+    def take_back(self, request: contract.TakeBack) -> contract.TakenBack:
+        """Bring removed files back and lock their points; a repeated attempt locks what is back already."""
+        before = resume_cursor(contract.TakeBackCursor)
+        with Pulse(self._clock, cursor=before) as pulse:
+            repository = self._open(request)
+            removed = ChainUpkeep(repository.files, repository.chain_folder(request.chain), None).removed()
+            begun = () if before is None else before.files
+            files = tuple(dict.fromkeys((*begun, *(file.name for file in removed))))
+            pulse.beat(contract.TakeBackCursor(files=files))
+            passphrase = self._opening(repository, request)
+            return contract.TakenBack(files=take_back(repository, request.chain, passphrase, request.until, begun))
+
+    def _opening(self, repository: Repository, request: contract.TakeBack) -> str | None:
+        if is_archive(request.chain):
+            folder = repository.chain_folder(request.chain)
+            return self._passphrases(archive_credential(repository.files, folder))
+        keys = Keyring(self._passphrases, None, request.credentials)
+        try:
+            return opening_passphrase(repository, request.chain, keys.all)
+        except PassphraseWrong as error:
+            if keys.missing is not None:
+                raise keys.missing from error
+            raise
+
+    def _open(self, request: contract.PlanRetention | contract.PurgeRemoved | contract.TakeBack) -> Repository:
         repository = self._repositories(request.repository)
         repository.check_present()
         return repository
@@ -135,6 +169,13 @@ class RetentionActivities:
             verdict = "expired"
         measures.RETENTION_POINTS.record(len(request.step.points), repository=name, verdict=verdict)
         measures.RETENTION_MOVED.record(done.moved_bytes, repository=name)
+
+
+def _named(points: Sequence[PointVerdict]) -> tuple[PointVerdict, ...]:
+    """Return the points that go, then the newest that stay, as many as a history shall hold."""
+    going = [point for point in points if point.verdict is not Verdict.KEPT]
+    staying = [point for point in reversed(points) if point.verdict is Verdict.KEPT]
+    return (*going, *staying)[: contract.POINTS_NAMED_MAX]
 
 
 def _moved(done: StepResult) -> contract.PointMoved | None:

@@ -11,7 +11,7 @@ from holdfast.clock import Clock
 from holdfast.errors import DataError, HoldfastError, PassphraseWrong, PointNotFound
 from holdfast.model.ids import DiskKey, is_folder_of
 from holdfast.model.owners import is_job_folder
-from holdfast.model.points import Damage, VerifyReport
+from holdfast.model.points import ChainRead, Damage, VerifyReport
 from holdfast.storage.chains.chain import Chain, chain_file_names
 from holdfast.storage.chains.metadata import METADATA_NAME, check_against_metadata, check_links, read_metadata
 from holdfast.storage.chains.opening import open_with
@@ -23,6 +23,9 @@ from holdfast.storage.health.verifier import Findings, verify_chain
 
 DAMAGES_NAMED_MAX = 50
 """Damaged spans that a report names; a report travels in heartbeats and histories, so more are only counted."""
+
+CHAINS_NAMED_MAX = 100
+"""Chains of which a report says what was read; those beyond are in its sums."""
 
 HEALTH_MAX = 1000
 """Points of one report that are told to the catalog; those beyond are told by the next check."""
@@ -71,7 +74,7 @@ def may_hold(repository: Repository, chain: str, machine: str, passphrases: Sequ
 def closed_chain(chain: str, error: HoldfastError) -> VerifyReport:
     """Return the report of a chain that could not be opened."""
     damage = msgspec.structs.replace(chain_damage(chain, error.message), code=error.code)
-    return VerifyReport(damages=(damage,))
+    return VerifyReport(damages=(damage,), read=(ChainRead(chain=chain, damages=1),))
 
 
 def check_found(report: VerifyReport, machine: str | None) -> None:
@@ -84,6 +87,7 @@ def check_found(report: VerifyReport, machine: str | None) -> None:
 def joined(left: VerifyReport, right: VerifyReport) -> VerifyReport:
     """Return the report of both."""
     damages = left.damages + right.damages
+    read = sorted(left.read + right.read, key=lambda one: not one.damages)
     return VerifyReport(
         chains=left.chains + right.chains,
         points=left.points + right.points,
@@ -92,6 +96,7 @@ def joined(left: VerifyReport, right: VerifyReport) -> VerifyReport:
         damages=damages[:DAMAGES_NAMED_MAX],
         health=(left.health + right.health)[:HEALTH_MAX],
         unnamed_damages=left.unnamed_damages + right.unnamed_damages + len(damages[DAMAGES_NAMED_MAX:]),
+        read=tuple(read[:CHAINS_NAMED_MAX]),
     )
 
 
@@ -146,9 +151,10 @@ class ChainCheck:
             raise
         except DataError as error:
             damage = msgspec.structs.replace(self._damage("", error.message), code=error.code)
-            return VerifyReport(damages=(damage,))
+            return VerifyReport(damages=(damage,), read=(ChainRead(chain=self._chain, damages=1),))
         damages = tuple(msgspec.structs.replace(damage, chain=self._chain) for damage in checked.damages)
-        return joined(VerifyReport(chains=0, damages=links), msgspec.structs.replace(checked, damages=damages))
+        found = joined(VerifyReport(chains=0, damages=links), msgspec.structs.replace(checked, damages=damages))
+        return msgspec.structs.replace(found, read=self._read(found))
 
     def _checked(self, chain: Chain, numbers: list[int] | None, report: Callable[[int], None]) -> VerifyReport:
         found = Findings()
@@ -160,6 +166,12 @@ class ChainCheck:
         read = began if self._scope.is_all else None
         health = mark_checked(self._repository.files, chain, found, looked_at, read)
         return msgspec.structs.replace(checked, health=points_of(self._chain, health))
+
+    def _read(self, report: VerifyReport) -> tuple[ChainRead, ...]:
+        if not report.points and report.is_good:
+            return ()  # nothing is finished in it
+        damages = len(report.damages) + report.unnamed_damages
+        return (ChainRead(chain=self._chain, points=report.points, stored_bytes=report.stored_bytes, damages=damages),)
 
     def _links(self) -> tuple[Damage, ...]:
         """Compare the files with each other and with the chain's metadata.

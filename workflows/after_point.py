@@ -27,6 +27,7 @@ class AfterPoint:
         self._recorder = recorder
         self._name = request.machine.name
         self._queue = queues.fresh_queue(request.repository)
+        self.verified_bytes: int | None = None
 
     async def look_after(self, opened: OpenPoint, point: PointSummary) -> None:
         """Do what the job wants. Raises `DataDamaged` when the new point does not read back."""
@@ -54,7 +55,8 @@ class AfterPoint:
         if not report.is_good:
             first = f": {report.damages[0].reason}" if report.damages else ""
             raise DataDamaged(f"the new point {point.point_id[:12]} of {self._name} does not verify{first}")
-        self._book.tell("Verified", f"{size_text(report.stored_bytes)} read back")
+        self.verified_bytes = report.stored_bytes
+        self._book.tell("Verified", f"{size_text(report.stored_bytes)} read back and compared, nothing is damaged")
 
     async def _repair(self, opened: OpenPoint) -> None:
         """Give to older points what was read again; what that does not bring back is a note, the new point is good."""

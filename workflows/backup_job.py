@@ -33,7 +33,7 @@ from workflows.messages import (
     UpkeepOptions,
 )
 from workflows.naming import labels, with_machine
-from workflows.report import duration_text, size_text, summary
+from workflows.report import count_text, duration_text, size_text, summary
 from workflows.session import SessionRun, outcome_of_failure
 from workflows.session_upkeep import SessionUpkeep
 from workflows.slots import find_proxies
@@ -61,6 +61,8 @@ class BackupJob:
         """Whether each machine that the job means was described."""
         self._failures: list[tuple[str, Problem, BaseException]] = []
         self._longest_open_s = 0.0
+        self._verified: list[int] = []
+        """Of the new points that were read back: their bytes."""
         self._labels = labels(())
 
     @workflow.query(name="progress", description="Where the machines and their disks stand")
@@ -217,6 +219,10 @@ class BackupJob:
         self._book.note(with_machine(note, result.machine_name, label) for note in result.notes)
         if result.point is not None:
             self._run.points.append(result.point)
+        if result.verified_bytes is not None:
+            self._verified.append(result.verified_bytes)
+            points = f"{len(self._verified)} of {count_text(len(self._run.points), 'new point')}"
+            self._book.tell("Verified", f"{points}, {size_text(sum(self._verified))} read back, nothing is damaged")
         if result.snapshot_open_s > self._longest_open_s:
             self._longest_open_s = result.snapshot_open_s
             longest = f"{duration_text(result.snapshot_open_s)}, of {label}"
@@ -252,5 +258,4 @@ def _by_name(failure: tuple[str, Problem, BaseException]) -> str:
 def machine_summary(machine: Machine, repository: str) -> str:
     """Return the line that stands for a machine in a list of workflows."""
     size = size_text(sum(disk.size_bytes for disk in machine.disks))
-    count = f"{len(machine.disks)} disk" + ("" if len(machine.disks) == 1 else "s")
-    return summary(f"{machine.name}: {count}, {size} -> {repository}")
+    return summary(f"{machine.name}: {count_text(len(machine.disks), 'disk')}, {size} -> {repository}")

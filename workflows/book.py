@@ -11,7 +11,7 @@ from holdfast.model.ids import DiskKey, MachineId, SessionId
 from holdfast.model.machine import Disk, Machine
 from holdfast.model.session import Figures, Outcome, Problem, Task
 from workflows.messages import SessionProgress, TaskProgress
-from workflows.report import Report, Row, render
+from workflows.report import Report, Row, Table, render
 
 WAITING = "waiting"
 TRANSFERRING = "transferring"
@@ -35,6 +35,7 @@ class Book:
         self._show_text = show
         self._phase = "starting"
         self._facts: dict[str, str] = {}
+        self._tables: dict[str, Table] = {}
         self._tasks: dict[tuple[MachineId, DiskKey], tuple[Task, str]] = {}
         self._is_shown = True
 
@@ -46,6 +47,11 @@ class Book:
     def tell(self, name: str, value: str) -> None:
         """Put a fact above the table."""
         self._facts[name] = value
+        self._show()
+
+    def lay(self, title: str, headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+        """Put a table behind the notes, in the place of the one of that title; without rows there is none."""
+        self._tables[title] = Table(title=title, headings=headings, rows=tuple(rows))
         self._show()
 
     def note(self, texts: Iterable[str]) -> None:
@@ -168,6 +174,7 @@ class Book:
             rows=rows,
             notes=tuple(_with_names(note, names) for note in self.notes),
             problem=_problem_with_names(self.problem, names),
+            tables=tuple(table for table in self._tables.values() if table.rows),
         )
 
 

@@ -4,6 +4,7 @@ Guarantee: success means that everything looked at is as it was written, or was 
 disk and offset, and marked in the catalog.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -12,15 +13,18 @@ from temporalio import workflow
 from activities.contracts import health, repository
 from holdfast.errors import DataDamaged
 from holdfast.model.health import ClosedChain, RepairReport, ScrubReport
-from holdfast.model.points import Damage
+from holdfast.model.points import ChainRead, Damage
 from holdfast.model.session import SessionKind
 from workflows import options, queues
 from workflows.messages import HealthRequest, HealthTask, SessionProgress, SessionResult
-from workflows.report import duration_text, size_text, summary
+from workflows.report import count_text, duration_text, size_text, summary
 from workflows.session import SessionRun
 from workflows.steps import step
+from workflows.verify import checked_words, lay_read
 
 _NAMED_MAX = 20
+_CHAINS_MAX = 100
+_TITLES = {HealthTask.CHECK: "health check", HealthTask.SCRUB: "scrub", HealthTask.REPAIR: "repair"}
 
 
 @workflow.defn(name="CheckHealth")
@@ -31,7 +35,13 @@ class CheckHealth:
     def __init__(self, request: HealthRequest) -> None:
         """Take the request, so that questions can be answered from the first moment."""
         self._request = request
-        self._run = SessionRun(SessionKind.HEALTH, request.job, request.repository, request.session_id)
+        self._run = SessionRun(
+            SessionKind.HEALTH,
+            request.job,
+            request.repository,
+            request.session_id,
+            title=f"{_TITLES[request.task]} of {request.repository}",
+        )
         self._book = self._run.book
         self._queue = queues.upkeep_queue(request.repository)
         self._damages: tuple[Damage, ...] = ()
@@ -64,7 +74,7 @@ class CheckHealth:
         if self._damages or self._unnamed:
             count = len(self._damages) + self._unnamed
             raise DataDamaged(
-                f"{count} damaged places in repository {request.repository}",
+                f"{count_text(count, 'damaged place')} in repository {request.repository}",
                 hint="The next backup of a machine reads again what its newest point has lost; "
                 "older points are repaired from it where nothing has changed there.",
             )
@@ -84,7 +94,8 @@ class CheckHealth:
             options.verification(self._queue, summary(f"{request.repository} newest points")),
         )
         self._run.report = report
-        self._book.tell("Checked", f"{report.points} points, {size_text(report.stored_bytes)} stored")
+        self._book.tell("Checked", f"the newest points: {checked_words(report)}")
+        lay_read(self._book, report.read)
         self._damages, self._unnamed = report.damages, report.unnamed_damages
         await self._run.recorder.health(request.repository, report.health)
 
@@ -128,8 +139,11 @@ class CheckHealth:
 
     def _tell(self, total: ScrubReport) -> None:
         self._book.tell("Read", f"{size_text(total.done_bytes)} of {size_text(total.planned_bytes)} planned")
-        self._book.tell("Stored", f"{size_text(total.stored_bytes)}, read within {self._request.days} days")
+        self._book.tell(
+            "Stored", f"{size_text(total.stored_bytes)}, each byte read within {count_text(self._request.days, 'day')}"
+        )
         self._book.tell("Oldest", _age(total.oldest))
+        lay_read(self._book, total.read)
         if total.overdue_bytes:
             self._book.tell("Overdue", size_text(total.overdue_bytes))
         if total.closed:
@@ -153,7 +167,7 @@ class CheckHealth:
 def repair_words(report: RepairReport) -> list[tuple[str, str]]:
     """Return what a repair did, in words, each with its title."""
     sources = ((report.from_chain, "the chain"), (report.from_chains, "other chains"), (report.from_copies, "copies"))
-    where = ", ".join(f"{count} pieces from {name}" for count, name in sources if count)
+    where = ", ".join(f"{count_text(count, 'piece')} from {name}" for count, name in sources if count)
     told = [
         ("Repaired", f"{size_text(report.repaired_pieces << 16)}: {where}" if where else ""),
         ("Metadata written anew", ", ".join(report.metadata)),
@@ -175,7 +189,18 @@ def added(before: ScrubReport | None, slice_: ScrubReport) -> ScrubReport:
         done_bytes=before.done_bytes + slice_.done_bytes,
         checked_bytes=before.checked_bytes + slice_.checked_bytes,
         chains=before.chains + slice_.chains,
+        read=_joined(before.read, slice_.read),
     )
+
+
+def _joined(before: Sequence[ChainRead], slice_: Sequence[ChainRead]) -> tuple[ChainRead, ...]:
+    """Return what was read of chains, each once, those first of which damage is known."""
+    known = {one.chain: one for one in before}
+    for one in slice_:
+        earlier = known.get(one.chain)
+        read = one.stored_bytes + (0 if earlier is None else earlier.stored_bytes)
+        known[one.chain] = msgspec.structs.replace(one, stored_bytes=read)
+    return tuple(sorted(known.values(), key=lambda one: not one.damages)[:_CHAINS_MAX])
 
 
 def not_read_words(report: ScrubReport) -> str:

@@ -60,6 +60,7 @@ class MachineBackup:
         self._point: PointSummary | None = None
         self._has_one_disk = False
         self._snapshot_open_s = 0.0
+        self._after = AfterPoint(request, self._book, self._recorder)
         self._chain = ChainQuestion(request, self._book, queues.repository_queue(request.repository))
         needs = Needs(
             provider=request.provider,
@@ -124,7 +125,7 @@ class MachineBackup:
         point = await self._complete(opened)
         # From here on there is a restore point, and a cancellation comes too late to take it away.
         await self._record(point)
-        await AfterPoint(self._request, self._book, self._recorder).look_after(opened, point)
+        await self._after.look_after(opened, point)
 
     async def _freeze(self) -> Snapshot:
         request, tag = self._request, queues.snapshot_tag(self._request.session_id)
@@ -352,4 +353,5 @@ class MachineBackup:
             snapshot_open_s=self._snapshot_open_s,
             notes=tuple(self._book.notes),
             problem=self._book.problem,
+            verified_bytes=self._after.verified_bytes,
         )

@@ -88,6 +88,8 @@ class ByHand(StrEnum):
 
     SYNTHETIC_FULL = "synthetic full"
     COMPACTION = "compaction"
+    TAKING_BACK = "taking back what was removed"
+    PURGE = "deleting what was removed"
 
 
 class UpkeepOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,6 +149,8 @@ class MachineBackupResult(msgspec.Struct, frozen=True, kw_only=True):
     """How long the machine's snapshot was there; 0 when it was not taken, or not removed as planned."""
     notes: tuple[str, ...] = ()
     problem: Problem | None = None
+    verified_bytes: int | None = None
+    """Stored bytes of the new point that were read back and are as they were written; None: it was not verified."""
 
 
 class MachineUpkeepRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,6 +177,12 @@ class MachineUpkeepRequest(msgspec.Struct, frozen=True, kw_only=True):
     credential: CredentialName | None = None
     gone: tuple[MachineId, ...] = ()
     """Of the machines that share the chains: those that the job does not try any more."""
+    chain: str = ""
+    """Of which something was removed that is taken back or deleted by hand."""
+    lock_days: int = 0
+    """For which the points are locked that are taken back."""
+    credentials: tuple[CredentialName, ...] = ()
+    """What may open what is taken back."""
 
 
 class ShownPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,13 +37,13 @@ def wants_compact(request: MachineUpkeepRequest) -> bool:
 async def apply_method(request: MachineUpkeepRequest, book: Book) -> str:
     """Make the newest point a full where the method wants it; return in words what was done."""
     book.enter("making the newest point a full")
-    return await _change(request, chains.apply_method, "method")
+    return await _change(request, chains.apply_method, "the newest point a full, where its method wants it")
 
 
 async def compact(request: MachineUpkeepRequest, book: Book) -> str:
     """Compact the full when it is due and loose; return in words what was done."""
     book.enter("compacting the full")
-    return await _change(request, chains.compact, "compaction")
+    return await _change(request, chains.compact, "its full written anew, where that is due")
 
 
 def changed_words(changed: chains.ChainChanged) -> str:

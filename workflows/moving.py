@@ -31,7 +31,13 @@ class MoveChains:
     def __init__(self, request: MoveRequest) -> None:
         """Take the request, so that questions can be answered from the first moment."""
         self._request = request
-        self._run = SessionRun(SessionKind.CHAINS, request.job, request.repository, request.session_id)
+        self._run = SessionRun(
+            SessionKind.CHAINS,
+            request.job,
+            request.repository,
+            request.session_id,
+            title=f"{request.task} of the chains of {request.machine_name}",
+        )
         self._book = self._run.book
 
     @workflow.query(name="progress", description="Where the session stands")

@@ -77,7 +77,12 @@ def verify_id(repository: RepositoryName) -> str:
 
 def machine_upkeep_id(repository: RepositoryName, machine_id: MachineId, name: str) -> str:
     """Return the workflow id of the upkeep of a machine's chains; one at a time for each machine and repository."""
-    return f"{MACHINE_UPKEEP}{repository}/{folder_name(name, machine_id)}"
+    return folder_upkeep_id(repository, folder_name(name, machine_id))
+
+
+def folder_upkeep_id(repository: RepositoryName, folder: str) -> str:
+    """Return the same of the machine whose chains are in a folder."""
+    return f"{MACHINE_UPKEEP}{repository}/{folder}"
 
 
 def retention_id(job: JobName) -> str:

@@ -22,6 +22,8 @@ _NOTES_MAX: Final = 20
 _NAMES_MAX: Final = 8
 _TEXT_MAX: Final = 120
 _NOTE_MAX: Final = 300
+_WORDS_MAX: Final = 32
+"""Of a last cell that stays on one line."""
 _SPECIAL: Final = re.compile(r"[\\`*_\[\]<>|#~]|--+|\.{3,}|\((?=(?:c|r|tm)\))|(?<=\d)/(?=\d)|&", re.IGNORECASE)
 """What Markdown or the typesetting of Temporal's pages would make something else of: ``--`` a dash, ``1/2`` a half."""
 _ENTITIES: Final = {"&": "&#38;", "/": "&#47;"}
@@ -32,9 +34,12 @@ _WHOLE_FROM: Final = 100
 _MINUTE_S: Final = 60
 _SPACE: Final = "\u00a0"
 """Does not break: the pages make columns as narrow as their longest word."""
+_HYPHEN: Final = "\u2011"
+"""Does not break either, as that of a date."""
 _GAP: Final = _SPACE * 2
 """Keeps columns apart: the pages leave no space between them, and ``1.0:1`` beside ``46 MiB`` read ``1.0:146 MiB``."""
-_HEADINGS: Final = ("Disk", "Size", "Read", "Sent", "Stored", "Ratio", "Rate", "State")
+_HEADINGS: Final = ("Disk", "State", "Size", "Read", "Sent", "Stored", "Ratio")
+"""The pages cut what is wider than half a window, so the state stands in front."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +55,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     figures: Figures = Figures()
 
 
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session shows besides its disks: of a row, the first and a long last cell may become several lines."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a session shows of itself."""
 
@@ -62,6 +75,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...] = ()
     notes: tuple[str, ...] = ()
     problem: Problem | None = None
+    tables: tuple[Table, ...] = ()
+    """Behind problem and notes; of long ones the first rows are shown."""
 
 
 def render(report: Report) -> str:
@@ -70,9 +85,9 @@ def render(report: Report) -> str:
     Where rows must be left out, those of disks with trouble stay.
     """
     rows = sorted(report.rows, key=lambda row: _IMPORTANCE[row.outcome]) if len(report.rows) > ROWS_MAX else report.rows
-    shown = min(len(rows), ROWS_MAX)
+    shown = min(max(len(rows), *(len(table.rows) for table in report.tables), 0), ROWS_MAX)
     while True:
-        text = "\n".join(_lines(report, rows[:shown]))
+        text = "\n".join(_lines(report, rows[:shown], shown))
         if len(text.encode()) <= BYTES_MAX:
             return text
         if shown == 0:
@@ -89,6 +104,11 @@ def size_text(size_bytes: float) -> str:
         value /= _STEP
     digits = 0 if value >= _WHOLE_FROM or value == int(value) else 1
     return f"{value:.{digits}f} {unit}"
+
+
+def count_text(number: int, noun: str) -> str:
+    """Return how many there are: ``1 point``, ``2 points``."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def duration_text(seconds: float) -> str:
@@ -127,16 +147,16 @@ _IMPORTANCE: Final = {
 }
 
 
-def _lines(report: Report, rows: Sequence[Row]) -> list[str]:
+def _lines(report: Report, rows: Sequence[Row], shown: int) -> list[str]:
     phase = "" if report.phase in {report.outcome.value, ""} else f" · {_plain(report.phase, _NOTE_MAX)}"
     lines = [f"**{_plain(report.title)}** · {report.outcome.value}{phase}", ""]
     total = _sum(report.rows)
     facts = (*report.facts, ("Bottleneck", bottleneck_words(total)))
     lines += [f"- {_plain(name)}: {_plain(value, _NOTE_MAX)}" for name, value in facts if value]
     if report.rows:
-        lines += ["", _cells("Machine", _HEADINGS), "|---|---|--:|--:|--:|--:|--:|--:|---|", *map(_row, rows)]
+        lines += ["", _cells("Machine", _HEADINGS), "|---|---|---|--:|--:|--:|--:|--:|", *map(_row, rows)]
         if len(rows) < len(report.rows):
-            lines.append(_cells("…", (f"{len(report.rows) - len(rows)} more", *[""] * 7)))
+            lines.append(_cells("…", (f"{len(report.rows) - len(rows)} more", *[""] * 6)))
         lines.append(_total(total, len(report.rows)))
     if report.problem is not None:
         problem = report.problem
@@ -146,12 +166,26 @@ def _lines(report: Report, rows: Sequence[Row]) -> list[str]:
         lines += ["", "### Notes", "", *(f"- {_plain(note, _NOTE_MAX)}" for note in report.notes[:_NOTES_MAX])]
         if len(report.notes) > _NOTES_MAX:
             lines.append(f"- … and {len(report.notes) - _NOTES_MAX} more")
+    for table in report.tables:
+        lines += _table(table, shown)
     return lines + _details(rows) + _times(report.rows)
 
 
+def _table(table: Table, shown: int) -> list[str]:
+    """Return a table with at most ``shown`` rows."""
+    lines = ["", f"### {_plain(table.title)}", "", _cells(table.headings[0], table.headings[1:])]
+    lines.append("|".join(["", *["---"] * len(table.headings), ""]))
+    for first, *middle, last in table.rows[:shown]:
+        behind = _GAP + _plain(last) if len(last) > _WORDS_MAX else _unbroken(_plain(last))
+        between = (_unbroken(_plain(cell)).replace("-", _HYPHEN) for cell in middle)
+        cells = (_plain(first, 60), *between, behind)
+        lines.append(f"| {' | '.join(cells)} |")
+    left = len(table.rows) - shown
+    return [*lines, "", f"… and {left} more"] if left > 0 else lines
+
+
 def _row(row: Row) -> str:
-    figures = _figures(row.figures, row.figures.duration_s)
-    return _cells(_plain(row.machine, 60), (_plain(row.disk, 60), *figures, _plain(row.state)))
+    return _cells(_plain(row.machine, 60), (_plain(row.disk, 60), _plain(row.state), *_figures(row.figures)))
 
 
 def _details(rows: Sequence[Row]) -> list[str]:
@@ -185,29 +219,34 @@ def _listed(texts: Sequence[str], count: int | None = None) -> str:
 
 def _cells(first: str, others: Sequence[str]) -> str:
     """Return a row of the table; only its first cell may become several lines."""
-    unbroken = (_GAP + text.replace(" ", _SPACE) if text else "" for text in others)
-    return f"| {first} | {' | '.join(unbroken)} |"
+    return f"| {first} | {' | '.join(map(_unbroken, others))} |"
+
+
+def _unbroken(text: str) -> str:
+    return _GAP + text.replace(" ", _SPACE) if text else ""
 
 
 def _total(total: Figures, disks: int) -> str:
-    count = f"{disks} disk" + ("" if disks == 1 else "s")
-    # Disks run beside each other, so their seconds do not add up to a rate.
-    return _cells("**all**", (count, *_figures(total, 0.0), ""))
+    count = count_text(disks, "disk")
+    return _cells("**all**", (count, "", *_figures(total)))
 
 
 def _sum(rows: Sequence[Row]) -> Figures:
     return sum((row.figures for row in rows), Figures())
 
 
-def _figures(figures: Figures, duration_s: float) -> list[str]:
+def _figures(figures: Figures) -> list[str]:
     has_moved = figures.read_bytes > 0 or figures.processed_bytes > 0
     if not has_moved:
-        return [size_text(figures.size_bytes), *[""] * 5]
+        return [size_text(figures.size_bytes), *[""] * 4]
     ratio = f"{figures.read_bytes / figures.transferred_bytes:.1f}:1" if figures.transferred_bytes else ""
-    pace = round(figures.read_bytes / duration_s) if duration_s > 0 else 0
-    rate = f"{size_text(pace)}/s" if pace else ""
     moved = (figures.read_bytes, figures.transferred_bytes, figures.stored_bytes)
-    return [_extent(figures), *map(size_text, moved), ratio, rate]
+    return [_extent(figures), *map(size_text, moved), ratio]
+
+
+def _rate(figures: Figures) -> str:
+    pace = round(figures.read_bytes / figures.duration_s) if figures.duration_s > 0 else 0
+    return f"{size_text(pace)}/s" if pace else ""
 
 
 def _times(rows: Sequence[Row]) -> list[str]:
@@ -217,8 +256,8 @@ def _times(rows: Sequence[Row]) -> list[str]:
     stages = [stage for stage in Stage if any(stage in busy_percent(row.figures) for row in slowest)]
     if not slowest:
         return []
-    lines = ["", "### Time", "", _cells("Machine", ("Disk", "Took", *(stage.value for stage in stages)))]
-    lines += ["|---|---|--:|" + "--:|" * len(stages), *(_time(row, stages) for row in slowest)]
+    lines = ["", "### Time", "", _cells("Machine", ("Disk", "Took", "Rate", *(stage.value for stage in stages)))]
+    lines += ["|---|---|--:|--:|" + "--:|" * len(stages), *(_time(row, stages) for row in slowest)]
     return lines + (["", f"… and {len(timed) - len(slowest)} more that were faster"] if timed[_NOTES_MAX:] else [])
 
 
@@ -226,7 +265,8 @@ def _time(row: Row, stages: Sequence[Stage]) -> str:
     percent, slowest = busy_percent(row.figures), bottleneck(row.figures)
     cells = [f"{percent[stage]:.0f} %" if stage in percent else "" for stage in stages]
     marked = (f"**{cell}**" if stage is slowest else cell for stage, cell in zip(stages, cells, strict=True))
-    return _cells(_plain(row.machine, 60), (_plain(row.disk, 60), duration_text(row.figures.duration_s), *marked))
+    took = (duration_text(row.figures.duration_s), _rate(row.figures))
+    return _cells(_plain(row.machine, 60), (_plain(row.disk, 60), *took, *marked))
 
 
 def _extent(figures: Figures) -> str:

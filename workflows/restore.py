@@ -47,16 +47,12 @@ class RestoreMachine:
     def __init__(self, request: RestoreRequest) -> None:
         """Take the request, so that questions can be answered from the first moment."""
         self._request = request
+        what = f"restore of {request.machine or request.point}"
         self._run = SessionRun(
-            SessionKind.RESTORE, request.job, request.repository, request.session_id, request.provider
+            SessionKind.RESTORE, request.job, request.repository, request.session_id, request.provider, title=what
         )
         self._book = self._run.book
-        needs = Needs(
-            provider=request.provider,
-            repository=request.repository,
-            priority=Priority.RESTORE,
-            what=f"restore of {request.machine or request.point}",
-        )
+        needs = Needs(provider=request.provider, repository=request.repository, priority=Priority.RESTORE, what=what)
         self._served: Renewing[FoundPoint] | None = None
         self._is_back_owed = False
         self._slots = Slots(request.resources, request.proxy, needs, self._book)

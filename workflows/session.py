@@ -37,14 +37,17 @@ when they end with their session and not by themselves."""
 class SessionRun:
     """One session."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a session is about
         self,
         kind: SessionKind,
         job: JobName,
         repository: RepositoryName,
         session_id: SessionId,
         provider: ProviderName = ProviderName(""),  # noqa: B008 - a string
+        *,
+        title: str = "",
     ) -> None:
+        """``title`` says what is done, where kind and job do not."""
         info = workflow.info()
         self._session = Session(
             session_id=session_id or SessionId(info.run_id),
@@ -56,7 +59,7 @@ class SessionRun:
             started=info.start_time,
             workflow_id=info.workflow_id,
         )
-        self.book = Book(f"{kind} {job}", self.session_id, info.start_time, workflow.set_current_details)
+        self.book = Book(title or f"{kind} {job}", self.session_id, info.start_time, workflow.set_current_details)
         self.recorder = Recorder(self.book)
         self.undo = UndoStack()
         self.points: list[PointSummary] = []

@@ -19,7 +19,7 @@ from workflows.children import run_child
 from workflows.failures import problem_of
 from workflows.machine_upkeep import MachineUpkeep
 from workflows.messages import MachineUpkeepRequest, MachineUpkeepResult, Retained, UpkeepOptions
-from workflows.report import summary
+from workflows.report import count_text, summary
 from workflows.retention_step import retained_words
 from workflows.session import SessionRun
 from workflows.steps import in_lanes, step, stop_if_cancelled
@@ -38,6 +38,7 @@ class SessionUpkeep:
         self._credential = credential
         self._retained = Retained()
         self._machines = 0
+        self._rows: list[tuple[str, ...]] = []
 
     async def of_points(self, points: Iterable[PointSummary]) -> None:
         """Look after the machines that have just got these points."""
@@ -163,5 +164,9 @@ class SessionUpkeep:
         self._retained += result.retained
         self._run.retained = self._retained
         self._book.note(result.notes)
+        self._rows += [(result.machine_name, step, words) for step, words in result.lines]
+        self._book.lay("Chains", ("Machine", "Step", "What was done"), self._rows)
         if self._wanted.retention is not None:
-            self._book.tell("Retention", f"{retained_words(self._retained)}, of {self._machines} machines")
+            self._book.tell(
+                "Retention", f"{retained_words(self._retained)}, of {count_text(self._machines, 'machine')}"
+            )

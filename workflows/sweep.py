@@ -38,7 +38,14 @@ class SweepProvider:
     def __init__(self, request: SweepRequest) -> None:
         """Take the request, so that questions can be answered from the first moment."""
         self._request = request
-        self._run = SessionRun(SessionKind.SWEEP, request.job, RepositoryName(""), request.session_id, request.provider)
+        self._run = SessionRun(
+            SessionKind.SWEEP,
+            request.job,
+            RepositoryName(""),
+            request.session_id,
+            request.provider,
+            title=f"sweep of {request.provider}",
+        )
         self._book = self._run.book
         self._proxy = queues.proxy_queue(request.proxy)
         self._removed = 0

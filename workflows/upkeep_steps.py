@@ -11,6 +11,7 @@ import msgspec
 from workflows.book import Book
 from workflows.messages import MachineUpkeepRequest, Retained
 from workflows.method_steps import apply_method, compact, wants_compact, wants_method
+from workflows.removed_steps import purge, take_back, wants_purge, wants_taking_back
 from workflows.retention_step import retain, retained_words
 
 
@@ -53,9 +54,19 @@ async def _compact(upkeep: Upkeep) -> None:
     upkeep.tell("Compaction", await compact(upkeep.request, upkeep.book))
 
 
+async def _take_back(upkeep: Upkeep) -> None:
+    upkeep.tell("Taken back", await take_back(upkeep.request, upkeep.book))
+
+
+async def _purge(upkeep: Upkeep) -> None:
+    upkeep.tell("Purged", await purge(upkeep.request, upkeep.book))
+
+
 STEPS: tuple[UpkeepStep, ...] = (
     UpkeepStep(name="Method", is_wanted=wants_method, carry_out=_apply_method),
     UpkeepStep(name="Retention", is_wanted=lambda wish: wish.upkeep.retention is not None, carry_out=_retain),
     UpkeepStep(name="Compaction", is_wanted=wants_compact, carry_out=_compact),
+    UpkeepStep(name="Taking back", is_wanted=wants_taking_back, carry_out=_take_back),
+    UpkeepStep(name="Purge", is_wanted=wants_purge, carry_out=_purge),
 )
 """In the order in which they are carried out."""

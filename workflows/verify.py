@@ -3,15 +3,18 @@
 Guarantee: success means that every stored byte of the points was read and matched its digest.
 """
 
+from collections.abc import Sequence
+
 from temporalio import workflow
 
 from activities.contracts import repository
 from holdfast.errors import DataDamaged
-from holdfast.model.points import Damage, VerifyReport
+from holdfast.model.points import ChainRead, Damage, VerifyReport
 from holdfast.model.session import SessionKind
 from workflows import options, queues
+from workflows.book import Book
 from workflows.messages import SessionProgress, SessionResult, VerifyRequest
-from workflows.report import size_text, summary
+from workflows.report import count_text, size_text, summary
 from workflows.session import SessionRun
 from workflows.steps import step
 
@@ -26,7 +29,13 @@ class VerifyRepository:
     def __init__(self, request: VerifyRequest) -> None:
         """Take the request, so that questions can be answered from the first moment."""
         self._request = request
-        self._run = SessionRun(SessionKind.VERIFY, request.job, request.repository, request.session_id)
+        self._run = SessionRun(
+            SessionKind.VERIFY,
+            request.job,
+            request.repository,
+            request.session_id,
+            title=f"verification of {self._subject()}",
+        )
         self._book = self._run.book
 
     @workflow.query(name="progress", description="Where the verification stands")
@@ -51,11 +60,12 @@ class VerifyRepository:
         )
         self._run.report = report
         await self._run.recorder.health(request.repository, report.health)
-        self._book.tell("Checked", _checked(report))
+        self._book.tell("Checked", checked_words(report))
+        lay_read(self._book, report.read)
         self._book.note(_named(damage) for damage in report.damages[:_NAMED_MAX])
         if not report.is_good:
             count = len(report.damages) + report.unnamed_damages
-            raise DataDamaged(f"{count} damaged places in repository {request.repository}")
+            raise DataDamaged(f"{count_text(count, 'damaged place')} in repository {request.repository}")
 
     async def _wanted(self) -> repository.VerifyPoints:
         request = self._request
@@ -89,12 +99,25 @@ class VerifyRepository:
     def _subject(self) -> str:
         request = self._request
         if request.point is not None:
-            return f"{request.repository} point {request.point}"
-        return f"{request.repository} {request.machine or 'all points'}"
+            return f"{request.repository}, point {request.point}"
+        return f"{request.repository}, {request.machine or 'all points'}"
 
 
-def _checked(report: VerifyReport) -> str:
-    return f"{report.points} points of {report.chains} chains, {size_text(report.stored_bytes)} stored"
+def checked_words(report: VerifyReport) -> str:
+    """Return in words what a verification has read."""
+    points, chains = count_text(report.points, "point"), count_text(report.chains, "chain")
+    return f"{points} of {chains}, {size_text(report.stored_bytes)} stored"
+
+
+def lay_read(book: Book, read: Sequence[ChainRead]) -> None:
+    """Show what was read of each chain, and how it was."""
+    book.lay("Chains", ("Chain", "Points", "Read", "Result"), map(_read_row, read))
+
+
+def _read_row(one: ChainRead) -> tuple[str, ...]:
+    points = str(one.points) if one.points else ""
+    result = count_text(one.damages, "damaged place") if one.damages else "as it was written"
+    return one.chain.removeprefix("machines/"), points, size_text(one.stored_bytes), result
 
 
 def _named(damage: Damage) -> str:

@@ -11,7 +11,11 @@ from temporalio import activity
 from activities.contracts.catalog import Recorded
 from holdfast.model.ids import CredentialName, FileId, JobName, MachineId, PointId, RepositoryName
 from holdfast.model.retention import RetentionOptions
+from holdfast.planning.retention import PointVerdict
 from holdfast.planning.retention_steps import RetentionStep
+
+POINTS_NAMED_MAX = 50
+"""Points of which a plan says in a history what becomes of them and why: those that go, then the newest that stay."""
 
 
 class PlanRetention(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +50,9 @@ class RetentionPlanned(msgspec.Struct, frozen=True, kw_only=True):
     """In words how locks are kept; empty without any."""
     left_out: tuple[str, ...] = ()
     """In words which archives were not looked at, and why."""
+    points: tuple[PointVerdict, ...] = ()
+    """What becomes of each, and why; those that go come first, and of many not all are named. None from workers of
+    earlier versions."""
 
 
 class CarryOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +101,8 @@ class PurgeRemoved(msgspec.Struct, frozen=True, kw_only=True):
     """What was promised more when it was removed stays as long as that."""
     only_archives: bool = False
     """Of the archives of all machines instead of the chains of one, which no job's retention touches."""
+    chain: str = ""
+    """Of this chain alone, and whatever is left of its grace period, because somebody asks for the room."""
 
 
 class RemovedPurged(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +110,29 @@ class RemovedPurged(msgspec.Struct, frozen=True, kw_only=True):
 
     files: int = 0
     freed_bytes: int = 0
+
+
+class TakeBack(msgspec.Struct, frozen=True, kw_only=True):
+    """Bring back what was removed from a chain, and lock its points."""
+
+    repository: RepositoryName
+    chain: str
+    until: datetime
+    """When the lock ends."""
+    credentials: tuple[CredentialName, ...] = ()
+    """What may open the chain; an archive says itself which one does."""
+
+
+class TakeBackCursor(msgspec.Struct, frozen=True, kw_only=True):
+    """What an attempt brings back, heartbeated: the next one locks what this one has brought back."""
+
+    files: tuple[str, ...]
+
+
+class TakenBack(msgspec.Struct, frozen=True, kw_only=True):
+    """What is there again."""
+
+    files: tuple[str, ...]
 
 
 class SettlePoints(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,6 +191,15 @@ def carry_out(request: CarryOut) -> CarriedOut:
 @activity.defn(name="retention.purge")
 def purge(request: PurgeRemoved) -> RemovedPurged:
     """Delete removed files whose grace period is over; idempotent."""
+    raise AssertionError(request)
+
+
+@activity.defn(name="retention.take_back")
+def take_back(request: TakeBack) -> TakenBack:
+    """Bring removed files back and lock their points. Raises `PointNotFound` when nothing was removed.
+
+    Raises `ChainBroken` when the files fit no more, and `PassphraseWrong`; nothing is changed then.
+    """
     raise AssertionError(request)
 
 

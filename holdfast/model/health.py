@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
-from holdfast.model.points import Damage, PointHealth
+from holdfast.model.points import ChainRead, Damage, PointHealth
 
 
 class BrokenChain(StrEnum):
@@ -54,6 +54,8 @@ class ScrubReport(msgspec.Struct, frozen=True, kw_only=True):
     closed: tuple[ClosedChain, ...] = ()
     """Chains that were not read and are in no other figure here."""
     unnamed_closed: int = 0
+    read: tuple[ChainRead, ...] = ()
+    """What was read of chains, those first of which damage is known; of some only where they are many."""
 
     @property
     def is_done(self) -> bool:

@@ -150,6 +150,16 @@ class PointHealth(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class ChainRead(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read of one chain, by a verification or a scrub."""
+
+    chain: str
+    points: int = 0
+    """That were compared with their digests; a scrub reads places of files and counts none."""
+    stored_bytes: int = 0
+    damages: int = 0
+
+
 class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a verification found."""
 
@@ -162,6 +172,8 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     """Damaged spans beyond those that ``damages`` names."""
     health: tuple[PointHealth, ...] = ()
     """Points of the chains looked at that were found damaged, now or before, and how they stand."""
+    read: tuple[ChainRead, ...] = ()
+    """The chains, those with damage first; none from workers of earlier versions."""
 
     @property
     def is_good(self) -> bool:

@@ -1,6 +1,6 @@
 """Retention as a worker does it: the plan that was asked for, step by step, resumed and stopped."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -9,13 +9,16 @@ import pytest
 from activities.contracts import retention as contract
 from activities.contracts.repository import FinishPoint
 from activities.retention import RetentionActivities
-from holdfast.errors import ClockJumped, PlanChanged
+from holdfast.errors import ClockJumped, PlanChanged, PointNotFound
 from holdfast.model.archives import Archive, is_archive
 from holdfast.model.ids import MachineId, PointId
 from holdfast.model.points import PointSummary
 from holdfast.model.retention import KeepUnit, RetentionOptions, RetentionPolicy
+from holdfast.planning.retention import Verdict
+from holdfast.storage.chains.keeping import peek_notes
 from holdfast.storage.chains.last_used import accept_clock
 from holdfast.storage.files.immutable import set_immutable
+from holdfast.storage.methods.upkeep import ChainUpkeep
 from holdfast.storage.retention.looking import look_at_machine
 from tests.activities.lab import KEY, STORE, UNIT, Attempt, Lab, failure, run, run_twice
 
@@ -65,6 +68,11 @@ def test_what_is_planned_is_carried_out_and_nothing_is_left_to_do(kept: Kept) ->
     assert (planned.kept, planned.held) == (1, 0)
     [step] = planned.steps
     assert step.points == (kept.points[0].point_id, kept.points[1].point_id)
+    assert [(one.number, one.verdict, one.reason) for one in planned.points] == [
+        (1, Verdict.MERGED, "outdated"),
+        (2, Verdict.MERGED, "outdated"),
+        (3, Verdict.KEPT, "one of the newest 1"),
+    ]
     done = run(kept.serves.carry_out, contract.CarryOut(repository=STORE, step=step))
     assert done.moved is not None
     assert done.moved.point_id == kept.points[2].point_id
@@ -100,6 +108,46 @@ def test_points_of_a_machine_that_is_gone_go_as_a_whole_and_are_purged_later(kep
     kept.lab.clock._seconds += int(timedelta(days=8).total_seconds())
     purged = run(kept.serves.purge, purge)
     assert (purged.files, purged.freed_bytes > 0) == (3, True)
+
+
+def removed(kept: Kept) -> str:
+    """Remove the newest point; return the chain."""
+    point = kept.points[-1]
+    folder = kept.lab.repository.chain_folder(point.chain)
+    ChainUpkeep(kept.lab.repository.files, folder, None).remove([point.file], kept.lab.clock.now())
+    return point.chain
+
+
+def test_what_was_removed_from_a_chain_is_deleted_before_its_time_when_asked(kept: Kept) -> None:
+    chain = removed(kept)
+    name, machine_id = kept.machine.name, kept.machine.machine_id
+    wish = contract.PurgeRemoved(repository=STORE, machine_id=machine_id, machine_name=name, grace_days=7)
+    assert run(kept.serves.purge, wish).files == 0
+    assert run(kept.serves.purge, msgspec.structs.replace(wish, chain=chain)).files == 1
+
+
+def test_what_was_removed_is_taken_back_and_locked(kept: Kept) -> None:
+    chain = removed(kept)
+    until = kept.lab.clock.now() + timedelta(days=3)
+    wish = contract.TakeBack(repository=STORE, chain=chain, until=until)
+    assert run(kept.serves.take_back, wish).files == (kept.points[-1].file,)
+    assert locked(kept, chain) == {kept.points[-1].point_id: until}
+    assert "nothing was removed" in str(failure(PointNotFound, kept.serves.take_back, wish))
+
+
+def test_an_attempt_after_one_that_died_locks_what_is_back_already(kept: Kept) -> None:
+    chain = removed(kept)
+    until = kept.lab.clock.now() + timedelta(days=3)
+    ChainUpkeep(kept.lab.repository.files, kept.lab.repository.chain_folder(chain), None).take_back()
+    begun = contract.TakeBackCursor(files=(kept.points[-1].file,))
+    wish = contract.TakeBack(repository=STORE, chain=chain, until=until)
+    assert Attempt(begun).run(kept.serves.take_back, wish).files == begun.files
+    assert locked(kept, chain) == {kept.points[-1].point_id: until}
+
+
+def locked(kept: Kept, chain: str) -> dict[PointId, datetime]:
+    notes = peek_notes(kept.lab.repository.files, kept.lab.repository.chain_folder(chain))
+    return {note.point_id: note.locked_until for note in notes if note.locked_until is not None}
 
 
 def test_an_expired_archive_is_removed_by_its_own_rules_alone(kept: Kept) -> None:

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from activities.verification import (
+    CHAINS_NAMED_MAX,
     DAMAGES_NAMED_MAX,
     ChainCheck,
     Scope,
@@ -19,7 +20,7 @@ from holdfast.formats.chain_keep import NotedOwner
 from holdfast.model.ids import DiskKey, JobName
 from holdfast.model.machine import Machine
 from holdfast.model.owners import ChainOwner
-from holdfast.model.points import Damage, Health, PointSummary, VerifyReport
+from holdfast.model.points import ChainRead, Damage, Health, PointSummary, VerifyReport
 from holdfast.storage.chains.keeping import write_owner
 from holdfast.storage.health.health_file import HEALTH_NAME, read_health
 from tests.activities.lab import KEY, PIECE, Lab, run
@@ -52,6 +53,23 @@ def test_reports_add_up_and_name_no_more_damage_than_travels_well() -> None:
     assert both.damages == (*damaged(DAMAGES_NAMED_MAX - 1).damages, damage_at(0))
     assert both.unnamed_damages == 6
     assert joined(VerifyReport(chains=0), damaged(2)) == damaged(2)
+
+
+def test_of_many_chains_those_with_damage_are_named_first() -> None:
+    many = VerifyReport(read=tuple(ChainRead(chain=f"c{number}") for number in range(CHAINS_NAMED_MAX)))
+    bad = VerifyReport(read=(ChainRead(chain="bad", damages=1),))
+    named = joined(many, bad).read
+    assert [one.chain for one in named[:2]] == ["bad", "c0"]
+    assert len(named) == CHAINS_NAMED_MAX
+
+
+def test_a_report_says_what_was_read_of_each_chain(lab: Lab) -> None:
+    _, point = lab.back_up(lab.add_machine())
+    report = check(lab, point.chain)
+    assert report.read == (ChainRead(chain=point.chain, points=1, stored_bytes=report.stored_bytes),)
+    lab.chain_file(point).write_bytes(b"\xff" * PIECE)
+    [read] = check(lab, point.chain).read
+    assert (read.chain, read.points, read.damages) == (point.chain, 0, 1)
 
 
 def test_chains_without_any_file_are_passed_over(lab: Lab) -> None:

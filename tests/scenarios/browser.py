@@ -29,8 +29,8 @@ FLAGS = (
     "--force-prefers-reduced-motion",
     "--window-size=1600,1200",
 )
-VISITS = 4
-PATIENCE_S = 7.0
+PATIENCES_S = (7.0, 15.0, 30.0, 60.0)
+"""How long each visit of a page may take: at first a page is soon visited again, and a busy host has time at last."""
 POLL_S = 0.2
 # The pages draw themselves again whenever news arrives.
 REDRAWN = (JavascriptException, NoSuchFrameException, StaleElementReferenceException)
@@ -83,11 +83,11 @@ class Browser:
 
     def _see(self, url: str, look: Callable[[], Found | None], what: str, shot: str) -> Found:
         """Visit the page, unless it is open, until ``look`` returns something; visit it again every few seconds."""
-        for visit in range(VISITS):
+        for visit, patience_s in enumerate(PATIENCES_S):
             if self._driver.current_url != url or visit > 0:
                 self._driver.get(url)
             try:
-                found = WebDriverWait(self._driver, PATIENCE_S, POLL_S, REDRAWN).until(lambda _: look())
+                found = WebDriverWait(self._driver, patience_s, POLL_S, REDRAWN).until(lambda _: look())
             except WaitExpired:
                 continue
             finally:

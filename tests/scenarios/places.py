@@ -16,10 +16,13 @@ _ELSEWHERE = ("HOLDFAST_CONFIG", "HOLDFAST_HOME", "TEMPORAL_ADDRESS", "TEMPORAL_
 
 
 @contextmanager
-def opened_place(folder: Path) -> Iterator[tuple[DemoPlace, DevServer]]:
-    """Yield a configured place below a folder and the server it names; both are gone at the end."""
+def opened_place(folder: Path, *, with_pages: bool = False) -> Iterator[tuple[DemoPlace, DevServer]]:
+    """Yield a configured place below a folder and the server it names, with web pages if wanted.
+
+    Both are gone at the end.
+    """
     place = prepare_place(folder)
-    server = DevServer(place.home / "temporal", DevServerSettings(is_headless=True))
+    server = DevServer(place.home / "temporal", DevServerSettings(is_headless=not with_pages))
     try:
         with pytest.MonkeyPatch.context() as patch:
             for name in _ELSEWHERE:

@@ -68,4 +68,4 @@ def test_a_worker_that_dies_in_the_middle_of_a_move_goes_on_at_its_last_commit(
             [grave] = {
                 one["chain"] for one in Command(place, "retention", "removed", "-r", REPOSITORY).result()["removed"]
             }
-            assert Command(place, "retention", "undelete", grave, "-r", REPOSITORY).result()["files"]
+            assert Command(place, "retention", "undelete", grave, "-r", REPOSITORY).result()["lines"]

@@ -132,6 +132,7 @@ def test_a_chain_that_was_replaced_goes_and_can_be_taken_back(stage: Stage) -> N
     assert before["retained"]["kept"] == 1
     [grave] = stage.run("retention", "removed")["removed"]
     assert old not in stage.points()
-    assert stage.run("retention", "undelete", grave["chain"])["files"]
+    [[_, told]] = stage.run("retention", "undelete", grave["chain"])["lines"]
+    assert told.startswith("1 file ")
     assert old in stage.points()
     assert stage.run("verify", "--all", "--offline")["report"]["points"] == 2

@@ -8,8 +8,8 @@ from holdfast.model.health import RepairReport
 from holdfast.model.ids import DiskKey
 from holdfast.model.points import DamagedSpan, Health, PointHealth, VerifyReport
 from holdfast.model.session import Outcome
-from tests.workflows.conftest import Stage
-from tests.workflows.stubs import World
+from tests.workflows.conftest import Stage, details
+from tests.workflows.stubs import GIB, World, a_machine
 from workflows import queues
 from workflows.backup_job import BackupJob
 from workflows.messages import BackupOptions
@@ -49,6 +49,25 @@ async def test_a_job_may_want_everything_a_point_needs_read_back(stage: Stage) -
         await stage.run_backup(options=BackupOptions(verify=True))
     (request,) = world.requests("repository.verify")
     assert not request.is_new_only
+
+
+async def test_the_session_says_how_many_new_points_were_read_back(stage: Stage) -> None:
+    world = World([a_machine("db"), a_machine("web")])
+    world.answers["repository.verify"] = lambda _: VerifyReport(points=1, stored_bytes=GIB)
+    beginning(world, kind="increment")
+    async with stage.playing(world):
+        handle = await stage.start(BackupJob.run, stage.backup(options=BackupOptions(verify=True)))
+        await handle.result()
+        text = await details(handle)
+    assert "Verified: 2 of 2 new points, 2 GiB read back, nothing is damaged" in text
+
+
+async def test_a_session_that_verifies_nothing_says_nothing_of_it(stage: Stage) -> None:
+    world = World()
+    async with stage.playing(world):
+        handle = await stage.start(BackupJob.run, stage.backup())
+        await handle.result()
+        assert "Verified" not in await details(handle)
 
 
 async def test_a_point_that_does_not_read_back_is_marked(stage: Stage) -> None:

@@ -368,7 +368,7 @@ async def test_the_details_read_like_a_report(stage: Stage) -> None:
         with pytest.raises(WorkflowFailureError):
             await handle.result()
         text = await details(handle)
-    assert "| db | disk0 | 1 GiB | 1 GiB |" in " ".join(text.split())
+    assert "| db | disk0 | done | 1 GiB | 1 GiB |" in " ".join(text.split())
     assert "web (disk0): snapshot of web is gone" in text
     assert "**snapshot-not-found**" in text
     assert "Somebody removed the snapshot" in text

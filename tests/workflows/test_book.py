@@ -53,6 +53,19 @@ async def test_every_change_is_shown() -> None:
     assert "**disk-read-failed**" in shown[-1]
 
 
+async def test_a_table_takes_the_place_of_the_one_of_its_title_and_without_rows_there_is_none() -> None:
+    shown: list[str] = []
+    book = a_book(shown)
+    book.lay("Steps", ("Step", "State"), [("merge", "waiting")])
+    book.lay("Points", ("Point", "Why"), [])
+    book.lay("Steps", ("Step", "State"), [("merge", "done")])
+    await a_turn()
+    assert shown[-1].count("### Steps") == 1
+    assert "| merge | \u00a0\u00a0done |" in shown[-1]
+    assert "waiting |\n" not in shown[-1].partition("### Steps")[2]
+    assert "### Points" not in shown[-1]
+
+
 async def test_changes_of_one_turn_are_shown_together() -> None:
     shown: list[str] = []
     book = a_book(shown)

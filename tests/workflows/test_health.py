@@ -9,7 +9,7 @@ from activities.boundary import error_from_failure
 from holdfast.errors import DataDamaged, RepositoryUnavailable
 from holdfast.model.health import ClosedChain, RepairReport, ScrubReport
 from holdfast.model.ids import CredentialName, DiskKey, RepositoryName, SessionId
-from holdfast.model.points import Damage, Health, PointHealth, VerifyReport
+from holdfast.model.points import ChainRead, Damage, Health, PointHealth, VerifyReport
 from holdfast.model.session import Outcome
 from tests.workflows.conftest import Stage, details
 from tests.workflows.stubs import NOON, World
@@ -46,7 +46,9 @@ def a_scrub(done: int, planned: int, **changes: object) -> ScrubReport:
 
 async def test_a_scrub_goes_on_slice_by_slice_until_its_share_is_read(stage: Stage) -> None:
     world = World()
-    slices = iter([a_scrub(2 * GIB, 3 * GIB), a_scrub(GIB, GIB)])
+    first = (ChainRead(chain="machines/a/1", stored_bytes=GIB), ChainRead(chain="machines/b/1", stored_bytes=GIB))
+    last = (ChainRead(chain="machines/b/1", stored_bytes=GIB, damages=1),)
+    slices = iter([a_scrub(2 * GIB, 3 * GIB, read=first), a_scrub(GIB, GIB, read=last)])
     world.answers["health.scrub"] = lambda _: next(slices)
     async with stage.playing(world):
         handle = await stage.start(CheckHealth.run, a_request(stage, HealthTask.SCRUB, days=7, every_s=3600))
@@ -60,6 +62,11 @@ async def test_a_scrub_goes_on_slice_by_slice_until_its_share_is_read(stage: Sta
     assert {(one.days, one.every_s) for one in world.requests("health.scrub")} == {(7, 3600)}
     assert world.names() == ["health.scrub", "health.scrub"]
     assert "3 GiB of 3 GiB planned" in told
+    assert f"**scrub of {stage.repository}** · success" in told
+    assert told.replace("\u00a0", " ").partition("### Chains")[2].splitlines()[4:] == [
+        "| b/1 |  |   2 GiB |   1 damaged place |",
+        "| a/1 |  |   1 GiB |   as it was written |",
+    ]
     assert progress.phase == "success"
     assert [queue for name, queue in world.queues if name == "health.scrub"] == [
         f"repository.{stage.repository}.upkeep"
@@ -187,7 +194,7 @@ def test_figures_of_slices_add_up() -> None:
 def test_a_repair_in_words() -> None:
     words = dict(repair_words(RepairReport(repaired_pieces=16, from_chain=15, from_chains=1, metadata=("c",))))
     assert words == {
-        "Repaired": "1 MiB: 15 pieces from the chain, 1 pieces from other chains",
+        "Repaired": "1 MiB: 15 pieces from the chain, 1 piece from other chains",
         "Metadata written anew": "c",
     }
     assert repair_words(RepairReport()) == []

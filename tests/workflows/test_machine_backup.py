@@ -370,6 +370,6 @@ async def test_the_point_and_the_disks_can_be_read_in_the_details(stage: Stage) 
         handle = await stage.start(MachineBackup.run, request_for(stage, world))
         await handle.result()
         text = await details(handle)
-    assert "| web | disk0 | 1 GiB | 1 GiB |" in " ".join(text.split())
+    assert "| web | disk0 | done | 1 GiB | 1 GiB |" in " ".join(text.split())
     assert "no chain of this machine yet" in text
     assert "open for" in text

@@ -10,6 +10,8 @@ from workflows.report import (
     SUMMARY_BYTES_MAX,
     Report,
     Row,
+    Table,
+    count_text,
     duration_text,
     render,
     size_text,
@@ -51,7 +53,7 @@ def spaced(line: str) -> str:
 
 def test_a_disk_is_a_row_with_its_figures() -> None:
     lines = table(a_report(a_row(detail="full: no earlier point")))
-    assert spaced(lines[2]) == "| web | disk0 | 40 GiB | 20 MiB | 10 MiB | 11 MiB | 2.0:1 | 10 MiB/s | done |"
+    assert spaced(lines[2]) == "| web | disk0 | done | 40 GiB | 20 MiB | 10 MiB | 11 MiB | 2.0:1 |"
 
 
 def test_the_bottleneck_of_all_disks_is_a_fact_above_the_table() -> None:
@@ -63,10 +65,10 @@ def test_the_bottleneck_of_all_disks_is_a_fact_above_the_table() -> None:
 def test_the_slowest_disks_say_where_their_time_went() -> None:
     lines = a_report(a_row(), throttled("db", 3.0)).split("### Time")[1].splitlines()
     assert [spaced(line) for line in lines[2:]] == [
-        "| Machine | Disk | Took | Source | Proxy | Target | Throttling |",
-        "|---|---|--:|--:|--:|--:|--:|",
-        "| db | disk0 | 3 s | 0 % | 0 % | 0 % | **100 %** |",
-        "| web | disk0 | 2 s | 25 % | **80 %** | 50 % | |",
+        "| Machine | Disk | Took | Rate | Source | Proxy | Target | Throttling |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
+        "| db | disk0 | 3 s | | 0 % | 0 % | 0 % | **100 %** |",
+        "| web | disk0 | 2 s | 10 MiB/s | 25 % | **80 %** | 50 % | |",
     ]
     assert "### Time" not in a_report(msgspec.structs.replace(a_row(), figures=Figures(size_bytes=MIB)))
     many = a_report(*(throttled(f"m{number}", float(number + 1)) for number in range(30))).split("### Time")[1]
@@ -90,7 +92,39 @@ def test_figures_and_states_stay_on_one_line() -> None:
     row = msgspec.structs.replace(a_row(), state="in the cloud")
     cells = table(a_report(row))[2].strip("| ").split(" | ")
     assert all(" " not in cell for cell in cells)
-    assert cells[2] == "\u00a0\u00a040\u00a0GiB"
+    assert cells[2:4] == ["\u00a0\u00a0in\u00a0the\u00a0cloud", "\u00a0\u00a040\u00a0GiB"]
+
+
+def test_a_table_stands_behind_notes_and_only_its_ends_become_several_lines() -> None:
+    long = "one of the newest, and of all of them"
+    points = Table(
+        title="Points",
+        headings=("Point", "Day", "Why"),
+        rows=(("2 of *c1*", "11-22 we", long), ("1 of c1", "", "out|dated now")),
+    )
+    report = Report(title="upkeep of web", outcome=Outcome.SUCCESS, phase="", notes=("odd",), tables=(points,))
+    assert render(report).partition("- odd\n")[2].splitlines()[1:] == [
+        "### Points",
+        "",
+        "| Point | \u00a0\u00a0Day | \u00a0\u00a0Why |",
+        "|---|---|---|",
+        f"| 2 of \\*c1\\* | \u00a0\u00a011\u201122\u00a0we | \u00a0\u00a0{long} |",
+        "| 1 of c1 |  | \u00a0\u00a0" + r"out\|dated" + "\u00a0now |",
+    ]
+
+
+def test_of_a_long_table_the_first_rows_are_shown_and_the_others_counted() -> None:
+    rows = tuple((f"{number} of c1", "w" * 100) for number in range(5 * ROWS_MAX))
+    long = Table(title="Points", headings=("Point", "Why"), rows=rows)
+    text = render(Report(title="t", outcome=Outcome.SUCCESS, phase="", tables=(long,)))
+    assert len(text.encode()) <= BYTES_MAX
+    shown = text.count(" of c1 |")
+    assert 0 < shown <= ROWS_MAX
+    assert text.endswith(f"\n… and {5 * ROWS_MAX - shown} more")
+
+
+def test_things_are_counted_as_people_do() -> None:
+    assert [count_text(number, "point") for number in (0, 1, 2)] == ["0 points", "1 point", "2 points"]
 
 
 def test_what_is_said_of_disks_stands_below_once_and_trouble_first() -> None:
@@ -116,12 +150,12 @@ def test_of_many_disks_and_texts_some_are_named() -> None:
 
 def test_a_disk_that_waits_shows_its_size_only() -> None:
     row = Row(machine="web", disk="d", outcome=Outcome.RUNNING, state="waiting", figures=Figures(size_bytes=MIB))
-    assert spaced(table(a_report(row))[2]) == "| web | d | 1 MiB | | | | | | waiting |"
+    assert spaced(table(a_report(row))[2]) == "| web | d | waiting | 1 MiB | | | | |"
 
 
 def test_the_last_row_adds_everything_up() -> None:
     assert spaced(table(a_report(a_row(), a_row("db")))[-1]) == (
-        "| **all** | 2 disks | 80 GiB | 40 MiB | 20 MiB | 22 MiB | 2.0:1 | | |"
+        "| **all** | 2 disks | | 80 GiB | 40 MiB | 20 MiB | 22 MiB | 2.0:1 |"
     )
 
 

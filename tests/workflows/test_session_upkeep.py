@@ -58,6 +58,8 @@ async def test_every_machine_with_a_point_and_those_that_are_gone_are_looked_aft
     assert by_name["web"].began == result.session.started
     assert by_name["old"].point is None
     assert "Retention: 3 kept, of 3 machines" in text
+    plain = text.replace("\u00a0", " ")
+    assert all(f"| {name} |   Retention |   1 kept |" in plain for name in ("db", "old", "web"))
     assert "Gone: old: not tried since 2026-01-02" in text
 
 

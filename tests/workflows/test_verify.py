@@ -5,7 +5,7 @@ import pytest
 from activities.boundary import error_from_failure
 from holdfast.errors import DataDamaged, PassphraseWrong
 from holdfast.model.ids import CredentialName, DiskKey
-from holdfast.model.points import Damage, VerifyReport
+from holdfast.model.points import ChainRead, Damage, VerifyReport
 from holdfast.model.session import Outcome
 from tests.workflows.conftest import Stage, details
 from tests.workflows.stubs import World
@@ -31,13 +31,17 @@ def a_damage(number: int) -> Damage:
 
 async def test_good_points_are_a_success_with_a_report(stage: Stage) -> None:
     world = World()
-    report = VerifyReport(chains=2, points=5, units=9, stored_bytes=123)
+    read = (ChainRead(chain="machines/web/c2", points=4, stored_bytes=99),)
+    report = VerifyReport(chains=2, points=5, units=9, stored_bytes=123, read=read)
     world.answers["repository.verify"] = lambda _: report
     async with stage.playing(world):
         handle = await stage.start(VerifyRepository.run, stage.verify())
         result: SessionResult = await handle.result()
         progress: SessionProgress = await handle.query(VerifyRepository.progress)
-        assert "5 points of 2 chains, 123 B stored" in await details(handle)
+        text = (await details(handle)).replace("\u00a0", " ")
+    assert f"**verification of {stage.repository}, all points** · success" in text
+    assert "5 points of 2 chains, 123 B stored" in text
+    assert "| web/c2 |   4 |   99 B |   as it was written |" in text
     assert result.report == report
     assert result.session.outcome is Outcome.SUCCESS
     assert progress.phase == "success"

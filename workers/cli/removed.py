@@ -1,23 +1,28 @@
-"""What retention removed and can be taken back, and locks of points: straight on the files of a repository."""
+"""What retention removed: listed, taken back or deleted by a worker or here, and locks of points."""
 
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Annotated
 
+import msgspec
 import typer
 
-from holdfast.errors import CatalogUnavailable, DataError, PassphraseWrong, PointNotFound
+from holdfast.errors import CatalogUnavailable, PointNotFound
 from holdfast.model.archives import is_archive
-from holdfast.model.ids import PointId
+from holdfast.model.ids import MachineId, PointId, RepositoryName
 from holdfast.model.retention import RetentionOptions
 from holdfast.planning.grace import PurgeRule
-from holdfast.storage.chain_files.chain_file import ChainFile
-from holdfast.storage.chains.chain import chain_file_names
 from holdfast.storage.chains.repository import Repository
-from holdfast.storage.methods.upkeep import ChainUpkeep
 from holdfast.storage.retention.archiving import archive_credential
-from holdfast.storage.retention.graveyard import Grave, graves_of, lock_points, purge_machine, take_back
+from holdfast.storage.retention.graveyard import (
+    Grave,
+    graves_of,
+    lock_points,
+    opening_passphrase,
+    purge_machine,
+    take_back,
+)
 from holdfast.storage.retention.looking import (
     PlanWish,
     keep_locks,
@@ -34,12 +39,27 @@ from workers.cli.job_of_machine import newest_of_a_job
 from workers.cli.points import CredentialOption
 from workers.cli.reading import find_listed, passphrases_for, read_points
 from workers.cli.repository_clock import warn_of_clock
+from workers.cli.starting import (
+    PATIENCE_DEFAULT,
+    DetachOption,
+    NewSession,
+    PatienceOption,
+    credential_for,
+    new_session_id,
+    run_upkeep,
+)
+from workers.cli.starts import credentials_of, upkeep_start
 from workers.cli.tables import plain_table
 from workers.config import RepositorySettings
+from workers.job_settings import AD_HOC
 from workers.retention_settings import retention_of
+from workflows.messages import ByHand, MachineUpkeepRequest, UpkeepOptions
+
+IF_STOPPED = "what was begun is brought to its end"
 
 _DAYS_BACK = 7
 
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Do it here and now, without Temporal and workers.")]
 ChainArgument = Annotated[str, typer.Argument(metavar="CHAIN", help="Folder of a chain, as `retention removed` shows.")]
 
 
@@ -82,13 +102,30 @@ def undelete(
     days: Annotated[int, typer.Option("--days", min=1, help="For how long its points are locked then.")] = _DAYS_BACK,
     repository: RepositoryOption = None,
     credential: CredentialOption = None,
+    offline: OfflineOption = False,
+    detach: DetachOption = False,
+    patience: PatienceOption = PATIENCE_DEFAULT,
 ) -> None:
-    """Bring back what was removed of a chain, and lock its points for some days, so that retention leaves them."""
+    """Bring back what was removed of a chain, and lock its points for some days, so that retention leaves them.
+
+    It runs on the workers as a session of the machine's upkeep.
+    """
     settings = run.repository_settings(repository)
     opened = run.repository(settings)
+    _check_removed(opened, chain)
+    if not offline:
+        named = credential_for(run, settings.name, credential) if credential is not None else None
+        request = msgspec.structs.replace(
+            _request(run, settings, chain, ByHand.TAKING_BACK),
+            lock_days=days,
+            credentials=(named,) if named is not None else credentials_of(run.settings, settings.name),
+        )
+        _start(run, request, detach=detach, patience_s=patience)
+        return
     until = run.clock.now() + timedelta(days=days)
     chosen = _chosen(run, settings, chain, credential)
-    names = take_back(opened, chain, chosen.with_passphrase(lambda known: _opening(opened, chain, known)), until)
+    passphrase = chosen.with_passphrase(lambda known: opening_passphrase(opened, chain, (known,)))
+    names = take_back(opened, chain, passphrase, until)
     said = f"{wording.count(len(names), 'file')} of {chain} are back, locked until {wording.moment(until)}"
     run.show({"chain": chain, "files": names, "locked_until": until}, said)
 
@@ -98,12 +135,21 @@ def purge(
     chain: ChainArgument,
     *,
     repository: RepositoryOption = None,
+    offline: OfflineOption = False,
+    detach: DetachOption = False,
+    patience: PatienceOption = PATIENCE_DEFAULT,
 ) -> None:
-    """Delete for good what was removed of a chain, whatever is left of its grace period."""
-    opened = run.repository(run.repository_settings(repository))
+    """Delete for good what was removed of a chain, whatever is left of its grace period.
+
+    It runs on the workers as a session of the machine's upkeep.
+    """
+    settings = run.repository_settings(repository)
+    opened = run.repository(settings)
+    _check_removed(opened, chain)
+    if not offline:
+        _start(run, _request(run, settings, chain, ByHand.PURGE), detach=detach, patience_s=patience)
+        return
     folder = opened.chain_folder(chain)
-    if not _of_chain(opened, chain):
-        raise PointNotFound(f"nothing of chain {chain} is there that was removed")
     purged = purge_machine(opened, folder.parent, PurgeRule(now=run.clock.now(), keeps_promises=False), chain)
     run.show(purged, f"{wording.count(purged.files, 'file')} deleted, {wording.size(purged.freed_bytes)} freed")
 
@@ -182,8 +228,30 @@ def _keep(run: Invocation, opened: Repository, chain: str, passphrase: str | Non
     return "; ".join(sorted(keep_locks(seen, notes, run.clock.now(), ends=ends))) if seen is not None else ""
 
 
-def _of_chain(opened: Repository, chain: str) -> list[Grave]:
-    return [grave for grave in graves_of(opened, opened.chain_folder(chain).parent) if grave.chain == chain]
+def _check_removed(opened: Repository, chain: str) -> None:
+    """Raise `PointNotFound` when nothing was removed from a chain that is still there."""
+    graves = graves_of(opened, opened.chain_folder(chain).parent)
+    if not any(grave.chain == chain for grave in graves):
+        raise PointNotFound(f"nothing of chain {chain} is there that was removed")
+
+
+def _request(run: Invocation, settings: RepositorySettings, chain: str, what: ByHand) -> MachineUpkeepRequest:
+    """Return what a worker is asked for; the folder stands for the machine, of which no point may be left."""
+    return MachineUpkeepRequest(
+        session_id=new_session_id(run),
+        job=AD_HOC,
+        repository=RepositoryName(settings.name),
+        machine_id=MachineId(""),
+        machine_name=run.repository(settings).chain_folder(chain).parent.name,
+        upkeep=UpkeepOptions(),
+        by_hand=what,
+        chain=chain,
+    )
+
+
+def _start(run: Invocation, request: MachineUpkeepRequest, *, detach: bool, patience_s: float) -> None:
+    new = NewSession(session_id=request.session_id, start=upkeep_start(request), if_stopped=IF_STOPPED)
+    run_upkeep(run, new, detach=detach, patience_s=patience_s)
 
 
 def _promised(grave: Grave) -> str:
@@ -199,21 +267,3 @@ def _chosen(run: Invocation, settings: RepositorySettings, chain: str, credentia
         own = run.settings.credentials.passphrase(archive_credential(opened.files, folder))
         return ChosenChain(name=chain, folder=folder, passphrases=() if own is None else (own,))
     return ChosenChain(name=chain, folder=folder, passphrases=tuple(passphrases_for(run, settings, credential)))
-
-
-def _opening(opened: Repository, chain: str, passphrase: str | None) -> str | None:
-    """Return a passphrase that opens what is there or was removed of a chain. Raises `PassphraseWrong`.
-
-    Nothing is moved before this is known. Files that are damaged do not tell.
-    """
-    folder = opened.chain_folder(chain)
-    gone = [file.kept_as for file in ChainUpkeep(opened.files, folder, None).removed()]
-    for name in (*chain_file_names(opened.files, folder), *gone):
-        try:
-            ChainFile.open(opened.files, folder / name, passphrase).close()
-        except PassphraseWrong:
-            raise
-        except DataError:
-            continue
-        return passphrase
-    return passphrase

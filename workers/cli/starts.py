@@ -123,7 +123,10 @@ def verify_start(request: VerifyRequest) -> Start:
 
 
 def upkeep_start(request: MachineUpkeepRequest) -> Start:
-    """Return how the upkeep of one machine's chains is started by hand; one at a time for each machine."""
+    """Return how the upkeep of one machine's chains is started by hand; one at a time for each machine.
+
+    Of a chain of which something was removed the machine may be unknown; then its folder stands for it.
+    """
     what = "upkeep of its chains" if request.by_hand is None else request.by_hand.value
     subject = Subject(
         kind=SessionKind.RETENTION, job=request.job, machine=request.machine_name, repository=request.repository
@@ -131,7 +134,9 @@ def upkeep_start(request: MachineUpkeepRequest) -> Start:
     return Start(
         workflow=MachineUpkeep.run,
         request=request,
-        workflow_id=queues.machine_upkeep_id(request.repository, request.machine_id, request.machine_name),
+        workflow_id=queues.machine_upkeep_id(request.repository, request.machine_id, request.machine_name)
+        if request.machine_id
+        else queues.folder_upkeep_id(request.repository, request.machine_name),
         summary=summary(f"{request.machine_name}: {what} in {request.repository}"),
         search_attributes=started(subject),
     )

@@ -6,7 +6,8 @@ What was read when stands in the health file of each chain and is written at lea
 loses no more, and the next one needs nothing but these files.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,7 @@ from holdfast.errors import ChainBroken, DataError, FileDamaged, PassphraseWrong
 from holdfast.faults import reach
 from holdfast.formats.chain_health import ChainHealth
 from holdfast.model.health import ClosedChain, ScrubReport
-from holdfast.model.points import Damage, PointHealth
+from holdfast.model.points import ChainRead, Damage, PointHealth
 from holdfast.model.reads import ReadSpan
 from holdfast.planning.scrub import FileFacts, ScrubPlan, ScrubRules, ScrubStep, due_unopened, plan_scrub
 from holdfast.storage.chains.chain import Chain, chain_file_names
@@ -44,6 +45,7 @@ OPENED_MAX: Final = 3
 """Times that a chain is opened in one slice, for it may change while it is read."""
 DAMAGES_NAMED_MAX: Final = 50
 CLOSED_NAMED_MAX: Final = 50
+CHAINS_NAMED_MAX: Final = 100
 POINTS_NAMED_MAX: Final = 1000
 """Points of one run that are told to the catalog; those beyond are told by the next."""
 
@@ -89,19 +91,20 @@ class RepositoryScrub:
     def run(self, plan: ScrubPlan, slice_bytes: int, report: Callable[[ScrubProgress], None]) -> ScrubReport:
         """Read the first of what is planned, about ``slice_bytes``. What ``report`` raises ends it."""
         progress = ScrubProgress(planned_bytes=plan.planned_bytes)
-        chains: dict[str, None] = {}
+        read: dict[str, int] = {}
         for chain, steps in _by_chain(plan.steps):
             if progress.done_bytes >= slice_bytes:
                 break
-            chains[chain] = None
+            before = progress.checked_bytes
             progress = self._scrub_chain(chain, steps, slice_bytes, (progress, report))
+            read[chain] = read.get(chain, 0) + progress.checked_bytes - before
         damages, points = self._assess()
         return ScrubReport(
             planned_bytes=plan.planned_bytes,
             done_bytes=progress.done_bytes,
             checked_bytes=progress.checked_bytes,
             stored_bytes=plan.stored_bytes,
-            chains=len(chains),
+            chains=len(read),
             damages=tuple(damages[:DAMAGES_NAMED_MAX]),
             unnamed_damages=len(damages[DAMAGES_NAMED_MAX:]),
             points=tuple(points[:POINTS_NAMED_MAX]),
@@ -109,6 +112,7 @@ class RepositoryScrub:
             overdue_bytes=plan.overdue_bytes,
             closed=plan.closed[:CLOSED_NAMED_MAX],
             unnamed_closed=len(plan.closed[CLOSED_NAMED_MAX:]),
+            read=_chains_read(read, damages),
         )
 
     # -- facts ---------------------------------------------------------------------------------------------------
@@ -255,6 +259,13 @@ def _by_chain(steps: Sequence[ScrubStep]) -> list[tuple[str, list[ScrubStep]]]:
             groups.append((step.chain, []))
         groups[-1][1].append(step)
     return groups
+
+
+def _chains_read(read: Mapping[str, int], damages: Sequence[Damage]) -> tuple[ChainRead, ...]:
+    """Return what was read of chains, those first of which damage is known."""
+    known = Counter(damage.chain for damage in damages)
+    named = [ChainRead(chain=chain, stored_bytes=size, damages=known[chain]) for chain, size in read.items()]
+    return tuple(sorted(named, key=lambda one: not one.damages)[:CHAINS_NAMED_MAX])
 
 
 def _in_commits(steps: Sequence[ScrubStep]) -> list[ScrubStep]:

@@ -1,20 +1,23 @@
 """What was removed from chains and can be taken back: listed, brought back with a lock, deleted for good in time."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
-from holdfast.errors import PointNotFound
+from holdfast.errors import DataError, PassphraseWrong, PointNotFound
 from holdfast.model.archives import is_archive
 from holdfast.model.ids import PointId
 from holdfast.model.retention import PointNote
 from holdfast.planning.grace import PurgeRule, RemovalFact, purged_before
-from holdfast.storage.chain_files.chain_file import is_file_encrypted
+from holdfast.storage.chain_files.chain_file import ChainFile, is_file_encrypted
+from holdfast.storage.chains.chain import chain_file_names
 from holdfast.storage.chains.keeping import change_notes
 from holdfast.storage.chains.opening import open_with
 from holdfast.storage.chains.repository import Repository
+from holdfast.storage.files.atomic import Files
 from holdfast.storage.methods.upkeep import ChainUpkeep, RemovedFile
 from holdfast.storage.retention.emptying import remove_empty_chain
 from holdfast.storage.retention.promises import read_promises
@@ -97,20 +100,53 @@ def _purge(repository: Repository, graves: list[Grave], rule: PurgeRule) -> Purg
     return Purged(files=files, freed_bytes=freed)
 
 
-def take_back(repository: Repository, chain: str, passphrase: str | None, until: datetime) -> tuple[str, ...]:
+def take_back(
+    repository: Repository, chain: str, passphrase: str | None, until: datetime, begun: tuple[str, ...] = ()
+) -> tuple[str, ...]:
     """Bring back what was removed from a chain and lock its points until a moment; return the names of the files.
 
-    Without the lock the next retention would remove it again. Raises what `ChainUpkeep.take_back` raises.
+    Without the lock the next retention would remove it again. ``begun`` are the files of an attempt that died, which
+    may be back and are locked all the same. Raises what `ChainUpkeep.take_back` raises.
     """
     folder = repository.chain_folder(chain)
     removed = ChainUpkeep(repository.files, folder, None).removed()
     is_plain = bool(removed) and is_file_encrypted(repository.files, folder / removed[0].kept_as) is False
-    back = ChainUpkeep(repository.files, folder, None if is_plain else passphrase).take_back()
+    back = begun
+    if removed or not begun:
+        found = ChainUpkeep(repository.files, folder, None if is_plain else passphrase).take_back()
+        back = tuple(dict.fromkeys((*begun, *found)))
     opened, _ = open_with(repository.files, folder, (passphrase, None))
     with opened:
         points = [PointId(point.id) for file, point in opened.points() if file.path.name in back]
     lock_points(repository, chain, points, passphrase, until)
     return back
+
+
+def opening_passphrase(repository: Repository, chain: str, passphrases: Sequence[str | None]) -> str | None:
+    """Return the first passphrase that opens what is there or was removed of a chain; nothing is changed.
+
+    Files that are damaged do not tell. Raises `PassphraseWrong` when none does.
+    """
+    folder = repository.chain_folder(chain)
+    gone = [file.kept_as for file in ChainUpkeep(repository.files, folder, None).removed()]
+    names = (*chain_file_names(repository.files, folder), *gone)
+    *others, last = passphrases
+    for passphrase in others:
+        with suppress(PassphraseWrong):
+            return _opens(repository.files, folder, names, passphrase)
+    return _opens(repository.files, folder, names, last)
+
+
+def _opens(files: Files, folder: Path, names: Sequence[str], passphrase: str | None) -> str | None:
+    for name in names:
+        try:
+            ChainFile.open(files, folder / name, passphrase).close()
+        except PassphraseWrong:
+            raise
+        except DataError:
+            continue
+        break
+    return passphrase
 
 
 def lock_points(

@@ -1,8 +1,10 @@
 """What was removed is listed and taken back, locks hold, and room is made for good only when asked."""
 
+import re
+
 import pytest
 
-from holdfast.errors import PassphraseWrong, PointNotFound
+from holdfast.errors import PassphraseWrong, PointNotFound, ServerUnavailable
 from holdfast.model.points import PointSummary
 from holdfast.storage.chains.keeping import peek_notes
 from holdfast.storage.files.immutable import set_immutable
@@ -29,16 +31,51 @@ def test_what_was_removed_is_listed_and_taken_back_with_a_lock(place: Place) -> 
     chain = removed(place)
     [grave] = place.json("retention", "removed")["removed"]
     assert (grave["chain"], grave["file"]["name"]) == (chain, "00000003-increment.hfc")
-    assert place.json("retention", "undelete", chain, "--days", "2")["files"] == ["00000003-increment.hfc"]
+    assert place.json("retention", "undelete", chain, "--days", "2", "--offline")["files"] == ["00000003-increment.hfc"]
     assert len(place.json("points")["points"]) == 3
     assert place.json("retention", "undelete", chain, status=PointNotFound.exit_status)["error"]
 
 
 def test_room_is_made_at_once_when_asked(place: Place) -> None:
     chain = removed(place)
-    assert place.json("retention", "purge", chain)["files"] == 1
+    assert place.json("retention", "purge", chain, "--offline")["files"] == 1
     assert place.json("retention", "removed") == {"removed": []}
     assert place.json("retention", "purge", chain, status=PointNotFound.exit_status)["error"]
+
+
+@pytest.mark.parametrize("verb", ["undelete", "purge"])
+def test_without_a_server_what_was_removed_stays_as_it_is(place: Place, verb: str) -> None:
+    chain = removed(place)
+    assert place.json("retention", verb, chain, status=ServerUnavailable.exit_status)["error"]
+    assert len(place.json("retention", "removed")["removed"]) == 1
+
+
+@pytest.mark.temporal
+def test_a_worker_takes_back_what_was_removed_and_deletes_it_for_good(lab: Place) -> None:
+    lab.json("backup", "--machine", "web")
+    made = lab.json("backup", "--machine", "web")["points"][0]
+    folder = lab.repository.chain_folder(made["chain"])
+
+    def remove() -> None:
+        ChainUpkeep(lab.repository.files, folder, None).remove([made["file"]], lab.clock.now())
+
+    remove()
+    try:
+        [[name, words]] = lab.json("retention", "undelete", made["chain"], "--days", "2")["lines"]
+        assert name == "Taken back"
+        assert words.startswith(f"1 file of {made['chain']} back, locked until ")
+        assert lab.json("points", "--machine", "web")["points"][-1]["id"] == made["point_id"]
+        [note] = [one for one in peek_notes(lab.repository.files, folder) if one.point_id == made["point_id"]]
+        assert note.locked_until is not None
+    finally:
+        set_immutable(folder / made["file"], wanted=False)
+    other = lab.json("backup", "--machine", "web", "--full")["points"][0]
+    gone = lab.repository.chain_folder(other["chain"])
+    ChainUpkeep(lab.repository.files, gone, None).remove([other["file"]], lab.clock.now())
+    [[name, words]] = lab.json("retention", "purge", other["chain"])["lines"]
+    assert name == "Purged"
+    assert re.fullmatch(rf"1 file of {other['chain']} deleted, [\d.]+ [KM]iB freed", words)
+    assert lab.json("retention", "removed")["removed"] == []
 
 
 def test_an_archive_is_locked_as_any_other_point(place: Place) -> None:
@@ -54,7 +91,7 @@ def test_an_archive_is_locked_as_any_other_point(place: Place) -> None:
         set_immutable(archive / point.file, wanted=False)
     ChainUpkeep(place.repository.files, archive, None).remove([point.file], place.clock.now())
     [grave] = place.json("retention", "removed")["removed"]
-    assert place.json("retention", "undelete", grave["chain"])["files"] == [point.file]
+    assert place.json("retention", "undelete", grave["chain"], "--offline")["files"] == [point.file]
 
 
 def test_a_locked_point_stays_whatever_the_rules_say(place: Place) -> None:
@@ -87,12 +124,12 @@ def test_every_credential_is_tried_before_anything_is_taken_back(place: Place) -
     points = [back_up(place, number, bytes([number]) * 200_704, encrypted=True) for number in (1, 2)]
     chain, folder = points[0].chain, place.repository.chain_folder(points[0].chain)
     ChainUpkeep(place.repository.files, folder, PASSPHRASE).remove([points[1].file], place.clock.now())
-    error = place.json("retention", "undelete", chain, status=PassphraseWrong.exit_status)["error"]
+    error = place.json("retention", "undelete", chain, "--offline", status=PassphraseWrong.exit_status)["error"]
     assert "--credential" in error["hint"]
     assert len(place.json("retention", "removed")["removed"]) == 1
     place.add_second_credential("alpha")
     try:
-        assert place.json("retention", "undelete", chain)["files"] == [points[1].file]
+        assert place.json("retention", "undelete", chain, "--offline")["files"] == [points[1].file]
     finally:
         for point in points:
             set_immutable(folder / point.file, wanted=False)
@@ -104,7 +141,7 @@ def test_a_chain_of_which_everything_was_removed_is_taken_back_with_the_passphra
     folder = place.repository.chain_folder(point.chain)
     ChainUpkeep(place.repository.files, folder, PASSPHRASE).remove([point.file], place.clock.now())
     try:
-        assert place.json("retention", "undelete", point.chain)["files"] == [point.file]
+        assert place.json("retention", "undelete", point.chain, "--offline")["files"] == [point.file]
     finally:
         set_immutable(folder / point.file, wanted=False)
 

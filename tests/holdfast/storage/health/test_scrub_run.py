@@ -35,6 +35,7 @@ def test_a_slice_leaves_the_rest_to_the_next(small: SmallChain) -> None:
     run = a_run(small)
     rest = run.run(run.plan(RULES, plan.planned_bytes - first.done_bytes), EVERYTHING, lambda _: None)
     assert first.done_bytes + rest.done_bytes == plan.planned_bytes
+    assert [(one.stored_bytes, one.damages) for one in rest.read] == [(rest.checked_bytes, 0)]
     known = read_health(small.files, small.folder)
     assert [sum(span.end - span.start for span in file.reads) for file in known.files]
     left = a_run(small).plan(RULES, EVERYTHING)

@@ -5,12 +5,12 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from holdfast.errors import PointNotFound
+from holdfast.errors import PassphraseWrong, PointNotFound
 from holdfast.planning.grace import PurgeRule
 from holdfast.planning.retention_steps import RetentionStep
 from holdfast.storage.methods.upkeep import ChainUpkeep
 from holdfast.storage.retention.carrying_out import StepWorker
-from holdfast.storage.retention.graveyard import graves_of, lock_points, purge_machine, take_back
+from holdfast.storage.retention.graveyard import graves_of, lock_points, opening_passphrase, purge_machine, take_back
 from holdfast.testing.chains import ProtectedMachine
 from tests.holdfast.storage.aging import age, look, planned, points_rule
 from tests.holdfast.storage.conftest import make_machine
@@ -43,6 +43,35 @@ def test_what_is_taken_back_is_locked_so_that_it_stays(passphrase: str | None) -
     assert [note.locked_until for note in chain.notes] == [until]
     with pytest.raises(PointNotFound):
         take_back(machine.repository, chain.name, passphrase, until)
+
+
+def test_the_passphrase_that_opens_what_was_removed_is_found() -> None:
+    machine = with_removed("open sesame")
+    [chain] = look(machine).chains
+    keys = (None, "wrong", "open sesame", "other")
+    assert opening_passphrase(machine.repository, chain.name, keys) == "open sesame"
+    with pytest.raises(PassphraseWrong):
+        opening_passphrase(machine.repository, chain.name, keys[:2])
+
+
+def test_a_damaged_file_does_not_tell_which_passphrase_fits() -> None:
+    machine = with_removed("open sesame")
+    [chain] = look(machine).chains
+    [first, *_] = chain.files
+    handle = machine.repository.files.open(chain.folder / first.name, write=True)
+    handle.write(0, [b"\xff" * 8192])
+    handle.close()
+    assert opening_passphrase(machine.repository, chain.name, ("wrong", "open sesame")) == "open sesame"
+
+
+def test_what_an_attempt_that_died_has_brought_back_is_locked_with_the_rest() -> None:
+    machine = with_removed()
+    [chain] = look(machine).chains
+    until = machine.clock.now() + timedelta(days=3)
+    back = ChainUpkeep(machine.repository.files, chain.folder, None).take_back()
+    assert take_back(machine.repository, chain.name, None, until, back) == back
+    [chain] = look(machine).chains
+    assert [note.locked_until for note in chain.notes] == [until]
 
 
 def test_a_longer_lock_stays() -> None:
