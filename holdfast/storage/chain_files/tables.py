@@ -18,6 +18,10 @@ from holdfast.formats.record import RecordOpener
 from holdfast.storage.files.atomic import FileHandle
 
 _CACHED_PAGES = 256
+_CACHED_BYTES = 8 << 20
+"""Pages of runs have up to 768 KiB where single pieces of many points lie side by side; others have 16."""
+_CACHED_LEAST = 8
+"""So many pages stay, however large they are."""
 T = TypeVar("T")
 
 
@@ -28,7 +32,9 @@ class PageStore:
         self._handle = handle
         self._opener = opener
         self._digest_key = digest_key
-        self._cache: OrderedDict[tuple[int, bytes, object], object] = OrderedDict()
+        self._cache: OrderedDict[tuple[int, bytes, object], tuple[object, int]] = OrderedDict()
+        """Decoded pages and of how many bytes they are."""
+        self._cached_bytes = 0
         self._lock = threading.Lock()
 
     def body(self, ref: Ref, kind: RecordKind = RecordKind.PAGE) -> bytes:
@@ -53,16 +59,24 @@ class PageStore:
             found = self._cache.get(key)
             if found is not None:
                 self._cache.move_to_end(key)
-                return found  # type: ignore[return-value] # the key holds the decoder, so the type is right
+                return found[0]  # type: ignore[return-value] # the key holds the decoder, so the type is right
+        body = self.body(ref)
         try:
-            value = decode(self.body(ref))
+            value = decode(body)
         except DataDamaged as error:
             raise FileDamaged(f"page in {self._handle.path} at offset {ref.offset}: {error.message}") from error
         with self._lock:
-            self._cache[key] = value
-            if len(self._cache) > _CACHED_PAGES:
-                self._cache.popitem(last=False)
+            self._keep(key, value, len(body))
         return value
+
+    def _keep(self, key: tuple[int, bytes, object], value: object, size: int) -> None:
+        cache = self._cache
+        _, known = cache.pop(key, (None, 0))  # another thread may have read it meanwhile
+        cache[key] = value, size
+        self._cached_bytes += size - known
+        while len(cache) > _CACHED_PAGES or (self._cached_bytes > _CACHED_BYTES and len(cache) > _CACHED_LEAST):
+            _, (_, dropped) = cache.popitem(last=False)
+            self._cached_bytes -= dropped
 
 
 class TableReader(Generic[T]):

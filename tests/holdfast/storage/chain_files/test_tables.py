@@ -16,6 +16,7 @@ from holdfast.testing.crashfs import CrashFiles
 from tests.holdfast.storage.memory_file import new_file
 
 KEYS = plain_keys(bytes(16))
+MIB = 1 << 20
 
 
 class Pages:
@@ -93,6 +94,41 @@ def test_a_page_is_read_once_while_it_is_kept() -> None:
     writer.put(0, b"page")
     reader = pages.reader(writer.flush())
     assert reader.page(0) is reader.page(0)
+
+
+def kept(pages: Pages, refs: list[Ref]) -> list[bool]:
+    """Return which pages are given back without a look at the file; their bytes in the file are gone then."""
+    for ref in refs:
+        pages.handle.write(ref.offset, [bytes(ref.length)])
+    return [is_kept(pages, ref) for ref in refs]
+
+
+def is_kept(pages: Pages, ref: Ref) -> bool:
+    try:
+        pages.store.decoded(ref, bytes)
+    except FileDamaged:
+        return False
+    return True
+
+
+def test_large_pages_are_kept_as_few_as_their_bytes_allow_and_small_ones_longer() -> None:
+    pages = Pages()
+    large = [pages.write_page(random.Random(number).randbytes(MIB), None) for number in range(20)]
+    small = [pages.write_page(b"%d" % number, None) for number in range(20)]
+    for ref in large:
+        pages.store.decoded(ref, bytes)
+    assert kept(pages, large) == [False] * 12 + [True] * 8
+    for ref in small:
+        pages.store.decoded(ref, bytes)
+    assert kept(pages, small) == [True] * 20
+
+
+def test_a_few_pages_are_kept_however_large_they_are() -> None:
+    pages = Pages()
+    huge = [pages.write_page(random.Random(number).randbytes(3 * MIB), None) for number in range(10)]
+    for ref in huge:
+        pages.store.decoded(ref, bytes)
+    assert kept(pages, huge) == [False] * 2 + [True] * 8
 
 
 def test_a_page_that_is_another_one_is_damage_with_its_place() -> None:
