@@ -74,7 +74,7 @@ class Request(msgspec.Struct, kw_only=True):
     progress: str | None = None
     """File that is kept at the progress reached, whatever kills the process."""
     from_memory: bool = False
-    """Read the blocks from memory instead of from the image."""
+    """Read the blocks from memory instead of from the image, or restore them to memory."""
     repeated_bytes: int = 0
     """After how many bytes blocks from memory begin again; 0 for never."""
     count: int = 0
@@ -135,6 +135,24 @@ class MemoryDisk:
         return self
 
     def __exit__(self, *ended: object) -> None:
+        pass
+
+
+class MemoryTarget(MemoryDisk):
+    """A target in memory: a write costs a copy, and every piece has to be the one that a `MemoryDisk` has there."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(b"", size_bytes)
+
+    def write(self, offset: int, data: memoryview) -> None:
+        copy = bytes(data)
+        for at in range(0, len(copy), PIECE_SIZE):
+            assert struct.unpack_from("<Q", copy, at) == (offset + at + 1,), f"the piece at {offset + at} is another"
+
+    def write_zeros(self, span: Span) -> None:
+        raise AssertionError(f"zeros came for {span}")
+
+    def flush(self) -> None:
         pass
 
 

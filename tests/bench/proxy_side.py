@@ -20,7 +20,7 @@ from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.restore import DiskRestore
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
 from holdfast.providers.raw_disks import TargetDisk
-from tests.bench.child import Request, Result, reader_of, reporter_of, steps_of
+from tests.bench.child import MemoryTarget, Request, Result, reader_of, reporter_of, steps_of
 from tests.bench.identities import dialling_context
 from tests.bench.usage import add_usage
 
@@ -64,16 +64,23 @@ def _send(asked: ProxyRequest, client: MoverClient, mover: MoverAccess) -> Resul
 
 def _fetch(asked: ProxyRequest, client: MoverClient, mover: MoverAccess) -> Result:
     [access] = mover.disks
-    number = asked.movers.index(mover)
     started_s = _CLOCK.monotonic_s()
-    with closing(RemoteSource.open(client.line(mover, access, asked.attempt), access.grant)) as source:
-        target = Path(f"{asked.request.target}-{number}" if number else asked.request.target)
-        with target.open("xb") as file:
-            file.truncate(source.size_bytes)
-        with TargetDisk(target) as disk:
-            copy = DiskRestore(source, disk, source.digest_key, _CLOCK)
-            figures = copy.run(0, lambda _: None)
+    with (
+        closing(RemoteSource.open(client.line(mover, access, asked.attempt), access.grant)) as source,
+        _target(asked, asked.movers.index(mover), source.size_bytes) as disk,
+    ):
+        copy = DiskRestore(source, disk, source.digest_key, _CLOCK)
+        figures = copy.run(0, lambda _: None)
     return Result(seconds=_CLOCK.monotonic_s() - started_s, figures=figures, stages=copy.progress().stages)
+
+
+def _target(asked: ProxyRequest, number: int, size_bytes: int) -> TargetDisk | MemoryTarget:
+    if asked.request.from_memory:
+        return MemoryTarget(size_bytes)
+    target = Path(f"{asked.request.target}-{number}" if number else asked.request.target)
+    with target.open("xb") as file:
+        file.truncate(size_bytes)
+    return TargetDisk(target)
 
 
 def main() -> None:
