@@ -16,7 +16,8 @@ from tests.bench.ours import Ours
 from tests.bench.reference import GIB
 
 UPKEEP = "Memory of upkeep over many units"
-_SIZES = (32 * GIB, 96 * GIB)
+_SIZES = (48 * GIB, 96 * GIB)
+"""The tables of the smaller one fill what is kept of decoded pages."""
 _COMMIT_BYTES = MIB
 """As many units as these bytes hold here, above a thousand, move from commit to commit where real blocks are shared;
 sixty-four do where they are copied. Table pages stay in memory until the next commit."""
