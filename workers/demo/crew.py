@@ -57,7 +57,8 @@ class Crew:
         return process.pid
 
     def stop(self) -> None:
-        """Ask every worker to end, and insist after a while."""
+        """End commands whose end nobody waited for; ask every worker to end, and insist after a while."""
+        end_commands(self._place)
         for process in self._processes.values():
             process.terminate()
         for process in self._processes.values():
@@ -91,6 +92,10 @@ class Crew:
         self.stop()
 
 
+_begun: dict[subprocess.Popen[bytes], Path] = {}
+"""Commands whose result nobody has, and the configuration of each."""
+
+
 class Command:
     """One run of the program, with its result as a document."""
 
@@ -102,6 +107,7 @@ class Command:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+        _begun[self._process] = place.config
 
     def is_running(self) -> bool:
         """Return whether the command has not ended."""
@@ -110,11 +116,20 @@ class Command:
     def result(self) -> dict[str, Any]:
         """Wait for the end and return the document. Raises `SessionFailed` when the command failed."""
         output, errors = self._process.communicate()
+        _begun.pop(self._process, None)
         if self._process.returncode != 0:
             told = (output or errors).decode(errors="replace").strip()
             raise SessionFailed(f"`holdfast {' '.join(self.words)}` ended with {self._process.returncode}: {told}")
         found: dict[str, Any] = msgspec.json.decode(output)
         return found
+
+
+def end_commands(place: DemoPlace) -> None:
+    """Kill commands that are still there, or were never asked for their result, because something failed before."""
+    for process in [process for process, config in _begun.items() if config == place.config]:
+        del _begun[process]
+        process.kill()
+        process.communicate()
 
 
 def chain_files(repository: Path) -> set[Path]:

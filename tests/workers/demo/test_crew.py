@@ -6,7 +6,7 @@ import pytest
 
 from holdfast.clock import SystemClock
 from holdfast.errors import SessionFailed
-from workers.demo.crew import Command, chain_files, wait_until_written
+from workers.demo.crew import Command, Crew, chain_files, end_commands, wait_until_written
 from workers.demo.hypervisors import LocalHypervisor
 from workers.demo.place import DemoPlace, prepare_place, write_configuration
 
@@ -45,3 +45,13 @@ def test_the_wait_ends_when_a_new_file_is_large_enough(place: DemoPlace) -> None
     finally:
         running.result()
         Command(place, "dev", "stop").result()
+
+
+def test_leaving_a_crew_ends_the_commands_that_nobody_waited_for(place: DemoPlace) -> None:
+    with Crew(place, SystemClock()):
+        forgotten = Command(place, "repository", "create", "vault")
+        known = Command(place, "machines", "--provider", "nowhere")
+        with pytest.raises(SessionFailed, match="configuration-invalid"):
+            known.result()
+    assert not forgotten.is_running()
+    end_commands(place)  # nothing is left to end
