@@ -8,7 +8,7 @@ from tests.fuzz.year import Year
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("number", range(2))
 def test_months_of_daily_sessions_lose_no_point_that_rules_keep(seed: int, number: int) -> None:
     year = Year(seed + number)

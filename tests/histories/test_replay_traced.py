@@ -38,7 +38,7 @@ os._exit(0)  # as the program itself ends: the farewell of the interpreter races
 """
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_recorded_sessions_replay_with_traces(child_environment: dict[str, str], seed: int) -> None:
     # A third of them, another one with each seed: what tracing could break is the same in all.
     paths = HISTORIES[seed % 3 :: 3]

@@ -26,7 +26,7 @@ from workers.demo.place import JOB, DemoPlace
 from workers.loopback import free_ports
 
 # The first test also pays for the start of everything.
-pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(400)]
 
 DISK_BYTES = 16 << 20
 SEED = 34

@@ -27,7 +27,7 @@ from workers.demo.disks import sha256_of
 from workers.demo.place import JOB, PROXY, DemoPlace, prepare_place
 from workers.loopback import LOOPBACK, free_ports
 
-pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(400)]
 
 MIB = 1 << 20
 MACHINE = "web01"

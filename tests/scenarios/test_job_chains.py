@@ -19,7 +19,7 @@ from workers.demo.crew import ROLES, Command, Crew, chain_files, wait_until_writ
 from workers.demo.disks import sha256_of
 from workers.demo.place import JOB, DemoPlace
 
-pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(400)]
 
 MIB = 1 << 20
 SIZES = {"db01": 96 * MIB, "web01": 24 * MIB}

@@ -25,7 +25,7 @@ from workers.demo.place import JOB, DemoPlace
 from workers.devserver import DevServer
 
 # The first test also pays for the start of everything.
-pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(400)]
 
 MIB = 1 << 20
 DISK_BYTES = 144 * MIB

@@ -27,7 +27,7 @@ from workers.demo.place import JOB, DemoPlace
 from workers.loopback import LOOPBACK, free_ports
 
 # The first test also pays for the start of everything.
-pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(400)]
 
 MIB = 1 << 20
 DISK_BYTES = 200 * MIB

@@ -17,7 +17,7 @@ from workers.demo.crew import ROLES, Command, Crew
 from workers.demo.disks import sha256_of
 from workers.demo.place import JOB, REPOSITORY
 
-pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(400)]
 
 MIB = 1 << 20
 DISK_BYTES = 200 * MIB

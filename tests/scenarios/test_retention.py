@@ -21,7 +21,7 @@ from workers.demo.place import JOB, DemoPlace, prepare_place, write_configuratio
 from workers.devserver import DevServer, DevServerSettings
 
 # The first test also pays for the start of everything.
-pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(400)]
 
 MIB = 1 << 20
 DISK_BYTES = 160 * MIB

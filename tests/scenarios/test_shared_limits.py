@@ -18,7 +18,7 @@ from workers.demo.crew import Command, Crew, chain_files
 from workers.demo.place import JOB, DemoPlace
 from workers.loopback import free_ports
 
-pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(400)]
 
 MIB = 1 << 20
 SMALL, LARGE = "web01", "db01"

@@ -19,7 +19,7 @@ from workers.demo.place import JOB, PROXY, REPOSITORY, DemoPlace
 from workers.loopback import LOOPBACK, free_ports
 
 # The first test also pays for the start of everything.
-pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.temporal, pytest.mark.timeout(400)]
 
 MIB = 1 << 20
 DISK_BYTES = 20 * MIB

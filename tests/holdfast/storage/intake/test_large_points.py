@@ -114,7 +114,7 @@ def check(repository: Repository, turn: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_a_full_of_more_than_4_gib_reads_back(tmp_path: Path) -> None:
     repository = Repository.create(tmp_path / "r", HostFiles(), "ab" * 16, SystemClock().now())
     back_up(repository, 1, PipeOptions())
