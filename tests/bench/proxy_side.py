@@ -20,8 +20,9 @@ from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.restore import DiskRestore
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
 from holdfast.providers.raw_disks import TargetDisk
-from tests.bench.child import MemoryTarget, Request, Result, reader_of, reporter_of, steps_of
+from tests.bench.child import Request, Result, reader_of, reporter_of, steps_of
 from tests.bench.identities import dialling_context
+from tests.bench.memory_disks import MemoryTarget
 from tests.bench.usage import add_usage
 
 _CLOCK = SystemClock()

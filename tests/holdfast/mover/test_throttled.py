@@ -25,6 +25,7 @@ from holdfast.pipeline.throttle import Throttle
 from holdfast.planning.bottleneck import Stage, bottleneck
 from holdfast.planning.throttling import AddressRange, Limits, RepositoryLimits, Rule
 from holdfast.testing.memory import MemoryDisk
+from tests.holdfast.mover.lateness import expect_by, tried_again
 from tests.holdfast.mover.movers import CLOCK, MIB, Site, until
 
 FAR = Address("127.0.0.2", 0)
@@ -77,9 +78,11 @@ class Run:
 def assert_near(took_s: float, size: int, rate: float) -> None:
     """Check that bytes took as long as a rate says, within a tenth."""
     least_s = (size - UNIT) / rate - BURST_S
-    assert 0.9 * least_s <= took_s <= 1.1 * size / rate + LATE_S, f"{took_s:.2f} s, not {size / rate:.2f} s"
+    assert took_s >= 0.9 * least_s, f"{took_s:.2f} s, not {size / rate:.2f} s"
+    expect_by(took_s, 1.1 * size / rate + LATE_S)
 
 
+@tried_again
 def test_a_backup_goes_as_fast_as_its_rule_says_and_says_how_long_it_waited(tmp_path: Path) -> None:
     site = site_of(tmp_path / "r", 8 * MIB, under(rule(4 * MIB), rule(40 * MIB, "wider")))
     with site.server() as server:
@@ -92,6 +95,7 @@ def test_a_backup_goes_as_fast_as_its_rule_says_and_says_how_long_it_waited(tmp_
     assert run.figures.throttled_s == pytest.approx(run.pace.waited_s, rel=0.1)
 
 
+@tried_again
 def test_two_backups_share_a_rule_and_the_one_that_stays_gets_all_of_it(tmp_path: Path) -> None:
     throttle = under(rule(8 * MIB))
     sites = [site_of(tmp_path / name, size, throttle) for name, size in (("one", 18 * MIB), ("other", 6 * MIB))]
@@ -103,6 +107,7 @@ def test_two_backups_share_a_rule_and_the_one_that_stays_gets_all_of_it(tmp_path
     assert_near(runs[0].took_s, 24 * MIB, 8 * MIB)
 
 
+@tried_again
 def test_a_write_limit_of_the_repository_holds_on_one_host_too_and_rules_do_not(tmp_path: Path) -> None:
     everywhere = msgspec.structs.replace(
         rule(UNIT, "all"), source=AddressRange.parse("127.0.0.0/8"), target=AddressRange.parse("127.0.0.0/8")
@@ -123,6 +128,7 @@ def test_a_write_limit_of_the_repository_holds_on_one_host_too_and_rules_do_not(
 
 
 @pytest.mark.parametrize("rates", [(MIB, 32 * MIB), (32 * MIB, MIB)])
+@tried_again
 def test_another_limit_is_good_in_the_middle_within_a_second(tmp_path: Path, rates: tuple[int, int]) -> None:
     before, after = rates
     throttle = under(rule(before))
@@ -140,9 +146,9 @@ def test_another_limit_is_good_in_the_middle_within_a_second(tmp_path: Path, rat
         moved = run.pace.passed[0] - passed
         throttle.change(Limits())
         flight.result()
-    assert heard_s < 1.0 + LATE_S
     assert moved <= 1.1 * after + after * BURST_S + UNIT
-    assert moved >= min(0.5 * after, 4 * before)
+    expect_by(heard_s, 1.0 + LATE_S)
+    expect_by(min(0.5 * after, 4 * before) / max(moved, 1), 1.0, "as much as passes in a second")
 
 
 @contextmanager
@@ -167,6 +173,7 @@ def restored_s(site: Site, server: MoverServer, pace: Pace, *, is_held: bool = T
     return took_s
 
 
+@tried_again
 def test_restores_are_held_by_rules_that_say_so_and_by_the_read_limit(tmp_path: Path) -> None:
     throttle = under(rule(MIB))
     with stored(tmp_path / "r", 6 * MIB, throttle) as (site, server):
