@@ -59,8 +59,8 @@ class Keeper:
         return (await self.hears(said)).shares[RULE].rate_bytes_s
 
 
-@pytest.fixture(autouse=True)
-def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def _watchful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who was not heard for a second is dead."""
     monkeypatch.setattr(limits, "LOOK", dt.timedelta(seconds=0.5))
     monkeypatch.setattr("holdfast.planning.limit_shares.LAPSE", dt.timedelta(seconds=1))
@@ -82,6 +82,7 @@ async def test_processes_share_a_limit_and_the_workflow_ends_when_nobody_is_unde
     assert "repository\u00a0vault\u00a0at\u00a0one" in text
 
 
+@pytest.mark.usefixtures("_watchful")
 async def test_what_a_dead_process_held_is_for_the_others(dev_stage: Stage) -> None:
     keeper = Keeper(dev_stage)
     async with dev_stage.playing(World()):

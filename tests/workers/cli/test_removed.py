@@ -52,8 +52,9 @@ def test_without_a_server_what_was_removed_stays_as_it_is(place: Place, verb: st
 
 @pytest.mark.temporal
 def test_a_worker_takes_back_what_was_removed_and_deletes_it_for_good(lab: Place) -> None:
-    lab.json("backup", "--machine", "web")
-    made = lab.json("backup", "--machine", "web")["points"][0]
+    lab.add_machine("brought", 12)  # one of its own: what is locked stays for all tests of the lab
+    lab.json("backup", "--machine", "brought")
+    made = lab.json("backup", "--machine", "brought")["points"][0]
     folder = lab.repository.chain_folder(made["chain"])
 
     def remove() -> None:
@@ -64,18 +65,19 @@ def test_a_worker_takes_back_what_was_removed_and_deletes_it_for_good(lab: Place
         [[name, words]] = lab.json("retention", "undelete", made["chain"], "--days", "2")["lines"]
         assert name == "Taken back"
         assert words.startswith(f"1 file of {made['chain']} back, locked until ")
-        assert lab.json("points", "--machine", "web")["points"][-1]["id"] == made["point_id"]
+        assert lab.json("points", "--machine", "brought")["points"][-1]["id"] == made["point_id"]
         [note] = [one for one in peek_notes(lab.repository.files, folder) if one.point_id == made["point_id"]]
         assert note.locked_until is not None
     finally:
         set_immutable(folder / made["file"], wanted=False)
-    other = lab.json("backup", "--machine", "web", "--full")["points"][0]
+    other = lab.json("backup", "--machine", "brought", "--full")["points"][0]
     gone = lab.repository.chain_folder(other["chain"])
     ChainUpkeep(lab.repository.files, gone, None).remove([other["file"]], lab.clock.now())
     [[name, words]] = lab.json("retention", "purge", other["chain"])["lines"]
     assert name == "Purged"
     assert re.fullmatch(rf"1 file of {other['chain']} deleted, [\d.]+ [KM]iB freed", words)
-    assert lab.json("retention", "removed")["removed"] == []
+    chains = {one["chain"] for one in lab.json("retention", "removed")["removed"]}
+    assert not chains & {made["chain"], other["chain"]}
 
 
 def test_an_archive_is_locked_as_any_other_point(place: Place) -> None:
