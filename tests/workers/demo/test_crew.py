@@ -9,12 +9,14 @@ from holdfast.errors import SessionFailed
 from workers.demo.crew import Command, Crew, chain_files, end_commands, wait_until_written
 from workers.demo.hypervisors import LocalHypervisor
 from workers.demo.place import DemoPlace, prepare_place, write_configuration
+from workers.loopback import LOOPBACK, free_ports
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> DemoPlace:
     made = prepare_place(tmp_path / "demo")
-    write_configuration(made, "127.0.0.1:1", "holdfast", LocalHypervisor(made, SystemClock()).table)
+    # One test starts a server there; where nobody is in tests of others has to stay so.
+    write_configuration(made, f"{LOOPBACK}:{free_ports(1)[0]}", "holdfast", LocalHypervisor(made, SystemClock()).table)
     return made
 
 
