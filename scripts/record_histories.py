@@ -51,6 +51,7 @@ from workflows.messages import (
     HealthTask,
     RestoreRequest,
     SweepRequest,
+    UpkeepOptions,
     VerifyRequest,
 )
 
@@ -117,12 +118,12 @@ async def record_all(client: Client, settings: Settings, folder: Path) -> None:
 
 async def _record_backups(recorder: Recorder) -> None:
     verified = BackupOptions(verify=True, credential=CREDENTIAL, machines_at_once=1)
-    await recorder.record("success", _backup(recorder, *_MACHINES, options=verified), Outcome.SUCCESS)
-    await recorder.record("increment", _backup(recorder, "web", options=verified), Outcome.SUCCESS)
-    await recorder.record("warning", _backup(recorder, "web", "nobody", options=verified), Outcome.WARNING)
-    await recorder.record("files", _backup(recorder, "web", options=verified), Outcome.SUCCESS)
-    await recorder.record("nothing-found", _backup(recorder, "nobody"), Outcome.FAILED)
-    cancelled = _backup(recorder, *_MACHINES, options=BackupOptions(full=True))
+    await recorder.record("success", nightly(recorder, *_MACHINES, options=verified), Outcome.SUCCESS)
+    await recorder.record("increment", nightly(recorder, "web", options=verified), Outcome.SUCCESS)
+    await recorder.record("warning", nightly(recorder, "web", "nobody", options=verified), Outcome.WARNING)
+    await recorder.record("files", nightly(recorder, "web", options=verified), Outcome.SUCCESS)
+    await recorder.record("nothing-found", nightly(recorder, "nobody"), Outcome.FAILED)
+    cancelled = nightly(recorder, *_MACHINES, options=BackupOptions(full=True))
     await recorder.record_cancelled("cancelled", cancelled, "transfer.copy_disk", "pipe.unit_written")
 
 
@@ -164,12 +165,12 @@ async def _record_damage(recorder: Recorder, settings: Settings) -> None:
     await recorder.record("damaged", _restore(recorder, "db", "db-2"), Outcome.FAILED)
     await recorder.record("damaged", _health(recorder, HealthTask.SCRUB), Outcome.FAILED)
     read_back = BackupOptions(credential=CREDENTIAL, verify_increments=True, on_broken_chain=BrokenChain.FAIL)
-    await recorder.record("read-again", _backup(recorder, "db", options=read_back), Outcome.SUCCESS)
+    await recorder.record("read-again", nightly(recorder, "db", options=read_back), Outcome.SUCCESS)
     file.write_bytes(content[: len(content) // 2])
     options = BackupOptions(credential=CREDENTIAL, machines_at_once=1)
-    await recorder.record("failed-machine", _backup(recorder, *_MACHINES, options=options), Outcome.FAILED)
+    await recorder.record("failed-machine", nightly(recorder, *_MACHINES, options=options), Outcome.FAILED)
     asking = msgspec.structs.replace(options, on_broken_chain=BrokenChain.ASK)
-    await recorder.record_decided("asked", _backup(recorder, "db", options=asking), BrokenChain.FULL)
+    await recorder.record_decided("asked", nightly(recorder, "db", options=asking), BrokenChain.FULL)
 
 
 async def record_retention(recorder: Recorder, settings: Settings) -> None:
@@ -179,12 +180,12 @@ async def record_retention(recorder: Recorder, settings: Settings) -> None:
     disk.write_bytes(random.Random(9).randbytes(_DISK_BYTES))  # noqa: S311 - the same bytes each time
     machine_id = provider.add_machine("kept", {DISK: disk}).machine_id
     for _ in range(2):
-        await (await recorder.start(_backup(recorder, "kept"))).result()
-    await recorder.record("retention-held", backup_with_retention(_backup(recorder, "kept")), Outcome.WARNING)
+        await (await recorder.start(nightly(recorder, "kept"))).result()
+    await recorder.record("retention-held", backup_with_retention(nightly(recorder, "kept")), Outcome.WARNING)
     agreed = retention_as_shown(REPOSITORY, machine_id, "kept", recorder.session_id())
     await recorder.record("success", agreed, Outcome.SUCCESS)
-    await recorder.record("retention", backup_with_retention(_backup(recorder, "kept")), Outcome.SUCCESS)
-    await (await recorder.start(_backup(recorder, "kept"))).result()
+    await recorder.record("retention", backup_with_retention(nightly(recorder, "kept")), Outcome.SUCCESS)
+    await (await recorder.start(nightly(recorder, "kept"))).result()
     agreed = retention_as_shown(REPOSITORY, machine_id, "kept", recorder.session_id())
     await recorder.record_cancelled("cancelled", agreed, "retention.carry_out", "upkeep.announced")
     gone = retention_as_shown(REPOSITORY, machine_id, "kept", recorder.session_id(), is_gone=True)
@@ -201,7 +202,7 @@ async def _record_slots(recorder: Recorder, settings: Settings) -> None:
         disks[DiskKey(f"data{number}")] = disk
     provider.add_machine("wide", disks)
     resources = resources_of(settings.repositories[0], settings.proxies)
-    backup = _backup(recorder, "wide", options=BackupOptions(credential=CREDENTIAL))
+    backup = nightly(recorder, "wide", options=BackupOptions(credential=CREDENTIAL))
     await recorder.record("slots", _with_resources(backup, resources), Outcome.SUCCESS)
     restore = _restore(recorder, "wide", "wide-2")
     await recorder.record("slots", _with_resources(restore, resources), Outcome.SUCCESS)
@@ -227,7 +228,10 @@ async def _record_sweeps(recorder: Recorder, settings: Settings) -> None:
     await recorder.record("unknown-provider", _sweep(recorder, ProviderName("nowhere")), Outcome.FAILED)
 
 
-def _backup(recorder: Recorder, *machines: str, options: BackupOptions | None = None) -> Start:
+def nightly(
+    recorder: Recorder, *machines: str, options: BackupOptions | None = None, upkeep: UpkeepOptions | None = None
+) -> Start:
+    """Return the next session of the job that histories are of."""
     return backup_start(
         BackupRequest(
             job=JobName("nightly"),
@@ -237,6 +241,7 @@ def _backup(recorder: Recorder, *machines: str, options: BackupOptions | None = 
             machines=machines,
             options=options if options is not None else BackupOptions(),
             session_id=recorder.session_id(),
+            upkeep=upkeep,
         )
     )
 

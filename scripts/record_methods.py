@@ -10,15 +10,13 @@ from pathlib import Path
 from temporalio.client import Client
 
 from holdfast.model.fulls import FullDays, MethodOptions
-from holdfast.model.ids import JobName
 from holdfast.model.retention import Method
 from holdfast.model.session import Outcome
 from scripts.history_recorder import Recorder
-from scripts.record_histories import PROVIDER, PROXY, REPOSITORY, main, serving
-from workers.cli.starts import Start, backup_start
+from scripts.record_histories import main, nightly, serving
 from workers.config import Settings
 from workers.run import ALL
-from workflows.messages import BackupRequest, UpkeepOptions
+from workflows.messages import UpkeepOptions
 
 _EVERY_DAY = FullDays(weekdays=tuple(range(7)))
 
@@ -27,23 +25,9 @@ async def record_methods(client: Client, settings: Settings, folder: Path) -> No
     """Record a session that turns its increment round and then looks whether the full is loose."""
     recorder = Recorder(client, settings.home.parent, folder)
     async with serving(client, settings, ALL):
-        await (await recorder.start(_backup(recorder, None))).result()
+        await (await recorder.start(nightly(recorder, "web"))).result()
         wanted = UpkeepOptions(method=MethodOptions(method=Method.REVERSE, compact=_EVERY_DAY))
-        await recorder.record("method", _backup(recorder, wanted), Outcome.SUCCESS)
-
-
-def _backup(recorder: Recorder, upkeep: UpkeepOptions | None) -> Start:
-    return backup_start(
-        BackupRequest(
-            job=JobName("nightly"),
-            provider=PROVIDER,
-            proxy=PROXY,
-            repository=REPOSITORY,
-            machines=("web",),
-            session_id=recorder.session_id(),
-            upkeep=upkeep,
-        )
-    )
+        await recorder.record("method", nightly(recorder, "web", upkeep=wanted), Outcome.SUCCESS)
 
 
 if __name__ == "__main__":

@@ -11,17 +11,16 @@ import msgspec
 from temporalio.client import Client
 
 from holdfast.clock import SystemClock
-from holdfast.model.ids import JobName, MachineId, RepositoryName
+from holdfast.model.ids import MachineId, RepositoryName
 from holdfast.model.session import Outcome
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.atomic import HostFiles
 from scripts.history_recorder import Recorder
-from scripts.record_histories import PROVIDER, PROXY, REPOSITORY, main, serving
-from workers.cli.starts import Start, backup_start, chains_start
+from scripts.record_histories import PROVIDER, PROXY, REPOSITORY, main, nightly, serving
+from workers.cli.starts import Start, chains_start
 from workers.config import RepositorySettings, Settings
 from workers.run import ALL
 from workflows.chain_messages import ChainTask, MoveRequest
-from workflows.messages import BackupRequest
 
 _SECOND = RepositoryName("second")
 
@@ -34,7 +33,7 @@ async def record_moving(client: Client, settings: Settings, folder: Path) -> Non
     Repository.create(second.path, HostFiles(), "cd" * 16, SystemClock().now())
     repository = Repository.open(root / "repository", HostFiles())
     async with serving(client, settings, ALL):
-        await (await recorder.start(_backup(recorder))).result()
+        await (await recorder.start(nightly(recorder, "web"))).result()
         await recorder.record("map", _change(recorder, repository, ChainTask.MAP), Outcome.SUCCESS)
         await recorder.record("rename", _change(recorder, repository, ChainTask.RENAME), Outcome.SUCCESS)
         moving = _change(recorder, repository, ChainTask.MOVE)
@@ -63,18 +62,6 @@ def _change(recorder: Recorder, repository: Repository, task: ChainTask) -> Star
             session_id=recorder.session_id(),
         )
     )
-
-
-def _backup(recorder: Recorder) -> Start:
-    request = BackupRequest(
-        job=JobName("nightly"),
-        provider=PROVIDER,
-        proxy=PROXY,
-        repository=REPOSITORY,
-        machines=("web",),
-        session_id=recorder.session_id(),
-    )
-    return backup_start(request)
 
 
 if __name__ == "__main__":

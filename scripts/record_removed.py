@@ -15,11 +15,11 @@ from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.atomic import HostFiles
 from holdfast.storage.methods.upkeep import ChainUpkeep
 from scripts.history_recorder import Recorder
-from scripts.record_histories import PROVIDER, PROXY, REPOSITORY, main, serving
-from workers.cli.starts import backup_start, upkeep_start
+from scripts.record_histories import REPOSITORY, main, nightly, serving
+from workers.cli.starts import upkeep_start
 from workers.config import Settings
 from workers.run import ALL
-from workflows.messages import BackupRequest, ByHand, MachineUpkeepRequest, UpkeepOptions
+from workflows.messages import ByHand, MachineUpkeepRequest, UpkeepOptions
 
 
 async def record_removed(client: Client, settings: Settings, folder: Path) -> None:
@@ -27,7 +27,7 @@ async def record_removed(client: Client, settings: Settings, folder: Path) -> No
     recorder = Recorder(client, settings.home.parent, folder)
     async with serving(client, settings, ALL):
         for _ in range(2):
-            await (await recorder.start(backup_start(_backup(recorder)))).result()
+            await (await recorder.start(nightly(recorder, "web"))).result()
         for state, what in (("taken-back", ByHand.TAKING_BACK), ("purged", ByHand.PURGE)):
             start = upkeep_start(_by_hand(recorder, _remove_newest(settings), what))
             await recorder.start(start)
@@ -54,17 +54,6 @@ def _by_hand(recorder: Recorder, chain: str, what: ByHand) -> MachineUpkeepReque
         by_hand=what,
         chain=chain,
         lock_days=7,
-    )
-
-
-def _backup(recorder: Recorder) -> BackupRequest:
-    return BackupRequest(
-        job=JobName("nightly"),
-        provider=PROVIDER,
-        proxy=PROXY,
-        repository=REPOSITORY,
-        machines=("web",),
-        session_id=recorder.session_id(),
     )
 
 

@@ -13,10 +13,10 @@ from holdfast.formats.mover import messages as m
 from holdfast.formats.mover.wire import window_min
 from holdfast.model.points import DiskAccess
 from holdfast.mover.attendance import Peer
-from holdfast.mover.line import Line
 from holdfast.mover.server import MoverServer, ServerOptions
 from tests.holdfast.mover.movers import CLOCK, HERE, MIB, SWIFT, Setting, Site, until
 from tests.holdfast.mover.test_opening import lines
+from tests.holdfast.mover.test_remote_sink import hear, say
 
 IDLE_S = 1.0
 LONGEST = 512 << 10
@@ -55,8 +55,8 @@ def test_who_says_nothing_is_given_up_and_told_why(site: Site, access: Callable[
     granted = access(site)
     with site.server() as server, closing(site.line(server.address, granted)) as line:
         started_s = CLOCK.monotonic_s()
-        line.send(m.encode_message(m.OpenDisk(grant=granted.grant)))
-        while not isinstance(head := heard(line), m.Failure):
+        say(line, m.OpenDisk(grant=granted.grant))
+        while not isinstance(head := hear(line), m.Failure):
             assert not isinstance(head, m.Finished)
         assert CLOCK.monotonic_s() - started_s >= IDLE_S
         error = m.failed(head)
@@ -66,20 +66,12 @@ def test_who_says_nothing_is_given_up_and_told_why(site: Site, access: Callable[
         until(lambda: not sessions_of(server), "the session is over")
 
 
-def heard(line: Line) -> m.AnyHead:
-    message = line.receive(30)
-    assert message is not None
-    head, _ = m.decode_message(message.payload)
-    line.release(message)
-    return head
-
-
 def test_who_asks_and_takes_nothing_is_given_up(site: Site) -> None:
     granted = to_read(site)
     with site.server() as server, closing(site.line(server.address, granted)) as line:
-        line.send(m.encode_message(m.OpenDisk(grant=granted.grant)))
+        say(line, m.OpenDisk(grant=granted.grant))
         for number in range(UNITS):
-            line.send(m.encode_message(m.GetUnit(file=0, number=number)))
+            say(line, m.GetUnit(file=0, number=number))
         until(lambda: bool(site.lines) and not sessions_of(server), "the session is over")
 
 
@@ -105,7 +97,7 @@ def test_a_word_now_and_then_is_enough() -> None:
         near.idle_s = 0.5
         peer, pause = Peer(near, CLOCK), threading.Event()
         for number in range(10):
-            far.send(m.encode_message(m.Keep(until=number)))
+            say(far, m.Keep(until=number))
             pause.wait(0.1)
             message = peer.receive(5, is_owed=False)
             assert message is not None
