@@ -21,7 +21,14 @@ from holdfast.storage.chains.repository import Repository
 from holdfast.storage.methods.upkeep import ChainUpkeep
 from holdfast.storage.retention.archiving import archive_credential, look_at_archives, plan_seen_archives
 from holdfast.storage.retention.carrying_out import StepResult, StepWorker
-from holdfast.storage.retention.graveyard import opening_passphrase, purge_archives, purge_machine, take_back
+from holdfast.storage.retention.graveyard import (
+    Purged,
+    opening_passphrase,
+    purge_archives,
+    purge_chain,
+    purge_machine,
+    take_back,
+)
 from holdfast.storage.retention.looking import PlanWish, look_at_machine, plan_machine, take_note
 
 
@@ -108,20 +115,20 @@ class RetentionActivities:
         """Delete removed files whose grace period is over, and folders of chains of which nothing is left."""
         with Pulse(self._clock):
             repository = self._open(request)
-            rule = PurgeRule(now=self._clock.now(), grace_days=request.grace_days)
-            if not request.chain:  # what somebody asks for waits for no time
-                self._check_clock(request.repository, repository)
-            if request.chain:
-                rule = PurgeRule(now=rule.now, keeps_promises=False)
-                folder = repository.chain_folder(request.chain).parent
-                purged = purge_machine(repository, folder, rule, request.chain)
-            elif request.only_archives:
-                purged = purge_archives(repository, rule)
-            else:
-                folder = repository.machine_folder(MachineId(request.machine_id), request.machine_name)
-                purged = purge_machine(repository, folder, rule)
+            purged = self._purged(repository, request)
             measures.RETENTION_FREED.record(purged.freed_bytes, repository=str(request.repository))
             return contract.RemovedPurged(files=purged.files, freed_bytes=purged.freed_bytes)
+
+    def _purged(self, repository: Repository, request: contract.PurgeRemoved) -> Purged:
+        now = self._clock.now()
+        if request.chain:  # what somebody asks for waits for no time, so no clock has to be right
+            return purge_chain(repository, request.chain, now)
+        self._check_clock(request.repository, repository)
+        rule = PurgeRule(now=now, grace_days=request.grace_days)
+        if request.only_archives:
+            return purge_archives(repository, rule)
+        folder = repository.machine_folder(MachineId(request.machine_id), request.machine_name)
+        return purge_machine(repository, folder, rule)
 
     @implements(contract.take_back)
     def take_back(self, request: contract.TakeBack) -> contract.TakenBack:

@@ -12,7 +12,6 @@ from holdfast.errors import CatalogUnavailable, PointNotFound
 from holdfast.model.archives import is_archive
 from holdfast.model.ids import MachineId, PointId, RepositoryName
 from holdfast.model.retention import RetentionOptions
-from holdfast.planning.grace import PurgeRule
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.retention.archiving import archive_credential
 from holdfast.storage.retention.graveyard import (
@@ -20,7 +19,7 @@ from holdfast.storage.retention.graveyard import (
     graves_of,
     lock_points,
     opening_passphrase,
-    purge_machine,
+    purge_chain,
     take_back,
 )
 from holdfast.storage.retention.looking import (
@@ -149,8 +148,7 @@ def purge(
     if not offline:
         _start(run, _request(run, settings, chain, ByHand.PURGE), detach=detach, patience_s=patience)
         return
-    folder = opened.chain_folder(chain)
-    purged = purge_machine(opened, folder.parent, PurgeRule(now=run.clock.now(), keeps_promises=False), chain)
+    purged = purge_chain(opened, chain, run.clock.now())
     run.show(purged, f"{wording.count(purged.files, 'file')} deleted, {wording.size(purged.freed_bytes)} freed")
 
 

@@ -69,14 +69,22 @@ def graves_of(repository: Repository, machine_folder: Path | None = None) -> lis
     return found
 
 
-def purge_machine(repository: Repository, machine_folder: Path, rule: PurgeRule, chain: str | None = None) -> Purged:
-    """Delete for good what a rule lets go of what was removed from a machine's chains of jobs, or from any one chain.
+def purge_machine(repository: Repository, machine_folder: Path, rule: PurgeRule) -> Purged:
+    """Delete for good what a rule lets go of what was removed from a machine's chains of jobs.
 
     The folder of a chain of which nothing is left goes, too. Raises `ChainBusy`.
     """
     graves = graves_of(repository, machine_folder)
-    if chain is None:
-        return _purge(repository, [grave for grave in graves if not is_archive(grave.chain)], rule)
+    return _purge(repository, [grave for grave in graves if not is_archive(grave.chain)], rule)
+
+
+def purge_chain(repository: Repository, chain: str, now: datetime) -> Purged:
+    """Delete for good what was removed from one chain, whatever is left of its time: somebody asks for the room.
+
+    Otherwise as `purge_machine`.
+    """
+    graves = graves_of(repository, repository.chain_folder(chain).parent)
+    rule = PurgeRule(now=now, keeps_promises=False)
     return _purge(repository, [grave for grave in graves if grave.chain == chain], rule)
 
 
