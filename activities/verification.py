@@ -11,7 +11,7 @@ from holdfast.clock import Clock
 from holdfast.errors import DataError, HoldfastError, PassphraseWrong, PointNotFound
 from holdfast.model.ids import DiskKey, is_folder_of
 from holdfast.model.owners import is_job_folder
-from holdfast.model.points import ChainRead, Damage, VerifyReport
+from holdfast.model.points import ChainRead, Damage, VerifyReport, chains_named
 from holdfast.storage.chains.chain import Chain, chain_file_names
 from holdfast.storage.chains.metadata import METADATA_NAME, check_against_metadata, check_links, read_metadata
 from holdfast.storage.chains.opening import open_with
@@ -23,9 +23,6 @@ from holdfast.storage.health.verifier import Findings, verify_chain
 
 DAMAGES_NAMED_MAX = 50
 """Damaged spans that a report names; a report travels in heartbeats and histories, so more are only counted."""
-
-CHAINS_NAMED_MAX = 100
-"""Chains of which a report says what was read; those beyond are in its sums."""
 
 HEALTH_MAX = 1000
 """Points of one report that are told to the catalog; those beyond are told by the next check."""
@@ -87,7 +84,6 @@ def check_found(report: VerifyReport, machine: str | None) -> None:
 def joined(left: VerifyReport, right: VerifyReport) -> VerifyReport:
     """Return the report of both."""
     damages = left.damages + right.damages
-    read = sorted(left.read + right.read, key=lambda one: not one.damages)
     return VerifyReport(
         chains=left.chains + right.chains,
         points=left.points + right.points,
@@ -96,7 +92,7 @@ def joined(left: VerifyReport, right: VerifyReport) -> VerifyReport:
         damages=damages[:DAMAGES_NAMED_MAX],
         health=(left.health + right.health)[:HEALTH_MAX],
         unnamed_damages=left.unnamed_damages + right.unnamed_damages + len(damages[DAMAGES_NAMED_MAX:]),
-        read=tuple(read[:CHAINS_NAMED_MAX]),
+        read=chains_named(left.read + right.read),
     )
 
 

@@ -18,6 +18,7 @@ from holdfast.errors import MachineNotFound, RepositoryUnavailable, SessionFaile
 from holdfast.model.machine import Machine
 from holdfast.model.placement import Inquiry
 from holdfast.model.session import Outcome, Problem
+from holdfast.model.words import count_text
 from holdfast.planning.archives import kept_words
 from holdfast.planning.extent_selection import choose_extent
 from workflows import options, queues, search_attributes
@@ -33,7 +34,7 @@ from workflows.messages import (
     UpkeepOptions,
 )
 from workflows.naming import labels, with_machine
-from workflows.report import count_text, duration_text, size_text, summary
+from workflows.report import duration_text, size_text, summary
 from workflows.session import SessionRun, outcome_of_failure
 from workflows.session_upkeep import SessionUpkeep
 from workflows.slots import find_proxies

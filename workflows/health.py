@@ -13,17 +13,17 @@ from temporalio import workflow
 from activities.contracts import health, repository
 from holdfast.errors import DataDamaged
 from holdfast.model.health import ClosedChain, RepairReport, ScrubReport
-from holdfast.model.points import ChainRead, Damage
+from holdfast.model.points import ChainRead, Damage, chains_named
 from holdfast.model.session import SessionKind
+from holdfast.model.words import count_text
 from workflows import options, queues
 from workflows.messages import HealthRequest, HealthTask, SessionProgress, SessionResult
-from workflows.report import count_text, duration_text, size_text, summary
+from workflows.report import duration_text, size_text, summary
 from workflows.session import SessionRun
 from workflows.steps import step
 from workflows.verify import checked_words, lay_read
 
 _NAMED_MAX = 20
-_CHAINS_MAX = 100
 _TITLES = {HealthTask.CHECK: "health check", HealthTask.SCRUB: "scrub", HealthTask.REPAIR: "repair"}
 
 
@@ -194,13 +194,13 @@ def added(before: ScrubReport | None, slice_: ScrubReport) -> ScrubReport:
 
 
 def _joined(before: Sequence[ChainRead], slice_: Sequence[ChainRead]) -> tuple[ChainRead, ...]:
-    """Return what was read of chains, each once, those first of which damage is known."""
+    """Return what was read of chains, each once."""
     known = {one.chain: one for one in before}
     for one in slice_:
         earlier = known.get(one.chain)
         read = one.stored_bytes + (0 if earlier is None else earlier.stored_bytes)
         known[one.chain] = msgspec.structs.replace(one, stored_bytes=read)
-    return tuple(sorted(known.values(), key=lambda one: not one.damages)[:_CHAINS_MAX])
+    return chains_named(known.values())
 
 
 def not_read_words(report: ScrubReport) -> str:

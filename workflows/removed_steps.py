@@ -5,10 +5,11 @@ from datetime import timedelta
 from temporalio import workflow
 
 from activities.contracts import retention
+from holdfast.model.words import count_text
 from workflows import options, queues
 from workflows.book import Book
 from workflows.messages import ByHand, MachineUpkeepRequest
-from workflows.report import count_text, size_text, summary
+from workflows.report import size_text, summary
 from workflows.steps import step
 
 

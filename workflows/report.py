@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from holdfast.model.session import Figures, Outcome, Problem
+from holdfast.model.words import count_text
 from holdfast.planning.bottleneck import Stage, bottleneck, bottleneck_words, busy_percent
 
 ROWS_MAX: Final = 100
@@ -104,11 +105,6 @@ def size_text(size_bytes: float) -> str:
         value /= _STEP
     digits = 0 if value >= _WHOLE_FROM or value == int(value) else 1
     return f"{value:.{digits}f} {unit}"
-
-
-def count_text(number: int, noun: str) -> str:
-    """Return how many there are: ``1 point``, ``2 points``."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def duration_text(seconds: float) -> str:

@@ -16,13 +16,14 @@ from holdfast.errors import ClockJumped
 from holdfast.model.ids import MachineId, RepositoryName
 from holdfast.model.retention import KeepUnit, RetentionOptions, RetentionPolicy
 from holdfast.model.session import Problem
+from holdfast.model.words import count_text
 from holdfast.planning.retention import PointVerdict
 from holdfast.planning.retention_steps import RetentionStep
 from workflows import options, queues
 from workflows.book import Book
 from workflows.failures import problem_of
 from workflows.messages import MachineUpkeepRequest, Retained
-from workflows.report import count_text, size_text, summary
+from workflows.report import size_text, summary
 from workflows.steps import step, stop_if_cancelled
 from workflows.undo import shielded
 

@@ -14,12 +14,13 @@ from holdfast.model.owners import ChainOwner
 from holdfast.model.points import PointSummary
 from holdfast.model.retention import RetentionOptions
 from holdfast.model.session import SessionKind
+from holdfast.model.words import count_text
 from workflows import options, queues, search_attributes
 from workflows.children import run_child
 from workflows.failures import problem_of
 from workflows.machine_upkeep import MachineUpkeep
 from workflows.messages import MachineUpkeepRequest, MachineUpkeepResult, Retained, UpkeepOptions
-from workflows.report import count_text, summary
+from workflows.report import summary
 from workflows.retention_step import retained_words
 from workflows.session import SessionRun
 from workflows.steps import in_lanes, step, stop_if_cancelled

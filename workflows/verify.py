@@ -11,10 +11,11 @@ from activities.contracts import repository
 from holdfast.errors import DataDamaged
 from holdfast.model.points import ChainRead, Damage, VerifyReport
 from holdfast.model.session import SessionKind
+from holdfast.model.words import count_text
 from workflows import options, queues
 from workflows.book import Book
 from workflows.messages import SessionProgress, SessionResult, VerifyRequest
-from workflows.report import count_text, size_text, summary
+from workflows.report import size_text, summary
 from workflows.session import SessionRun
 from workflows.steps import step
 

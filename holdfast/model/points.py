@@ -1,5 +1,6 @@
 """Restore points as they travel between workflows, activities and the catalog."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 
@@ -158,6 +159,15 @@ class ChainRead(msgspec.Struct, frozen=True, kw_only=True):
     """That were compared with their digests; a scrub reads places of files and counts none."""
     stored_bytes: int = 0
     damages: int = 0
+
+
+CHAINS_NAMED_MAX = 100
+"""Chains of which a report says what was read; those beyond are in its sums."""
+
+
+def chains_named(read: Iterable[ChainRead]) -> tuple[ChainRead, ...]:
+    """Return the chains that a report names, those with damage first."""
+    return tuple(sorted(read, key=lambda one: not one.damages)[:CHAINS_NAMED_MAX])
 
 
 class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):

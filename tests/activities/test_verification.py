@@ -4,7 +4,6 @@ import msgspec
 import pytest
 
 from activities.verification import (
-    CHAINS_NAMED_MAX,
     DAMAGES_NAMED_MAX,
     ChainCheck,
     Scope,
@@ -20,7 +19,7 @@ from holdfast.formats.chain_keep import NotedOwner
 from holdfast.model.ids import DiskKey, JobName
 from holdfast.model.machine import Machine
 from holdfast.model.owners import ChainOwner
-from holdfast.model.points import ChainRead, Damage, Health, PointSummary, VerifyReport
+from holdfast.model.points import CHAINS_NAMED_MAX, ChainRead, Damage, Health, PointSummary, VerifyReport
 from holdfast.storage.chains.keeping import write_owner
 from holdfast.storage.health.health_file import HEALTH_NAME, read_health
 from tests.activities.lab import KEY, PIECE, Lab, run

@@ -11,7 +11,6 @@ from workflows.report import (
     Report,
     Row,
     Table,
-    count_text,
     duration_text,
     render,
     size_text,
@@ -121,10 +120,6 @@ def test_of_a_long_table_the_first_rows_are_shown_and_the_others_counted() -> No
     shown = text.count(" of c1 |")
     assert 0 < shown <= ROWS_MAX
     assert text.endswith(f"\n… and {5 * ROWS_MAX - shown} more")
-
-
-def test_things_are_counted_as_people_do() -> None:
-    assert [count_text(number, "point") for number in (0, 1, 2)] == ["0 points", "1 point", "2 points"]
 
 
 def test_what_is_said_of_disks_stands_below_once_and_trouble_first() -> None:

@@ -1,6 +1,9 @@
 """How figures are worded for people: sizes, rates, durations, times."""
 
 from datetime import datetime
+from typing import Final
+
+from holdfast.model.words import count_text
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _STEP = 1024
@@ -54,6 +57,4 @@ def moment(value: datetime | None) -> str:
     return "-" if value is None else value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def count(number: int, noun: str) -> str:
-    """Return a number and its noun, such as ``1 disk`` or ``2 disks``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+count: Final = count_text

@@ -19,7 +19,7 @@ from holdfast.errors import ChainBroken, DataError, FileDamaged, PassphraseWrong
 from holdfast.faults import reach
 from holdfast.formats.chain_health import ChainHealth
 from holdfast.model.health import ClosedChain, ScrubReport
-from holdfast.model.points import ChainRead, Damage, PointHealth
+from holdfast.model.points import ChainRead, Damage, PointHealth, chains_named
 from holdfast.model.reads import ReadSpan
 from holdfast.planning.scrub import FileFacts, ScrubPlan, ScrubRules, ScrubStep, due_unopened, plan_scrub
 from holdfast.storage.chains.chain import Chain, chain_file_names
@@ -45,7 +45,6 @@ OPENED_MAX: Final = 3
 """Times that a chain is opened in one slice, for it may change while it is read."""
 DAMAGES_NAMED_MAX: Final = 50
 CLOSED_NAMED_MAX: Final = 50
-CHAINS_NAMED_MAX: Final = 100
 POINTS_NAMED_MAX: Final = 1000
 """Points of one run that are told to the catalog; those beyond are told by the next."""
 
@@ -262,10 +261,8 @@ def _by_chain(steps: Sequence[ScrubStep]) -> list[tuple[str, list[ScrubStep]]]:
 
 
 def _chains_read(read: Mapping[str, int], damages: Sequence[Damage]) -> tuple[ChainRead, ...]:
-    """Return what was read of chains, those first of which damage is known."""
     known = Counter(damage.chain for damage in damages)
-    named = [ChainRead(chain=chain, stored_bytes=size, damages=known[chain]) for chain, size in read.items()]
-    return tuple(sorted(named, key=lambda one: not one.damages)[:CHAINS_NAMED_MAX])
+    return chains_named(ChainRead(chain=chain, stored_bytes=size, damages=known[chain]) for chain, size in read.items())
 
 
 def _in_commits(steps: Sequence[ScrubStep]) -> list[ScrubStep]:

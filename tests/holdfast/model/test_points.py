@@ -4,7 +4,16 @@ import msgspec
 import pytest
 
 from holdfast.model.ids import DiskKey
-from holdfast.model.points import Damage, DiskAccess, MoverAccess, OpenPoint, VerifyReport
+from holdfast.model.points import (
+    CHAINS_NAMED_MAX,
+    ChainRead,
+    Damage,
+    DiskAccess,
+    MoverAccess,
+    OpenPoint,
+    VerifyReport,
+    chains_named,
+)
 
 DAMAGE = Damage(
     chain="000001-aa", point=2, machine="web", disk=DiskKey("d0"), offset=0, length=65536, file="f", reason="flipped"
@@ -49,3 +58,9 @@ def test_access_is_given_disk_by_disk() -> None:
 def test_the_code_of_a_damage_stands_behind_its_reason() -> None:
     assert DAMAGE.words == "flipped"
     assert msgspec.structs.replace(DAMAGE, code="passphrase-wrong").words == "flipped (passphrase-wrong)"
+
+
+def test_of_many_chains_those_with_damage_are_named() -> None:
+    sound = [ChainRead(chain=f"{number:06}") for number in range(CHAINS_NAMED_MAX)]
+    damaged = ChainRead(chain="damaged", damages=2)
+    assert chains_named([*sound, damaged]) == (damaged, *sound[:-1])
