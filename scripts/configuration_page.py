@@ -13,10 +13,11 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from workers.config import ProxySettings, RepositorySettings, Settings
+from workers.config import ProxySettings, Settings
 from workers.job_settings import JobSettings
 from workers.mover_settings import MoverSettings
 from workers.provider_settings import KIND_DEFAULT, KINDS, DatastoreLatencySettings
+from workers.repository_settings import RepositorySettings
 from workers.retention_settings import RetentionSettings
 from workers.telemetry_settings import TelemetrySettings
 from workers.temporal_settings import PayloadKeyFile, TemporalSettings, TlsFiles

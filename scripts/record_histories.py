@@ -36,10 +36,11 @@ from scripts.history_recorder import Recorder
 from scripts.retained_points import backup_with_retention, retention_as_shown
 from scripts.shared_limits import share_a_limit
 from workers.cli.starts import Start, backup_start, health_start, resources_of, restore_start, sweep_start, verify_start
-from workers.config import ProxySettings, RepositorySettings, Settings
+from workers.config import ProxySettings, Settings
 from workers.devserver import DevServer, DevServerSettings
 from workers.provider_settings import LocalProviderSettings
 from workers.providers import ProviderPool
+from workers.repository_settings import RepositorySettings
 from workers.roles import Role, enter_workers
 from workers.run import ALL, duties_of, make_tools
 from workers.temporal import project_plugin

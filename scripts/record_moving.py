@@ -18,7 +18,8 @@ from holdfast.storage.files.atomic import HostFiles
 from scripts.history_recorder import Recorder
 from scripts.record_histories import PROVIDER, PROXY, REPOSITORY, main, nightly, serving
 from workers.cli.starts import Start, chains_start
-from workers.config import RepositorySettings, Settings
+from workers.config import Settings
+from workers.repository_settings import RepositorySettings
 from workers.run import ALL
 from workflows.chain_messages import ChainTask, MoveRequest
 

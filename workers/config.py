@@ -17,14 +17,13 @@ import msgspec
 from holdfast.errors import ConfigurationInvalid, HoldfastError, RepositoryNotFound, RequestInvalid
 from holdfast.formats.magic import UNIT_SIZES
 from holdfast.guest.masks import parse_masks
-from holdfast.model.ids import RepositoryName
-from holdfast.planning.clock_jump import AHEAD_DAYS_DEFAULT
 from workers.config_checks import (
     check_catalog,
     check_names,
     check_paths,
     check_reserved,
     check_selection,
+    check_tasks,
     check_telemetry,
     check_temporal,
 )
@@ -33,17 +32,7 @@ from workers.credentials import NAME, Credentials
 from workers.cron import check_cron
 from workers.job_settings import JobSettings
 from workers.method_settings import check_method
-from workers.mover_settings import (
-    CONNECTIONS_DEFAULT,
-    MOVER_DEFAULTS,
-    PATIENCE_MAX_S,
-    MoverPlace,
-    MoverSettings,
-    check_connections,
-    check_mover,
-    check_patience,
-    check_without_mover,
-)
+from workers.mover_settings import MoverSettings
 from workers.provider_settings import (
     LocalProviderSettings,
     ProviderSettings,
@@ -51,64 +40,14 @@ from workers.provider_settings import (
     check_vsphere,
     with_kinds,
 )
+from workers.repository_settings import RepositorySettings, check_repository
 from workers.retention_settings import check_retention
 from workers.telemetry_settings import TelemetrySettings
 from workers.temporal_settings import TemporalSettings
-from workers.throttling_settings import ThrottlingSettings, check_limit, rules_of
+from workers.throttling_settings import ThrottlingSettings, rules_of
 
 FILE_NAME = "holdfast.toml"
-TASKS_MAX = 64
-"""Most disks one proxy works on, and most machines one session works on, at once."""
-
 _SAMPLE_MIB_MAX = 1 << 20
-_DAYS_MAX = 3650
-
-
-class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One ``[[repositories]]`` table: a folder that holds restore points."""
-
-    name: RepositoryName
-    """How jobs and commands refer to it."""
-    path: Path
-    """Folder of the repository, on its worker's host; without ``mover`` on the proxies under the same path, too."""
-    mover: str = ""
-    """Address ``host:port`` at which the data mover of its worker listens and proxies reach it. Empty: proxies write
-    and read the files themselves. Beyond this host the movers need certificates, see ``[mover]``."""
-    mover_listen: str = ""
-    """Address ``host:port`` at which the data mover listens when that is another one: behind port forwarding or address
-    translation. Empty: that of ``mover``."""
-    mover_patience: int = PATIENCE_MAX_S
-    """Seconds for which proxies dial its mover when the line is cut, 10 to 1800; then the session asks who serves the
-    repository now. With several gateways a minute or two is enough."""
-    mover_connections: int = CONNECTIONS_DEFAULT
-    """Connections that a proxy keeps to its mover for each disk, 1 to 100. On a long line it keeps eight for every five
-    of them, 100 at most; 1 stays one."""
-    tasks: int = 4
-    """Disks moved to and from it at once, over all proxies, 1 to 64."""
-    proxies: tuple[str, ...] = ()
-    """Proxies that are close to it: taken before others by jobs that have a choice, as long as they can do the work."""
-    read_limit: int = 0
-    """Bytes per second of all restores and scrubs that read it together, at least 65536; 0: as fast as they can."""
-    write_limit: int = 0
-    """Bytes per second of all backups that write to it together, at least 65536; 0: as fast as they can."""
-    scrub: str | None = None
-    """When stored bytes are read again, the oldest first, as five cron fields; without it only when asked to. See
-    `holdfast schedule apply`."""
-    scrub_days: int = 30
-    """Within how many days a scrub reads every stored byte again, 1 to 3650."""
-    health_check: str | None = None
-    """When the newest point of each machine is read back whole, as five cron fields."""
-    archives: str | None = None
-    """When archives that have expired are removed, as five cron fields; without it only when asked to."""
-    clock_days: int = AHEAD_DAYS_DEFAULT
-    """Days the clock may be ahead of its last use, 1 to 3650, before retention asks: `holdfast retention clock`."""
-    copies: tuple[RepositoryName, ...] = ()
-    """Other repositories that its worker reaches and that may hold the same bytes: lost ones are looked for there."""
-
-    @property
-    def mover_place(self) -> MoverPlace | None:
-        """Return where its data mover is, None when it has none. Raises `ConfigurationInvalid`."""
-        return MoverPlace.parse(self.mover, self.mover_listen) if self.mover else None
 
 
 class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -290,63 +229,31 @@ def _check(settings: Settings) -> None:
         ("job", settings.jobs),
     ):
         check_names(kind, [entry.name for entry in entries])
-    local = [provider for provider in settings.providers if isinstance(provider, LocalProviderSettings)]
+    local = [entry for entry in settings.providers if isinstance(entry, LocalProviderSettings)]
     check_paths("providers", [(entry.name, entry.path) for entry in local])
-    for vsphere in (provider for provider in settings.providers if isinstance(provider, VSphereProviderSettings)):
-        check_vsphere(vsphere)
+    for provider in settings.providers:
+        if isinstance(provider, VSphereProviderSettings):
+            check_vsphere(provider)
     check_paths("repositories", [(entry.name, entry.path) for entry in settings.repositories])
     for repository in settings.repositories:
-        if repository.mover_place is None:
-            check_without_mover(repository.name, {key: getattr(repository, key) for key in MOVER_DEFAULTS})
-        else:
-            check_mover(repository.name, repository.mover_place, has_certificate=settings.mover is not None)
-            check_patience(repository.name, repository.mover_patience)
-            check_connections(repository.name, repository.mover_connections)
-        _check_limits(repository)
-        _check_health(repository, settings)
-        _check_count(f"tasks of repository {repository.name}", repository.tasks)
-        _check_preferred(repository, settings)
+        check_repository(repository, has_certificate=settings.mover is not None)
+        _check_named(repository, settings)
     rules_of(settings.throttling)
     for proxy in settings.proxies:
-        _check_count(f"tasks of proxy {proxy.name}", proxy.tasks)
+        check_tasks(f"tasks of proxy {proxy.name}", proxy.tasks)
     for job in settings.jobs:
         _check_job(job, settings)
 
 
-def _check_limits(repository: RepositorySettings) -> None:
-    for key, limit in (("read_limit", repository.read_limit), ("write_limit", repository.write_limit)):
-        if limit:
-            check_limit(f"{key} of repository {repository.name}", limit)
-
-
-def _check_health(repository: RepositorySettings, settings: Settings) -> None:
-    check_cron(f"scrub of repository {repository.name}", repository.scrub)
-    check_cron(f"health_check of repository {repository.name}", repository.health_check)
-    check_cron(f"archives of repository {repository.name}", repository.archives)
-    for key, days in (("scrub_days", repository.scrub_days), ("clock_days", repository.clock_days)):
-        if not 1 <= days <= _DAYS_MAX:
-            hint = f"Give a number from 1 to {_DAYS_MAX}."
-            raise ConfigurationInvalid(f"{key} of repository {repository.name} is {days}", hint=hint)
-    for name in repository.copies:
-        if name == repository.name:
-            raise ConfigurationInvalid(f"repository {name} is named as its own copy")
-        try:
+def _check_named(repository: RepositorySettings, settings: Settings) -> None:
+    """Raise `ConfigurationInvalid` when a repository names proxies or copies that are not there."""
+    try:
+        for proxy in repository.proxies:
+            settings.proxy(proxy)
+        for name in repository.copies:
             settings.repository(name)
-        except HoldfastError as error:
-            raise ConfigurationInvalid(f"repository {repository.name}: {error.message}", hint=error.hint) from error
-
-
-def _check_preferred(repository: RepositorySettings, settings: Settings) -> None:
-    for name in repository.proxies:
-        try:
-            settings.proxy(name)
-        except HoldfastError as error:
-            raise ConfigurationInvalid(f"repository {repository.name}: {error.message}", hint=error.hint) from error
-
-
-def _check_count(what: str, count: int) -> None:
-    if not 1 <= count <= TASKS_MAX:
-        raise ConfigurationInvalid(f"{what} is {count}", hint=f"Give a number from 1 to {TASKS_MAX}.")
+    except HoldfastError as error:
+        raise ConfigurationInvalid(f"repository {repository.name}: {error.message}", hint=error.hint) from error
 
 
 def _check_job(job: JobSettings, settings: Settings) -> None:
@@ -363,7 +270,7 @@ def _check_job(job: JobSettings, settings: Settings) -> None:
         raise ConfigurationInvalid(f"job {job.name} has both proxy and proxies", hint="Give one of them, or neither.")
     if not proxies:
         raise ConfigurationInvalid(f"job {job.name}: the configuration has no proxy", hint="Add a `[[proxies]]` table.")
-    _check_count(f"machines_at_once of job {job.name}", job.machines_at_once)
+    check_tasks(f"machines_at_once of job {job.name}", job.machines_at_once)
     if not 0 <= job.sample_mib <= _SAMPLE_MIB_MAX:
         hint = f"Give a number from 0 to {_SAMPLE_MIB_MAX}."
         raise ConfigurationInvalid(f"sample_mib of job {job.name} is {job.sample_mib}", hint=hint)

@@ -12,6 +12,8 @@ from workers.job_settings import AD_HOC, ARCHIVE, JobSettings
 from workers.telemetry_settings import TelemetrySettings
 from workers.temporal_settings import TemporalSettings
 
+TASKS_MAX: Final = 64
+"""Most disks one proxy works on, and most machines one session works on, at once."""
 CATALOG_ENGINES: Final = ("sqlite", "postgresql", "postgres")
 """Kinds of database that the address of a catalog may name."""
 _RESERVED: Final = {AD_HOC: "`holdfast backup --machine`", ARCHIVE: "`holdfast archive`"}
@@ -26,6 +28,12 @@ def check_names(kind: str, names: Sequence[str]) -> None:
             raise ConfigurationInvalid(f"{name!r} cannot be the name of a {kind}", hint=hint)
         if name in names[:index]:
             raise ConfigurationInvalid(f"two {kind} tables are called {name}", hint="Give one of them another name.")
+
+
+def check_tasks(what: str, count: int) -> None:
+    """Raise `ConfigurationInvalid` for more at once than is meant, or nothing."""
+    if not 1 <= count <= TASKS_MAX:
+        raise ConfigurationInvalid(f"{what} is {count}", hint=f"Give a number from 1 to {TASKS_MAX}.")
 
 
 def check_paths(kind: str, places: Sequence[tuple[str, Path]]) -> None:

@@ -41,9 +41,10 @@ from holdfast.pipeline.sink import WritableDisk
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.chain_lock import acquire_chain_lock
 from tests.activities.lab import CREDENTIAL, EAGER, KEY, PIECE, PROVIDER, STORE, Attempt, Lab, failure, run
-from workers.config import RepositorySettings, Settings
+from workers.config import Settings
 from workers.loopback import LOOPBACK, free_ports
 from workers.movers import Movers
+from workers.repository_settings import RepositorySettings
 
 _Request = TypeVar("_Request")
 _Reply = TypeVar("_Reply")

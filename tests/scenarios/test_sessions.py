@@ -22,9 +22,10 @@ from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.atomic import HostFiles
 from tests.scenarios.gates import standing_at
 from workers.cli.starts import Start, backup_start, restore_start, verify_start
-from workers.config import ProxySettings, RepositorySettings, Settings
+from workers.config import ProxySettings, Settings
 from workers.devserver import DevServer, DevServerSettings
 from workers.provider_settings import LocalProviderSettings
+from workers.repository_settings import RepositorySettings
 from workers.roles import enter_workers
 from workers.run import ALL, duties_of, make_tools
 from workers.temporal import connect

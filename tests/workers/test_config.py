@@ -86,17 +86,6 @@ def test_a_job_needs_some_proxy(tmp_path: Path) -> None:
         load(tmp_path, text)
 
 
-def test_a_repository_has_a_limit_and_proxies_that_are_close_to_it(tmp_path: Path) -> None:
-    assert load(tmp_path, BASE).repository("main").tasks == 4
-    text = BASE.replace('name = "main"', 'name = "main"\ntasks = 9\nproxies = ["proxy-1"]')
-    found = load(tmp_path, text).repository("main")
-    assert (found.tasks, found.proxies) == (9, ("proxy-1",))
-    with pytest.raises(ConfigurationInvalid, match="repository main: the configuration has no proxy near"):
-        load(tmp_path, text.replace('"proxy-1"]', '"near"]'))
-    with pytest.raises(ConfigurationInvalid, match="tasks of repository main is 65"):
-        load(tmp_path, text.replace("tasks = 9", "tasks = 65"))
-
-
 def test_a_vcenter_is_read_with_its_paths(tmp_path: Path) -> None:
     text = """
         port = 8443
@@ -151,12 +140,6 @@ def test_limits_of_latency_are_for_all_datastores_or_for_one(tmp_path: Path) -> 
 @pytest.mark.parametrize("limits", ["latency_start_max_ms = 30\nlatency_slow_from_ms = 30", "latency_start_max_ms = 9"])
 def test_limits_may_be_the_same_or_alone(tmp_path: Path, limits: str) -> None:
     load(tmp_path, VCENTER + limits)
-
-
-@pytest.mark.parametrize("days", [0, 3651])
-def test_a_clock_that_may_never_or_always_be_ahead_is_refused(tmp_path: Path, days: int) -> None:
-    with pytest.raises(ConfigurationInvalid, match=f"clock_days of repository main is {days}"):
-        load(tmp_path, BASE.replace('name = "main"', f'name = "main"\nclock_days = {days}'))
 
 
 def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

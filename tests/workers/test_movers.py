@@ -29,10 +29,11 @@ from holdfast.storage.intake.finishing import finish_point
 from holdfast.storage.intake.lifecycle import StoreOptions, begin_point
 from tests.holdfast.mover.movers import until
 from tests.holdfast.storage.driving import KEY, snapshot_of
-from workers.config import RepositorySettings, Settings
+from workers.config import Settings
 from workers.loopback import LOOPBACK, free_ports
 from workers.mover_settings import PATIENCE_MAX_S, MoverSettings
 from workers.movers import Movers, mover_client, server_context
+from workers.repository_settings import RepositorySettings
 
 VAULT, PLAIN = RepositoryName("vault"), RepositoryName("plain")
 CLOCK = SystemClock()

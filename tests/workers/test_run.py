@@ -15,10 +15,11 @@ from holdfast.model.ids import ProviderName, RepositoryName
 from holdfast.providers.local.hypervisor import LocalProvider
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.atomic import HostFiles
-from workers.config import ProxySettings, RepositorySettings, Settings
+from workers.config import ProxySettings, Settings
 from workers.devserver import DevServerAddress
 from workers.loopback import LOOPBACK, free_ports
 from workers.provider_settings import LocalProviderSettings
+from workers.repository_settings import RepositorySettings
 from workers.roles import Duty, Role
 from workers.run import ALL, duties_of, make_tools, serve, stop_on_signals
 from workers.temporal_settings import TemporalSettings

@@ -34,8 +34,8 @@ from workers.cli.starting import (
     run_session,
 )
 from workers.cli.starts import archives_request_of, backup_start, retention_start
-from workers.config import RepositorySettings
 from workers.job_settings import ARCHIVE
+from workers.repository_settings import RepositorySettings
 from workflows.messages import BackupOptions
 
 IF_EXPIRY_STOPPED = "archives that are not removed yet stay for the next run"

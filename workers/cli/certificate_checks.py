@@ -11,8 +11,8 @@ from holdfast.mover.rehearsal import objection
 from holdfast.mover.sockets import Address, Identity
 from workers.cli.checks import Finding, fail, ok, warn
 from workers.cli.invocation import Invocation
-from workers.config import RepositorySettings
 from workers.movers import mover_identity
+from workers.repository_settings import RepositorySettings
 
 CHECK = "mover certificate"
 ENDS_SOON = timedelta(days=30)

@@ -22,7 +22,7 @@ from workers.cli.starting import (
     run_session,
 )
 from workers.cli.starts import chains_start, credentials_of
-from workers.config import RepositorySettings
+from workers.repository_settings import RepositorySettings
 from workflows.chain_messages import ChainTask, MoveRequest
 
 IF_STOPPED = "chains stay where they were; what was moved whole stays in its new place"

@@ -19,11 +19,12 @@ from holdfast.planning.extent_selection import RESERVE_BYTES
 from holdfast.providers.ports import Provider
 from workers.cli import wording
 from workers.cli.invocation import Invocation
-from workers.config import RepositorySettings, find_file
+from workers.config import find_file
 from workers.devserver import find_temporal
 from workers.job_settings import JobSettings
 from workers.provider_settings import LocalProviderSettings, ProviderSettings, VSphereProviderSettings
 from workers.providers import vsphere_product
+from workers.repository_settings import RepositorySettings
 
 _LOW_BYTES = 10 * RESERVE_BYTES
 """Less free space than this is worth a warning."""

@@ -34,7 +34,7 @@ from workers.cli.starting import (
 )
 from workers.cli.starts import credentials_of, health_start
 from workers.cli.tables import plain_table
-from workers.config import RepositorySettings
+from workers.repository_settings import RepositorySettings
 from workflows.broken_chain import DECIDE
 from workflows.messages import HealthRequest, HealthTask
 

@@ -23,9 +23,10 @@ from holdfast.providers.ports import Provider
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.atomic import HostFiles
 from workers.cli.tables import put
-from workers.config import ProxySettings, RepositorySettings, Settings, load_settings
+from workers.config import ProxySettings, Settings, load_settings
 from workers.provider_settings import LocalProviderSettings, ProviderSettings
 from workers.providers import ProviderPool, open_local
+from workers.repository_settings import RepositorySettings
 
 if TYPE_CHECKING:
     from holdfast.catalog.database import Catalog

@@ -8,9 +8,9 @@ from holdfast.mover.sockets import listen
 from workers.cli import wording
 from workers.cli.checks import Finding, fail, ok, warn
 from workers.cli.invocation import Invocation
-from workers.config import RepositorySettings
 from workers.mover_settings import MoverPlace
 from workers.movers import mover_client, server_context
+from workers.repository_settings import RepositorySettings
 
 
 def check_movers(run: Invocation) -> Iterator[Finding]:

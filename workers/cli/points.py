@@ -18,7 +18,7 @@ from workers.cli.failure import CommandFailed
 from workers.cli.invocation import Invocation, error_document
 from workers.cli.reading import ListedPoint, Unreadable, read_points
 from workers.cli.tables import plain_table
-from workers.config import RepositorySettings
+from workers.repository_settings import RepositorySettings
 
 CredentialOption = Annotated[
     str | None, typer.Option("--credential", metavar="NAME", help="Name of the passphrase of encrypted chains.")

@@ -18,7 +18,7 @@ from holdfast.storage.chains.repository import Repository, newest_of
 from holdfast.storage.health.health_file import read_health
 from holdfast.storage.retention.archiving import archive_credentials
 from workers.cli.invocation import Invocation
-from workers.config import RepositorySettings
+from workers.repository_settings import RepositorySettings
 
 _REFERENCE_DIGITS = 12
 

@@ -49,8 +49,8 @@ from workers.cli.starting import (
 )
 from workers.cli.starts import credentials_of, upkeep_start
 from workers.cli.tables import plain_table
-from workers.config import RepositorySettings
 from workers.job_settings import AD_HOC
+from workers.repository_settings import RepositorySettings
 from workers.retention_settings import retention_of
 from workflows.messages import ByHand, MachineUpkeepRequest, UpkeepOptions
 

@@ -10,7 +10,7 @@ from workers.cli import wording
 from workers.cli.chain_choice import RepositoryOption
 from workers.cli.commands import command
 from workers.cli.invocation import Invocation
-from workers.config import RepositorySettings
+from workers.repository_settings import RepositorySettings
 
 _HINT = (
     "retention removes, merges and purges nothing, and no lock ends; "

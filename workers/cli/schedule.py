@@ -39,11 +39,12 @@ from workers.cli.starts import (
     sweep_start,
 )
 from workers.cli.tables import plain_table
-from workers.config import RepositorySettings, Settings
+from workers.config import Settings
 from workers.cron import longest_gap_days
 from workers.job_settings import JobSettings
 from workers.method_settings import calendar_warning
 from workers.provider_settings import VSphereProviderSettings
+from workers.repository_settings import RepositorySettings
 from workflows.messages import HealthRequest, HealthTask, SweepRequest
 
 CATCH_UP: Final = timedelta(hours=1)

@@ -11,7 +11,8 @@ from holdfast.model.placement import ProxyLimit, Resources
 from holdfast.model.retention import RetentionOptions
 from holdfast.model.session import SessionKind
 from holdfast.planning.archives import kept_words
-from workers.config import ProxySettings, RepositorySettings, Settings
+from workers.config import ProxySettings, Settings
+from workers.repository_settings import RepositorySettings
 from workflows import queues
 from workflows.backup_job import BackupJob
 from workflows.chain_messages import MoveRequest

@@ -6,7 +6,8 @@ from holdfast.planning.throttling import Direction, Rule
 from workers.cli import wording
 from workers.cli.checks import Finding, ok, warn
 from workers.cli.invocation import Invocation
-from workers.config import RepositorySettings, Settings
+from workers.config import Settings
+from workers.repository_settings import RepositorySettings
 from workers.throttling_settings import DAYS, ThrottlingSettings, rules_of
 from workers.throttling_status import HeldNow, held_now
 

@@ -34,7 +34,7 @@ from workers.cli.starting import (
     run_session,
 )
 from workers.cli.starts import credentials_of, verify_start
-from workers.config import RepositorySettings
+from workers.repository_settings import RepositorySettings
 from workflows.messages import VerifyRequest
 
 IF_STOPPED = "reading ends; nothing is changed by a verification"

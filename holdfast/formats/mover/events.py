@@ -1,12 +1,14 @@
 """What a link is told and what it tells: options, events, counters."""
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
 from holdfast.errors import HoldfastError
 from holdfast.formats.mover.inbox import Message
 from holdfast.formats.mover.wire import PAYLOAD_MAX, STREAMS_MAX
+
+IDLE_S: Final = 1800.0
 
 
 class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +37,7 @@ class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The longest pause between two dials; the first ones are shorter."""
     give_up_s: float = 1800.0
     """A link without any connection for so long has failed."""
-    idle_s: float = 1800.0
+    idle_s: float = IDLE_S
     """Who serves a session gives it up when a peer that is there says nothing, or takes nothing, for so long."""
 
     def with_streams(self, count: int) -> "LinkOptions":

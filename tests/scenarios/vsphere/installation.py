@@ -8,8 +8,9 @@ from holdfast.model.plan import TransportMode
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.atomic import HostFiles
 from tests.holdfast.providers.vsphere.bench import PLUGIN, settings_of
-from workers.config import ProxySettings, RepositorySettings, Settings
+from workers.config import ProxySettings, Settings
 from workers.provider_settings import VSphereProviderSettings
+from workers.repository_settings import RepositorySettings
 from workers.vcenter_lab import VCenterAddress, VCenterLab
 
 VAULT, PROXY = RepositoryName("vault"), "proxy-a"

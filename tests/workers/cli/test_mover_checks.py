@@ -12,10 +12,10 @@ from tests.workers.cli.place import Place
 from workers.cli.checks import Finding, Level
 from workers.cli.invocation import Flags, Invocation
 from workers.cli.mover_checks import _silent, check_movers
-from workers.config import RepositorySettings
 from workers.loopback import LOOPBACK, free_ports
 from workers.mover_settings import MoverPlace
 from workers.movers import Movers
+from workers.repository_settings import RepositorySettings
 
 NOBODY = "192.0.2.1"
 """An address that belongs to nobody (RFC 5737)."""
