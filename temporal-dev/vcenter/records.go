@@ -84,9 +84,32 @@ func (r *recorder) flush() {
 	}
 	r.mu.Unlock()
 	for _, vm := range changed {
+		r.awaitCreation(vm)
 		ctx := r.lab.context()
-		ctx.WithLock(&reference{Self: vm}, func() { r.save(vm) })
+		ctx.WithLock(&reference{Self: vm}, func() { r.saveGuarded(vm) })
 	}
+}
+
+// awaitCreation waits until a machine is no longer being made: that is done under the lock of its folder, not under its
+// own. The locks are taken one after the other, because those who remove a machine hold its own first.
+func (r *recorder) awaitCreation(vm ref) {
+	found := r.lab.machine(vm)
+	if found == nil || found.Parent == nil {
+		return
+	}
+	ctx := r.lab.context()
+	ctx.WithLock(&reference{Self: *found.Parent}, func() {})
+}
+
+// saveGuarded is save for a goroutine of ours, in which a panic would end the process: the machine stays on the list.
+func (r *recorder) saveGuarded(vm ref) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			_ = mishap("record of "+vm.Value, reason)
+			r.touch(vm)
+		}
+	}()
+	r.save(vm)
 }
 
 // reference stands for an object whose lock is wanted.

@@ -16,7 +16,7 @@ from tests.bench.ledger import MIB, Ledger
 from tests.bench.mover import run_link
 from tests.bench.movers import run_killed_movers, run_long_line, run_many, run_movers
 from tests.bench.openings import run_opening
-from tests.bench.page import Report, rendered, write_into
+from tests.bench.page import Report, completed, rendered, write_into
 from tests.bench.reference import changed_image, reference_image
 from tests.bench.retention import run_retention
 from tests.bench.rounds import INCREMENT, installed_peers, run_rounds
@@ -39,6 +39,9 @@ def main() -> None:
     failed = [name for name, part in chosen.items() if not _measured(name, part, ledger)]
     facts = machine_facts(work) | {"load before and after": f"{started_load:.1f} and {load_average():.1f}"}
     report = Report(date=date, facts=facts, image=reference, series=ledger.series())
+    if options.keep:
+        earlier = msgspec.json.decode(options.keep.read_bytes(), type=Report)
+        report = completed(report, earlier, [*chosen])
     print(rendered(report))
     if options.page and not failed:
         write_into(options.page, report)
@@ -99,6 +102,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=3, help="how often each figure is taken")
     parser.add_argument("--page", type=Path, help="page to write goals and figures into: docs/performance.md")
     parser.add_argument("--json", type=Path, help="where the figures go; default: figures.json in the work folder")
+    parser.add_argument("--keep", type=Path, help="figures of an earlier run; those not taken now stay as they are")
     parser.add_argument("--only", action="append", choices=PARTS, help="only this part")
     return parser.parse_args()
 

@@ -1,5 +1,6 @@
 """What a run writes into docs/performance.md: goals, machine, figures. The rest of that page is written by hand."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,8 @@ from tests.bench.reference import Reference
 
 BEGIN = "<!-- written by `make bench`: begin -->\n"
 END = "<!-- written by `make bench`: end -->\n"
+AGAIN = "measured once more, by themselves"
+"""The fact that names parts whose figures are of a run of their own."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +51,23 @@ def rendered(report: Report) -> str:
     lines += ["", "## Figures", "", "| Machine | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in facts.items()]
     return "\n".join(lines) + "\n\n" + markdown(report.series) + "\n"
+
+
+def completed(report: Report, earlier: Report, parts: Sequence[str]) -> Report:
+    """Return an earlier report with the sections of a later one, which took ``parts``, in the place of its own.
+
+    Raises `ValueError` when they are not of one machine, image and set of libraries: such figures say nothing together.
+    """
+    varying = {"load before and after", AGAIN}
+    there, here = ({k: v for k, v in one.facts.items() if k not in varying} for one in (earlier, report))
+    if there != here or earlier.image != report.image:
+        raise ValueError(f"the earlier figures are of another machine or image: {earlier.facts}, not {report.facts}")
+    again = {one.section for one in report.series}
+    kept = [one for one in earlier.series if one.section not in again]
+    order = {section: at for at, section in enumerate(dict.fromkeys(one.section for one in earlier.series))}
+    series = sorted([*kept, *report.series], key=lambda one: order.get(one.section, len(order)))
+    facts = earlier.facts | {AGAIN: f"{', '.join(parts)}, on {report.date}"}
+    return Report(date=earlier.date, facts=facts, image=report.image, series=series)
 
 
 def write_into(page: Path, report: Report) -> None:

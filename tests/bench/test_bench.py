@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from holdfast.formats.magic import PIECE_SIZE
@@ -28,7 +29,7 @@ from tests.bench.movers import (
 )
 from tests.bench.openings import OPENING, REVERSED, run_opening
 from tests.bench.ours import Ours
-from tests.bench.page import BEGIN, END, Report, write_into
+from tests.bench.page import AGAIN, BEGIN, END, Report, completed, write_into
 from tests.bench.reference import SIZE_BYTES, Reference, changed_image, changed_pieces, reference_image
 from tests.bench.retention import chains_of, plan_all
 from tests.bench.rounds import run_rounds
@@ -197,3 +198,23 @@ def test_a_report_replaces_what_an_earlier_one_wrote_into_a_page(tmp_path: Path,
     assert text.count("| wall | 2.50 s | 1 - 3 | <= 2 | **missed** |") == 1
     assert text.count("| Full - memory | each <= 8 MiB | 9 MiB | **missed** |") == 1
     assert report.goals_missed == ["Full: wall", "Full: memory"]
+
+
+def test_parts_that_are_measured_again_take_the_place_of_earlier_ones(reference: Reference) -> None:
+    names = ("Full", "Verify", "Link")
+    series = [Series(section=name, name="wall", unit="s", values=(1.0,)) for name in names]
+    facts = {"kernel": "6", "load before and after": "0.1 and 1.0"}
+    earlier = Report(date="2026-01-02", facts=facts, image=reference, series=series)
+    again = [Series(section=name, name="wall", unit="s", values=(2.0,)) for name in ("New", "Verify")]
+    later = Report(
+        date="2026-01-03", facts=facts | {"load before and after": "2.0 and 2.0"}, image=reference, series=again
+    )
+    both = completed(later, earlier, ["verify", "new"])
+    assert [(one.section, one.values) for one in both.series] == [
+        ("Full", (1.0,)), ("Verify", (2.0,)), ("Link", (1.0,)), ("New", (2.0,)),
+    ]  # fmt: skip
+    assert both.date == "2026-01-02"
+    assert both.facts == facts | {AGAIN: "verify, new, on 2026-01-03"}
+    elsewhere = msgspec.structs.replace(later, facts=facts | {"kernel": "7"})
+    with pytest.raises(ValueError, match="another machine"):
+        completed(elsewhere, earlier, [])

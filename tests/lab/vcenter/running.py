@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import pytest
 
@@ -12,6 +12,8 @@ from tests.lab.vcenter.client import Client
 from workers.vcenter_lab import VCenterAddress, VCenterLab, VCenterSettings, build
 
 T = TypeVar("T")
+_FATAL: Final = ("panic: ", "fatal error: ", "SIGSEGV: ", "SIGBUS: ")
+_REASON_LINES: Final = 40
 
 
 def need_lab() -> None:
@@ -32,13 +34,27 @@ def unless_missing(make: Callable[[], T]) -> T:
 
 @contextmanager
 def lab_in(folder: Path, settings: VCenterSettings) -> Iterator[VCenterLab]:
-    """Yield a lab that lives in a folder and is not started yet; the test is skipped where none can be built."""
+    """Yield a lab that lives in a folder and is not started yet; the test is skipped where none can be built.
+
+    A lab that ended by itself fails the test, with the reason from its log: tests that only find nobody at its address
+    cannot tell it.
+    """
     need_lab()
     lab = VCenterLab(folder, settings)
     try:
         yield lab
     finally:
         lab.kill()
+        reason = fatal_error(lab.log.read_text("utf-8", "replace") if lab.log.exists() else "")
+        if reason:
+            pytest.fail(f"the lab vCenter ended by itself:\n{reason}")
+
+
+def fatal_error(log: str) -> str:
+    """Return why the lab's process ended by itself, with the first lines of its stacks; empty when it did not."""
+    lines = log.splitlines()
+    first = next((number for number, line in enumerate(lines) if line.startswith(_FATAL)), len(lines))
+    return "\n".join(lines[first : first + _REASON_LINES])
 
 
 @contextmanager
