@@ -19,6 +19,8 @@ class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
     streams_far: int = 8
     """Connections that it keeps where an answer takes longer than `far_s`: each is held up by what it loses."""
     far_s: float = 0.03
+    others_after_s: float = 1.0
+    """How long after the first connection the others are dialled, unless the line turns out to be a long one."""
     receive_window: int = 16 << 20
     """Bytes of messages that have begun to arrive and are not released."""
     send_window: int = 16 << 20

@@ -51,7 +51,8 @@ class Link:
         self._outbox = Outbox(options.send_window, options.message_max, options.window_max)
         self._inbox = Inbox(options.receive_window, options.message_max, options.window_max)
         self._connections: dict[int, Connection] = {}
-        self._dialling = Dialling(options.streams if is_dialler else 0, options.redial_s, now_s)
+        streams = options.streams if is_dialler else 0
+        self._dialling = Dialling(streams, options.redial_s, now_s, options.others_after_s)
         self._dialling.more = options.streams_far - options.streams if is_dialler else 0
         self._alone_s = now_s  # when the last connection was lost
         self._lost: dict[int, int | None] = {}  # dead connections with frames in flight; where the peer was asked

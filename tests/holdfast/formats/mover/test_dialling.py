@@ -5,10 +5,30 @@ from holdfast.formats.mover.dialling import Dialling
 
 def test_all_streams_are_dialled_at_once() -> None:
     dialling = Dialling(3, 15.0, 100.0)
-    assert dialling.deadlines_s() == [100.0] * 3
+    assert dialling.deadlines_s() == [100.0] * 2
     assert dialling.due(100.0) == [0, 1, 2]
     assert dialling.deadlines_s() == []
     assert dialling.due(200.0) == []
+
+
+def test_the_first_stream_is_dialled_at_once_and_the_others_later() -> None:
+    dialling = Dialling(3, 15.0, 100.0, others_after_s=2.0)
+    assert dialling.deadlines_s() == [100.0, 102.0]
+    assert dialling.due(100.0) == [0]
+    dialling.lost(0, 100.5)
+    assert dialling.due(101.0) == [1]
+    assert dialling.due(101.9) == []
+    assert dialling.due(102.0) == [2, 3]
+    assert dialling.deadlines_s() == []
+
+
+def test_on_a_long_line_all_are_dialled_as_soon_as_that_is_known() -> None:
+    dialling = Dialling(3, 15.0, 0.0, others_after_s=60.0)
+    dialling.more = 2
+    assert dialling.due(0.1) == [0]
+    dialling.add_more(0.2)
+    assert dialling.due(0.2) == [1, 2, 3, 4]
+    assert dialling.deadlines_s() == []
 
 
 def test_a_stream_that_failed_is_dialled_again_under_a_new_number_after_ever_longer_pauses() -> None:
