@@ -18,9 +18,9 @@ from holdfast.formats.record import RecordOpener
 from holdfast.storage.files.atomic import FileHandle
 
 _CACHED_PAGES = 256
-_CACHED_BYTES = 8 << 20
+_CACHED_BYTES = 4 << 20
 """Pages of runs have up to 768 KiB where single pieces of many points lie side by side; others have 16."""
-_CACHED_LEAST = 8
+_CACHED_LEAST = 4
 """So many pages stay, however large they are."""
 T = TypeVar("T")
 

@@ -117,7 +117,7 @@ def test_large_pages_are_kept_as_few_as_their_bytes_allow_and_small_ones_longer(
     small = [pages.write_page(b"%d" % number, None) for number in range(20)]
     for ref in large:
         pages.store.decoded(ref, bytes)
-    assert kept(pages, large) == [False] * 12 + [True] * 8
+    assert kept(pages, large) == [False] * 16 + [True] * 4
     for ref in small:
         pages.store.decoded(ref, bytes)
     assert kept(pages, small) == [True] * 20
@@ -128,7 +128,7 @@ def test_a_few_pages_are_kept_however_large_they_are() -> None:
     huge = [pages.write_page(random.Random(number).randbytes(3 * MIB), None) for number in range(10)]
     for ref in huge:
         pages.store.decoded(ref, bytes)
-    assert kept(pages, huge) == [False] * 2 + [True] * 8
+    assert kept(pages, huge) == [False] * 6 + [True] * 4
 
 
 def test_a_page_that_is_another_one_is_damage_with_its_place() -> None:
