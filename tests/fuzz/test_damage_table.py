@@ -2,10 +2,12 @@
 
 import random
 
+import msgspec
 import pytest
 
 from holdfast.errors import ChainBroken, DataError, FileDamaged, FormatUnknown, PointNotFound
 from holdfast.formats.magic import SUPERBLOCK_SIZE
+from holdfast.formats.superblock import pack_superblock, unpack_superblock
 from holdfast.storage.chain_files.chain_file import ChainFile
 from holdfast.storage.health.folder import verify_folder
 from tests.fuzz.damage import KEY, Region, SmallChain, unneeded
@@ -120,6 +122,20 @@ def test_a_file_of_another_chain_is_refused(chain: SmallChain) -> None:
     # The passphrase opens both chains, or there is none; what differs is the chain.
     assert type(caught.value) is ChainBroken
     assert "belongs to chain" in caught.value.message
+
+
+@pytest.mark.parametrize("theirs, found", [(None, "is not encrypted"), ("words", "is encrypted")])
+def test_a_plain_file_in_an_encrypted_chain_is_called_so_and_so_is_the_other_way_round(
+    theirs: str | None, found: str
+) -> None:
+    chain = SmallChain(12, "words" if theirs is None else None, points=2)
+    there = unpack_superblock(chain.files.content(chain.paths[0])[:SUPERBLOCK_SIZE])
+    other = SmallChain(12, theirs, points=1)
+    with ChainFile.open(other.files, other.paths[0], theirs) as file:
+        block = msgspec.structs.replace(file.superblock, chain_id=there.chain_id)
+        chain.files.set_content(chain.paths[1], 2 * pack_superblock(block, file.keys))
+    with pytest.raises(ChainBroken, match=found):
+        chain.verify()
 
 
 @pytest.mark.parametrize("foreign", ["same file", "other file", "other chain"])

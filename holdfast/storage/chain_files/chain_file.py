@@ -357,8 +357,14 @@ def is_file_encrypted(files: Files, path: Path) -> bool | None:
 def _keys_for(handle: FileHandle, block: Superblock, passphrase: str | None, keys: ChainKeys | None) -> ChainKeys:
     if keys is None:
         return unlock(block.chain_id, block.envelope, passphrase)
-    if keys.chain_id != block.chain_id or keys.cipher is not block.envelope.cipher:
+    if keys.chain_id != block.chain_id:
         raise ChainBroken(f"{handle.path} belongs to chain {block.chain_id.hex()}, not {keys.chain_id.hex()}")
+    if keys.cipher is not block.envelope.cipher:
+        found, others = ("encrypted", "not") if block.envelope.cipher else ("not encrypted", "are")
+        raise ChainBroken(
+            f"{handle.path} is {found}, the other files of chain {block.chain_id.hex()} {others}",
+            hint="A chain is encrypted as a whole: this file is no longer the one that was written, put it back.",
+        )
     return keys
 
 
