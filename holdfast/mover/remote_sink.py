@@ -61,7 +61,7 @@ class RemoteSink:
         self._answers: deque[tuple[m.Offer, Future[Wanted]]] = deque()
         self._digests: deque[tuple[m.DigestsOf, Future[bytes]]] = deque()
         self._error: HoldfastError | None = None
-        self._is_finished = self._is_closed = self._is_told = False
+        self._is_finishing = self._is_finished = self._is_closed = self._is_told = False
         self._thread = threading.Thread(target=self._listen, name="mover-answers", daemon=True)
         self._thread.start()
 
@@ -155,6 +155,8 @@ class RemoteSink:
 
     def finish(self) -> None:
         """Return once the whole disk is durable on the other side."""
+        with self._lock:
+            self._is_finishing = True
         self._send(m.Finish())
         with self._waiting:
             while not self._hears_the_end():
@@ -239,7 +241,7 @@ class RemoteSink:
                 self._pace.allot(head.rate_bytes_s, head.because)
             case m.Digests():
                 self._take_digests(head, body)
-            case m.Finished():
+            case m.Finished() if self._is_finishing and not self._answers:
                 self._is_finished = True
                 self._lock.notify_all()
             case m.Failure():

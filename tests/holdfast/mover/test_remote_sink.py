@@ -104,10 +104,29 @@ def out_of_place(line: Line) -> None:
     line.receive(20)
 
 
-@pytest.mark.parametrize("talk", [wrong_offer, too_many, unasked, out_of_place])
+def too_early(line: Line) -> None:
+    say(line, m.Finished())
+    line.finish()
+
+
+@pytest.mark.parametrize("talk", [wrong_offer, too_many, unasked, out_of_place, too_early])
 def test_an_answer_that_does_not_belong_to_a_question_ends_the_session(site: Site, talk: Talk) -> None:
     with Far(site, talk) as writable, pytest.raises(ProtocolError):
         writable.sink.offer(0, [bytes(16)]).result()
+
+
+def test_a_disk_is_not_finished_while_an_offer_has_no_answer(site: Site) -> None:
+    def unanswered(line: Line) -> None:
+        hear(line)
+        hear(line)
+        too_early(line)
+
+    with Far(site, unanswered) as writable:
+        answer = writable.sink.offer(0, [bytes(16)])
+        with pytest.raises(ProtocolError):
+            writable.sink.finish()
+        with pytest.raises(ProtocolError):
+            answer.result()
 
 
 @pytest.mark.parametrize("busy_s, expected_s", [(None, 3.5), (9.0, 9.0)])
