@@ -1,7 +1,10 @@
 """Errors across the boundary, resumption, and the heartbeat of a long activity."""
 
 import dataclasses
+import gc
 import threading
+import weakref
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -29,10 +32,12 @@ from activities.boundary import (
 )
 from holdfast.errors import (
     ChainBusy,
+    DataDamaged,
     HoldfastError,
     OperationCancelled,
     OperationInterrupted,
     SessionFailed,
+    StoreFailed,
     error_classes,
 )
 
@@ -92,6 +97,44 @@ def test_cause_and_traceback_of_an_error_are_kept() -> None:
         ActivityEnvironment().run(shallow)
     assert isinstance(caught.value.__cause__, OSError)
     assert "deep" in [entry.name for entry in caught.traceback]
+
+
+class Buffer:
+    """Something large."""
+
+
+class Pipe:
+    """Remembers its error, as everything does that tells it to others."""
+
+    error: HoldfastError
+
+    def run(self, held: Callable[[Buffer], None]) -> None:
+        buffer = Buffer()
+        held(buffer)
+        self.error = DataDamaged("found")
+        raise self.error
+
+
+@pytest.mark.parametrize("is_reason", [False, True])
+def test_what_failed_calls_held_is_given_back_at_once(is_reason: bool) -> None:
+    held: list[weakref.ref[Buffer]] = []
+
+    def fail() -> None:
+        try:
+            Pipe().run(lambda buffer: held.append(weakref.ref(buffer)))
+        except DataDamaged as error:
+            if is_reason:
+                raise StoreFailed("told") from error
+            raise
+
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ApplicationError), boundary():
+            fail()
+        assert [found() for found in held] == [None]
+    finally:
+        gc.enable()
 
 
 def test_the_reason_of_an_error_is_its_cause_or_what_it_replaced() -> None:

@@ -1,6 +1,7 @@
 """Every fault of the line, at every kind of work: the same bytes arrive, little is sent twice, nothing is left."""
 
 import ctypes
+import gc
 import random
 import ssl
 from collections.abc import Iterator, Sequence
@@ -55,6 +56,7 @@ def made_bench(folder: Path, seed: int, transport: str) -> Iterator[Bench]:
 
 def memory() -> int:
     """Return the bytes that this process has in memory, without what is free and kept for later."""
+    gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
