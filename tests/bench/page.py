@@ -66,7 +66,8 @@ def completed(report: Report, earlier: Report, parts: Sequence[str]) -> Report:
     kept = [one for one in earlier.series if one.section not in again]
     order = {section: at for at, section in enumerate(dict.fromkeys(one.section for one in earlier.series))}
     series = sorted([*kept, *report.series], key=lambda one: order.get(one.section, len(order)))
-    facts = earlier.facts | {AGAIN: f"{', '.join(parts)}, on {report.date}"}
+    before = [earlier.facts[AGAIN]] if AGAIN in earlier.facts else []
+    facts = earlier.facts | {AGAIN: "; ".join([*before, f"{', '.join(parts)}, on {report.date}"])}
     return Report(date=earlier.date, facts=facts, image=report.image, series=series)
 
 

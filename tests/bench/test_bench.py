@@ -215,6 +215,7 @@ def test_parts_that_are_measured_again_take_the_place_of_earlier_ones(reference:
     ]  # fmt: skip
     assert both.date == "2026-01-02"
     assert both.facts == facts | {AGAIN: "verify, new, on 2026-01-03"}
+    assert completed(later, both, ["new"]).facts[AGAIN] == "verify, new, on 2026-01-03; new, on 2026-01-03"
     elsewhere = msgspec.structs.replace(later, facts=facts | {"kernel": "7"})
     with pytest.raises(ValueError, match="another machine"):
         completed(elsewhere, earlier, [])
