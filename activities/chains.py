@@ -1,6 +1,6 @@
 """Changes of a machine's newest chain: what its job's method wants, and compaction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,7 +11,7 @@ from activities.contracts.retention import PointMoved
 from activities.openers import PassphraseLookup, RepositoryOpener
 from activities.pulse import STALL_S, Pulse
 from holdfast.clock import Clock
-from holdfast.model.ids import MachineId
+from holdfast.model.ids import FileId, MachineId
 from holdfast.model.points import PointSummary
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.methods.applying import ChainWish, Change, apply_method, compact_if_due, newest_chain
@@ -66,15 +66,23 @@ def _told(change: Change, chain: str, before: int) -> contract.ChainChanged:
         displaced_bytes=change.displaced_bytes,
         freed_bytes=change.freed_bytes,
         point=elsewhere[-1] if elsewhere else None,
-        moved=tuple(_moved(point) for point in change.moved if point.chain == chain),
+        moved=_moved([point for point in change.moved if point.chain == chain]),
     )
 
 
-def _moved(point: PointSummary) -> PointMoved:
-    return PointMoved(
-        point_id=point.point_id,
-        file=point.file,
-        file_id=point.file_id,
-        generation=point.generation,
-        kind=point.kind,
+def _moved(points: Sequence[PointSummary]) -> tuple[PointMoved, ...]:
+    """Return where points are now, those of one file together."""
+    files: dict[FileId, list[PointSummary]] = {}
+    for point in points:
+        files.setdefault(point.file_id, []).append(point)
+    return tuple(
+        PointMoved(
+            point_id=newest.point_id,
+            others=tuple(point.point_id for point in others),
+            file=newest.file,
+            file_id=newest.file_id,
+            generation=newest.generation,
+            kind=newest.kind,
+        )
+        for *others, newest in files.values()
     )

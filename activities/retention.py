@@ -190,6 +190,7 @@ def _moved(done: StepResult) -> contract.PointMoved | None:
         return None
     return contract.PointMoved(
         point_id=PointId(done.point_id),
+        others=tuple(PointId(point) for point in done.others),
         file=done.holder,
         file_id=FileId(done.holder_id),
         generation=done.generation,

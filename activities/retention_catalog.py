@@ -10,6 +10,7 @@ from activities.pulse import Pulse
 from holdfast.catalog.points import PointKind
 from holdfast.catalog.protected import TriedMachine
 from holdfast.clock import Clock
+from holdfast.model.ids import RepositoryName
 from holdfast.planning.retention import is_given_up
 
 
@@ -22,20 +23,24 @@ class RetentionCatalogActivities:
 
     @implements(contract.settle)
     def settle(self, request: contract.SettlePoints) -> Recorded:
-        """Forget points that are gone, and note where one is now."""
+        """Forget points that are gone, and note where others are now."""
         with Pulse(self._clock):
             points = self._open().points
             points.forget(request.repository, request.gone)
             if request.moved is not None:
-                points.move(
-                    request.repository,
-                    request.moved.point_id,
-                    file_id=request.moved.file_id,
-                    file_name=request.moved.file,
-                    generation=request.moved.generation,
-                    kind=PointKind(request.moved.kind),
-                )
+                self._move(request.repository, request.moved)
         return Recorded()
+
+    def _move(self, repository: RepositoryName, moved: contract.PointMoved) -> None:
+        for point in (moved.point_id, *moved.others):
+            self._open().points.move(
+                repository,
+                point,
+                file_id=moved.file_id,
+                file_name=moved.file,
+                generation=moved.generation,
+                kind=PointKind(moved.kind),
+            )
 
     @implements(contract.find_machines)
     def find_machines(self, request: contract.FindMachines) -> contract.MachinesFound:

@@ -37,15 +37,11 @@ def check_method(job: JobSettings) -> None:
 
 def _check_shared(job: JobSettings) -> None:
     """Raise `ConfigurationInvalid` for what is not done with a chain that machines share."""
-    if job.method is Method.REVERSE or job.synthetic_full is not None or job.compact_full is not None:
-        hint = "Set `active_full` with method `forward`, or leave `chain` at `per-machine`."
+    if job.method is Method.REVERSE or job.synthetic_full is not None:
+        hint = "Leave `method` at `forever`, set `active_full` with method `forward`, or leave `chain` at `per-machine`."
         raise ConfigurationInvalid(
-            f"job {job.name} has chain per-job with what moves points: reverse, synthetic_full or compact_full",
-            hint=hint,
+            f"job {job.name} has chain per-job with what takes one machine: reverse or synthetic_full", hint=hint
         )
-    if job.method is Method.FOREVER and job.retention is not None:
-        hint = "Set method `forward` with `active_full`: old chains go as a whole then; nothing is merged."
-        raise ConfigurationInvalid(f"job {job.name} has chain per-job with retention and method forever", hint=hint)
 
 
 def owner_of(job: JobSettings) -> ChainOwner | None:

@@ -75,9 +75,11 @@ class CarryOutCursor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PointMoved(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the point of a merged file is now."""
+    """Where the points of a merged file are now."""
 
     point_id: PointId
+    others: tuple[PointId, ...] = ()
+    """Of other machines, in a chain that they share."""
     file: str
     file_id: FileId
     generation: int

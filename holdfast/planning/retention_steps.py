@@ -20,6 +20,8 @@ class RetentionStep(msgspec.Struct, frozen=True, kw_only=True):
     """The full that they are merged into; empty: they are removed."""
     points: tuple[PointId, ...]
     """That are gone afterwards."""
+    let_go: tuple[PointId, ...] = ()
+    """Of these, the last points of machines that are gone, which a merge leaves out."""
     size_bytes: int
     """Of the files."""
 
@@ -48,13 +50,14 @@ def steps_of(plan: RetentionPlan) -> tuple[RetentionStep, ...]:
     return (*removals, *merges)
 
 
-def plan_digest(plan: RetentionPlan) -> str:
+def plan_digest(plan: RetentionPlan, steps: tuple[RetentionStep, ...] | None = None) -> str:
     """Return what two plans have in common exactly when they do the same: to which points, through which files.
 
-    Reasons are not part of it, because they name days.
+    ``steps`` are what carries the plan out where that is more than the plan says by itself: of files with points of
+    several machines. Reasons are not part of it, because they name days.
     """
     verdicts = [(one.chain, one.number, one.point_id, one.verdict) for one in plan.points]
-    text = msgspec.json.encode((verdicts, steps_of(plan)))
+    text = msgspec.json.encode((verdicts, steps_of(plan) if steps is None else steps))
     return hashlib.sha256(text).hexdigest()[:DIGEST_DIGITS]
 
 

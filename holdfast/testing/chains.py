@@ -18,7 +18,7 @@ from holdfast.model.session import Figures
 from holdfast.model.spans import Span, coalesce
 from holdfast.pipeline.backup import DiskCopy
 from holdfast.pipeline.disks import DiskReader
-from holdfast.pipeline.restore import DiskRestore
+from holdfast.pipeline.restore import DiskRestore, checked_unit
 from holdfast.pipeline.sink import EarlierDisk
 from holdfast.pipeline.stages import PipeOptions, PipeProgress
 from holdfast.planning.read_plan import changed_steps, whole_disk_steps
@@ -247,11 +247,35 @@ def restored(repository: Repository, chain_name: str, number: int, key: str, pas
     return bytes(target.content)
 
 
+def stored_bytes(chain: Chain, number: int, key: str) -> bytes:
+    """Return the bytes of a disk at a point, read unit by unit and checked, without the threads of a restore."""
+    disk, digest_key = chain.disk(number, key), chain.files[0].keys.digest_key
+    units: dict[tuple[int, int], bytes | memoryview] = {}
+    content = bytearray(disk.pieces * PIECE_SIZE)
+    for run in disk.runs(0, disk.pieces):
+        for at in range(run.count if run.file is not None else 0):
+            assert run.file is not None
+            unit, slot = divmod(run.place + at, run.file.pieces_per_unit)
+            body = units.get((id(run.file), unit))
+            if body is None:
+                body = units[id(run.file), unit] = checked_unit(run.file, unit, digest_key)
+            piece = body[slot * PIECE_SIZE : (slot + 1) * PIECE_SIZE]
+            start = (run.piece + at) * PIECE_SIZE
+            content[start : start + len(piece)] = piece
+    return bytes(content[: disk.size_bytes])
+
+
 def point_differences(repository: Repository, kept: KeptPoint, passphrase: str | None) -> Iterator[str]:
     """Yield in words how the disks of a point differ from what they must be."""
+    with repository.open_chain(kept.summary.chain, passphrase) as chain:
+        yield from chain_differences(chain, kept)
+
+
+def chain_differences(chain: Chain, kept: KeptPoint) -> Iterator[str]:
+    """Yield the same of a point of an open chain."""
     summary = kept.summary
     for key, expected in kept.disks.items():
-        actual = restored(repository, summary.chain, summary.number, key, passphrase)
+        actual = stored_bytes(chain, summary.number, key)
         where = f"point {summary.number}, disk {key}"
         if len(actual) != expected.size_bytes:
             yield f"{where}: {len(actual)} bytes instead of {expected.size_bytes}"

@@ -6,10 +6,13 @@ from activities.chains import ChainActivities
 from activities.contracts import chains
 from holdfast.errors import PointNotFound
 from holdfast.model.fulls import FullDays, FullPolicy, MethodOptions
+from holdfast.model.ids import MachineId
 from holdfast.model.machine import Machine
 from holdfast.model.points import PointSummary
 from holdfast.model.retention import Method
+from holdfast.testing.crashfs import CrashFiles
 from tests.activities.lab import PIECE, STORE, Attempt, HurriedClock, Lab, failure, run
+from tests.holdfast.storage.jobs import OWNER, Job
 
 EVERY_DAY = FullDays(weekdays=tuple(range(7)))
 SYNTHETIC = MethodOptions(method=Method.FORWARD, fulls=FullPolicy(synthetic=EVERY_DAY))
@@ -72,6 +75,20 @@ def test_a_compaction_that_is_not_wanted_says_why(lab: Lab) -> None:
     machine, newest = two_points(lab)
     changed = run(serving(lab).compact, wanted(machine, newest, MethodOptions()))
     assert (changed.is_done, changed.reason) == (False, "the job compacts nothing")
+
+
+def test_the_full_of_a_whole_job_is_compacted_and_all_its_points_are_told(lab: Lab) -> None:
+    first, second = Job(CrashFiles(), None, lab.repository).run()
+    request = chains.ChangeChain(
+        repository=STORE,
+        machine_id=MachineId(OWNER.owner_id),
+        machine_name=OWNER.name,
+        options=MethodOptions(),
+        began=second.created,
+        is_asked_for=True,
+    )
+    [moved] = run(serving(lab).compact, request).moved
+    assert (moved.others, moved.point_id, moved.kind) == ((first.point_id,), second.point_id, "full")
 
 
 def test_a_machine_without_points_has_nothing_to_change(lab: Lab) -> None:

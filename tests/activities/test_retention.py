@@ -20,7 +20,9 @@ from holdfast.storage.chains.last_used import accept_clock
 from holdfast.storage.files.immutable import set_immutable
 from holdfast.storage.methods.upkeep import ChainUpkeep
 from holdfast.storage.retention.looking import look_at_machine
+from holdfast.testing.crashfs import CrashFiles
 from tests.activities.lab import KEY, STORE, UNIT, Attempt, Lab, failure, run, run_twice
+from tests.holdfast.storage.jobs import OWNER, Job
 
 KEEP_ONE = RetentionOptions(policy=RetentionPolicy(keep=1, unit=KeepUnit.POINTS))
 
@@ -215,6 +217,26 @@ def test_a_backup_counts_as_use_of_the_repository(kept: Kept) -> None:
         kept.lab.clock._seconds += int(timedelta(days=10).total_seconds())
         kept.back_up(number)
     assert kept.plan().steps
+
+
+def test_a_merge_for_a_whole_job_tells_where_the_points_of_all_machines_are(lab: Lab) -> None:
+    job = Job(CrashFiles(), None, lab.repository)
+    job.run()
+    job.change(1)
+    newest = [point.point_id for point in job.run()]
+    serves = RetentionActivities(lab.open_repository, lab.credentials.passphrase, lab.clock)
+    request = contract.PlanRetention(
+        repository=STORE,
+        machine_id=MachineId(OWNER.owner_id),
+        machine_name=OWNER.name,
+        options=KEEP_ONE,
+        has_consent=True,
+    )
+    [step] = run(serves.plan, request).steps
+    done = run_twice(serves.carry_out, contract.CarryOut(repository=STORE, step=step))
+    assert done.moved is not None
+    assert [*done.moved.others, done.moved.point_id] == newest
+    assert {found.point.id for found in lab.repository.points()} == set(newest)
 
 
 def test_a_step_is_idempotent_and_counts_what_earlier_attempts_moved(kept: Kept) -> None:

@@ -38,6 +38,23 @@ def test_points_that_are_gone_are_forgotten_and_a_merged_one_moves(tmp_path: Pat
         assert catalog.points.list() == ()
 
 
+def test_all_points_of_a_merged_file_that_machines_share_move(tmp_path: Path) -> None:
+    catalog, serves = opened(tmp_path)
+    other = PointId("7" * 32)
+    with catalog:
+        catalog.points.record(msgspec.structs.replace(POINT, session_id=SESSION.session_id, point_id=other))
+        moved = contract.PointMoved(
+            point_id=POINT.point_id,
+            others=(other,),
+            file="full.hfc",
+            file_id=FileId("e" * 32),
+            generation=9,
+            kind="full",
+        )
+        run_twice(serves.settle, contract.SettlePoints(repository=POINT.repository, moved=moved))
+        assert [found.file_name for found in catalog.points.list()] == ["full.hfc", "full.hfc"]
+
+
 def test_machines_with_archives_are_found_whatever_their_job_is(tmp_path: Path) -> None:
     catalog, serves = opened(tmp_path)
     ask = contract.FindMachines(

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 import pytest
 
 from holdfast.errors import HoldfastError
@@ -25,7 +24,7 @@ from holdfast.storage.methods.compacting import compact
 from holdfast.storage.methods.reversing import ReverseOptions, make_newest_full
 from holdfast.storage.methods.synthesis import synthesize
 from holdfast.storage.methods.upkeep import ChainUpkeep
-from holdfast.testing.chains import KeptPoint, point_differences
+from holdfast.testing.chains import chain_differences
 from holdfast.testing.crash_states import CrashState, crash_states
 from holdfast.testing.crashfs import CrashFiles
 from tests.fuzz.explorer import ROOT, UNIT, Story, signature, tell
@@ -80,14 +79,14 @@ class UpkeepStory:
             if self.settles and changed - {METADATA_NAME}:
                 found.append(f"run twice, other bytes are in {sorted(changed)}")
             if changed:
-                found += self._read(files, after=True)
+                found += self._read(files, after=True, only_metadata=changed == {METADATA_NAME})
             if files.open_handles:
                 found.append(f"left open: {[handle.path.name for handle in files.open_handles]}")
         except (HoldfastError, AssertionError) as error:
             found = [f"{type(error).__name__}: {error}"]
         return [f"{state.description}, told {state.told}: {words}" for words in found]
 
-    def _read(self, files: CrashFiles, *, after: bool) -> list[str]:
+    def _read(self, files: CrashFiles, *, after: bool, only_metadata: bool = False) -> list[str]:
         repository = self.story.machine.repository.__class__.open(ROOT, files)
         passphrase, found = self.story.store.passphrase, []
         there: dict[int, str] = {}
@@ -101,11 +100,11 @@ class UpkeepStory:
                 numbers = [point.number for _, point in chain.points() if point.complete]
                 found += [f"point {number} stands twice" for number in numbers if after and number in there]
                 there |= dict.fromkeys(numbers, repository.relative(folder))
+                if only_metadata:  # every other byte was read before
+                    continue
                 found += [f"verify: {damage}" for damage in verify_chain(chain, lambda _: None).damages]
                 for number in numbers:
-                    kept = self.story.machine.kept[number - 1]
-                    summary = msgspec.structs.replace(kept.summary, chain=repository.relative(folder))
-                    found += point_differences(repository, KeptPoint(summary, kept.disks), passphrase)
+                    found += chain_differences(chain, self.story.machine.kept[number - 1])
         if not self.stay <= set(there) or (after and set(there) != self.stay):
             found.append(f"points {sorted(there)} are there, {sorted(self.stay)} have to be")
         return found

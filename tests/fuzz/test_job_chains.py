@@ -1,22 +1,28 @@
-"""Weeks of a job whose machines share a chain: each fails, dies and is left out at random; what is listed reads."""
+"""Weeks of a job whose machines share a chain: each fails, dies, is left out or goes at random; what is listed reads."""
 
 import random
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 import pytest
 
+from holdfast.errors import PointNotFound
 from holdfast.faults import set_hook
 from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.retention import KeepUnit, Method, RetentionOptions, RetentionPolicy
 from holdfast.model.spans import Span
 from holdfast.storage.chains.metadata import check_chain
 from holdfast.storage.health.verifier import verify_chain
+from holdfast.storage.methods.applying import newest_chain
+from holdfast.storage.methods.compacting import compact
 from holdfast.storage.retention.carrying_out import StepWorker
 from holdfast.storage.retention.looking import PlanWish, look_at_machine, plan_machine, take_note
 from holdfast.testing.chains import ProtectedMachine
 from holdfast.testing.crashfs import CrashFiles
-from tests.fuzz.explorer import tell
+from tests.fuzz.explorer import UNIT, tell
 from tests.holdfast.storage.aging import FIRST_DAY, DayClock
 from tests.holdfast.storage.jobs import OWNER, Job
 
@@ -32,14 +38,22 @@ class Weeks:
         self.rng = random.Random(seed)
         self.job = Job(CrashFiles(), self.rng.choice([None, "secret"]))
         self.machines = [*self.job.machines, self.job.machine("c", {"disk0": 5, "disk1": 2}, 40)]
+        self.method = self.rng.choice([Method.FOREVER, Method.FORWARD])
+        self.gone: list[ProtectedMachine] = []
         self.clock, self.done = DayClock(), list[str]()
         for machine in self.machines:
             machine.clock = self.clock
 
     def session(self) -> None:
         self.clock.moment = FIRST_DAY + timedelta(days=len(self.done))
-        store = msgspec.structs.replace(self.job.store, full=self.rng.random() < 0.15)
-        for machine in self.rng.sample(self.machines, len(self.machines)):
+        share = 0.15 if self.method is Method.FORWARD else 0.03
+        store = msgspec.structs.replace(self.job.store, full=self.rng.random() < share)
+        there = [machine for machine in self.machines if machine not in self.gone]
+        if len(there) > 1 and self.rng.random() < 0.05:
+            self.gone.append(there.pop())
+        if self.gone and self.rng.random() < 0.1:
+            there.append(self.gone.pop())
+        for machine in self.rng.sample(there, len(there)):
             machine.store, machine.sessions = store, len(self.done)
             for disk in machine.disks.values():
                 disk.write(Span(self.rng.randrange(disk.size_bytes // PIECE_SIZE) * PIECE_SIZE, PIECE_SIZE))
@@ -60,6 +74,11 @@ class Weeks:
         self._abandon(machine)
 
     def _die(self, machine: ProtectedMachine) -> None:
+        if self._dies_in(lambda: self._protect(machine)):
+            self.rng.choice([self._protect_again, self._abandon])(machine)
+
+    def _dies_in(self, work: Callable[[], object]) -> bool:
+        """Do something, and return whether the process died in it."""
         left = self.rng.randrange(1, 40)
 
         def die(_: str) -> None:
@@ -70,12 +89,12 @@ class Weeks:
 
         set_hook(die)
         try:
-            self._protect(machine)
+            work()
         except Died:
-            set_hook(None)
-            self.rng.choice([self._protect_again, self._abandon])(machine)
+            return True
         finally:
             set_hook(None)
+        return False
 
     def _protect_again(self, machine: ProtectedMachine) -> None:
         if not self._take_if_there(machine):
@@ -96,19 +115,33 @@ class Weeks:
 
     def retain(self) -> None:
         policy = RetentionPolicy(keep=self.rng.randrange(1, 4), unit=KeepUnit.POINTS)
-        options = RetentionOptions(policy=policy, method=Method.FORWARD)
+        options = RetentionOptions(policy=policy, method=self.method)
+        gone = tuple(machine.machine_id for machine in self.gone)
+        self._carry_out(PlanWish(options=options, now=self.clock.now(), has_consent=True, gone=gone))
+        self.done.append(f"retain {policy.keep} without {gone}")
+
+    def _carry_out(self, wish: PlanWish) -> None:
         passphrase, repository = self.job.store.passphrase, self.job.repository
         seen = look_at_machine(repository, repository.owner_folder(OWNER), passphrase)
-        wish = PlanWish(options=options, now=self.clock.now(), has_consent=True)
         plan = plan_machine(seen, wish)
         take_note(repository, seen, plan, wish)
         for step in plan.steps:
-            StepWorker(repository, passphrase, self.clock.now()).run(step, lambda _files, _bytes: None)
+            worker = StepWorker(repository, passphrase, self.clock.now())
+            while self._dies_in(partial(worker.run, step, lambda _files, _bytes: None)):
+                self.done.append(f"died in {step.files}")
             for machine in self.machines:
                 newest = machine.kept[-1:]
                 machine.kept = [kept for kept in machine.kept if kept.summary.point_id not in step.points]
-                assert machine.kept[-1:] == newest, "no machine loses its newest point"
-        self.done.append(f"retain {policy.keep}")
+                is_lost = machine.kept[-1:] != newest
+                assert not is_lost or machine in self.gone, f"{machine.name} lost its newest point"
+
+    def compact(self) -> None:
+        repository, passphrase = self.job.repository, self.job.store.passphrase
+        with suppress(PointNotFound):
+            folder = newest_chain(repository, repository.owner_folder(OWNER), passphrase)
+            while self._dies_in(partial(compact, self.job.files, folder, passphrase, commit_bytes=UNIT)):
+                self.done.append("died in compaction")
+            self.done.append("compacted")
 
     def check(self) -> None:
         passphrase = self.job.store.passphrase
@@ -133,6 +166,9 @@ def live(seed: int, sessions: int) -> None:
             weeks.check()
             if weeks.rng.random() < 0.4:
                 weeks.retain()
+                weeks.check()
+            if weeks.rng.random() < 0.1:
+                weeks.compact()
                 weeks.check()
     except Exception as error:
         error.add_note(f"seed {seed}: {', '.join(weeks.done)}")

@@ -1,4 +1,4 @@
-"""Two machines in one chain of their job: one fails, a worker dies, and each is restored byte for byte."""
+"""Two machines in one chain of their job: one fails, a worker dies, points are merged, and each is restored."""
 
 import random
 import threading
@@ -56,8 +56,12 @@ class Stage:
             pause.wait(0.002)
         self.provider.remove_snapshot(machine_id, found[0].snapshot_id)
 
+    def listed(self, machine: str) -> list[dict[str, Any]]:
+        points: list[dict[str, Any]] = self.run("points", "--machine", machine)["points"]
+        return points
+
     def points(self, machine: str) -> list[str]:
-        return [point["id"] for point in self.run("points", "--machine", machine)["points"]]
+        return [point["id"] for point in self.listed(machine)]
 
     def expect_identical(self, machine: str) -> None:
         """Restore the newest point of a machine and compare every byte with its disk."""
@@ -124,3 +128,32 @@ def test_a_full_begins_a_new_chain_for_both(stage: Stage) -> None:
     assert stage.place.repository / chain not in before
     for machine in SIZES:
         stage.expect_identical(machine)
+
+
+def test_increments_of_both_are_merged_and_a_machine_that_failed_keeps_its_point(stage: Stage) -> None:
+    config = stage.place.config
+    forever = LAYOUT.replace('method = "forward"\nactive_full = "first sunday"', 'method = "forever"')
+    config.write_text(config.read_text("utf-8").replace(LAYOUT, forever) + "\n[jobs.retention]\npoints = 2\n")
+    stage.run("retention", "run", JOB, "--yes")
+    for _ in range(2):
+        stage.change()
+        stage.run("backup", JOB)
+    stage.change()
+    command = Command(stage.place, "backup", JOB)
+    stage.lose_snapshot("db01", command)
+    with pytest.raises(SessionFailed, match="snapshot-not-found"):
+        command.result()
+    stage.run("retention", "run", JOB)
+    web, db = ([point["number"] for point in stage.listed(machine)] for machine in ("web01", "db01"))
+    assert len(web) == 2
+    assert 1 <= len(db) <= 2
+    assert len(chain_files(stage.place.repository)) == 2
+    stage.expect_identical("web01")
+    stage.run("backup", JOB)
+    for machine in SIZES:
+        stage.expect_identical(machine)
+    stage.run("compact", "--machine", "db01")
+    assert stage.run("verify", "--all", "--offline")["report"]["damages"] == []
+    for machine in SIZES:
+        stage.expect_identical(machine)
+        assert {point["chain"] for point in stage.listed(machine)} == {stage.listed("web01")[0]["chain"]}

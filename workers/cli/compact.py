@@ -7,6 +7,7 @@ import typer
 from holdfast.errors import PointNotFound, RequestInvalid
 from holdfast.model.fulls import MethodOptions
 from holdfast.model.ids import MachineId, RepositoryName
+from holdfast.model.owners import ChainOwner
 from holdfast.storage.chains.repository import Repository
 from workers.cli.chain_choice import RepositoryOption
 from workers.cli.commands import PROTECT, command
@@ -23,6 +24,7 @@ from workers.cli.starting import (
 )
 from workers.cli.starts import upkeep_start
 from workers.job_settings import AD_HOC
+from workers.method_settings import owner_of
 from workflows.messages import ByHand, MachineUpkeepRequest, UpkeepOptions
 
 IF_STOPPED = "the chain stays readable, and the next run goes on where this one stopped"
@@ -64,18 +66,18 @@ def compact(
 
     With `--synthetic-full` its newest point becomes a full in a new chain instead. Points can be read all the time, and
     what is cut off goes on where it stopped. It runs on the workers and survives the end of this command; an interrupt
-    asks it to stop.
+    asks it to stop. Of a chain that all machines of a job share the full is written anew for all of them.
     """
     settings = run.repository_settings(repository)
     points, _ = read_points(run, settings, credential, machine)
     point = _newest(points, machine)
-    _check_own(run.repository(settings), point)
+    owner = _owner(run, run.repository(settings), point, synthetic_full=synthetic_full)
     request = MachineUpkeepRequest(
         session_id=new_session_id(run),
         job=AD_HOC,
         repository=RepositoryName(settings.name),
-        machine_id=point.point.captured_machine().machine_id,
-        machine_name=point.point.machine.name,
+        machine_id=MachineId(owner.owner_id),
+        machine_name=owner.name,
         upkeep=UpkeepOptions(method=MethodOptions()),
         by_hand=ByHand.SYNTHETIC_FULL if synthetic_full else ByHand.COMPACTION,
         credential=credential_for(run, settings.name, credential),
@@ -94,12 +96,20 @@ def _newest(points: list[ListedPoint], machine: str) -> ListedPoint:
     return complete[-1]
 
 
-def _check_own(repository: Repository, point: ListedPoint) -> None:
-    """Refuse a point that stands in a chain of a whole job: what is made of it would lose the other machines."""
-    owner = point.point.machine
-    own = repository.machine_folder(MachineId(owner.machine_id), owner.name)
-    if own.name not in point.chain.split("/"):
-        raise RequestInvalid(
-            f"the newest point of {owner.name} is in {point.chain}, which several machines share",
-            hint="An active full begins a new chain: `holdfast backup JOB --full`.",
-        )
+def _owner(run: Invocation, repository: Repository, point: ListedPoint, *, synthetic_full: bool) -> ChainOwner:
+    """Return whose chain a point is in: its machine's, or that of a job which keeps all its machines in one.
+
+    What makes a full of one machine's point would lose the others, so it is refused there.
+    """
+    machine = point.point.captured_machine()
+    own = repository.machine_folder(machine.machine_id, point.point.machine.name)
+    if own.name in point.chain.split("/"):
+        return ChainOwner.of_machine(machine.machine_id, point.point.machine.name)
+    shared = f"the newest point of {point.point.machine.name} is in {point.chain}, which several machines share"
+    if synthetic_full:
+        raise RequestInvalid(shared, hint="An active full begins a new chain: `holdfast backup JOB --full`.")
+    owners = [owner for job in run.settings.jobs if (owner := owner_of(job)) is not None]
+    for owner in owners:
+        if repository.owner_folder(owner).name in point.chain.split("/"):
+            return owner
+    raise RequestInvalid(shared, hint="Compact it with a configuration that has its job.")

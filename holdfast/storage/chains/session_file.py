@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from holdfast.errors import ChainBroken
+from holdfast.errors import ChainBroken, RequestInvalid
 from holdfast.faults import reach
 from holdfast.formats.keys import ChainKeys
 from holdfast.model.ids import MachineId, SessionId
@@ -21,8 +21,18 @@ from holdfast.storage.files.atomic import Files
 
 
 def file_of_session(chain: Chain, session: SessionId) -> ChainFile | None:
-    """Return the file that a session has begun in a chain, or None."""
-    return next((file for file, point in chain.points() if point.session == session), None)
+    """Return the newest file of a chain with points of a session, or None."""
+    return next((file for file, point in reversed(chain.points()) if point.session == session), None)
+
+
+def can_join(chain: Chain, file: ChainFile, machine_id: MachineId) -> bool:
+    """Return whether a machine may add its point to a file: the last of the chain, with none of the machine finished.
+
+    A file has one table for each disk, so it holds one point of a machine.
+    """
+    is_last = not any(other.contents.holds[0] > file.contents.holds[1] for other in chain.files)
+    points = file.contents.points
+    return is_last and not any(point.complete and point.machine.machine_id == machine_id for point in points)
 
 
 def is_of_session(file: ChainFile, session: SessionId) -> bool:
@@ -69,3 +79,12 @@ def drop_points(writer: ChainRewriter, numbers: Iterable[int]) -> None:
             writer.drop_pieces(disk.disk)
         rest = tuple(other for other in writer.contents.points if other.number != number)
         writer.contents = msgspec.structs.replace(writer.contents, points=rest)
+
+
+def check_one_machine(chain: Chain) -> None:
+    """Raise `RequestInvalid` for a chain with points of several machines: what changes it would lose all but one."""
+    machines = {point.machine.machine_id: point.machine.name for _, point in chain.points()}
+    if len(machines) > 1:
+        raise RequestInvalid(
+            f"chain {chain.folder.name} is shared by several machines: {', '.join(sorted(machines.values()))}"
+        )

@@ -40,7 +40,7 @@ from holdfast.storage.chains.metadata import (
 )
 from holdfast.storage.chains.owning import newest_of, owner_of, why_compared
 from holdfast.storage.chains.repository import Repository
-from holdfast.storage.chains.session_file import file_of_session
+from holdfast.storage.chains.session_file import can_join, file_of_session
 from holdfast.storage.files.chain_lock import make_readers_file
 from holdfast.storage.health.lost_spans import check_parent, lost_spans
 from holdfast.storage.health.setting_aside import highest_set_aside
@@ -198,9 +198,10 @@ def begun_by(
     if file is None:
         return None
     mine = [p for p in file.contents.points if not options.is_shared or p.machine.machine_id == snapshot.machine_id]
-    point = next((point for point in mine if point.complete or point.snapshot == snapshot.snapshot_id), None)
+    known = (point for point in mine if point.session == session)
+    point = next((point for point in known if point.complete or point.snapshot == snapshot.snapshot_id), None)
     reason = "begun before and continued"
-    if point is None and options.is_shared:
+    if point is None and options.is_shared and can_join(chain, file, snapshot.machine_id):
         before = chain.newest(snapshot.machine_id)
         point = add_point(repository.files, file, session, snapshot, None if before is None else before[1])
         reason = f"it joins the {file.contents.kind} of its session"

@@ -113,15 +113,15 @@ def compact_if_due(
         result = compact(files, folder, passphrase, report)
     with Chain.open(files, folder, passphrase) as chain:
         now = looseness(chain)
-        pair = next(pair for pair in chain.points() if pair[0].path.name == found.name)
-        summary = summarize(repository, folder, *pair)
+        pairs = [pair for pair in chain.points() if pair[0].path.name == found.name]
+        moved = tuple(summarize(repository, folder, *pair) for pair in pairs)
     return Change(
         reason=decision.reason,
         what="compacted",
         moved_bytes=result.moved_bytes,
         shared_bytes=result.shared_bytes,
         freed_bytes=0 if now is None else max(0, found.file_bytes - now.file_bytes),
-        moved=(summary,),
+        moved=moved,
     )
 
 

@@ -49,7 +49,7 @@ def build_full(
     report: Callable[[int], None],
     end: End,
 ) -> GatherResult:
-    """Build a complete full of all that a point needs.
+    """Build a complete full of all that points need.
 
     An earlier run is gone on with when it began with the same files in the same state, and nothing of them is known to
     be damaged since; else what it left is removed. Raises `RepositoryFull` before a unit is written, and `ChainBusy`.
@@ -106,7 +106,7 @@ def _is_usable(files: Files, needs: Needs, plan: Plan, bad: BadUnits) -> bool:
     with suppress(FileDamaged, FormatUnknown), ChainFile.open(files, plan.path, keys=needs.file.keys) as found:
         if found.contents.points:
             is_new = found.superblock.generation > plan.after_generation
-            return is_new and [point.root for point in found.contents.points] == [needs.point.root]
+            return is_new and [point.root for point in found.contents.points] == needs.roots
         # What moved in as shared blocks was not read then.
         return found.contents.moving == needs.moving() and not any(file.contents.file in bad for file in needs.files)
     return False

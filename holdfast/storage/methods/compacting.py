@@ -46,7 +46,7 @@ def looseness(chain: Chain) -> Looseness | None:
     file = _full(chain)
     if file is None:
         return None
-    needs = Needs(chain, file.contents.points[0].number)
+    needs = Needs(chain, *_numbers(file))
     return Looseness(
         name=file.path.name, file_bytes=file.superblock.end - RECORDS_START, needed_bytes=needs.stored_bytes()
     )
@@ -89,7 +89,7 @@ def compact(
             times.note()
             refresh_metadata(files, folder, passphrase)
 
-        needs, end = Needs(chain, full.contents.points[0].number), End(note_times=times.keep, finish=switch)
+        needs, end = Needs(chain, *_numbers(full)), End(note_times=times.keep, finish=switch)
         return build_full(files, needs, plan, report, end)
 
 
@@ -140,5 +140,9 @@ def drop_remains(files: Files, folder: Path) -> tuple[str, ...]:
 
 
 def _full(chain: Chain) -> ChainFile | None:
-    fulls = [file for file in chain.files if file.contents.kind == "full" and file.is_complete]
-    return next((file for file in fulls if len(file.contents.points) == 1), None)
+    fulls = (file for file in chain.files if file.contents.kind == "full" and file.is_complete)
+    return next((file for file in fulls if file.contents.points), None)
+
+
+def _numbers(file: ChainFile) -> list[int]:
+    return [point.number for point in file.contents.points]

@@ -6,8 +6,9 @@ is built from stands in it (`Moving.sources`), and only from just that it is gon
 """
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 import msgspec
 
@@ -30,17 +31,25 @@ class GatherResult(msgspec.Struct, frozen=True, kw_only=True):
     """Of them, bytes that both files have in common now, so that they were not written."""
 
 
-class Needs:
-    """Which units of which files a point needs."""
+class NeededPoint(NamedTuple):
+    """A point that a new file gets, the file that has it, and its disks."""
 
-    def __init__(self, chain: Chain, number: int) -> None:
+    file: ChainFile
+    point: Point
+    disks: Sequence[StoredDisk]
+
+
+class Needs:
+    """Which units of which files points need, which are given by their numbers, oldest first."""
+
+    def __init__(self, chain: Chain, *numbers: int) -> None:
         self.chain = chain
-        self.file, self.point = chain.point(number)
-        self.disks = [chain.disk(number, disk.key) for disk in self.point.disks]
-        # What came behind the point is not looked at: it may change while the file is built.
-        self.files = [f for f in chain.files if f.is_complete and f.contents.holds[0] <= number]
+        self.points = [_needed_point(chain, number) for number in numbers]
+        self.file = self.points[-1].file
+        # What came behind the points is not looked at: it may change while the file is built.
+        self.files = [f for f in chain.files if f.is_complete and f.contents.holds[0] <= numbers[-1]]
         self.units = {id(file): bytearray(file.contents.units.count) for file in self.files}
-        for disk in self.disks:
+        for disk in (disk for one in self.points for disk in one.disks):
             for run in disk.runs(0, disk.pieces):
                 self._mark(run)
 
@@ -49,6 +58,11 @@ class Needs:
             each = run.file.pieces_per_unit
             first, last = run.place // each, (run.place + run.count - 1) // each
             self.units[id(run.file)][first : last + 1] = b"\1" * (last + 1 - first)
+
+    @property
+    def roots(self) -> list[str | None]:
+        """Return the roots of the points."""
+        return [one.point.root for one in self.points]
 
     def order(self) -> Iterator[tuple[ChainFile, int]]:
         """Yield the units in the order in which they move."""
@@ -73,8 +87,13 @@ class Needs:
         return Moving(file=self.file.contents.file, first=0, sources=sources)
 
 
+def _needed_point(chain: Chain, number: int) -> NeededPoint:
+    file, point = chain.point(number)
+    return NeededPoint(file, point, [chain.disk(number, disk.key) for disk in point.disks])
+
+
 class Gatherer:
-    """Brings what a point needs into a new file and makes it complete. Goes on where an earlier run stopped."""
+    """Brings what points need into a new file and makes it complete. Goes on where an earlier run stopped."""
 
     def __init__(self, writer: ChainRewriter, needs: Needs, commit_bytes: int = COMMIT_BYTES) -> None:
         self._writer = writer
@@ -122,18 +141,22 @@ class Gatherer:
         return units, moved
 
     def _complete(self) -> None:
-        writer, point = self._writer, self._needs.point
-        disks = tuple(self._take_disk(*pair) for pair in zip(point.disks, self._needs.disks, strict=True))
-        files = [writer.take_file(self._needs.file.store, file) for file in point.machine_files]
+        writer = self._writer
+        points = tuple(self._take_point(one) for one in self._needs.points)
         for source in self._needs.files:
             writer.take_notes(source.store, source.contents.notes)
-        taken: Point = msgspec.structs.replace(point, disks=disks).with_files(files)
-        writer.contents = msgspec.structs.replace(writer.contents, points=(taken,), moving=msgspec.UNSET)
+        writer.contents = msgspec.structs.replace(writer.contents, points=points, moving=msgspec.UNSET)
         writer.commit_complete()
 
-    def _take_disk(self, disk: PointDisk, stored: StoredDisk) -> PointDisk:
-        writer, file = self._writer, self._needs.file
-        index = writer.add_disk(self._needs.point.machine.machine_id, disk.key)
+    def _take_point(self, one: NeededPoint) -> Point:
+        pairs = zip(one.point.disks, one.disks, strict=True)
+        disks = tuple(self._take_disk(one, disk, stored) for disk, stored in pairs)
+        files = [self._writer.take_file(one.file.store, file) for file in one.point.machine_files]
+        return msgspec.structs.replace(one.point, disks=disks).with_files(files)
+
+    def _take_disk(self, one: NeededPoint, disk: PointDisk, stored: StoredDisk) -> PointDisk:
+        writer = self._writer
+        index = writer.add_disk(one.point.machine.machine_id, disk.key)
         page, runs = -1, PieceRuns()
         for piece, place, count in self._placed(stored):
             if piece // PIECES_PER_PAGE != page:
@@ -143,7 +166,7 @@ class Gatherer:
             runs.append(piece % PIECES_PER_PAGE, place, count)
         if page >= 0:
             writer.put_pieces(index, page, runs)
-        return msgspec.structs.replace(disk, disk=index, map=writer.take_table(file.store, disk.map))
+        return msgspec.structs.replace(disk, disk=index, map=writer.take_table(one.file.store, disk.map))
 
     def _placed(self, stored: StoredDisk) -> Iterator[tuple[int, int, int]]:
         """Yield (piece, place here, count); a run is cut where a unit or a page ends."""

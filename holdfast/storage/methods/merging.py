@@ -1,10 +1,12 @@
-"""Merges chain files into the one that they continue, which takes over the last point and what that needs of them.
+"""Merges chain files into the one that they continue, which takes over the last points and what they need of them.
+
+There is one last point for each machine of the chain.
 
 1. Units move in byte by byte, or as shared blocks, a commit every now and then. Of several files only what the last
-   point needs moves. The file that takes it reads as before: nothing names it but its `moving`, by which an interrupted
+   points need moves. The file that takes it reads as before: nothing names it but its `moving`, by which an interrupted
    merge goes on behind the last commit. It says of which files, in which state, the units are: with others, or when one
    was repaired or found damaged meanwhile, the merge begins anew.
-2. One commit puts the new tables, map and point in place of the old. Maps of later points stay as they are: they name
+2. One commit puts the new tables, maps and points in place of the old. Maps of later points stay as they are: they name
    points, and the file now holds those of both.
 3. A second commit makes both superblocks say so; then the merged files are removed.
 
@@ -13,21 +15,23 @@ the second step, and their space is used by a later merge.
 """
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
-from holdfast.errors import ChainBroken, FileDamaged, RequestInvalid
+from holdfast.errors import ChainBroken, FileDamaged
 from holdfast.faults import reach
-from holdfast.formats.contents import Contents, Moving, Point, PointDisk
+from holdfast.formats.contents import Moving, Point, PointDisk
 from holdfast.formats.magic import ALIGNMENT, NEVER_WRITTEN, PIECE_SIZE, PIECES_PER_PAGE
 from holdfast.formats.pages import MapRuns, PieceRuns
 from holdfast.storage.chain_files.chain_file import ChainFile
 from holdfast.storage.chain_files.rewriter import ROOM_LEAST, ChainRewriter
 from holdfast.storage.chain_files.tables import TableReader, table_refs
+from holdfast.storage.methods.succession import succeed
 
 COMMIT_BYTES = 64 << 20
 """A death costs at most what moved since the last commit: this much."""
@@ -49,26 +53,50 @@ class MergeResult(msgspec.Struct, frozen=True, kw_only=True):
     """Of units that no point needs any more; their space stays in the file."""
 
 
-class Merger:
-    """Takes files of a chain over into the file before them. The caller removes the merged files afterwards."""
+class _Disk(NamedTuple):
+    """A disk of a point that comes in, and the file that has the point."""
 
-    def __init__(self, writer: ChainRewriter, sources: Sequence[ChainFile], commit_bytes: int = COMMIT_BYTES) -> None:
+    source: ChainFile
+    point: Point
+    disk: PointDisk
+
+    @property
+    def machine(self) -> str:
+        return self.point.machine.machine_id
+
+
+class Merger:
+    """Takes files of a chain over into the file before them. The caller removes the merged files afterwards.
+
+    ``let_go`` are ids of points that go although their machine has no later one: it is gone.
+    """
+
+    def __init__(
+        self,
+        writer: ChainRewriter,
+        sources: Sequence[ChainFile],
+        commit_bytes: int = COMMIT_BYTES,
+        let_go: Collection[str] = (),
+    ) -> None:
         self._writer = writer
         self._sources = list(sources)
         self._last = self._sources[-1]
         self._commit_bytes = commit_bytes
         self._ranks: dict[str, array[int]] = {}
         """Of each unit of each source, by the id of the file: its number here."""
-        self._points = [_only_point(source) for source in sources]
-        self._point = self._points[-1]
+        points = [_finished_points(source) for source in sources]
+        found = succeed(writer.contents.points, points, let_go)
+        self._stays = found.stays
+        self._taken = [(self._sources[index], point) for index, point in found.taken]
+        self.going = found.going
+        """The points that are gone afterwards."""
         if not self.is_done:
-            check_one_machine(writer.handle.path, writer.contents)
             _check_neighbours(writer, self._sources)
 
     @property
     def is_done(self) -> bool:
-        """Return whether the file has the point of the other one already."""
-        return self._writer.contents.point(self._point.number) is not None
+        """Return whether the file has the points of the last one already."""
+        return all(self._writer.contents.point(point.number) is not None for point in self._last.contents.points)
 
     def drop_others(self) -> None:
         """Forget units that an earlier run moved in and this one does not go on with; durable in both superblocks.
@@ -97,9 +125,10 @@ class Merger:
         for source in self._sources:
             theirs = [source.contents.notes.table, *(disk.pieces for disk in source.contents.disks)]
             named += [(source.store, table) for table in theirs]
-        named += [(self._last.store, disk.map) for disk in self._point.disks]
+        named += [(one.source.store, one.disk.map) for one in self._disks()]
         pages = sum(ref.length + ALIGNMENT for store, table in named for _, ref in table_refs(store, table))
-        return pages + sum(file.ref.length + ALIGNMENT for file in self._point.machine_files if not file.is_lost)
+        files = [file for _, point in self._taken for file in point.machine_files if not file.is_lost]
+        return pages + sum(file.ref.length + ALIGNMENT for file in files)
 
     def run(
         self, report: Callable[[int], None] = lambda _: None, before_switch: Callable[[], None] = lambda: None
@@ -147,51 +176,56 @@ class Merger:
         return units, moved
 
     def _wanted(self) -> Iterator[tuple[ChainFile, int]]:
-        """Yield the units that the last point needs, file by file in ascending order."""
+        """Yield the units that the points need which come in, file by file in ascending order."""
         for source in self._sources:
             needed = self._needed[source.contents.file]
             yield from ((source, number) for number, is_needed in enumerate(needed) if is_needed)
 
     @cached_property
     def _needed(self) -> dict[str, bytearray]:
-        """For each unit of each source, by the id of the file, whether the last point needs it, as one byte."""
+        """For each unit of each source, by the id of the file, whether a point needs it that comes in, as one byte."""
         needed = {source.contents.file: bytearray(source.contents.units.count) for source in self._sources}
-        for disk in self._point.disks:
-            for source, place, count in self._sought(disk):
+        for one in self._disks():
+            for source, place, count in self._sought(one):
                 each = source.pieces_per_unit
                 first, last = place // each, (place + count - 1) // each
                 needed[source.contents.file][first : last + 1] = b"\1" * (last + 1 - first)
         return needed
 
-    def _sought(self, disk: PointDisk) -> Iterator[tuple[ChainFile, int, int]]:
-        """Yield (file, place, count) for the pieces of a disk that the sources hold for the last point."""
-        for index, page in self._changed_pages(disk):
+    def _disks(self) -> Iterator[_Disk]:
+        for source, point in self._taken:
+            yield from (_Disk(source, point, disk) for disk in point.disks)
+
+    def _sought(self, one: _Disk) -> Iterator[tuple[ChainFile, int, int]]:
+        """Yield (file, place, count) for the pieces of a disk that the sources hold for its point."""
+        for index, page in self._changed_pages(one):
             for piece, count, writer in () if page is None else page.runs(0, PIECES_PER_PAGE):
                 source = self._holder(writer)
                 if source is not None:
-                    runs = self._their_page(source, disk.key, index)
+                    runs = _their_page(source, one, index)
                     for _, place, length in _places(runs, piece, count, source.path):
                         yield source, place, length
 
-    def _changed_pages(self, disk: PointDisk) -> Iterator[tuple[int, MapRuns | None]]:
+    def _changed_pages(self, one: _Disk) -> Iterator[tuple[int, MapRuns | None]]:
         """Yield the pages of a disk's map that are not those of the point here; what the others name stays as it is.
 
-        So a merge costs what the increment changed, however large the disk is.
+        So a merge costs what the increments changed, however large the disk is.
         """
-        theirs = self._last.map_table(self._point.number, disk.key)
-        ours = self._map_here(disk.key)
-        for index in range(_pages_of(disk)):
+        theirs = one.source.map_table(one.point.number, one.disk.key)
+        ours = self._map_here(one)
+        for index in range(_pages_of(one.disk)):
             there, here = theirs.ref(index), None if ours is None else ours.ref(index)
             is_same = there is not None and here is not None and there.digest == here.digest
             if not is_same:
                 yield index, theirs.page(index)
 
-    def _map_here(self, key: str) -> TableReader[MapRuns] | None:
-        """Return the map of a disk at the point here, or None when there was no such disk."""
-        [point] = self._writer.contents.points
-        is_ours = point.machine.machine_id == self._point.machine.machine_id
-        disk = point.disk(key) if is_ours else None
-        return None if disk is None else TableReader(self._writer.store, disk.map, MapRuns.decode)
+    def _map_here(self, one: _Disk) -> TableReader[MapRuns] | None:
+        """Return the map of a disk at the point that its machine has here, or None when there was no such disk."""
+        for point in self._writer.contents.points:
+            disk = point.disk(one.disk.key) if point.machine.machine_id == one.machine else None
+            if disk is not None:
+                return TableReader(self._writer.store, disk.map, MapRuns.decode)
+        return None
 
     def _holder(self, writer: int) -> ChainFile | None:
         for source in self._sources:
@@ -199,10 +233,6 @@ class Merger:
             if first <= writer <= last:
                 return source
         return None
-
-    def _their_page(self, source: ChainFile, key: str, page: int) -> PieceRuns | None:
-        index = source.contents.disk_index(self._point.machine.machine_id, key)
-        return None if index is None else source.pieces_page(index, page)
 
     def _first_unit(self) -> int:
         """Return the number of the first unit that moves in, or moved in before."""
@@ -231,40 +261,46 @@ class Merger:
     # -- tables --------------------------------------------------------------------------------------------------
 
     def _switch(self) -> int:
-        """Commit the last point in place of those that are here; return the bytes of units not needed any more."""
-        writer, store = self._writer, self._last.store
-        disks = tuple(self._take_disk(disk) for disk in self._point.disks)
-        files = [writer.take_file(store, file) for file in self._point.machine_files]
+        """Commit the points that come in; return the bytes of units not needed any more."""
+        writer = self._writer
+        taken = [self._take_point(*pair) for pair in self._taken]
         for source in self._sources:
             writer.take_notes(source.store, source.contents.notes)
-        self._drop_other_disks()
+        points = tuple(sorted((*self._stays, *taken), key=lambda point: point.number))
+        self._drop_other_disks(points)
         freed = writer.drop_units(writer.needed_units())
-        point = msgspec.structs.replace(self._point, disks=disks).with_files(files)
         writer.contents = msgspec.structs.replace(
             writer.contents,
-            points=(point,),
+            points=points,
             holds=(writer.contents.holds[0], self._last.contents.holds[1]),
             moving=msgspec.UNSET,
         )
         writer.commit_whole()
         return freed
 
-    def _take_disk(self, disk: PointDisk) -> PointDisk:
-        index = self._writer.add_disk(self._point.machine.machine_id, disk.key)
-        for page, runs in self._changed_pages(disk):
+    def _take_point(self, source: ChainFile, point: Point) -> Point:
+        disks = tuple(self._take_disk(_Disk(source, point, disk)) for disk in point.disks)
+        files = [self._writer.take_file(source.store, file) for file in point.machine_files]
+        return msgspec.structs.replace(point, disks=disks).with_files(files)
+
+    def _take_disk(self, one: _Disk) -> PointDisk:
+        index = self._writer.add_disk(one.machine, one.disk.key)
+        for page, runs in self._changed_pages(one):
             old = self._writer.pieces_page(index, page)
             merged = PieceRuns()
-            for piece, place, count in self._held(runs, old, (disk.key, page)):
+            for piece, place, count in self._held(runs, old, (one, page)):
                 merged.append(piece, place, count)
             if not merged.is_same(old or PieceRuns()):
                 self._writer.put_pieces(index, page, merged)
         for page in self._writer.pieces_indexes(index):
-            if page >= _pages_of(disk):  # the disk became smaller
+            if page >= _pages_of(one.disk):  # the disk became smaller
                 self._writer.put_pieces(index, page, PieceRuns())
-        return msgspec.structs.replace(disk, disk=index, map=self._writer.take_table(self._last.store, disk.map))
+        return msgspec.structs.replace(
+            one.disk, disk=index, map=self._writer.take_table(one.source.store, one.disk.map)
+        )
 
     def _held(
-        self, page: MapRuns | None, old: PieceRuns | None, where: tuple[str, int]
+        self, page: MapRuns | None, old: PieceRuns | None, where: tuple[_Disk, int]
     ) -> Iterator[tuple[int, int, int]]:
         """Yield (piece, place, count) for what the point needs of a page of a disk, and the files hold."""
         if page is None:
@@ -274,7 +310,7 @@ class Merger:
                 continue
             source = self._holder(writer)
             if source is not None:
-                runs = self._their_page(source, *where)
+                runs = _their_page(source, *where)
                 yield from self._moved(source, _places(runs, piece, count, source.path))
             elif writer >= self._writer.contents.holds[0]:
                 yield from _places(old, piece, count, self._writer.handle.path)
@@ -290,11 +326,16 @@ class Merger:
                 yield piece, ranks[unit] * each + slot, taken
                 piece, place, count = piece + taken, place + taken, count - taken
 
-    def _drop_other_disks(self) -> None:
-        keys = {(self._point.machine.machine_id, disk.key) for disk in self._point.disks}
+    def _drop_other_disks(self, points: Sequence[Point]) -> None:
+        named = {(point.machine.machine_id, disk.key) for point in points for disk in point.disks}
         for index, disk in enumerate(self._writer.contents.disks):
-            if (disk.machine, disk.key) not in keys:
+            if (disk.machine, disk.key) not in named:
                 self._writer.drop_pieces(index)
+
+
+def _their_page(source: ChainFile, one: _Disk, page: int) -> PieceRuns | None:
+    index = source.contents.disk_index(one.machine, one.disk.key)
+    return None if index is None else source.pieces_page(index, page)
 
 
 def _places(runs: PieceRuns | None, piece: int, count: int, path: Path) -> Iterator[tuple[int, int, int]]:
@@ -312,17 +353,10 @@ def _pages_of(disk: PointDisk) -> int:
     return -(-disk.size // (PIECES_PER_PAGE * PIECE_SIZE))
 
 
-def _only_point(source: ChainFile) -> Point:
-    if len(source.contents.points) != 1 or not source.is_complete:
-        raise ChainBroken(f"{source.path} has not one complete point, and cannot be merged")
-    return source.contents.points[0]
-
-
-def check_one_machine(path: Path, contents: Contents) -> None:
-    """Raise `RequestInvalid` for a file with points of several machines: what changes it would lose all but one."""
-    if len(contents.points) > 1:
-        machines = ", ".join(sorted(point.machine.name for point in contents.points))
-        raise RequestInvalid(f"{path.name} of chain {path.parent.name} is shared by several machines: {machines}")
+def _finished_points(source: ChainFile) -> Sequence[Point]:
+    if not source.is_complete or not source.contents.points:
+        raise ChainBroken(f"{source.path} has points that are not complete, and cannot be merged")
+    return source.contents.points
 
 
 def _check_neighbours(writer: ChainRewriter, sources: Sequence[ChainFile]) -> None:

@@ -34,8 +34,9 @@ from holdfast.storage.chain_files.chain_writer import FileSpec
 from holdfast.storage.chain_files.rewriter import ChainRewriter
 from holdfast.storage.chains.chain import Chain, PieceRun, StoredDisk, chain_file_name
 from holdfast.storage.chains.metadata import check_chain, refresh_metadata
+from holdfast.storage.chains.session_file import check_one_machine
 from holdfast.storage.files.atomic import Files
-from holdfast.storage.methods.merging import COMMIT_BYTES, TABLES_LEAST, TABLES_SHARE, check_one_machine
+from holdfast.storage.methods.merging import COMMIT_BYTES, TABLES_LEAST, TABLES_SHARE
 from holdfast.storage.methods.upkeep import ChainUpkeep
 
 _AT_ONCE_BYTES = 32 << 20
@@ -120,8 +121,7 @@ def _full_and_increments(chain: Chain) -> tuple[ChainFile, list[ChainFile]]:
     usual = [file for file in chain.files if not file.is_rollback and file.is_complete]
     if not usual or usual[0].superblock.kind is not FileKind.FULL:
         raise ChainBroken(f"chain {chain.folder.name} has no complete full")
-    for file in usual:
-        check_one_machine(file.path, file.contents)
+    check_one_machine(chain)
     return usual[0], usual[1:]
 
 

@@ -25,12 +25,13 @@ from holdfast.storage.chains.keeping import change_notes, read_notes
 from holdfast.storage.chains.metadata import check_chain, refresh_metadata
 from holdfast.storage.chains.owning import take_owner
 from holdfast.storage.chains.repository import Repository
+from holdfast.storage.chains.session_file import check_one_machine
 from holdfast.storage.files.chain_lock import acquire_chain_lock, make_readers_file
 from holdfast.storage.health.health_file import change_health, with_reads
 from holdfast.storage.intake.finishing import summarize
 from holdfast.storage.methods.building import End, Plan, build_full
 from holdfast.storage.methods.gathering import GatherResult, Needs
-from holdfast.storage.methods.merging import COMMIT_BYTES, check_one_machine
+from holdfast.storage.methods.merging import COMMIT_BYTES
 
 
 def synthesize(
@@ -54,8 +55,7 @@ def synthesize(
             check_chain(files, chain)
             if any(not file.is_complete for file in chain.files):
                 raise ChainBusy(f"chain {folder.name} has a point that is not finished")
-            for file in chain.files:
-                check_one_machine(file.path, file.contents)
+            check_one_machine(chain)
             finished = _finished(repository, chain, passphrase)
             if finished is not None:
                 refresh_metadata(files, folder, passphrase)

@@ -6,7 +6,7 @@ not taken for a damaged one. Everything may be run again after a crash; what is 
 
 import re
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,12 +67,14 @@ class ChainUpkeep:
         merged: Sequence[str],
         report: Callable[[int], None] = lambda _: None,
         commit_bytes: int = COMMIT_BYTES,
+        let_go: Collection[str] = (),
     ) -> MergeResult:
         """Merge chain files, oldest first, into the one before them in one pass, and remove them.
 
+        Of each machine the last point stays, but for those whose id is in ``let_go``: the machine is gone.
         ``report`` gets the bytes moved so far. A file that is gone already, or of which the other one holds all, was
-        merged by an earlier attempt. Raises `RepositoryFull` before any unit is moved, and what reading damaged files
-        raises.
+        merged by an earlier attempt. Raises `RepositoryFull` before any unit is moved, `ChainBroken` when a point rests
+        on one that is let go, and what reading damaged files raises.
         """
         with self._open() as chain:
             check_chain(self._files, chain)
@@ -86,7 +88,7 @@ class ChainUpkeep:
             self._check_room(into)
         with ChainRewriter.resume(self._files, self._folder / into, self._passphrase) as writer:
             self._check()
-            result = self._take_in(writer, new, report, commit_bytes)
+            result = self._take_in(writer, new, (report, commit_bytes, let_go))
             for name in there:
                 self._files.remove(self._folder / name)
                 reach("upkeep.merged")
@@ -94,12 +96,16 @@ class ChainUpkeep:
         return result
 
     def _take_in(
-        self, writer: ChainRewriter, names: Sequence[str], report: Callable[[int], None], commit_bytes: int
+        self,
+        writer: ChainRewriter,
+        names: Sequence[str],
+        how: tuple[Callable[[int], None], int, Collection[str]],
     ) -> MergeResult:
         """Merge files; those that were merged before may be removed then, too, for both superblocks say so."""
         if not names:
             writer.commit_whole()
             return MergeResult()
+        report, commit_bytes, let_go = how
         health = read_health(self._files, self._folder)
         writer.known_bad = bad_units(health)
         with ExitStack() as stack:
@@ -107,13 +113,27 @@ class ChainUpkeep:
                 stack.enter_context(ChainFile.open(self._files, self._folder / name, self._passphrase, writer.keys))
                 for name in names
             ]
-            merger = Merger(writer, sources, commit_bytes)
+            merger = Merger(writer, sources, commit_bytes, let_go)
             if merger.is_done:
                 return merger.run(report)
+            self._check_unused(let_go)
             self._prepare(writer, merger, sources)
             times = MergedTimes(health, writer, sources)
             writer.must_read = times.must_read
             return merger.run(report, lambda: self._note_times(writer, times))
+
+    def _check_unused(self, let_go: Collection[str]) -> None:
+        """Raise `ChainBroken` when a machine, of which a point is let go without a later one, has a later one."""
+        if not let_go:
+            return
+        with self._open() as chain:
+            last = {point.machine.machine_id: point for _, point in chain.points()}
+            for _, point in chain.points():
+                if point.id in let_go and last[point.machine.machine_id].id not in let_go:
+                    raise ChainBroken(
+                        f"point {point.number} of chain {self._folder.name} should go with its machine "
+                        f"{point.machine.name}, which has point {last[point.machine.machine_id].number} by now"
+                    )
 
     def _note_times(self, writer: ChainRewriter, times: MergedTimes) -> None:
         """Write down when the bytes of the merged file count as read; a scrub that opened it before does not any more.
@@ -126,11 +146,10 @@ class ChainUpkeep:
 
     def _prepare(self, writer: ChainRewriter, merger: Merger, sources: Sequence[ChainFile]) -> None:
         """Announce what a merge takes away, and see to its space."""
-        going = [*writer.contents.points, *(point for source in sources[:-1] for point in source.contents.points)]
         self._announce(
             Leaving(
                 files=tuple(source.contents.file for source in sources),
-                points=tuple(point.number for point in going),
+                points=tuple(point.number for point in merger.going),
             )
         )
         writer.spare_readers()

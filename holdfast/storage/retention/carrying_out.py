@@ -37,7 +37,9 @@ class StepResult(msgspec.Struct, frozen=True, kw_only=True):
     generation: int = 0
     kind: str = ""
     point_id: str = ""
-    """Of the point that it holds now."""
+    """Of the newest point that it holds now."""
+    others: tuple[str, ...] = ()
+    """Of its points of other machines."""
 
 
 class StepWorker:
@@ -80,7 +82,7 @@ class StepWorker:
         return self._result(folder, step.into, moved)
 
     def _merge(self, upkeep: ChainUpkeep, step: RetentionStep, report: Report) -> int:
-        moved = upkeep.merge_all(step.into, step.files, partial(report, 0)).moved_bytes
+        moved = upkeep.merge_all(step.into, step.files, partial(report, 0), let_go=step.let_go).moved_bytes
         report(len(step.files), moved)
         return moved
 
@@ -115,13 +117,15 @@ class StepWorker:
         chain, _ = open_with(self._repository.files, folder, (self._passphrase, None))
         with chain:
             file = next(file for file in chain.files if file.path.name == name)
+            *others, newest = (point.id for point in file.contents.points)
             return StepResult(
                 moved_bytes=moved,
                 holder=name,
                 holder_id=file.contents.file,
                 generation=file.superblock.generation,
                 kind=file.contents.kind,
-                point_id=file.contents.points[-1].id,
+                point_id=newest,
+                others=tuple(others),
             )
 
 

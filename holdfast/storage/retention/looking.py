@@ -12,7 +12,7 @@ import msgspec
 
 from holdfast.errors import HoldfastError
 from holdfast.model.ids import MachineId, PointId
-from holdfast.model.retention import ChainFact, FileFact, PointFact, PointNote, RetentionOptions
+from holdfast.model.retention import ChainFact, FileFact, Method, PointFact, PointNote, RetentionOptions
 from holdfast.planning.consent import Judgement, Rules, judge
 from holdfast.planning.point_notes import NewPoint, note_points, with_new_marks
 from holdfast.planning.retention_steps import RetentionStep, plan_digest, steps_of
@@ -87,15 +87,16 @@ def plan_machine(seen: SeenMachine, wish: PlanWish) -> MachinePlan:
         before=seen.rules,
         is_gone=wish.is_gone,
         has_consent=wish.has_consent,
-        also=newest_of_each(seen.chains, wish.gone),
+        also=newest_of_each(seen.chains, wish.gone, is_merged=wish.options.method is Method.FOREVER),
     )
     judgement = judge(facts, rules, wish.now.astimezone(zone))
     unfinished = tuple(step for chain in seen.chains for step in _finishing(chain))
+    planned = tuple(with_all_points(step, seen.chains, wish.gone) for step in steps_of(judgement.plan))
     return MachinePlan(
         facts=facts,
         judgement=judgement,
-        steps=unfinished + tuple(with_all_points(step, seen.chains) for step in steps_of(judgement.plan)),
-        digest=plan_digest(judgement.plan),
+        steps=unfinished + planned,
+        digest=plan_digest(judgement.plan, planned),
         notes=notes,
     )
 

@@ -3,7 +3,7 @@
 A file is kept or goes as a whole. The points of one session stand in it; the newest of them stands for all.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -47,16 +47,21 @@ class SeenChain(msgspec.Struct, frozen=True, kw_only=True):
     """As its newest point has them."""
 
 
-def newest_of_each(chains: Sequence[SeenChain], gone: Sequence[MachineId]) -> dict[PointId, str]:
+def newest_of_each(
+    chains: Sequence[SeenChain], gone: Collection[MachineId], *, is_merged: bool = False
+) -> dict[PointId, str]:
     """Return the points that stay because they stand for the newest of a machine, and why; chains come oldest first.
 
-    Nothing where all are of one machine, whose newest points the rules keep. A machine that is gone keeps nothing.
+    Nothing where all are of one machine, whose newest points the rules keep. A machine that is gone keeps nothing. The
+    chain that is continued keeps nothing for it where increments are merged, because merges leave each machine its
+    newest point.
     """
     newest = {machine: file.point_id for chain in chains for file in chain.files for _, machine in file.members}
     if len(newest) < 2:  # noqa: PLR2004 - shared by several
         return {}
+    safe = {file.point_id for file in chains[-1].files} if is_merged else set()
     reason = "the newest point of a machine is in its file"
-    return {point: reason for machine, point in newest.items() if machine not in gone}
+    return {point: reason for machine, point in newest.items() if machine not in gone and point not in safe}
 
 
 def note_of(chain: SeenChain, file: SeenFile, notes: Mapping[PointId, PointNote]) -> PointNote:
@@ -71,9 +76,23 @@ def note_of(chain: SeenChain, file: SeenFile, notes: Mapping[PointId, PointNote]
     return msgspec.structs.replace(newest, marks=marks, locked_until=max(locks, default=None))
 
 
-def with_all_points(step: RetentionStep, chains: Sequence[SeenChain]) -> RetentionStep:
-    """Return a step with all points that are gone behind it, where each file was spoken of by one of its points."""
+def with_all_points(
+    step: RetentionStep, chains: Sequence[SeenChain], gone: Collection[MachineId] = ()
+) -> RetentionStep:
+    """Return a step with all points that are gone behind it, where each file was spoken of by one of its points.
+
+    A merge leaves each machine its last point, but for machines that are ``gone``.
+    """
     files = [file for chain in chains if chain.name == step.chain for file in chain.files]
-    members = {file.point_id: [point for point, _ in file.members] for file in files}
-    points = tuple(member for point in step.points for member in members.get(point) or [point])
-    return msgspec.structs.replace(step, points=points)
+    going = [file for file in files if file.name in {step.into, *step.files}]
+    if not step.into:
+        return msgspec.structs.replace(step, points=tuple(point for file in going for point, _ in file.members))
+    last = {machine: point for file in going for point, machine in file.members}
+    later = {machine for file in files if file.number >= going[-1].number for _, machine in file.members}
+    let_go = {point for machine, point in last.items() if machine in gone and machine not in later}
+    kept = set(last.values()) - let_go
+    return msgspec.structs.replace(
+        step,
+        points=tuple(point for file in going for point, _ in file.members if point not in kept),
+        let_go=tuple(point for file in going for point, _ in file.members if point in let_go),
+    )

@@ -51,6 +51,13 @@ def test_a_plan_that_does_something_else_has_another_digest() -> None:
     assert len({plan_digest(PLAN), plan_digest(fewer), plan_digest(longer), plan_digest(RetentionPlan())}) == 4
 
 
+def test_a_plan_that_lets_go_of_other_points_has_another_digest() -> None:
+    steps = steps_of(PLAN)
+    others = (*steps[:-1], msgspec.structs.replace(steps[-1], let_go=(PointId("b1"),)))
+    assert plan_digest(PLAN, steps) == plan_digest(PLAN)
+    assert plan_digest(PLAN, others) != plan_digest(PLAN)
+
+
 def test_the_digest_of_several_machines_depends_on_each_and_not_on_their_order() -> None:
     assert joined_digest({"a": "1", "b": "2"}) == joined_digest({"b": "2", "a": "1"})
     assert joined_digest({"a": "1", "b": "2"}) != joined_digest({"a": "2", "b": "1"})

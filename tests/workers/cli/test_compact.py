@@ -48,6 +48,14 @@ def test_a_chain_that_machines_share_is_left_as_it_is(place: Place) -> None:
     assert "which several machines share" in document["error"]["message"]
 
 
+def test_a_chain_that_machines_share_is_compacted_for_its_job(place: Place) -> None:
+    Job(CrashFiles(), None, place.repository).run()
+    document = place.json("compact", "--machine", "a", status=RequestInvalid.exit_status)
+    assert "which several machines share" in document["error"]["message"]
+    place.config.write_text(place.config.read_text().replace("schedule", 'chain = "per-job"\nschedule'))
+    assert place.json("compact", "--machine", "a", status=ServerUnavailable.exit_status)["error"]
+
+
 @pytest.mark.temporal
 def test_the_newest_point_becomes_a_full_by_hand(lab: Place) -> None:
     for _ in range(2):

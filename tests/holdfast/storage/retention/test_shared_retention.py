@@ -5,15 +5,15 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from holdfast.errors import PointLocked, RequestInvalid
+from holdfast.errors import ChainBroken, PointLocked, RequestInvalid
 from holdfast.model.ids import MachineId, PointId
 from holdfast.model.owners import ChainOwner
 from holdfast.model.retention import KeepUnit, MarkKind, Method, RetentionOptions, RetentionPolicy, WeeklyRule
 from holdfast.planning.retention import Verdict
 from holdfast.storage.chains.keeping import change_notes, read_notes
+from holdfast.storage.methods.compacting import compact, looseness
 from holdfast.storage.methods.reversing import make_newest_full
 from holdfast.storage.methods.synthesis import synthesize
-from holdfast.storage.methods.upkeep import ChainUpkeep
 from holdfast.storage.retention.carrying_out import StepWorker
 from holdfast.storage.retention.looking import MachinePlan, PlanWish, look_at_machine, plan_machine, take_note
 from holdfast.testing.chains import ProtectedMachine
@@ -22,8 +22,12 @@ from tests.holdfast.storage.aging import FIRST_DAY, DayClock
 from tests.holdfast.storage.jobs import OWNER, Job
 
 
-def rule(keep: int) -> RetentionOptions:
-    return RetentionOptions(policy=RetentionPolicy(keep=keep, unit=KeepUnit.POINTS), method=Method.FORWARD)
+def rule(keep: int, method: Method = Method.FORWARD) -> RetentionOptions:
+    return RetentionOptions(policy=RetentionPolicy(keep=keep, unit=KeepUnit.POINTS), method=method)
+
+
+def forever(keep: int) -> RetentionOptions:
+    return rule(keep, Method.FOREVER)
 
 
 class Days:
@@ -155,8 +159,117 @@ def test_what_would_lose_a_machine_is_refused(days: Days) -> None:
         synthesize(job.repository, name, None)
     with pytest.raises(RequestInvalid, match="shared by several machines"):
         make_newest_full(job.files, folder, None)
-    with pytest.raises(RequestInvalid, match="shared by several machines"):
-        ChainUpkeep(job.files, folder, None).merge("00000001-full.hfc", "00000003-increment.hfc")
+    job.check()
+
+
+def numbers(job: Job) -> list[list[int]]:
+    return [[kept.summary.number for kept in machine.kept] for machine in job.machines]
+
+
+def test_increments_of_a_job_are_merged_and_each_machine_keeps_what_is_not_outdated(days: Days) -> None:
+    job = days.job
+    for _ in range(4):
+        days.run(*job.machines)
+    plan = days.plan(forever(2))
+    [step] = plan.steps
+    assert (step.into, len(step.files), len(step.points), step.let_go) == ("00000001-full.hfc", 2, 4, ())
+    days.carry_out(plan)
+    assert numbers(job) == [[5, 7], [6, 8]]
+    job.check()
+    assert days.plan(forever(2)).steps == ()
+    days.run(*job.machines)
+    days.carry_out(days.plan(forever(1)))
+    assert numbers(job) == [[9], [10]]
+    job.check()
+
+
+def test_a_merge_leaves_a_machine_that_failed_its_newest_point(days: Days) -> None:
+    job = days.job
+    days.run(*job.machines)
+    days.run(job.a)
+    days.run(*job.machines)
+    days.run(job.a)
+    days.run(job.a)
+    plan = days.plan(forever(1))
+    assert [len(step.points) for step in plan.steps] == [5]
+    days.carry_out(plan)
+    assert numbers(job) == [[7], [5]]
+    job.check()
+    days.run(*job.machines)  # whose increment rests on a point of the full
+    job.check()
+    days.carry_out(days.plan(forever(1)))
+    assert numbers(job) == [[8], [9]]
+    job.check()
+
+
+def test_a_merge_lets_go_of_a_machine_that_is_gone(days: Days) -> None:
+    job = days.job
+    days.run(*job.machines)
+    days.run(*job.machines)
+    days.run(job.a)
+    days.run(job.a)
+    plan = days.plan(forever(1), gone=(job.b.machine_id,))
+    assert [step.let_go for step in plan.steps] == [(job.b.kept[-1].summary.point_id,)]
+    assert plan.digest != days.plan(forever(1)).digest
+    days.carry_out(plan)
+    assert numbers(job) == [[6], []]
+    job.check()
+
+
+def test_a_machine_that_is_gone_stays_while_a_file_that_stays_has_its_point(days: Days) -> None:
+    job = days.job
+    days.run(*job.machines)
+    days.run(job.a)
+    days.run(*job.machines)
+    days.carry_out(days.plan(forever(2), gone=(job.b.machine_id,)))
+    assert numbers(job) == [[3, 4], [2, 5]]
+    job.check()
+
+
+def test_compacting_gives_back_what_a_machine_that_is_gone_had(days: Days) -> None:
+    job = days.job
+    days.run(*job.machines)
+    for _ in range(3):
+        days.run(job.a)
+    days.carry_out(days.plan(forever(2), gone=(job.b.machine_id,)))
+    days.run(*job.machines)  # it is back, and is read whole
+    days.carry_out(days.plan(forever(1)))
+    folder = job.repository.chain_folder(job.a.kept[0].summary.chain)
+    with job.repository.open_chain(job.a.kept[0].summary.chain, None) as chain:
+        found = looseness(chain)
+    assert found is not None
+    compact(job.files, folder, None, commit_bytes=256 << 10)
+    job.check()
+    with job.repository.open_chain(job.a.kept[0].summary.chain, None) as chain:
+        now = looseness(chain)
+    assert now is not None
+    assert (now.needed_bytes, now.file_bytes < found.file_bytes) == (found.needed_bytes, True)
+
+
+def test_a_point_that_another_rests_on_by_now_is_not_let_go(days: Days) -> None:
+    job = days.job
+    days.run(*job.machines)
+    days.run(job.a)
+    days.run(job.a)
+    plan = days.plan(forever(1), gone=(job.b.machine_id,))
+    days.run(*job.machines)
+    with pytest.raises(ChainBroken, match="should go with its machine b, which has point 6 by now"):
+        days.carry_out(plan)
+    job.check()
+
+
+def test_a_session_that_goes_on_after_a_merge_of_its_file_begins_another(days: Days) -> None:
+    job = days.job
+    days.run(*job.machines)
+    days.run(job.a)
+    days.carry_out(days.plan(forever(1)))
+    assert numbers(job) == [[3], [2]]
+    job.b.sessions = job.a.sessions - 1
+    made = job.b.back_up()
+    assert (made.file, made.number) == ("00000004-increment.hfc", 4)
+    job.check()
+    days.carry_out(days.plan(forever(1)))
+    assert numbers(job) == [[3], [4]]
     job.check()
 
 
