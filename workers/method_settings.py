@@ -38,7 +38,9 @@ def check_method(job: JobSettings) -> None:
 def _check_shared(job: JobSettings) -> None:
     """Raise `ConfigurationInvalid` for what is not done with a chain that machines share."""
     if job.method is Method.REVERSE or job.synthetic_full is not None:
-        hint = "Leave `method` at `forever`, set `active_full` with method `forward`, or leave `chain` at `per-machine`."
+        hint = (
+            "Leave `method` at `forever`, set `active_full` with method `forward`, or leave `chain` at `per-machine`."
+        )
         raise ConfigurationInvalid(
             f"job {job.name} has chain per-job with what takes one machine: reverse or synthetic_full", hint=hint
         )

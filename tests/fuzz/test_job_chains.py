@@ -1,4 +1,4 @@
-"""Weeks of a job whose machines share a chain: each fails, dies, is left out or goes at random; what is listed reads."""
+"""Weeks of a job whose machines share a chain: each fails, dies, is left out or goes; what is listed reads."""
 
 import random
 from collections.abc import Callable

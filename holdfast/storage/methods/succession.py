@@ -1,7 +1,7 @@
 """Which points a file has once others are merged into it: of each machine the last one.
 
-A chain of one machine leaves one point. In a chain that the machines of a job share each comes from the file of the last
-session in which it succeeded, which may be the file that takes the others in.
+A chain of one machine leaves one point. In a chain that the machines of a job share each comes from the file of the
+last session in which it succeeded, which may be the file that takes the others in.
 """
 
 from collections.abc import Collection, Iterator, Sequence
