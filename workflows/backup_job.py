@@ -100,15 +100,16 @@ class BackupJob:
     async def _upkeep(self, wanted: UpkeepOptions) -> None:
         """Look after the chains of machines that got a point.
 
-        Who is gone is judged only when no machine failed, and none was left out because nothing is known of it.
+        Who is gone is judged only when no machine failed, and none was left out because nothing is known of it, by a
+        session of the whole job.
         """
-        judges_gone = self._are_all_known and not self._failures
+        judges_gone = self._are_all_known and not self._failures and self._request.options.quick is None
         upkeep = SessionUpkeep(self._run, wanted, self._request.options.credential)
         if wanted.owner is not None:
             await upkeep.of_owner(wanted.owner, self._run.points, judges_gone=judges_gone)
             return
         await upkeep.of_points(self._run.points)
-        if judges_gone and self._request.options.quick is None:
+        if judges_gone:
             await upkeep.of_gone_machines()
 
     async def _find_machines(self) -> tuple[Machine, ...]:

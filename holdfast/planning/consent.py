@@ -52,6 +52,11 @@ def judge(chains: Sequence[ChainFact], rules: Rules, now: datetime) -> Judgement
     return Judgement(plan=plan_retention(chains, rules.now.policy, rules.now.method, now, also), held=held)
 
 
+def asks_first(now: RetentionOptions, before: RetentionOptions | None) -> bool:
+    """Return whether somebody has to agree before machines that are gone lose what the rules before kept."""
+    return before is None or _is_sooner(now, before)
+
+
 def _plan(
     chains: Sequence[ChainFact], rules: Rules, options: RetentionOptions, now: datetime, *, is_gone: bool
 ) -> RetentionPlan:

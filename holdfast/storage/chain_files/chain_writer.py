@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import msgspec
@@ -35,7 +34,7 @@ from holdfast.formats.magic import (
     FileState,
     RecordKind,
 )
-from holdfast.formats.pages import PieceRuns, Ref, UnitEntry, empty_units_page, put_unit
+from holdfast.formats.pages import PieceRuns, Ref, UnitEntry, empty_units_page, get_unit, put_unit
 from holdfast.formats.record import Note, RecordOpener, RecordSealer, Stamp, pack_notes
 from holdfast.formats.superblock import Superblock, pack_superblock
 from holdfast.storage.chain_files.chain_file import SUSPECT_SUFFIX, complete_slots, read_state, read_states
@@ -218,6 +217,11 @@ class ChainWriter:
         """Return one page of the digests entered so far; empty when it is absent."""
         return self._digests.peek(index) or b""
 
+    def unit(self, number: int) -> UnitEntry | None:
+        """Return where a unit is, or None when it is not there."""
+        page = self._units.peek(number // UNITS_PER_PAGE)
+        return None if page is None else get_unit(page, number % UNITS_PER_PAGE)
+
     def digest(self, place: int) -> bytes:
         """Return the digest at a place that was entered before."""
         at = place % DIGESTS_PER_PAGE * DIGEST_SIZE
@@ -381,8 +385,6 @@ class ChainWriter:
         if self._failure is not None:
             raise self._failure
 
-    # -- closing -------------------------------------------------------------------------------------------------
-
     def close(self) -> None:
         """Let go of the chain without a commit. Idempotent."""
         self._background.shutdown(wait=True)
@@ -392,8 +394,6 @@ class ChainWriter:
         """Enter a block that closes the writer at its end."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the writer."""
         self.close()

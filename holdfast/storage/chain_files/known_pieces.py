@@ -47,5 +47,7 @@ class KnownPieces:
             page = writer.digests_page(index)
             for at in range(0, len(page), DIGEST_SIZE):
                 digest = bytes(page[at : at + DIGEST_SIZE])
-                if digest != ZERO_DIGEST:
-                    self.add(digest, index * DIGESTS_PER_PAGE + at // DIGEST_SIZE)
+                place = index * DIGESTS_PER_PAGE + at // DIGEST_SIZE
+                # Digests stay when a unit is dropped.
+                if digest != ZERO_DIGEST and writer.unit(place // writer.pieces_per_unit) is not None:
+                    self.add(digest, place)

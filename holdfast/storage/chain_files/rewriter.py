@@ -15,7 +15,7 @@ from holdfast.errors import RepositoryFull
 from holdfast.formats.contents import Contents, FileDisk, Notes, PointFile, RefText, Table, decode_contents
 from holdfast.formats.keys import ChainKeys
 from holdfast.formats.magic import ALIGNMENT, UNITS_PER_PAGE, FileState, RecordKind
-from holdfast.formats.pages import PieceRuns, Ref, UnitEntry, get_unit, put_unit, unit_places, units_page
+from holdfast.formats.pages import PieceRuns, Ref, UnitEntry, put_unit, unit_places, units_page
 from holdfast.formats.record import Stamp
 from holdfast.formats.superblock import Superblock
 from holdfast.storage.chain_files.chain_file import ChainFile, read_states
@@ -184,11 +184,6 @@ class ChainRewriter(ChainWriter):
             return file
         ref = self._take(source.record(file.ref.ref), file.ref.ref.digest)
         return msgspec.structs.replace(file, ref=RefText(ref.offset, ref.length, file.ref.digest))
-
-    def unit(self, number: int) -> UnitEntry | None:
-        """Return where a unit is, or None when it is not there."""
-        page = self._units.peek(number // UNITS_PER_PAGE)
-        return None if page is None else get_unit(page, number % UNITS_PER_PAGE)
 
     def add_disk(self, machine: str, key: str) -> int:
         """Return the index of a disk among those of the file, which gets it when it has not had it."""

@@ -25,14 +25,15 @@ def file_of_session(chain: Chain, session: SessionId) -> ChainFile | None:
     return next((file for file, point in reversed(chain.points()) if point.session == session), None)
 
 
-def can_join(chain: Chain, file: ChainFile, machine_id: MachineId) -> bool:
-    """Return whether a machine may add its point to a file: the last of the chain, with none of the machine finished.
+def can_join(chain: Chain, file: ChainFile, session: SessionId) -> bool:
+    """Return whether another machine of a session may add its point to a file: the last one, which it has begun.
 
-    A file has one table for each disk, so it holds one point of a machine.
+    Not to one that was merged into a full meanwhile: that may have a point of the machine, and a file holds one.
     """
-    is_last = not any(other.contents.holds[0] > file.contents.holds[1] for other in chain.files)
+    first, last = file.contents.holds
+    is_last = not chain.unreadable and all(other.contents.holds[0] <= last for other in chain.files)
     points = file.contents.points
-    return is_last and not any(point.complete and point.machine.machine_id == machine_id for point in points)
+    return is_last and points[0].number == first and all(point.session == session for point in points)
 
 
 def is_of_session(file: ChainFile, session: SessionId) -> bool:

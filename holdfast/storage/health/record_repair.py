@@ -157,7 +157,7 @@ def _untold(chain: Chain, file: ChainFile) -> Iterator[Note]:
         tag = disk_tag(point.machine.machine_id, disk.key, file.keys.digest_key)
         stored = chain.disk(point.number, disk.key)
         yield from _untold_pieces(file, stored, tag, told)
-        yield from _untold_zeros(stored, _parent_disk(chain, file, disk.key), tag, told)
+        yield from _untold_zeros(stored, _disk_before(chain, point, disk.key), tag, told)
 
 
 def _untold_pieces(file: ChainFile, stored: StoredDisk, tag: bytes, told: Told) -> Iterator[Note]:
@@ -191,11 +191,12 @@ def _untold_zeros(stored: StoredDisk, parent: StoredDisk | None, tag: bytes, tol
                 yield Note(tag, first, length, ZERO_DIGEST)
 
 
-def _parent_disk(chain: Chain, file: ChainFile, key: str) -> StoredDisk | None:
-    parent = file.contents.parent
-    if parent is None or chain.point(parent.point)[1].disk(key) is None:
+def _disk_before(chain: Chain, point: Point, key: str) -> StoredDisk | None:
+    """Return the disk at the point before of the same machine, which need not be the one that the file continues."""
+    before = chain.newest(point.machine.machine_id, point.number)
+    if before is None or before[1].disk(key) is None:
         return None
-    return chain.disk(parent.point, key)
+    return chain.disk(before[1].number, key)
 
 
 def _told(file: ChainFile) -> Told:

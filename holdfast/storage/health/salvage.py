@@ -64,6 +64,8 @@ class _Found(msgspec.Struct):
     unreadable: int = 0
     floors: dict[tuple[bytes, int], int] = {}
     """Of disks, by tag and point, that were begun again: records up to this generation do not count."""
+    ceilings: dict[bytes, int] = {}
+    """Of disks, by tag: the point that the file has of them. What a later one began and was given up does not count."""
     last: int = 0
     """Highest generation of any record, committed or not."""
 
@@ -114,6 +116,7 @@ def salvage_file(
         files.remove(rebuilt)
         old = found.contents
         found.floors = _floors(old, keys.digest_key)
+        found.ceilings = _ceilings(old, keys.digest_key)
         spec = FileSpec(
             kind=FileKind[old.kind.upper()],
             unit_size=old.unit_size,
@@ -272,8 +275,18 @@ def _floors(contents: Contents, key: bytes) -> dict[tuple[bytes, int], int]:
     }
 
 
+def _ceilings(contents: Contents, key: bytes) -> dict[bytes, int]:
+    return {
+        disk_tag(point.machine.machine_id, disk.key, key): point.number
+        for point in contents.points
+        for disk in point.disks
+    }
+
+
 def _claim(found: _Found, claims: Claims, piece: tuple[bytes, int], word: _Word) -> None:
     stamp = word.header.stamp
+    if stamp.point > found.ceilings.get(piece[0], stamp.point):
+        return
     if stamp.generation <= found.floors.get((piece[0], stamp.point), 0):
         return  # from before the disk was begun again
     order = (stamp.point, stamp.generation, stamp.number)

@@ -18,7 +18,7 @@ from holdfast.storage.chains.chain import Chain, chain_file_names
 from holdfast.storage.chains.metadata import refresh_metadata
 from holdfast.storage.files.atomic import Files
 from holdfast.storage.files.chain_lock import acquire_chain_lock
-from holdfast.storage.health.health_file import PointFacts, change_health
+from holdfast.storage.health.health_file import PointFacts, change_health, read_health
 from holdfast.storage.health.marking import facts_of
 from holdfast.storage.health.salvage import free_damaged_name
 
@@ -34,6 +34,12 @@ def highest_set_aside(names: Sequence[str]) -> int:
     return max((int(found["number"]) for name in names if (found := _ASIDE.fullmatch(name))), default=0)
 
 
+def highest_lost(files: Files, folder: Path) -> int:
+    """Return the same, with the points that a file had besides its first one, which are noted as missing."""
+    missing = (mark.number for mark in read_health(files, folder).points if mark.state is Health.MISSING)
+    return max(highest_set_aside(files.names(folder)), *missing, 0)
+
+
 def files_behind(files: Files, folder: Path, broken: Sequence[str]) -> list[str]:
     """Return what has to go with broken increments, the newest first: the first of them and all increments behind it.
 
@@ -47,13 +53,19 @@ def files_behind(files: Files, folder: Path, broken: Sequence[str]) -> list[str]
 
 
 def set_aside(files: Files, folder: Path, passphrase: str | None, going: Sequence[str]) -> None:
-    """Rename files, newest first, and mark their points as missing. May be repeated. Raises `ChainBusy`."""
-    numbers = {int(name[:8]) for name in going}
+    """Rename files, newest first, and mark their points as missing. May be repeated. Raises `ChainBusy`.
+
+    They are the last of the chain; a file is named by the first of its points.
+    """
+    if not going:
+        return
+    first = min(int(name[:8]) for name in going)
     lock = acquire_chain_lock(files, folder)
     try:
         with Chain.open(files, folder, passphrase) as chain:
-            facts = [fact for fact in facts_of(files, chain) if fact.number in numbers]
+            facts = [fact for fact in facts_of(files, chain) if fact.number >= first]
             ids = tuple(file.contents.file for file in chain.files if file.path.name in going)
+        numbers = {int(name[:8]) for name in going} | {fact.number for fact in facts}
         change_health(files, folder, lambda health: _with_missing(health, facts))
         reach("aside.marked")
         refresh_metadata(files, folder, passphrase, Leaving(files=ids, points=tuple(sorted(numbers))))

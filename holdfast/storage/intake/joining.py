@@ -2,12 +2,14 @@
 
 import msgspec
 
+from holdfast.errors import ChainBusy
 from holdfast.faults import reach
 from holdfast.formats.contents import Point
 from holdfast.model.ids import SessionId
 from holdfast.model.machine import Snapshot
 from holdfast.storage.chain_files.chain_file import ChainFile
 from holdfast.storage.chain_files.rewriter import ChainRewriter
+from holdfast.storage.chains.chain import chain_file_names
 from holdfast.storage.chains.session_file import drop_points
 from holdfast.storage.files.atomic import Files
 from holdfast.storage.files.immutable import set_immutable
@@ -24,11 +26,13 @@ def add_point(files: Files, file: ChainFile, session: SessionId, snapshot: Snaps
     # It is made so again by the retention of this session, should one have come between two machines of it.
     set_immutable(file.path, wanted=False)
     with ChainRewriter.resume(files, file.path, keys=file.keys) as writer:
+        first, last = writer.contents.holds
+        if any(int(name[:8]) > last for name in chain_file_names(files, file.path.parent)):
+            raise ChainBusy(f"chain {file.path.parent.name} got another file while a point joined {file.path.name}")
         writer.spare_readers()
         machine = snapshot.machine_id
         points = writer.contents.points
         drop_points(writer, [p.number for p in points if not p.complete and p.machine.machine_id == machine])
-        first, last = writer.contents.holds
         point = new_point(session, snapshot, before, last + 1)
         for disk in point.disks:
             writer.add_disk(machine, disk.key)

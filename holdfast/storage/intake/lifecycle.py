@@ -43,7 +43,7 @@ from holdfast.storage.chains.repository import Repository
 from holdfast.storage.chains.session_file import can_join, file_of_session
 from holdfast.storage.files.chain_lock import make_readers_file
 from holdfast.storage.health.lost_spans import check_parent, lost_spans
-from holdfast.storage.health.setting_aside import highest_set_aside
+from holdfast.storage.health.setting_aside import highest_lost
 from holdfast.storage.intake.fulls import full_that_is_due, why_continued
 from holdfast.storage.intake.joining import add_point
 from holdfast.storage.intake.new_points import check_snapshot, new_point, parent_of
@@ -201,7 +201,7 @@ def begun_by(
     known = (point for point in mine if point.session == session)
     point = next((point for point in known if point.complete or point.snapshot == snapshot.snapshot_id), None)
     reason = "begun before and continued"
-    if point is None and options.is_shared and can_join(chain, file, snapshot.machine_id):
+    if point is None and options.is_shared and can_join(chain, file, session):
         before = chain.newest(snapshot.machine_id)
         point = add_point(repository.files, file, session, snapshot, None if before is None else before[1])
         reason = f"it joins the {file.contents.kind} of its session"
@@ -336,7 +336,7 @@ def _begin(  # noqa: PLR0913, PLR0917 - the facts of one decision
 ) -> OpenPoint:
     session, snapshot, options, before = facts
     kind = FileKind.FULL if parent is None else FileKind.INCREMENT
-    last = highest_set_aside(repository.files.names(folder))
+    last = highest_lost(repository.files, folder)
     # A number of the last file that no point has any more was that of a machine that failed.
     last = max(last, 0 if parent is None else parent[0].contents.holds[1])
     point = new_point(session, snapshot, before, last + 1)

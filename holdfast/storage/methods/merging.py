@@ -15,7 +15,7 @@ the second step, and their space is used by a later merge.
 """
 
 from array import array
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -31,7 +31,7 @@ from holdfast.formats.pages import MapRuns, PieceRuns
 from holdfast.storage.chain_files.chain_file import ChainFile
 from holdfast.storage.chain_files.rewriter import ROOM_LEAST, ChainRewriter
 from holdfast.storage.chain_files.tables import TableReader, table_refs
-from holdfast.storage.methods.succession import succeed
+from holdfast.storage.methods.succession import WHATEVER_IS_LATER, Farewell, succeed
 
 COMMIT_BYTES = 64 << 20
 """A death costs at most what moved since the last commit: this much."""
@@ -68,7 +68,7 @@ class _Disk(NamedTuple):
 class Merger:
     """Takes files of a chain over into the file before them. The caller removes the merged files afterwards.
 
-    ``let_go`` are ids of points that go although their machine has no later one: it is gone.
+    Raises `PlanChanged` when points would go that are not among those which may.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Merger:
         writer: ChainRewriter,
         sources: Sequence[ChainFile],
         commit_bytes: int = COMMIT_BYTES,
-        let_go: Collection[str] = (),
+        farewell: Farewell = WHATEVER_IS_LATER,
     ) -> None:
         self._writer = writer
         self._sources = list(sources)
@@ -85,13 +85,14 @@ class Merger:
         self._ranks: dict[str, array[int]] = {}
         """Of each unit of each source, by the id of the file: its number here."""
         points = [_finished_points(source) for source in sources]
-        found = succeed(writer.contents.points, points, let_go)
+        found = succeed(writer.contents.points, points, farewell.let_go)
         self._stays = found.stays
         self._taken = [(self._sources[index], point) for index, point in found.taken]
         self.going = found.going
         """The points that are gone afterwards."""
         if not self.is_done:
             _check_neighbours(writer, self._sources)
+            farewell.check(self.going)
 
     @property
     def is_done(self) -> bool:

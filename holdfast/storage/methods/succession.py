@@ -8,7 +8,29 @@ from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
+from holdfast.errors import PlanChanged
 from holdfast.formats.contents import Point
+
+
+class Farewell(msgspec.Struct, frozen=True, kw_only=True):
+    """Which points a merge may take away, by their ids."""
+
+    points: frozenset[str] | None = None
+    """None: whichever have a later one."""
+    let_go: tuple[str, ...] = ()
+    """Those that go although their machine has no later one: it is gone."""
+
+    def check(self, going: Sequence[Point]) -> None:
+        """Raise `PlanChanged` when another point would go."""
+        other = next((point for point in going if self.points is not None and point.id not in self.points), None)
+        if other is not None:
+            raise PlanChanged(
+                f"point {other.number} of {other.machine.name} would go with the merge and was not meant to",
+                hint="Somebody added a later point meanwhile; the next run of retention plans anew.",
+            )
+
+
+WHATEVER_IS_LATER = Farewell()
 
 
 class Succession(msgspec.Struct, frozen=True):

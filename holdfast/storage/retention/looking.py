@@ -13,7 +13,7 @@ import msgspec
 from holdfast.errors import HoldfastError
 from holdfast.model.ids import MachineId, PointId
 from holdfast.model.retention import ChainFact, FileFact, Method, PointFact, PointNote, RetentionOptions
-from holdfast.planning.consent import Judgement, Rules, judge
+from holdfast.planning.consent import Judgement, Rules, asks_first, judge
 from holdfast.planning.point_notes import NewPoint, note_points, with_new_marks
 from holdfast.planning.retention_steps import RetentionStep, plan_digest, steps_of
 from holdfast.storage.chain_files.chain_file import ChainFile
@@ -78,7 +78,24 @@ def look_at_machine(repository: Repository, folder: Path, passphrase: str | None
 
 
 def plan_machine(seen: SeenMachine, wish: PlanWish) -> MachinePlan:
-    """Return what becomes of the points of a machine."""
+    """Return what becomes of the points of a machine, or of all machines that share a chain.
+
+    What would go because machines of such a chain are gone waits for consent, too, when the rules became stricter.
+    """
+    plan = _planned(seen, wish)
+    if wish.has_consent or not wish.gone or not asks_first(wish.options, seen.rules):
+        return plan
+    careful = _planned(seen, msgspec.structs.replace(wish, gone=()))
+    more = tuple(point for point in _going(plan) if point not in _going(careful))
+    judgement = msgspec.structs.replace(careful.judgement, held=(*careful.judgement.held, *more))
+    return msgspec.structs.replace(careful, judgement=judgement)
+
+
+def _going(plan: MachinePlan) -> tuple[PointId, ...]:
+    return tuple(point for step in plan.steps for point in step.points)
+
+
+def _planned(seen: SeenMachine, wish: PlanWish) -> MachinePlan:
     zone = ZoneInfo(wish.options.timezone)
     notes = _notes(seen, wish, zone)
     facts = tuple(_fact(chain, notes, is_continued=chain is seen.chains[-1]) for chain in seen.chains)

@@ -5,12 +5,15 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from holdfast.errors import ChainBroken, PointLocked, RequestInvalid
+from holdfast.errors import ChainBroken, PlanChanged, PointLocked, RequestInvalid
+from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.ids import MachineId, PointId
 from holdfast.model.owners import ChainOwner
 from holdfast.model.retention import KeepUnit, MarkKind, Method, RetentionOptions, RetentionPolicy, WeeklyRule
+from holdfast.model.spans import Span
 from holdfast.planning.retention import Verdict
 from holdfast.storage.chains.keeping import change_notes, read_notes
+from holdfast.storage.health.folder import rebuild_file
 from holdfast.storage.methods.compacting import compact, looseness
 from holdfast.storage.methods.reversing import make_newest_full
 from holdfast.storage.methods.synthesis import synthesize
@@ -270,6 +273,66 @@ def test_a_session_that_goes_on_after_a_merge_of_its_file_begins_another(days: D
     job.check()
     days.carry_out(days.plan(forever(1)))
     assert numbers(job) == [[3], [4]]
+    job.check()
+
+
+def test_a_machine_that_comes_back_to_its_session_after_a_merge_stores_what_the_full_forgot(days: Days) -> None:
+    job = days.job
+    days.run(*job.machines)
+    days.run(job.a)
+    days.carry_out(days.plan(forever(1), gone=(job.b.machine_id,)))
+    job.b.rewind(0)
+    job.b.sessions, job.b.store = job.a.sessions - 1, job.store
+    assert job.b.back_up().file == "00000004-increment.hfc"
+    job.check()
+
+
+def test_stricter_rules_about_machines_that_are_gone_wait_for_consent(days: Days) -> None:
+    job = days.job
+    days.run(*job.machines)
+    days.carry_out(days.plan(forever(1)))
+    days.run(job.a)
+    options = msgspec.structs.replace(forever(1), gone_after_days=1)
+    seen = look_at_machine(job.repository, job.repository.owner_folder(OWNER), None)
+    wish = PlanWish(options=options, now=days.clock.now(), gone=(job.b.machine_id,))
+    newest = job.b.kept[-1].summary.point_id
+    plan = plan_machine(seen, wish)
+    assert newest not in {point for step in plan.steps for point in step.points}
+    assert plan.judgement.held == (newest,)
+    agreed = plan_machine(seen, msgspec.structs.replace(wish, has_consent=True))
+    assert [step.let_go for step in agreed.steps] == [(newest,)]
+    known = plan_machine(msgspec.structs.replace(seen, rules=options), wish)
+    assert [step.let_go for step in known.steps] == [(newest,)]
+
+
+def test_a_merge_that_would_take_a_point_which_the_plan_keeps_is_refused(days: Days) -> None:
+    job = days.job
+    days.run(*job.machines)
+    days.run(job.a)
+    plan = days.plan(forever(1))
+    job.b.sessions, job.b.store = job.a.sessions - 1, job.store
+    job.b.back_up()
+    with pytest.raises(PlanChanged, match="point 2 of b would go with the merge"):
+        days.carry_out(plan)
+    job.check()
+    days.carry_out(days.plan(forever(1)))
+    assert numbers(job) == [[3], [4]]
+    job.check()
+
+
+def test_a_full_with_an_older_point_is_rebuilt_whatever_its_machine_began_since(days: Days) -> None:
+    job = days.job
+    days.run(*job.machines)
+    days.run(job.a)
+    job.b.sessions, job.b.store = 2, job.store
+    job.b.disks["disk0"].zero(Span(0, 2 * PIECE_SIZE))
+    job.b.transfer(job.b.begin(), "disk0")
+    job.abandon(job.b)
+    days.run(job.a)
+    days.carry_out(days.plan(forever(1)))
+    assert numbers(job) == [[5], [2]]
+    folder = job.repository.chain_folder(job.a.kept[-1].summary.chain)
+    rebuild_file(job.files, folder, "00000001-full.hfc", None)
     job.check()
 
 
