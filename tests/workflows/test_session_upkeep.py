@@ -12,7 +12,7 @@ from activities.contracts.snapshot import MachinesFound
 from holdfast.errors import ChainBroken, SnapshotNotFound
 from holdfast.model.ids import JobName, MachineId
 from holdfast.model.owners import ChainOwner
-from holdfast.model.retention import RetentionOptions
+from holdfast.model.retention import QuickBackup, RetentionOptions
 from holdfast.model.session import Outcome
 from tests.workflows.conftest import Stage, details
 from tests.workflows.stubs import World, a_machine, then, until_cancelled
@@ -151,6 +151,14 @@ async def test_nobody_is_gone_from_a_shared_chain_when_a_machine_failed(stage: S
     world.fail("snapshot.create", SnapshotNotFound("gone"), where=lambda request: request.machine_id == "id-web")
     async with stage.playing(world):
         await stage.failure(BackupJob.run, stage.backup(options=BackupOptions(owner=NIGHTLY), upkeep=SHARED))
+    assert [planned.gone for planned in world.requests("retention.plan")] == [()]
+
+
+async def test_a_quick_backup_judges_nobody_gone_from_a_shared_chain(stage: Stage) -> None:
+    world = two_machines()
+    options = BackupOptions(owner=NIGHTLY, quick=QuickBackup())
+    async with stage.playing(world):
+        await stage.run_backup(options=options, upkeep=SHARED)
     assert [planned.gone for planned in world.requests("retention.plan")] == [()]
 
 

@@ -7,6 +7,7 @@ from holdfast.model.spans import Span
 from holdfast.storage.chain_files import known_pieces
 from holdfast.storage.chain_files.chain_writer import ChainWriter
 from holdfast.storage.chain_files.known_pieces import KnownPieces
+from holdfast.storage.methods.upkeep import ChainUpkeep
 from holdfast.testing.chains import ProtectedMachine
 from holdfast.testing.crashfs import CrashFiles
 
@@ -53,3 +54,18 @@ def test_content_that_occurs_twice_is_stored_once(machine: ProtectedMachine) -> 
     machine.disks["disk0"].zero(Span(0, PIECE_SIZE))
     machine.back_up()
     assert machine.differences() == []
+
+
+def test_what_a_merge_has_dropped_is_not_known(machine: ProtectedMachine, files: CrashFiles) -> None:
+    key = next(iter(machine.disks))
+    first = machine.back_up()
+    machine.disks[key].write(Span(0, machine.disks[key].size_bytes))
+    second = machine.back_up()
+    folder = machine.repository.chain_folder(first.chain)
+    with machine.repository.open_chain(first.chain, None) as chain:
+        old, new = (chain.disk(point.number, key).piece_digests(0, 1) for point in (first, second))
+    ChainUpkeep(files, folder, None).merge(first.file, second.file)
+    with ChainWriter.resume(files, folder / first.file) as writer:
+        known = KnownPieces(writer)
+        assert known.find(bytes(old)) is None
+        assert known.find(bytes(new)) is not None

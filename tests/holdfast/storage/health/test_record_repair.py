@@ -6,15 +6,20 @@ from pathlib import Path
 import pytest
 
 from holdfast.clock import SystemClock
+from holdfast.formats.magic import PIECE_SIZE
 from holdfast.model.machine_files import MachineFile
 from holdfast.model.points import PointSummary
+from holdfast.model.spans import Span
+from holdfast.storage.chain_files.tables import table_refs
 from holdfast.storage.chains.chain import Chain
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.health.chain_repair import ChainRepair
+from holdfast.storage.health.folder import rebuild_file
 from holdfast.storage.health.record_repair import RecordRepair, lost_records
 from holdfast.storage.points.point_files import read_files
 from holdfast.testing.crashfs import CrashFiles
 from tests.holdfast.storage.driving import back_up, restored
+from tests.holdfast.storage.jobs import Job
 
 NVRAM = MachineFile(name="web.nvram", content=random.Random(1).randbytes(3000))
 OTHER = MachineFile(name="web.vmx", content=random.Random(2).randbytes(3000))
@@ -104,3 +109,21 @@ def test_notes_that_are_made_anew_tell_of_pieces_that_share_a_place_and_of_zeros
     spoil(files, repository, point, "map")
     assert ChainRepair(repository, point.chain, None).run().rebuilt == (f"{point.chain}/{point.file}.damaged",)
     assert restored(repository, point, None) == other + other + zeros + one + one
+
+
+def test_notes_that_are_made_anew_compare_a_machine_of_a_job_with_its_own_point(files: CrashFiles) -> None:
+    job = Job(files)
+    job.b.disks["disk0"].zero(Span(0, 7 * PIECE_SIZE))
+    job.run()  # the newest point that the increment continues is of the other machine, and zeros
+    job.a.disks["disk0"].zero(Span(0, 3 * PIECE_SIZE))
+    made = job.a.back_up()
+    folder = job.repository.chain_folder(made.chain)
+    with job.repository.open_chain(made.chain, None) as chain:
+        [ref, *_] = [ref for index, ref in table_refs(chain.files[1].store, chain.files[1].contents.notes.table)]
+    handle = files.open(folder / made.file, write=True)
+    handle.write(ref.offset, [bytes(ref.length)])
+    handle.sync()
+    handle.close()
+    assert ChainRepair(job.repository, made.chain, None).run().notes == 1
+    rebuild_file(files, folder, made.file, None)
+    job.check()

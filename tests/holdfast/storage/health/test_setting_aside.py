@@ -5,8 +5,10 @@ import pytest
 from holdfast.model.points import Health
 from holdfast.storage.chains.metadata import check_chain
 from holdfast.storage.health.health_file import read_health
-from holdfast.storage.health.setting_aside import files_behind, highest_set_aside, set_aside
+from holdfast.storage.health.setting_aside import files_behind, highest_lost, highest_set_aside, set_aside
+from holdfast.testing.crashfs import CrashFiles
 from tests.fuzz.damage import SmallChain
+from tests.holdfast.storage.jobs import Job
 
 FULL, SECOND, THIRD = "00000001-full.hfc", "00000002-increment.hfc", "00000003-increment.hfc"
 
@@ -43,3 +45,22 @@ def test_files_get_another_name_and_their_points_are_missing(small: SmallChain) 
 
 def test_the_number_of_a_removed_file_is_taken_while_it_can_be_taken_back() -> None:
     assert highest_set_aside([FULL, f"{THIRD}.removed-20261121T000000Z", f"{SECOND}.damaged-2"]) == 3
+
+
+def test_all_points_of_a_file_that_machines_share_are_missing_and_their_numbers_taken(files: CrashFiles) -> None:
+    job = Job(files)
+    job.run()
+    job.change()
+    lost = job.run()
+    folder = job.repository.chain_folder(lost[0].chain)
+    files.set_content(folder / lost[0].file, b"nothing")
+    set_aside(files, folder, None, [lost[0].file])
+    marks = read_health(files, folder).points
+    assert {mark.number: mark.state for mark in marks} == {3: Health.MISSING, 4: Health.MISSING}
+    with job.repository.open_chain(lost[0].chain, None) as chain:
+        check_chain(files, chain)
+    assert highest_lost(files, folder) == 4
+    for machine in job.machines:
+        machine.rewind(1)
+    assert [point.number for point in job.run()] == [5, 6]
+    job.check()

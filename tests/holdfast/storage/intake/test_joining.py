@@ -6,8 +6,10 @@ import pytest
 from holdfast.errors import ChainBusy
 from holdfast.formats.contents import Point
 from holdfast.formats.magic import PIECE_SIZE
+from holdfast.model.ids import SessionId
 from holdfast.planning.change_trust import lie_reason
 from holdfast.storage.chain_files.chain_writer import ChainWriter
+from holdfast.storage.intake.joining import add_point
 from holdfast.testing.crashfs import CrashFiles
 from tests.holdfast.storage.jobs import Job
 
@@ -126,3 +128,14 @@ def _points(job: Job) -> list[Point]:
     chain = job.a.kept[-1].summary.chain
     with job.repository.open_chain(chain, job.store.passphrase) as opened:
         return [point for _, point in opened.points()]
+
+
+def test_no_point_joins_a_file_behind_which_another_one_came(files: CrashFiles) -> None:
+    job = Job(files)
+    first = job.a.back_up()
+    with job.repository.open_chain(first.chain, None) as chain:
+        job.a.back_up()
+        session = SessionId(f"session-{job.a.sessions}")
+        with pytest.raises(ChainBusy, match="got another file while a point joined 00000001-full"):
+            add_point(files, chain.files[0], session, job.b.snapshot(), None)
+    job.check()
