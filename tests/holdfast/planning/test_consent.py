@@ -16,7 +16,7 @@ from holdfast.model.retention import (
     RetentionOptions,
     RetentionPolicy,
 )
-from holdfast.planning.consent import Judgement, Rules, judge
+from holdfast.planning.consent import Judgement, Rules, asks_first, judge
 from holdfast.planning.retention import Verdict
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -98,6 +98,14 @@ POLICIES = st.builds(
     st.sampled_from(KeepUnit),
     st.integers(1, 6),
 )
+
+
+def test_a_rule_for_who_is_gone_asks_first_when_there_was_none_or_a_later_one() -> None:
+    assert asks_first(days(1, 5), None)
+    assert asks_first(days(1, 5), days(1))
+    assert asks_first(days(1, 5), days(1, 9))
+    assert not asks_first(days(1, 5), days(1, 5))
+    assert not asks_first(days(1, 9), days(1, 5))
 
 
 @given(st.integers(1, 25), POLICIES, POLICIES)
