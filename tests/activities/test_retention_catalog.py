@@ -42,7 +42,8 @@ def test_all_points_of_a_merged_file_that_machines_share_move(tmp_path: Path) ->
     catalog, serves = opened(tmp_path)
     other = PointId("7" * 32)
     with catalog:
-        catalog.points.record(msgspec.structs.replace(POINT, session_id=SESSION.session_id, point_id=other))
+        second = msgspec.structs.replace(POINT, session_id=SESSION.session_id, point_id=other, number=POINT.number + 1)
+        catalog.points.record(second)
         moved = contract.PointMoved(
             point_id=POINT.point_id,
             others=(other,),
