@@ -27,6 +27,8 @@ _ZEROS: Final = memoryview(bytes(REQUEST_BYTES_MAX))
 _DISC_TIMEOUT_S: Final = 1.0
 _ERRORS_MAX: Final = 64
 """Error chunks in one reply."""
+_ERRNO_MAX: Final = 4095
+"""Linux has no higher one, and gives larger numbers no words."""
 
 
 class Connection:
@@ -245,7 +247,8 @@ def _runs_inside(runs: list[tuple[int, int]], asked: Span) -> list[tuple[Span, i
 
 def _server_error(number: int, message: str) -> OSError:
     """Return what the server reports; numbers of the protocol are those of Linux."""
-    return OSError(number, f"the server reports: {message or os.strerror(number)}")
+    words = message or (os.strerror(number) if number <= _ERRNO_MAX else f"error {number}")
+    return OSError(number, f"the server reports: {words}")
 
 
 def _start(span: Span) -> int:

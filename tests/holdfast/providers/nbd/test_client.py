@@ -89,6 +89,7 @@ def test_simple_replies_carry_data_when_nothing_else_was_agreed_on(play: Play) -
     "answer, number, why",
     [
         (lambda r: error(r.cookie, errno.EIO, "bad sector 77"), errno.EIO, "the server reports: bad sector 77"),
+        (lambda r: error(r.cookie, 0xFFFFFFFF), 0xFFFFFFFF, "the server reports: error 4294967295"),
         (lambda r: error(r.cookie, errno.ENOSPC), errno.ENOSPC, "No space left on device"),
         (lambda r: simple(r.cookie, errno.EPERM), errno.EPERM, "Operation not permitted"),
         (
