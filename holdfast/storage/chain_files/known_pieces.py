@@ -44,10 +44,11 @@ class KnownPieces:
         places = writer.next_unit * writer.pieces_per_unit
         first = max(0, places - _GENERATION_SIZE) // DIGESTS_PER_PAGE
         for index in range(first, -(-places // DIGESTS_PER_PAGE)):
-            page = writer.digests_page(index)
-            for at in range(0, len(page), DIGEST_SIZE):
-                digest = bytes(page[at : at + DIGEST_SIZE])
-                place = index * DIGESTS_PER_PAGE + at // DIGEST_SIZE
-                # Digests stay when a unit is dropped.
-                if digest != ZERO_DIGEST and writer.unit(place // writer.pieces_per_unit) is not None:
-                    self.add(digest, place)
+            page, before = writer.digests_page(index), index * DIGESTS_PER_PAGE
+            for start in range(0, len(page) // DIGEST_SIZE, writer.pieces_per_unit):
+                if writer.unit((before + start) // writer.pieces_per_unit) is None:
+                    continue  # it was dropped; its digests stay
+                for slot in range(start, start + writer.pieces_per_unit):
+                    digest = bytes(page[slot * DIGEST_SIZE : (slot + 1) * DIGEST_SIZE])
+                    if digest != ZERO_DIGEST:
+                        self.add(digest, before + slot)
