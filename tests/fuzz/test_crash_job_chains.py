@@ -13,7 +13,7 @@ from holdfast.storage.chains.metadata import check_chain
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.health.verifier import verify_chain
 from holdfast.storage.methods.compacting import compact
-from holdfast.storage.methods.succession import Farewell
+from holdfast.storage.methods.succession import Expendable
 from holdfast.storage.methods.upkeep import ChainUpkeep
 from holdfast.testing.chains import chain_differences
 from holdfast.testing.crash_states import CrashState, crash_states
@@ -38,9 +38,9 @@ def merge(files: CrashFiles, folder: Path, job: Job) -> None:
 
 
 def merge_and_let_go(files: CrashFiles, folder: Path, job: Job) -> None:
-    farewell = Farewell(let_go=tuple(str(kept.summary.point_id) for kept in job.b.kept))
+    expendable = Expendable(let_go=tuple(str(kept.summary.point_id) for kept in job.b.kept))
     upkeep = ChainUpkeep(files, folder, job.store.passphrase)
-    upkeep.merge_all(FULL, FILES, commit_bytes=UNIT, farewell=farewell)
+    upkeep.merge_all(FULL, FILES, commit_bytes=UNIT, expendable=expendable)
 
 
 def compact_full(files: CrashFiles, folder: Path, job: Job) -> None:

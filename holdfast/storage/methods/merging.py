@@ -31,7 +31,7 @@ from holdfast.formats.pages import MapRuns, PieceRuns
 from holdfast.storage.chain_files.chain_file import ChainFile
 from holdfast.storage.chain_files.rewriter import ROOM_LEAST, ChainRewriter
 from holdfast.storage.chain_files.tables import TableReader, table_refs
-from holdfast.storage.methods.succession import WHATEVER_IS_LATER, Farewell, succeed
+from holdfast.storage.methods.succession import ALL_OUTDATED, Expendable, succeed
 
 COMMIT_BYTES = 64 << 20
 """A death costs at most what moved since the last commit: this much."""
@@ -76,7 +76,7 @@ class Merger:
         writer: ChainRewriter,
         sources: Sequence[ChainFile],
         commit_bytes: int = COMMIT_BYTES,
-        farewell: Farewell = WHATEVER_IS_LATER,
+        expendable: Expendable = ALL_OUTDATED,
     ) -> None:
         self._writer = writer
         self._sources = list(sources)
@@ -85,14 +85,14 @@ class Merger:
         self._ranks: dict[str, array[int]] = {}
         """Of each unit of each source, by the id of the file: its number here."""
         points = [_finished_points(source) for source in sources]
-        found = succeed(writer.contents.points, points, farewell.let_go)
+        found = succeed(writer.contents.points, points, expendable.let_go)
         self._stays = found.stays
         self._taken = [(self._sources[index], point) for index, point in found.taken]
         self.going = found.going
         """The points that are gone afterwards."""
         if not self.is_done:
             _check_neighbours(writer, self._sources)
-            farewell.check(self.going)
+            expendable.check(self.going)
 
     @property
     def is_done(self) -> bool:

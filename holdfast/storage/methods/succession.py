@@ -12,7 +12,7 @@ from holdfast.errors import PlanChanged
 from holdfast.formats.contents import Point
 
 
-class Farewell(msgspec.Struct, frozen=True, kw_only=True):
+class Expendable(msgspec.Struct, frozen=True, kw_only=True):
     """Which points a merge may take away, by their ids."""
 
     points: frozenset[str] | None = None
@@ -30,7 +30,7 @@ class Farewell(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
-WHATEVER_IS_LATER = Farewell()
+ALL_OUTDATED = Expendable()
 
 
 class Succession(msgspec.Struct, frozen=True):

@@ -26,7 +26,7 @@ from holdfast.storage.files.chain_lock import acquire_chain_lock, has_readers
 from holdfast.storage.health.health_file import bad_units, change_health, read_health, with_reads
 from holdfast.storage.methods.merging import COMMIT_BYTES, Merger, MergeResult
 from holdfast.storage.methods.read_times import MergedTimes
-from holdfast.storage.methods.succession import WHATEVER_IS_LATER, Farewell
+from holdfast.storage.methods.succession import ALL_OUTDATED, Expendable
 
 _REMOVED = re.compile(r"(?P<name>.+)\.removed-(?P<at>\d{8}T\d{6}Z)")
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -68,11 +68,11 @@ class ChainUpkeep:
         merged: Sequence[str],
         report: Callable[[int], None] = lambda _: None,
         commit_bytes: int = COMMIT_BYTES,
-        farewell: Farewell = WHATEVER_IS_LATER,
+        expendable: Expendable = ALL_OUTDATED,
     ) -> MergeResult:
         """Merge chain files, oldest first, into the one before them in one pass, and remove them.
 
-        Of each machine the last point stays, but for those that ``farewell`` lets go: the machine is gone.
+        Of each machine the last point stays, but for those that ``expendable`` lets go: the machine is gone.
         ``report`` gets the bytes moved so far. A file that is gone already, or of which the other one holds all, was
         merged by an earlier attempt. Raises `RepositoryFull` before any unit is moved, `PlanChanged` when other points
         would go than may, `ChainBroken` when a point rests on one that is let go, and what reading damaged files
@@ -90,7 +90,7 @@ class ChainUpkeep:
             self._check_room(into)
         with ChainRewriter.resume(self._files, self._folder / into, self._passphrase) as writer:
             self._check()
-            result = self._take_in(writer, new, (report, commit_bytes, farewell))
+            result = self._take_in(writer, new, (report, commit_bytes, expendable))
             for name in there:
                 self._files.remove(self._folder / name)
                 reach("upkeep.merged")
@@ -101,13 +101,13 @@ class ChainUpkeep:
         self,
         writer: ChainRewriter,
         names: Sequence[str],
-        how: tuple[Callable[[int], None], int, Farewell],
+        how: tuple[Callable[[int], None], int, Expendable],
     ) -> MergeResult:
         """Merge files; those that were merged before may be removed then, too, for both superblocks say so."""
         if not names:
             writer.commit_whole()
             return MergeResult()
-        report, commit_bytes, farewell = how
+        report, commit_bytes, expendable = how
         health = read_health(self._files, self._folder)
         writer.known_bad = bad_units(health)
         with ExitStack() as stack:
@@ -115,10 +115,10 @@ class ChainUpkeep:
                 stack.enter_context(ChainFile.open(self._files, self._folder / name, self._passphrase, writer.keys))
                 for name in names
             ]
-            merger = Merger(writer, sources, commit_bytes, farewell)
+            merger = Merger(writer, sources, commit_bytes, expendable)
             if merger.is_done:
                 return merger.run(report)
-            self._check_unused(farewell.let_go)
+            self._check_unused(expendable.let_go)
             self._prepare(writer, merger, sources)
             times = MergedTimes(health, writer, sources)
             writer.must_read = times.must_read

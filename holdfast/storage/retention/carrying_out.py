@@ -20,7 +20,7 @@ from holdfast.storage.chains.keeping import read_notes
 from holdfast.storage.chains.opening import open_with
 from holdfast.storage.chains.repository import Repository
 from holdfast.storage.files.immutable import is_immutable, set_immutable
-from holdfast.storage.methods.succession import Farewell
+from holdfast.storage.methods.succession import Expendable
 from holdfast.storage.methods.upkeep import ChainUpkeep, needed_files
 from holdfast.storage.retention.promises import promise
 
@@ -83,8 +83,8 @@ class StepWorker:
         return self._result(folder, step.into, moved)
 
     def _merge(self, upkeep: ChainUpkeep, step: RetentionStep, report: Report) -> int:
-        farewell = Farewell(points=frozenset(step.points), let_go=step.let_go)
-        moved = upkeep.merge_all(step.into, step.files, partial(report, 0), farewell=farewell).moved_bytes
+        expendable = Expendable(points=frozenset(step.points), let_go=step.let_go)
+        moved = upkeep.merge_all(step.into, step.files, partial(report, 0), expendable=expendable).moved_bytes
         report(len(step.files), moved)
         return moved
 
