@@ -376,8 +376,10 @@ def _supersedes(file: ChainFile, other: ChainFile) -> bool:
     """Return whether a file has taken over what another one holds; of merged files it has the last points."""
     mine, theirs = file.contents, other.contents
     is_held = mine.holds[0] < theirs.holds[0] and theirs.holds[1] <= mine.holds[1] and not other.is_rollback
+    if not is_held:
+        return False
     roots = {point.number: point.root for point in mine.points}
-    return is_held and all(
+    return all(
         roots[point.number] == point.root if point.number in roots else point.number < max(roots, default=0)
         for point in theirs.points
     )

@@ -22,7 +22,7 @@ CONFIGURATION = """
 home = "home"
 [temporal]
 address = "{address}"
-connect_timeout_s = 0.5
+connect_timeout_s = {patience}
 [[providers]]
 name = "lab"
 path = "lab"
@@ -61,7 +61,8 @@ class Place:
     def __init__(self, root: Path, address: str = NOWHERE) -> None:
         self.root = root
         self.config = root / "holdfast.toml"
-        self.config.write_text(CONFIGURATION.format(address=address))
+        patience = 0.5 if address == NOWHERE else 30.0
+        self.config.write_text(CONFIGURATION.format(address=address, patience=patience))
         folder = root / "home" / "credentials"
         folder.mkdir(parents=True)
         self.write_credential("night", PASSPHRASE)
