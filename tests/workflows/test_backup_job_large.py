@@ -13,6 +13,7 @@ from workflows.backup_job import BackupJob
 pytestmark = pytest.mark.temporal
 
 
+@pytest.mark.timeout(450)  # two hundred records, one after the other: a starved host takes a second for each
 async def test_a_job_of_a_thousand_machines_begins(stage: Stage) -> None:
     world = World([a_machine(f"m{number}", disks=2) for number in range(1000)])
 
