@@ -80,4 +80,4 @@ def _is_sooner(now: RetentionOptions, before: RetentionOptions) -> bool:
 
 
 def _going(plan: RetentionPlan) -> tuple[PointId, ...]:
-    return tuple(point.point_id for point in plan.points if point.verdict is not Verdict.KEPT)
+    return tuple([point.point_id for point in plan.points if point.verdict is not Verdict.KEPT])

@@ -7,6 +7,7 @@ names it: what the facts do not speak of is left alone.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from operator import attrgetter
 
 import msgspec
 
@@ -110,7 +111,8 @@ def _leaders(chains: Sequence[ChainFact]) -> dict[PointId, PointFact]:
     leaders: dict[PointId, PointFact] = {}
     for chain in chains:
         leader: PointFact | None = None
-        for point in (file.point for file in chain.files):
+        for file in chain.files:
+            point = file.point
             if point.is_quick and leader is not None:
                 leaders[point.point_id] = leader
             else:
@@ -135,9 +137,11 @@ def _wanted(
 
     Marked points and those of quick backups are not counted.
     """
-    points = [file.point for chain in chains for file in chain.files if file.point.point_id not in leaders]
-    counted = [point for point in points if not _is_marked(point, policy, today)]
-    counted.sort(key=lambda point: point.day)
+    points = [file.point for chain in chains for file in chain.files]
+    if leaders:
+        points = [point for point in points if point.point_id not in leaders]
+    counted = [point for point in points if not point.marks or not _is_marked(point, policy, today)]
+    counted.sort(key=attrgetter("day"))
     wanted: dict[PointId, str] = {}
     if policy.unit is KeepUnit.POINTS:
         wanted |= _named(counted[-max(policy.keep, 1) :], f"one of the newest {max(policy.keep, 1)}")
@@ -158,14 +162,14 @@ def _named(points: Iterable[PointFact], reason: str) -> dict[PointId, str]:
 
 
 def _is_marked(point: PointFact, policy: RetentionPolicy, today: date) -> bool:
-    return bool(point.marks) and any(kept_until(mark, policy) > today for mark in point.marks)
+    return any(kept_until(mark, policy) > today for mark in point.marks)
 
 
 def _protected(chains: Sequence[ChainFact], policy: RetentionPolicy, now: datetime) -> dict[PointId, str]:
     """Return the points that a lock or a mark keeps."""
     reasons: dict[PointId, str] = {}
-    points = (file.point for chain in chains for file in chain.files)
-    for point in (point for point in points if point.marks or point.locked_until is not None):
+    points = [file.point for chain in chains for file in chain.files]
+    for point in [point for point in points if point.marks or point.locked_until is not None]:
         said = [
             f"{mark.kind} until {until}" for mark in point.marks if (until := kept_until(mark, policy)) > now.date()
         ]
@@ -234,11 +238,12 @@ def _kept(chain: ChainFact, files: Sequence[FileFact], needed: _Needed) -> tuple
     verdicts = []
     dependent: int | None = None
     for file in reversed(files):
-        reason = needed.reasons.get(file.point.point_id)
+        point = file.point
+        reason = needed.reasons.get(point.point_id)
         if reason is None:
             reason = f"outdated, but point {dependent} rests on it"
         else:
-            dependent = file.point.number
+            dependent = point.number
         verdicts.append(_verdict(chain, file, Verdict.KEPT, reason))
     return tuple(reversed(verdicts))
 
@@ -257,11 +262,12 @@ def _removed(chain: ChainFact, files: Sequence[FileFact], reason: str) -> Retent
 
 
 def _verdict(chain: ChainFact, file: FileFact, verdict: Verdict, reason: str) -> PointVerdict:
+    point = file.point
     return PointVerdict(
         chain=chain.chain,
-        number=file.point.number,
-        point_id=file.point.point_id,
-        day=file.point.day,
+        number=point.number,
+        point_id=point.point_id,
+        day=point.day,
         verdict=verdict,
         reason=reason,
     )

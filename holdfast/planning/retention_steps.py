@@ -72,4 +72,4 @@ def count(points: tuple[PointVerdict, ...], verdict: Verdict) -> int:
 
 
 def _points(plan: RetentionPlan, chain: str, verdict: Verdict) -> tuple[PointId, ...]:
-    return tuple(point.point_id for point in plan.points if point.chain == chain and point.verdict is verdict)
+    return tuple([point.point_id for point in plan.points if point.verdict is verdict and point.chain == chain])
