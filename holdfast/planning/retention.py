@@ -140,6 +140,7 @@ def _wanted(
     points = [file.point for chain in chains for file in chain.files]
     if leaders:
         points = [point for point in points if point.point_id not in leaders]
+    # Most points have no mark: this way they cost no call.
     counted = [point for point in points if not point.marks or not _is_marked(point, policy, today)]
     counted.sort(key=attrgetter("day"))
     wanted: dict[PointId, str] = {}
@@ -169,7 +170,7 @@ def _protected(chains: Sequence[ChainFact], policy: RetentionPolicy, now: dateti
     """Return the points that a lock or a mark keeps."""
     reasons: dict[PointId, str] = {}
     points = [file.point for chain in chains for file in chain.files]
-    for point in [point for point in points if point.marks or point.locked_until is not None]:
+    for point in (point for point in points if point.marks or point.locked_until is not None):
         said = [
             f"{mark.kind} until {until}" for mark in point.marks if (until := kept_until(mark, policy)) > now.date()
         ]
